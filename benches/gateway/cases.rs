@@ -1,0 +1,64 @@
+//! The matrix of what is measured.
+
+use crate::{engine::Arrivals, error::BenchError};
+
+/// One kind of traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Case {
+    pub(crate) streamed: bool,
+    pub(crate) arrivals: Arrivals,
+}
+
+const ARRIVALS: [(&str, Arrivals); 3] = [
+    ("open500", Arrivals::Open { per_second: 500 }),
+    ("open2000", Arrivals::Open { per_second: 2_000 }),
+    ("closed", Arrivals::Closed),
+];
+const KINDS: [(&str, bool); 2] = [("plain", false), ("stream", true)];
+
+impl Case {
+    /// Those that `only` names: `closed` keeps both kinds of it, `closed,stream` one, nothing keeps all.
+    pub(crate) fn chosen(only: &[String]) -> Result<Vec<Self>, BenchError> {
+        let known: Vec<&str> = ARRIVALS
+            .iter()
+            .map(|(name, _)| *name)
+            .chain(KINDS.iter().map(|(name, _)| *name))
+            .collect();
+        if let Some(unknown) = only.iter().find(|name| !known.contains(&name.as_str())) {
+            let allowed = known.join(", ");
+            return Err(BenchError::Usage(format!("--only {unknown}: allowed are {allowed}")));
+        }
+        let names = |name: &str| only.iter().any(|chosen| chosen == name);
+        let any_arrivals = !ARRIVALS.iter().any(|(name, _)| names(name));
+        let any_kind = !KINDS.iter().any(|(name, _)| names(name));
+        let mut cases = Vec::new();
+        for (kind, streamed) in KINDS {
+            for (name, arrivals) in ARRIVALS {
+                if (any_kind || names(kind)) && (any_arrivals || names(name)) {
+                    cases.push(Self { streamed, arrivals });
+                }
+            }
+        }
+        Ok(cases)
+    }
+
+    /// The name in files.
+    pub(crate) fn id(self) -> String {
+        let arrivals = ARRIVALS.iter().find(|(_, known)| *known == self.arrivals);
+        let kind = if self.streamed { "stream" } else { "plain" };
+        format!("{kind}-{}", arrivals.map_or("", |(name, _)| name))
+    }
+
+    /// The name in tables.
+    pub(crate) fn title(self) -> String {
+        let kind = if self.streamed {
+            "streamed, 20 chunks"
+        } else {
+            "not streamed"
+        };
+        match self.arrivals {
+            Arrivals::Open { per_second } => format!("{kind}, open loop {per_second}/s"),
+            Arrivals::Closed => format!("{kind}, closed loop, {} connections", crate::load::CONNECTIONS),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Runs the matrix: every target in turn in every round, so that a change of the machine's mood meets all of them.
+
+use std::{
+    io::{Write, stderr},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use crate::{
+    cases::Case,
+    engine::{Arrivals, Engine},
+    error::{BenchError, During},
+    load::Load,
+    procstat::{Usage, Watched},
+    wire,
+};
+
+/// One way to the upstream.
+pub(crate) struct Target {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) key: Option<String>,
+    /// The proxy's process; none when going direct.
+    pub(crate) pid: Option<u32>,
+    /// Answers received over the whole session, warm-up included.
+    pub(crate) completed: u64,
+}
+
+/// One case on one target in one round.
+pub(crate) struct Sample {
+    pub(crate) case: Case,
+    pub(crate) target: usize,
+    pub(crate) round: usize,
+    /// Microseconds.
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) first_chunk_p50: f64,
+    pub(crate) first_chunk_p99: f64,
+    pub(crate) lateness_p99: f64,
+    pub(crate) per_second: f64,
+    pub(crate) reads_per_answer: f64,
+    pub(crate) cpu_micros: f64,
+    pub(crate) errors: u64,
+    pub(crate) elapsed: Duration,
+    pub(crate) usage: Usage,
+}
+
+/// What stays the same for a whole session.
+pub(crate) struct Plan {
+    pub(crate) cases: Vec<Case>,
+    pub(crate) rounds: usize,
+    pub(crate) warm_up: Duration,
+    pub(crate) measured: Duration,
+    /// The `gateway` field is filled in per target.
+    pub(crate) watched: Watched,
+}
+
+impl Plan {
+    pub(crate) fn measure(&self, engine: &mut Engine, targets: &mut [Target]) -> Result<Vec<Sample>, BenchError> {
+        let mut samples = Vec::new();
+        for round in 0..self.rounds {
+            for &case in &self.cases {
+                for (index, target) in targets.iter_mut().enumerate() {
+                    let sample = self.sample(engine, target, case, (index, round))?;
+                    // Progress is a courtesy: a closed standard error must not end a measurement.
+                    let _ = writeln!(
+                        stderr(),
+                        "round {}: {}, {}: {:.0}/s, p50 {:.0} us, p99 {:.0} us, {} errors",
+                        round + 1,
+                        case.title(),
+                        target.name,
+                        sample.per_second,
+                        sample.p50,
+                        sample.p99,
+                        sample.errors
+                    );
+                    samples.push(sample);
+                }
+            }
+        }
+        Ok(samples)
+    }
+
+    fn sample(
+        &self,
+        engine: &mut Engine,
+        target: &mut Target,
+        case: Case,
+        (index, round): (usize, usize),
+    ) -> Result<Sample, BenchError> {
+        let watched = Watched {
+            gateway: target.pid,
+            ..self.watched
+        };
+        let mut load = connect(engine, target, case.streamed)?;
+        let (warm_up, _) = engine.run(&mut load, case.arrivals, self.warm_up)?;
+        let before = watched.usage();
+        let (tally, elapsed) = engine.run(&mut load, case.arrivals, self.measured)?;
+        let usage = watched.usage() - before;
+        target.completed += warm_up.completed + tally.completed;
+        let answers = tally.completed.max(1) as f64;
+        Ok(Sample {
+            case,
+            target: index,
+            round,
+            p50: tally.latency.quantile_micros(0.50),
+            p99: tally.latency.quantile_micros(0.99),
+            first_chunk_p50: tally.first_chunk.quantile_micros(0.50),
+            first_chunk_p99: tally.first_chunk.quantile_micros(0.99),
+            lateness_p99: tally.lateness.quantile_micros(0.99),
+            per_second: tally.completed as f64 / elapsed.as_secs_f64(),
+            reads_per_answer: tally.reads as f64 / answers,
+            cpu_micros: usage.gateway.as_secs_f64() * 1e6 / answers,
+            errors: tally.errors,
+            elapsed,
+            usage,
+        })
+    }
+}
+
+/// Keeps sending plain requests until `wanted` answers have come through a target; gives up on one that errs.
+pub(crate) fn top_up(engine: &mut Engine, target: &mut Target, wanted: u64) -> Result<(), BenchError> {
+    let mut load = connect(engine, target, false)?;
+    while target.completed < wanted {
+        let (tally, _) = engine.run(&mut load, Arrivals::Closed, Duration::from_secs(1))?;
+        if tally.completed == 0 {
+            break;
+        }
+        target.completed += tally.completed;
+    }
+    Ok(())
+}
+
+/// Repeats one case for a profiler to look at, until `duration` is over.
+pub(crate) fn repeat(engine: &mut Engine, target: &Target, case: Case, duration: Duration) -> Result<(), BenchError> {
+    let mut load = connect(engine, target, case.streamed)?;
+    let step = Duration::from_secs(5);
+    for _ in 0..duration.as_secs().div_ceil(step.as_secs()).max(1) {
+        let (tally, elapsed) = engine.run(&mut load, case.arrivals, step.min(duration))?;
+        let rate = tally.completed as f64 / elapsed.as_secs_f64();
+        let _ = writeln!(stderr(), "{}: {rate:.0}/s, {} errors", case.title(), tally.errors);
+    }
+    Ok(())
+}
+
+fn connect(engine: &Engine, target: &Target, streamed: bool) -> Result<Load, BenchError> {
+    let request = wire::chat_request(target.key.as_deref(), streamed);
+    Load::connect(engine.poll(), target.address, request, streamed).during(format!("connecting to {}", target.name))
+}

@@ -1,0 +1,198 @@
+//! One invocation from options to report.
+
+use std::{
+    io::{Write, stdout},
+    num::NonZeroU64,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
+
+use crate::{
+    cases::Case,
+    engine::Engine,
+    error::{BenchError, During},
+    gateway::{Gateway, Launch},
+    measure::{self, Plan, Target},
+    options::Options,
+    procstat::{self, Watched},
+    report::{Footprint, Report},
+};
+
+/// The release build that cargo made for this benchmark; absent when it is built outside the package.
+const OWN_BUILD: Option<&str> = option_env!("CARGO_BIN_EXE_mapleai");
+
+/// A gateway under measurement.
+struct Build {
+    gateway: Gateway,
+    name: String,
+    idle: u64,
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
+    pin(options.load_core)?;
+    let port = options.serve_upstream.unwrap_or(options.upstream_port);
+    let mut engine = Engine::new(port, Duration::from_micros(options.chunk_gap))?;
+    let upstream = engine.upstream_address()?;
+    if options.serve_upstream.is_some() {
+        say(&format!("mock upstream at http://{upstream}/v1"));
+        loop {
+            engine.serve(Duration::from_secs(1))?;
+        }
+    }
+    let cases = Case::chosen(&options.only)?;
+    let builds = start(options, &mut engine)?;
+    let mut targets = vec![Target {
+        name: "direct".to_owned(),
+        address: upstream,
+        key: None,
+        pid: None,
+        completed: 0,
+    }];
+    targets.extend(builds.iter().map(|build| Target {
+        name: build.name.clone(),
+        address: build.gateway.address,
+        key: Some(build.gateway.key.clone()),
+        pid: Some(build.gateway.pid()),
+        completed: 0,
+    }));
+    targets.extend(options.peers.iter().map(|peer| Target {
+        name: peer.name.clone().unwrap_or_else(|| "peer".to_owned()),
+        address: peer.value.address,
+        key: None,
+        pid: Some(peer.value.pid),
+        completed: 0,
+    }));
+    if options.profile {
+        return profile(options, &mut engine, &targets, cases[0]);
+    }
+    let plan = Plan {
+        cases,
+        rounds: options.rounds(),
+        warm_up: options.warm_up(),
+        measured: options.measured(),
+        watched: Watched {
+            gateway: None,
+            postmaster: options.postgres_pid,
+            gateway_core: options.gateway_core,
+            load_core: options.load_core,
+        },
+    };
+    let samples = plan.measure(&mut engine, &mut targets)?;
+    let mut footprints = Vec::new();
+    for (build, target) in builds.iter().zip(&mut targets[1..]) {
+        measure::top_up(&mut engine, target, options.memory_requests())?;
+        let (after, highest) = procstat::memory(build.gateway.pid());
+        footprints.push(Footprint {
+            name: build.name.clone(),
+            idle: build.idle,
+            after,
+            highest,
+            requests: target.completed,
+            recorded: build.gateway.recorded_requests(target.completed)?,
+        });
+    }
+    let report = Report {
+        machine: procstat::machine(),
+        command: command_line(),
+        targets,
+        samples,
+        footprints,
+    };
+    say(&report.markdown());
+    report.write(&options.output)?;
+    say(&format!("written to {}", options.output.display()));
+    Ok(())
+}
+
+/// Starts every build to compare; all run at once, each on its own database, and idle while it is not their turn.
+fn start(options: &Options, engine: &mut Engine) -> Result<Vec<Build>, BenchError> {
+    if options.no_gateway {
+        return Ok(Vec::new());
+    }
+    let mut binaries: Vec<(String, PathBuf)> = Vec::new();
+    for (index, binary) in options.gateway_bins.iter().enumerate() {
+        let name = binary.name.clone().unwrap_or_else(|| format!("mapleai-{}", index + 1));
+        binaries.push((name, binary.value.clone()));
+    }
+    if binaries.is_empty() {
+        let own = OWN_BUILD.ok_or_else(|| BenchError::Usage("give --gateway-bin PATH or --no-gateway".to_owned()))?;
+        binaries.push(("mapleai".to_owned(), PathBuf::from(own)));
+    }
+    if options.database_urls.len() < binaries.len() {
+        return Err(BenchError::Usage(format!(
+            "{} builds need as many databases, but --database-url names {}; scripts/bench.sh starts a private server",
+            binaries.len(),
+            options.database_urls.len()
+        )));
+    }
+    let folder = options.output.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).during(format!("creating {}", folder.display()))?;
+    let upstream = engine.upstream_address()?;
+    let mut builds = Vec::new();
+    for ((name, binary), database_url) in binaries.into_iter().zip(&options.database_urls) {
+        let log = folder.join(format!("{name}.log"));
+        // Each run starts its log afresh, so that what an error shows belongs to it.
+        std::fs::write(&log, "").during(format!("writing {}", log.display()))?;
+        let launch = Launch {
+            binary: &binary,
+            config: &options.config,
+            database_url,
+            upstream,
+            core: options.gateway_core,
+            prefix: &options.gateway_prefix,
+            log: &log,
+        };
+        // The mock upstream keeps answering meanwhile: a gateway may look at its providers as it starts.
+        let gateway = std::thread::scope(|scope| {
+            let starting = scope.spawn(|| Gateway::start(&launch));
+            while !starting.is_finished() {
+                engine.serve(Duration::from_millis(20))?;
+            }
+            starting
+                .join()
+                .map_err(|_| BenchError::Usage("starting the gateway panicked".to_owned()))?
+        })?;
+        let (idle, _) = procstat::memory(gateway.pid());
+        builds.push(Build { gateway, name, idle });
+    }
+    Ok(builds)
+}
+
+fn profile(options: &Options, engine: &mut Engine, targets: &[Target], case: Case) -> Result<(), BenchError> {
+    let proxied = targets.iter().find_map(|target| Some((target, target.pid?)));
+    let (target, pid) = proxied.ok_or_else(|| BenchError::Usage("--profile needs a gateway".to_owned()))?;
+    say(&format!(
+        "{} has process id {pid}; for instance: perf record -g -p {pid} -- sleep 10",
+        target.name
+    ));
+    let seconds = options
+        .duration
+        .map_or(Duration::from_mins(10), Duration::from_secs_f64);
+    measure::repeat(engine, target, case, seconds)
+}
+
+/// Keeps this thread, and what it starts, on one core; and lets its short waits end on time.
+fn pin(core: usize) -> Result<(), BenchError> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set).during(format!(
+        "pinning the load side to core {core} ({cores} usable here; see --load-core and --gateway-core)"
+    ))?;
+    set_current_timer_slack(NonZeroU64::new(1)).during("setting the timer slack")
+}
+
+fn command_line() -> String {
+    let given: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    format!("scripts/bench.sh {}", given.join(" ")).trim_end().to_owned()
+}
+
+/// A reader that went away must not turn a finished measurement into a failure.
+fn say(text: &str) {
+    let _ = writeln!(stdout(), "{text}");
+}

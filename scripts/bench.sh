@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Measures what going through MapleAI costs: builds it for release, starts a private PostgreSQL for the run, and
+# hands over to benches/gateway, whose options this script takes (`scripts/bench.sh --help`).
+#
+# Always its own database server: a run writes hundreds of thousands of usage records, which belong in nobody's
+# database. Its durability settings are PostgreSQL's defaults, so that writing those records costs what it costs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export BENCH_GATEWAY_CORE="${BENCH_GATEWAY_CORE:-0}"
+export BENCH_LOAD_CORE="${BENCH_LOAD_CORE:-1}"
+
+fail() {
+  printf 'bench: %s\n' "$1" >&2
+  exit 1
+}
+
+databases=0
+wants_database=yes
+for argument in "$@"; do
+  case "$argument" in
+    --gateway-bin | --gateway-bin=*) databases=$((databases + 1)) ;;
+    --no-gateway | --serve-upstream | --serve-upstream=* | --help | -h) wants_database=no ;;
+  esac
+done
+[ "$databases" -gt 0 ] || databases=1
+
+# Built before anything is started, so that no server waits for the compiler.
+# `cargo bench` makes the release build of mapleai that is measured, too.
+cargo bench --bench gateway --no-run
+
+if [ "$wants_database" = no ]; then
+  exec cargo bench --quiet --bench gateway -- "$@"
+fi
+
+command -v taskset >/dev/null || fail 'taskset is missing: apt-get install util-linux'
+
+# shellcheck source=scripts/dev/postgres-binaries.sh
+source scripts/dev/postgres-binaries.sh
+bin="$(find_postgres "")" || fail 'PostgreSQL 14 or newer is missing: apt-get install postgresql'
+
+work="$(mktemp -d)"
+data="$work/data"
+
+# initdb and postgres refuse to run as root, so there they run as another user.
+if [ "$(id -u)" = 0 ]; then
+  owner=postgres
+  id "$owner" >/dev/null 2>&1 || owner=nobody
+  chown "$owner" "$work"
+  as_owner() { runuser -u "$owner" -- "$@"; }
+else
+  as_owner() { "$@"; }
+fi
+
+stop() {
+  if [ -f "$data/postmaster.pid" ]; then
+    as_owner "$bin/pg_ctl" -D "$data" -m fast -w -t 30 stop >/dev/null || true
+  fi
+  rm -rf "$work"
+}
+trap stop EXIT
+
+password="$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"
+printf '%s\n' "$password" >"$work/password"
+chmod 644 "$work/password"
+(cd "$work" && as_owner "$bin/initdb" -D "$data" -U bench --auth=scram-sha-256 --pwfile="$work/password" \
+  --encoding=UTF8 --locale=C >"$work/initdb.log") || { cat "$work/initdb.log" >&2; fail 'initdb failed'; }
+
+started=no
+for _ in 1 2 3 4 5; do
+  port=$((20000 + RANDOM % 20000))
+  if (cd "$work" && as_owner taskset -c "$BENCH_LOAD_CORE" "$bin/pg_ctl" -D "$data" -w -t 30 -l "$data/log" \
+    -o "-p $port -h 127.0.0.1 -k $work" start >/dev/null); then
+    started=yes
+    break
+  fi
+done
+[ "$started" = yes ] || { cat "$data/log" >&2; fail 'PostgreSQL did not start'; }
+
+urls=''
+for ((number = 1; number <= databases; number++)); do
+  PGPASSWORD="$password" "$bin/createdb" -h 127.0.0.1 -p "$port" -U bench "bench_$number"
+  urls="$urls postgres://bench:$password@127.0.0.1:$port/bench_$number"
+done
+export BENCH_DATABASE_URLS="${urls# }"
+BENCH_POSTGRES_PID="$(head -n 1 "$data/postmaster.pid")"
+export BENCH_POSTGRES_PID
+
+cargo bench --quiet --bench gateway -- "$@"

@@ -1,0 +1,27 @@
+# shellcheck shell=bash
+# Sourced: use of the private PostgreSQL by several commands at once (`make run`, `make db`, ...). Each holds a shared
+# lock while it runs; the last one out stops the server. A command that is killed loses its lock, so it never counts.
+
+lease_file=$MAPLE_ROOT/.local/postgres.lease
+leased=
+
+# Starts the server if need be and sets DATABASE_URL, unless that is set already.
+lease_postgres() {
+    [ -z "${DATABASE_URL:-}" ] || return 0
+    mkdir -p "$(dirname "$lease_file")"
+    exec 9>"$lease_file"
+    flock -s -w 120 9 || die "another command has been stopping the private PostgreSQL for 2 minutes"
+    leased=yes
+    "$MAPLE_ROOT/scripts/dev/postgres.sh" start 9>&-
+    DATABASE_URL=$("$MAPLE_ROOT/scripts/dev/postgres.sh" url)
+    export DATABASE_URL
+}
+
+release_postgres() {
+    [ -n "$leased" ] || return 0
+    leased=
+    if flock -n -x 9; then
+        env -u DATABASE_URL "$MAPLE_ROOT/scripts/dev/postgres.sh" stop 9>&-
+    fi
+    exec 9>&-
+}

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# `make run`: builds MapleAI and runs it in the development environment with a private PostgreSQL, until Ctrl-C.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+# shellcheck source=scripts/environment.sh
+source "$here/../environment.sh"
+# shellcheck source=scripts/jobs.sh
+source "$here/../jobs.sh"
+# shellcheck source=scripts/ports.sh
+source "$here/../ports.sh"
+# shellcheck source=scripts/ready.sh
+source "$here/../ready.sh"
+# shellcheck source=scripts/dev/lease.sh
+source "$here/lease.sh"
+# shellcheck source=scripts/dev/serve.sh
+source "$here/serve.sh"
+cd "$MAPLE_ROOT"
+
+on_exit() {
+    release_postgres
+}
+
+# Ctrl-C is how this command is meant to end.
+end_jobs_on_exit
+trap 'echo; echo "Stopping MapleAI ..."; exit 0' INT
+
+needs=(compiler)
+[ -n "${DATABASE_URL:-}" ] || needs+=(postgres)
+"$here/install.sh" "${needs[@]}"
+build
+lease_postgres
+serve
+wait_job "$server_job"

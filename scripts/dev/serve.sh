@@ -1,0 +1,35 @@
+# shellcheck shell=bash
+# Sourced by run.sh and dev.sh: the server itself, and what to tell the person who started it.
+
+export MAPLE_ENV=${MAPLE_ENV:-development}
+serve_port=${PORT:-${MAPLE__SERVER__PORT:-3000}}
+server_job=
+
+build() {
+    run_job cargo build --locked --bin mapleai
+}
+
+# Starts the built binary as a job ($server_job) and says where it is once it is ready.
+serve() {
+    port_is_free "$serve_port" ||
+        die "port $serve_port is in use by another program; end that, or choose a port: PORT=3001 make run"
+    start_job "$CARGO_TARGET_DIR/debug/mapleai" serve
+    server_job=${started_job:?}
+    local status=0
+    wait_until_ready "$serve_port" "$server_job" 90 || status=$?
+    case $status in
+        0) announce ;;
+        1) echo "MapleAI has not become ready within 90 s; its log above says why. It is left running." >&2 ;;
+    esac
+}
+
+announce() {
+    echo
+    echo "  MapleAI is ready:  http://localhost:$serve_port"
+    if [ "$MAPLE_ENV" = development ]; then
+        echo "  Sign in with:      demo@maple.example / maple-demo-password"
+        echo "  API for programs:  http://localhost:$serve_port/v1 (make a key under \"API keys\"; models: maple-dev, maple-dev-embed)"
+    fi
+    echo "  Stop with Ctrl-C"
+    echo
+}

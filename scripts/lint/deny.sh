@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Licences, bans and sources of the dependency tree (deny.toml). Advisories need their database from the network and are
+# checked where that can be reached.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+# shellcheck source=scripts/environment.sh
+source "$here/../environment.sh"
+cd "$MAPLE_ROOT"
+
+version=0.20.2
+tool=$MAPLE_CACHE/tools/cargo-deny-$version/bin/cargo-deny
+mkdir -p "$MAPLE_CACHE/tools"
+exec 8>"$MAPLE_CACHE/tools/lock"
+flock 8
+if [ ! -x "$tool" ]; then
+    if [ "$(cargo deny --version 2>/dev/null)" = "cargo-deny $version" ]; then
+        tool=$(command -v cargo-deny)
+    else
+        # It runs for a second: an optimised build would cost minutes and save none of them.
+        echo "Building cargo-deny $version (once, about 90 s on 2 cores)"
+        CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+            CARGO_TARGET_DIR=$MAPLE_CACHE/tools/build \
+            cargo install --quiet --locked --root "$MAPLE_CACHE/tools/cargo-deny-$version" --version "$version" cargo-deny
+        rm -rf "$MAPLE_CACHE/tools/build"
+    fi
+fi
+exec 8>&-
+exec "$tool" check bans licenses sources

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# The Rust tests, against real PostgreSQL and Redis; arguments select tests. nextest is used where it is installed.
+set -euo pipefail
+# shellcheck source=scripts/test/suite.sh
+source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
+
+start_services postgres redis
+if cargo nextest --version >/dev/null 2>&1; then
+    run_job cargo nextest run --locked --no-fail-fast "$@"
+else
+    run_job cargo test --locked --no-fail-fast -- "$@"
+fi

@@ -1,0 +1,80 @@
+//! The composition root: configuration in, running service out.
+
+pub mod build;
+pub mod listener;
+pub mod seed;
+pub mod server;
+
+use crate::{
+    config::Config,
+    crypto::{access_token::AccessTokenError, password::PasswordError},
+    lifecycle::{Broken, Lifecycle, stop_requested},
+    provider::registry::ProviderSetupError,
+    store::{Database, StoreError, migrations, migrations::MigrationError},
+    telemetry,
+};
+pub use server::Server;
+
+/// Why the service cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("cannot listen on {address}")]
+    Listen { address: std::net::SocketAddr, #[source] source: std::io::Error },
+    #[error("cannot set up a provider")]
+    Provider(#[from] ProviderSetupError),
+    #[error("cannot set up access tokens")]
+    Tokens(#[from] AccessTokenError),
+    #[error("cannot set up password hashing")]
+    Passwords(#[from] PasswordError),
+    #[error("cannot set up metrics")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    #[error("cannot render the OpenAPI document")]
+    Document(#[from] serde_json::Error),
+    #[error("cannot use the database")]
+    Store(#[from] StoreError),
+    #[error("cannot migrate the database")]
+    Migration(#[from] MigrationError),
+    #[error("cannot seed the development account")]
+    Seed(#[from] seed::SeedError),
+    #[error(transparent)]
+    Broken(#[from] Broken),
+}
+
+/// Runs the service until it is told to stop.
+pub async fn serve(config: Config) -> Result<(), AppError> {
+    let metrics = telemetry::metrics::install()?;
+    if config.database.migrate_on_start {
+        migrate_and_seed(&config).await?;
+    }
+    let server = Server::start(config, metrics).await?;
+    let asked = stop_requested(server.lifecycle()).await;
+    server.stop().await;
+    Ok(asked?)
+}
+
+/// Applies migrations, and the development account where there is one.
+async fn migrate_and_seed(config: &Config) -> Result<(), AppError> {
+    migrate(config.clone()).await?;
+    if config.environment.is_development() {
+        seed(config.clone()).await?;
+    }
+    Ok(())
+}
+
+/// Applies what the database lacks.
+pub async fn migrate(config: Config) -> Result<(), AppError> {
+    let database = Database::new(&config.database)?;
+    migrations::apply(&database).await?;
+    tracing::info!(target: "mapleai::lifecycle", "database is migrated");
+    Ok(())
+}
+
+/// Creates the development account if it is not there.
+pub async fn seed(config: Config) -> Result<(), AppError> {
+    let lifecycle = Lifecycle::default();
+    let database = Database::new(&config.database)?;
+    let registry = std::sync::Arc::new(crate::provider::Registry::build(&config.providers, &config.models)?);
+    let services = build::services(&config, &database, registry, &crate::domain::clock::Clock::system(), &lifecycle)?;
+    seed::development_account(&services.accounts).await?;
+    Ok(())
+}

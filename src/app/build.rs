@@ -1,0 +1,82 @@
+//! Putting the parts together.
+
+use std::sync::Arc;
+
+use crate::{
+    app::AppError,
+    config::Config,
+    crypto::password::PasswordHasher,
+    domain::clock::Clock,
+    lifecycle::Lifecycle,
+    provider::Registry,
+    service::{
+        Services,
+        accounts::Accounts,
+        answers::Answers,
+        api_keys::ApiKeys,
+        completions::Completions,
+        conversations::Conversations,
+        invitations::Invitations,
+        models::Models,
+        sessions::{SessionRules, Sessions},
+        throttle::Throttle,
+        usage::Usage,
+    },
+    store::{Database, Store},
+};
+
+/// Every service over one database and one set of providers.
+pub fn services(
+    config: &Config,
+    database: &Database,
+    registry: Arc<Registry>,
+    clock: &Clock,
+    lifecycle: &Lifecycle,
+) -> Result<Services, AppError> {
+    let store = Store::new(database);
+    let auth = &config.auth;
+    let rules = SessionRules {
+        signing_keys: &auth.signing_keys,
+        active_key: &auth.active_key,
+        access_token_ttl: auth.access_token_ttl,
+        session_ttl: auth.session_ttl,
+        lookup_ttl: auth.lookup_ttl,
+    };
+    let sessions = Sessions::new(store.sessions, clock.clone(), &rules)?;
+    let hasher = PasswordHasher::new(auth.argon2_memory_kib, auth.argon2_iterations, auth.password_hash_concurrency)?;
+    let throttle = Throttle::new(auth.throttle_per_account, auth.throttle_per_address, auth.throttle_window);
+    let accounts = Accounts::new(
+        store.accounts,
+        sessions.clone(),
+        hasher,
+        throttle,
+        clock.clone(),
+        auth.open_registration,
+        auth.password_min_length,
+    );
+    let invitations = Invitations::new(store.invitations, accounts.clone(), clock.clone(), auth.invitation_ttl);
+    let usage = Usage::new(store.usage, clock.clone(), config.usage.queue_capacity, config.usage.batch_size);
+    let models = Models::new(Arc::clone(&registry));
+    let completions = Completions::new(registry, usage.clone(), clock.clone(), lifecycle.end_streams.clone());
+    let conversations =
+        Conversations::new(store.conversations, store.messages.clone(), models.clone(), clock.clone());
+    let answers = Answers::new(
+        completions.clone(),
+        conversations.clone(),
+        store.messages,
+        models.clone(),
+        clock.clone(),
+        lifecycle.detached.clone(),
+    );
+    Ok(Services {
+        accounts,
+        answers,
+        api_keys: ApiKeys::new(store.api_keys, clock.clone(), auth.lookup_ttl),
+        completions,
+        conversations,
+        invitations,
+        models,
+        sessions,
+        usage,
+    })
+}

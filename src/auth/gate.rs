@@ -1,0 +1,185 @@
+//! The gate before every route.
+
+use std::sync::Arc;
+
+use axum::{body::Body, extract::Request};
+use http::{HeaderMap, Method, header};
+use http_body_util::BodyExt;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    Caller,
+    access::Access,
+    csrf::{CSRF_FIELD, CSRF_HEADER, is_cross_site},
+};
+use crate::{
+    crypto::{
+        csrf::CsrfSigner,
+        secret::{self, SecretKind},
+    },
+    failure::Failure,
+    service::{api_keys::ApiKeys, sessions::Sessions},
+};
+
+/// The page's session cookie.
+pub const SESSION_COOKIE: &str = "maple_session";
+/// Our own forms are small.
+const LARGEST_FORM: usize = 64 * 1024;
+
+/// Recognises callers. Cheap to clone.
+#[derive(Clone)]
+pub struct Gate {
+    sessions: Sessions,
+    api_keys: ApiKeys,
+    csrf: CsrfSigner,
+    ops_token: Option<Arc<SecretString>>,
+}
+
+impl Gate {
+    pub fn new(sessions: Sessions, api_keys: ApiKeys, csrf: CsrfSigner, ops_token: Option<SecretString>) -> Self {
+        Self { sessions, api_keys, csrf, ops_token: ops_token.map(Arc::new) }
+    }
+
+    /// Lets the request pass, with its caller attached, or says why not.
+    pub async fn admit(&self, access: Access, request: &mut Request) -> Result<(), Failure> {
+        let caller = match access {
+            Access::Open => return Ok(()),
+            Access::OpenForm => {
+                return if is_unsafe(request.method()) && is_cross_site(request.headers()) {
+                    Err(Failure::forged())
+                } else {
+                    Ok(())
+                };
+            }
+            Access::Program => self.program(request.headers()).await?,
+            Access::Session => self.session(request).await?,
+            Access::Page => self.page(request).await?,
+            Access::Operator => self.operator(request.headers())?,
+        };
+        request.extensions_mut().insert(caller);
+        Ok(())
+    }
+
+    async fn program(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
+        let token = bearer(headers).ok_or_else(Failure::unauthenticated)?;
+        if token.starts_with(SecretKind::ApiKey.prefix()) {
+            Ok(Caller::Key(self.api_keys.authenticate(token).await?))
+        } else {
+            Ok(Caller::Session(self.sessions.authenticate_token(token).await?))
+        }
+    }
+
+    async fn session(&self, request: &mut Request) -> Result<Caller, Failure> {
+        if let Some(token) = bearer(request.headers()) {
+            // A leaked key must not be able to make more keys or read conversations.
+            if token.starts_with(SecretKind::ApiKey.prefix()) {
+                return Err(Failure::keys_are_for_v1());
+            }
+            return Ok(Caller::Session(self.sessions.authenticate_token(token).await?));
+        }
+        let cookie = cookie(request.headers(), SESSION_COOKIE).ok_or_else(Failure::unauthenticated)?.to_owned();
+        let owner = self.sessions.authenticate_cookie(&cookie).await?;
+        if is_unsafe(request.method()) {
+            let token = request.headers().get(CSRF_HEADER).and_then(|token| token.to_str().ok()).unwrap_or_default();
+            if !self.csrf.verify(&cookie, token) {
+                return Err(Failure::forged());
+            }
+        }
+        Ok(Caller::Session(owner))
+    }
+
+    async fn page(&self, request: &mut Request) -> Result<Caller, Failure> {
+        let Some(cookie) = cookie(request.headers(), SESSION_COOKIE).map(str::to_owned) else {
+            return Err(Failure::sign_in_first());
+        };
+        let owner = self.sessions.authenticate_cookie(&cookie).await.map_err(|error| Failure::from(error).or_sign_in())?;
+        if is_unsafe(request.method()) {
+            let token = form_token(request).await?;
+            if is_cross_site(request.headers()) || !self.csrf.verify(&cookie, &token) {
+                return Err(Failure::forged());
+            }
+        }
+        Ok(Caller::Session(owner))
+    }
+
+    fn operator(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
+        let expected = self.ops_token.as_ref().ok_or_else(Failure::unauthenticated)?;
+        let token = bearer(headers).ok_or_else(Failure::unauthenticated)?;
+        if secret::equal(token, expected.expose_secret()) { Ok(Caller::Operator) } else { Err(Failure::unauthenticated()) }
+    }
+
+    /// The anti-forgery token for pages shown to the holder of this request's cookie.
+    pub fn csrf_token(&self, headers: &HeaderMap) -> String {
+        cookie(headers, SESSION_COOKIE).map(|cookie| self.csrf.token(cookie)).unwrap_or_default()
+    }
+}
+
+fn is_unsafe(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750); the scheme's case does not matter (RFC 9110 11.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// One cookie's value.
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find_map(|(key, value)| (key == name).then_some(value))
+}
+
+/// Reads the form's anti-forgery field and puts the body back for the handler.
+async fn form_token(request: &mut Request) -> Result<String, Failure> {
+    let body = std::mem::take(request.body_mut());
+    let bytes = http_body_util::Limited::new(body, LARGEST_FORM)
+        .collect()
+        .await
+        .map_err(|_| Failure::too_large(LARGEST_FORM))?
+        .to_bytes();
+    let token = url::form_urlencoded::parse(&bytes)
+        .find_map(|(key, value)| (key == CSRF_FIELD).then(|| value.into_owned()))
+        .unwrap_or_default();
+    *request.body_mut() = Body::from(bytes);
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bearer, cookie};
+    use http::{HeaderMap, HeaderValue, header};
+    use proptest::prelude::*;
+
+    fn with(name: header::HeaderName, value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+        headers
+    }
+
+    #[test]
+    fn credentials_are_read_as_sent() {
+        assert_eq!(bearer(&with(header::AUTHORIZATION, "bearer  mk_x ")), Some("mk_x"));
+        assert_eq!(bearer(&with(header::AUTHORIZATION, "Basic mk_x")), None);
+        assert_eq!(bearer(&with(header::AUTHORIZATION, "Bearer ")), None);
+        assert_eq!(cookie(&with(header::COOKIE, "a=1; maple_session=ms_x; b=2"), "maple_session"), Some("ms_x"));
+        assert_eq!(cookie(&with(header::COOKIE, "xmaple_session=ms_x"), "maple_session"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn headers_never_panic(value in "[ -~]{0,80}") {
+            let _ = bearer(&with(header::AUTHORIZATION, &value));
+            let _ = cookie(&with(header::COOKIE, &value), "maple_session");
+        }
+    }
+}

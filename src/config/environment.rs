@@ -1,0 +1,28 @@
+//! Which of the three environments this process runs in.
+
+use serde::{Deserialize, Serialize};
+
+/// `MAPLE_ENV`. Decides which configuration file is read and which relaxations are allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    #[default]
+    Development,
+    Staging,
+    Production,
+}
+
+impl Environment {
+    /// The value of `MAPLE_ENV` and the stem of the configuration file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Staging => "staging",
+            Self::Production => "production",
+        }
+    }
+
+    pub fn is_development(self) -> bool {
+        self == Self::Development
+    }
+}

@@ -1,0 +1,6 @@
+//! Secrets: making, hashing, signing and comparing them.
+
+pub mod access_token;
+pub mod csrf;
+pub mod password;
+pub mod secret;

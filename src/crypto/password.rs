@@ -1,0 +1,92 @@
+//! Argon2id, off the async workers and a bounded number at a time: each hash takes memory and tens of milliseconds.
+
+use std::{sync::Arc, time::Duration};
+
+use argon2::{
+    Algorithm, Argon2, Params, Version,
+    password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
+
+/// Nobody waits longer than this for a turn; sign-in under attack answers "busy" instead of queueing.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    #[error("too many passwords are being checked at once")]
+    Busy,
+    #[error("the password could not be hashed")]
+    Hash(#[from] argon2::password_hash::Error),
+    #[error("invalid argon2 parameters")]
+    Parameters(#[from] argon2::Error),
+    #[error("the hashing task failed")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Hashes and verifies passwords with one set of parameters.
+#[derive(Clone)]
+pub struct PasswordHasher {
+    argon2: Argon2<'static>,
+    turns: Arc<Semaphore>,
+    /// Verified against when there is no such account, so that its absence does not show in the time taken.
+    decoy: Arc<str>,
+}
+
+impl PasswordHasher {
+    /// `memory_kib` and `iterations` as OWASP's password storage guide names them; one lane.
+    pub fn new(memory_kib: u32, iterations: u32, concurrency: usize) -> Result<Self, PasswordError> {
+        let params = Params::new(memory_kib, iterations, 1, None)?;
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let decoy = argon2.hash_password(b"no account has this password")?.to_string().into();
+        Ok(Self { argon2, turns: Arc::new(Semaphore::new(concurrency.max(1))), decoy })
+    }
+
+    /// A PHC string with a random salt.
+    pub async fn hash(&self, password: SecretString) -> Result<String, PasswordError> {
+        let argon2 = self.argon2.clone();
+        self.in_turn(move || Ok(argon2.hash_password(password.expose_secret().as_bytes())?.to_string())).await
+    }
+
+    /// Whether `password` is the one `hash` was made from; with no hash it takes as long and is false.
+    pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<bool, PasswordError> {
+        let argon2 = self.argon2.clone();
+        let decoy = Arc::clone(&self.decoy);
+        self.in_turn(move || {
+            let stored = PasswordHash::new(hash.as_deref().unwrap_or(&decoy)).map_err(argon2::password_hash::Error::from)?;
+            let matches = argon2.verify_password(password.expose_secret().as_bytes(), &stored).is_ok();
+            Ok(matches && hash.is_some())
+        })
+        .await
+    }
+
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
+    ) -> Result<T, PasswordError> {
+        let turn = tokio::time::timeout(LONGEST_WAIT, Arc::clone(&self.turns).acquire_owned())
+            .await
+            .map_err(|_| PasswordError::Busy)?
+            .map_err(|_| PasswordError::Busy)?;
+        tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        })
+        .await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PasswordHasher;
+
+    #[tokio::test]
+    async fn verifies_its_own_and_nothing_else() {
+        let hasher = PasswordHasher::new(64, 1, 2).unwrap();
+        let hash = hasher.hash("correct horse".into()).await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{hash}");
+        assert!(hasher.verify("correct horse".into(), Some(hash.clone())).await.unwrap());
+        assert!(!hasher.verify("correct horsf".into(), Some(hash)).await.unwrap());
+        assert!(!hasher.verify("no account has this password".into(), None).await.unwrap());
+    }
+}

@@ -1,0 +1,99 @@
+//! Random bearer secrets, and the digests that are stored in their place.
+
+use aws_lc_rs::{digest, rand};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use subtle::ConstantTimeEq;
+
+/// 256 bits, beyond guessing, so that a plain SHA-256 of it is safe to store: there is no dictionary to try.
+const SECRET_BYTES: usize = 32;
+
+/// What a secret is for, told by its prefix; secret scanners and people recognise a leak by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretKind {
+    ApiKey,
+    RefreshToken,
+    Cookie,
+    Invitation,
+}
+
+impl SecretKind {
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::ApiKey => "mk_",
+            Self::RefreshToken => "mr_",
+            Self::Cookie => "ms_",
+            Self::Invitation => "mi_",
+        }
+    }
+}
+
+/// SHA-256 of a secret.
+pub type Digest = [u8; 32];
+
+/// The system's random source failed; nothing can be issued.
+#[derive(Debug, thiserror::Error)]
+#[error("the system's random source failed")]
+pub struct NoEntropy;
+
+/// A new secret: prefix and 43 characters of base64url.
+pub fn generate(kind: SecretKind) -> Result<String, NoEntropy> {
+    let mut bytes = [0_u8; SECRET_BYTES];
+    rand::fill(&mut bytes).map_err(|_| NoEntropy)?;
+    let mut text = String::with_capacity(kind.prefix().len() + 43);
+    text.push_str(kind.prefix());
+    URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
+    Ok(text)
+}
+
+/// The digest to store or look up, or `None` if the text cannot be a secret of this kind, which saves a look-up.
+pub fn digest_of(kind: SecretKind, text: &str) -> Option<Digest> {
+    let body = text.strip_prefix(kind.prefix())?;
+    if body.len() != 43 || !body.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+        return None;
+    }
+    Some(sha256(text.as_bytes()))
+}
+
+pub fn sha256(bytes: &[u8]) -> Digest {
+    let mut out = [0_u8; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    out
+}
+
+/// Compares without telling by its duration where two texts differ. Lengths are no secret: both sides are digested.
+pub fn equal(a: &str, b: &str) -> bool {
+    sha256(a.as_bytes()).ct_eq(&sha256(b.as_bytes())).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SecretKind, digest_of, equal, generate};
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_secret_is_recognised_by_its_own_kind_only() {
+        let key = generate(SecretKind::ApiKey).unwrap();
+        assert_eq!(key.len(), 46);
+        assert!(digest_of(SecretKind::ApiKey, &key).is_some());
+        assert!(digest_of(SecretKind::Cookie, &key).is_none());
+        assert_ne!(key, generate(SecretKind::ApiKey).unwrap());
+        assert!(equal(&key, &key.clone()) && !equal(&key, "mk_"));
+    }
+
+    proptest! {
+        #[test]
+        fn junk_is_no_secret(text in "\\PC{0,60}") {
+            prop_assume!(!text.starts_with("mk_"));
+            prop_assert!(digest_of(SecretKind::ApiKey, &text).is_none());
+        }
+
+        #[test]
+        fn one_changed_character_changes_the_digest(at in 3_usize..46) {
+            let key = generate(SecretKind::ApiKey).unwrap();
+            let mut other = key.clone().into_bytes();
+            other[at] = if other[at] == b'A' { b'B' } else { b'A' };
+            let other = String::from_utf8(other).unwrap();
+            prop_assert_ne!(digest_of(SecretKind::ApiKey, &key), digest_of(SecretKind::ApiKey, &other));
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The nouns, and the rules that need no I/O.
+
+pub mod account;
+pub mod clock;
+pub mod conversation;
+pub mod email;
+pub mod ids;
+pub mod model;
+pub mod money;
+pub mod page;
+pub mod password;
+pub mod role;
+pub mod text;
+pub mod tokens;
+pub mod usage;

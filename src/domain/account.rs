@@ -1,0 +1,64 @@
+//! Organisations, their people, and the credentials they hold.
+
+use chrono::{DateTime, Utc};
+
+use super::ids::{ApiKeyId, InvitationId, OrganizationId, SessionId, UserId};
+use super::role::Role;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Organization {
+    pub id: OrganizationId,
+    pub name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub id: UserId,
+    pub organization: Organization,
+    pub email: String,
+    pub name: String,
+    pub role: Role,
+    pub created_at: DateTime<Utc>,
+}
+
+/// A way in for one address, used once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invitation {
+    pub id: InvitationId,
+    pub organization: Organization,
+    pub email: String,
+    pub role: Role,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// A program's credential, without the secret, which nobody can read again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    pub name: String,
+    pub prefix: String,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub last_used_at: Option<DateTime<Utc>>,
+}
+
+/// Who calls through a session: what each request needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionOwner {
+    pub session: SessionId,
+    pub organization: OrganizationId,
+    pub user: UserId,
+    pub role: Role,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Who calls through an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyOwner {
+    pub key: ApiKeyId,
+    pub organization: OrganizationId,
+    /// Who made the key.
+    pub user: UserId,
+    pub expires_at: Option<DateTime<Utc>>,
+}

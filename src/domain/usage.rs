@@ -1,0 +1,88 @@
+//! What a call consumed, and sums over such records.
+
+use chrono::{DateTime, NaiveDate, Utc};
+
+use super::ids::{ApiKeyId, OrganizationId, UsageRecordId, UserId};
+use super::model::ModelKind;
+use super::money::Cost;
+use super::tokens::TokenUsage;
+
+/// How a call ended, as stored and as a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The whole answer went out.
+    Completed,
+    /// The caller went away first.
+    Cancelled,
+    /// The upstream refused (4xx), and its answer went out.
+    Refused,
+    /// The upstream failed or broke off.
+    Failed,
+    /// The upstream took too long.
+    TimedOut,
+}
+
+impl Outcome {
+    pub const ALL: [Self; 5] = [Self::Completed, Self::Cancelled, Self::Refused, Self::Failed, Self::TimedOut];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+/// One call to a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageRecord {
+    pub id: UsageRecordId,
+    pub organization: OrganizationId,
+    pub user: UserId,
+    pub api_key: Option<ApiKeyId>,
+    pub model: std::sync::Arc<str>,
+    pub provider: std::sync::Arc<str>,
+    pub kind: ModelKind,
+    pub outcome: Outcome,
+    pub streamed: bool,
+    pub tokens: TokenUsage,
+    pub cost: Cost,
+    pub latency_us: u64,
+    /// From the arrival of the request to the first chunk of the answer.
+    pub first_token_us: Option<u64>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// A sum over records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UsageTotals {
+    pub requests: u64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cost: Cost,
+    /// How many of the requests have estimated token counts.
+    pub estimated_requests: u64,
+}
+
+impl std::ops::AddAssign for UsageTotals {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.cost = self.cost + other.cost;
+        self.estimated_requests += other.estimated_requests;
+    }
+}
+
+/// The sum of one day, model and key: the finest row a report is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageCell {
+    pub day: NaiveDate,
+    pub model: String,
+    /// `None` for what people asked on the page.
+    pub key: Option<(ApiKeyId, Option<String>)>,
+    pub totals: UsageTotals,
+}

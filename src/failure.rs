@@ -1,0 +1,140 @@
+//! What a caller is told when something fails.
+//!
+//! Handlers return a [`Failure`]; the edge writes it down once, in the dialect of the route (problem document, OpenAI
+//! envelope or page), with the request's id, and logs the cause, which the caller never sees.
+
+pub mod map;
+
+use std::{borrow::Cow, error::Error, sync::Arc, time::Duration};
+
+use http::StatusCode;
+
+use crate::service::field::FieldFault;
+
+/// An answer that says no. `code` is stable; programs may rely on it.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub status: StatusCode,
+    pub code: &'static str,
+    /// For people, and safe to show.
+    pub detail: Cow<'static, str>,
+    /// The field that is to blame, in OpenAI's dialect.
+    pub param: Option<&'static str>,
+    pub fields: Vec<FieldFault>,
+    pub retry_after: Option<Duration>,
+    /// For browsers: where to go instead.
+    pub redirect: Option<&'static str>,
+    /// For the log only.
+    pub cause: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Failure {
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            param: None,
+            fields: Vec::new(),
+            retry_after: None,
+            redirect: None,
+            cause: None,
+        }
+    }
+
+    #[must_use]
+    pub fn because(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
+        self.cause = Some(Arc::new(cause));
+        self
+    }
+
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    #[must_use]
+    pub fn param(mut self, param: &'static str) -> Self {
+        self.param = Some(param);
+        self
+    }
+
+    pub fn unauthenticated() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthenticated",
+            "Missing or invalid credentials. Send them as `Authorization: Bearer <token>`.",
+        )
+    }
+
+    pub fn keys_are_for_v1() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "key_not_allowed",
+            "API keys are for /v1. Under /api, sign in and send the access token.",
+        )
+    }
+
+    pub fn forged() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "csrf_failed",
+            "The request does not come from our own page, or the page is too old. Reload it and try again.",
+        )
+    }
+
+    /// For a page that needs a signed-in person.
+    pub fn sign_in_first() -> Self {
+        Self { redirect: Some("/sign-in"), ..Self::unauthenticated() }
+    }
+
+    /// A page whose cookie is no good leads to the sign-in page; any other failure stays what it is.
+    #[must_use]
+    pub fn or_sign_in(self) -> Self {
+        if self.status == StatusCode::UNAUTHORIZED { Self::sign_in_first() } else { self }
+    }
+
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this address.")
+    }
+
+    pub fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This address does not take this method.")
+    }
+
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "payload_too_large",
+            format!("The request body is larger than the {limit} bytes that are allowed."),
+        )
+    }
+
+    pub fn timed_out() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", "The request took too long and was given up.")
+            .retry_after(Duration::from_secs(1))
+    }
+
+    pub fn invalid(fields: Vec<FieldFault>) -> Self {
+        let named: Vec<&str> = fields.iter().map(|fault| fault.field).collect();
+        let detail = match named.as_slice() {
+            [] => "The request was refused.".to_owned(),
+            named => format!("These fields were refused: {}.", named.join(", ")),
+        };
+        Self { fields, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", detail) }
+    }
+
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side. It has been noted.")
+    }
+
+    pub fn unavailable() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "database_unavailable",
+            "A part of the service is away for the moment. Nothing was changed; try again shortly.",
+        )
+        .retry_after(Duration::from_secs(1))
+    }
+}

@@ -1,0 +1,118 @@
+//! JSON bodies that more than one route gives.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::{
+    account::{Organization, User},
+    conversation::{Conversation, Message},
+    ids::{ConversationId, MessageId, OrganizationId, UserId},
+    page::Page,
+    role::Role,
+};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OrganizationBody {
+    pub id: OrganizationId,
+    pub name: String,
+}
+
+impl From<Organization> for OrganizationBody {
+    fn from(organization: Organization) -> Self {
+        Self { id: organization.id, name: organization.name }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UserBody {
+    pub id: UserId,
+    pub email: String,
+    pub name: String,
+    pub role: Role,
+    pub organization: OrganizationBody,
+    pub created_at: DateTime<Utc>,
+}
+
+impl From<User> for UserBody {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id,
+            email: user.email,
+            name: user.name,
+            role: user.role,
+            organization: user.organization.into(),
+            created_at: user.created_at,
+        }
+    }
+}
+
+/// One page of a list. `next_cursor` is the `cursor` of the next page, null on the last.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct List<T> {
+    pub data: Vec<T>,
+    pub next_cursor: Option<String>,
+}
+
+impl<T> List<T> {
+    pub fn of<R: Into<T>>(page: Page<R>) -> Self {
+        Self {
+            data: page.rows.into_iter().map(Into::into).collect(),
+            next_cursor: page.next.map(crate::domain::page::Cursor::encode),
+        }
+    }
+
+    pub fn whole<R: Into<T>>(rows: Vec<R>) -> Self {
+        Self { data: rows.into_iter().map(Into::into).collect(), next_cursor: None }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConversationBody {
+    pub id: ConversationId,
+    pub title: String,
+    /// The model last asked.
+    pub model: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+/// What a conversation is called before its first message.
+pub const UNTITLED: &str = "New conversation";
+
+impl From<Conversation> for ConversationBody {
+    fn from(conversation: Conversation) -> Self {
+        Self {
+            id: conversation.id,
+            title: conversation.title.unwrap_or_else(|| UNTITLED.to_owned()),
+            model: conversation.model,
+            created_at: conversation.created_at,
+            updated_at: conversation.updated_at,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MessageBody {
+    pub id: MessageId,
+    /// `user` or `assistant`.
+    pub role: &'static str,
+    pub content: String,
+    pub model: Option<String>,
+    /// `complete`; `partial` if it was stopped or broke off; `failed` if no text came; `streaming` while it is written.
+    pub status: &'static str,
+    pub created_at: DateTime<Utc>,
+}
+
+impl From<Message> for MessageBody {
+    fn from(message: Message) -> Self {
+        Self {
+            id: message.id,
+            role: message.author.as_str(),
+            content: message.content,
+            model: message.model,
+            status: message.status.as_str(),
+            created_at: message.created_at,
+        }
+    }
+}

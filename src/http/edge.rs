@@ -1,0 +1,193 @@
+//! What happens to every request and every response, in one layer.
+
+mod client;
+mod request_id;
+mod route_metrics;
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use ipnet::IpNet;
+use tracing::Instrument;
+
+use super::{
+    render::{Dialect, render},
+    routes::{RouteInfo, RouteTable},
+};
+use crate::{
+    auth::{Caller, gate::Gate},
+    failure::Failure,
+};
+
+pub use client::{ClientAddress, Peer};
+pub use request_id::RequestId;
+pub use route_metrics::RouteMetrics;
+
+/// What handlers may know of a request besides its parts.
+#[derive(Clone)]
+pub struct RequestContext {
+    pub id: RequestId,
+    pub arrived: Instant,
+    pub client: ClientAddress,
+}
+
+/// The edge's own state.
+#[derive(Clone)]
+pub struct Edge {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    table: RouteTable,
+    gate: Gate,
+    trusted_proxies: Vec<IpNet>,
+    unmatched: RouteMetrics,
+    /// Whether browsers are told to insist on https.
+    https: bool,
+}
+
+impl Edge {
+    pub fn new(table: RouteTable, gate: Gate, trusted_proxies: Vec<IpNet>, https: bool) -> Self {
+        let unmatched = RouteMetrics::new(&http::Method::GET, "other");
+        Self { inner: Arc::new(Inner { table, gate, trusted_proxies, unmatched, https }) }
+    }
+
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<RouteInfo>> {
+        self.inner.table.iter()
+    }
+
+    /// The route a request goes to, or the failure that it is. A path that the router knows and the table does not is
+    /// a mistake of ours, and stays closed.
+    fn route_of(&self, request: &Request) -> Result<&Arc<RouteInfo>, Failure> {
+        let Some(path) = request.extensions().get::<MatchedPath>() else { return Err(Failure::not_found()) };
+        match self.inner.table.find(path.as_str(), request.method()) {
+            Some(Some(route)) => Ok(route),
+            Some(None) => Err(Failure::method_not_allowed()),
+            None => Err(Failure::not_found()),
+        }
+    }
+}
+
+/// The layer.
+pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
+    let arrived = Instant::now();
+    let id = RequestId::of(request.headers());
+    let client = ClientAddress::of(&request, &edge.inner.trusted_proxies);
+    let dialect = Dialect::of(request.uri().path());
+    let method = request.method().clone();
+    let route = edge.route_of(&request);
+    let metrics = route.as_ref().map_or(&edge.inner.unmatched, |route| &route.metrics);
+    let template = route.as_ref().map_or("other", |route| &*route.path);
+    let in_flight = metrics.enter();
+    let span = tracing::info_span!(
+        target: "mapleai::http",
+        "request",
+        request_id = id.as_str(),
+        method = method.as_str(),
+        route = template,
+        organization_id = tracing::field::Empty,
+        user_id = tracing::field::Empty,
+    );
+    request.extensions_mut().insert(RequestContext { id: id.clone(), arrived, client });
+    let mut response = async {
+        let admitted = match &route {
+            Ok(route) => edge.inner.gate.admit(route.access, &mut request).await,
+            Err(failure) => Err(failure.clone()),
+        };
+        if let Err(failure) = admitted {
+            return failure.into_response();
+        }
+        note_caller(&request);
+        next.run(request).await
+    }
+    .instrument(span.clone())
+    .await;
+    let failure = response.extensions_mut().remove::<Arc<Failure>>();
+    let _entered = span.enter();
+    if let Some(failure) = &failure {
+        log_cause(failure);
+        response = render(failure, dialect, id.as_str());
+    }
+    let elapsed = arrived.elapsed();
+    drop(in_flight);
+    metrics.record(response.status(), elapsed);
+    tracing::info!(
+        target: "mapleai::http",
+        status = response.status().as_u16(),
+        duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        client = %client,
+        "request answered"
+    );
+    finish(response.headers_mut(), &id, dialect, edge.inner.https);
+    response
+}
+
+fn note_caller(request: &Request) {
+    let span = tracing::Span::current();
+    if span.is_disabled() {
+        return;
+    }
+    if let Some(caller) = request.extensions().get::<Caller>() {
+        if let Some(organization) = caller.organization() {
+            span.record("organization_id", tracing::field::display(organization));
+        }
+        if let Some(user) = caller.user() {
+            span.record("user_id", tracing::field::display(user));
+        }
+    }
+}
+
+/// The cause goes to the log once, here, and never to the caller.
+fn log_cause(failure: &Failure) {
+    let Some(cause) = &failure.cause else { return };
+    let mut text = cause.to_string();
+    let mut source = cause.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    // An outage is reported by whoever notices its start and end, not once per request.
+    if failure.code == "internal" {
+        tracing::error!(target: "mapleai::http", code = failure.code, cause = text, "request failed");
+    } else {
+        tracing::info!(target: "mapleai::http", code = failure.code, cause = text, "request failed");
+    }
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+fn finish(headers: &mut HeaderMap, id: &RequestId, dialect: Dialect, https: bool) {
+    headers.insert(REQUEST_ID, id.header());
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Nothing is cacheable unless its handler says so.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if https {
+        headers.insert(
+            header::STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=31536000; includeSubDomains"),
+        );
+    }
+    // Programs do not render what they get.
+    if dialect == Dialect::OpenAi {
+        return;
+    }
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(
+        HeaderName::from_static("cross-origin-opener-policy"),
+        HeaderValue::from_static("same-origin"),
+    );
+    headers.insert(
+        HeaderName::from_static("permissions-policy"),
+        HeaderValue::from_static("camera=(), geolocation=(), microphone=()"),
+    );
+}

@@ -1,0 +1,156 @@
+//! Extractors whose refusals are failures of ours: each names the field and what is allowed.
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    http::request::Parts,
+};
+use bytes::Bytes;
+use http::{StatusCode, header};
+use serde::{Deserialize, de::DeserializeOwned};
+use utoipa::IntoParams;
+
+use super::edge::RequestContext;
+use crate::{
+    domain::page::{Cursor, PageRequest},
+    failure::Failure,
+    service::field::FieldFault,
+};
+
+/// A JSON body under `/api`.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let bytes = json_bytes(request, state).await?;
+        let mut reader = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let field = error.path().to_string();
+            let inner = error.into_inner();
+            if inner.is_data() {
+                wrong_type(&field, &inner)
+            } else {
+                Failure::new(StatusCode::BAD_REQUEST, "invalid_json", format!("The body is not valid JSON: {inner}."))
+            }
+        })?;
+        reader
+            .end()
+            .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, "invalid_json", format!("The body is not valid JSON: {error}.")))?;
+        Ok(Self(value))
+    }
+}
+
+fn wrong_type(field: &str, error: &serde_json::Error) -> Failure {
+    let message = error.to_string();
+    // Without the position, which helps nobody who sends generated JSON.
+    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+    let detail = if field == "." { message.to_owned() } else { format!("{field}: {message}") };
+    let fault = FieldFault { field: "body", message: detail.clone() };
+    Failure { fields: vec![fault], ..Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", detail) }
+}
+
+/// The raw bytes of a body that says it is JSON, within the body limit.
+pub struct JsonBytes(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for JsonBytes {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        json_bytes(request, state).await.map(Self)
+    }
+}
+
+async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if !content_type.is_some_and(is_json) {
+        return Err(Failure::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "The body must be JSON, sent with `Content-Type: application/json`.",
+        ));
+    }
+    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "The request body is larger than is allowed.")
+        }
+        _ => Failure::new(StatusCode::BAD_REQUEST, "incomplete_body", "The request body did not arrive whole."),
+    })
+}
+
+/// `application/json`, or a type with the `+json` suffix (RFC 6839), with any parameters.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+        || essence.get(essence.len().saturating_sub(5)..).is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"))
+}
+
+/// An id in the path. What cannot be an id cannot be found: 404, as for an id that does not exist.
+pub struct Id<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Id<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Path(id) = Path::<T>::from_request_parts(parts, state).await.map_err(|_| Failure::not_found())?;
+        Ok(Self(id))
+    }
+}
+
+/// Query parameters under `/api`.
+pub struct Parameters<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Query(value) = Query::<T>::from_request_parts(parts, state).await.map_err(|rejection| {
+            let message = rejection.body_text();
+            let message = message.strip_prefix("Failed to deserialize query string: ").unwrap_or(&message).to_owned();
+            Failure::invalid(vec![FieldFault { field: "query", message }])
+        })?;
+        Ok(Self(value))
+    }
+}
+
+/// The paging parameters of every list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct PageQuery {
+    /// How many rows, 1 to 100; 50 if absent.
+    #[param(minimum = 1, maximum = 100, required = false)]
+    limit: Option<u16>,
+    /// `next_cursor` of the page before.
+    #[param(required = false)]
+    cursor: Option<String>,
+}
+
+impl PageQuery {
+    pub fn read(self) -> Result<PageRequest, Failure> {
+        let mut faults = Vec::new();
+        let limit = self.limit.unwrap_or(50);
+        if !(1..=100).contains(&limit) {
+            faults.push(FieldFault { field: "limit", message: "must be between 1 and 100".to_owned() });
+        }
+        let after = match self.cursor.as_deref().map(Cursor::decode) {
+            None => None,
+            Some(Ok(cursor)) => Some(cursor),
+            Some(Err(error)) => {
+                faults.push(FieldFault { field: "cursor", message: error.to_string() });
+                None
+            }
+        };
+        if faults.is_empty() { Ok(PageRequest { limit, after }) } else { Err(Failure::invalid(faults)) }
+    }
+}
+
+/// What the edge found out about the request.
+impl<S: Sync> FromRequestParts<S> for RequestContext {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(Failure::internal)
+    }
+}

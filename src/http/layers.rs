@@ -1,0 +1,77 @@
+//! The ready-made layers and how they are set up. Their order is documented in [`super`].
+
+use std::{any::Any, time::Duration};
+
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, Method, header};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{CompressionLayer, Predicate, predicate::{NotForContentType, SizeAbove}},
+    cors::{AllowOrigin, CorsLayer},
+};
+
+use crate::{failure::Failure, state::AppState};
+
+/// Bodies below this gain nothing from compression.
+const COMPRESS_ABOVE: u64 = 1024;
+
+/// A panic in a handler fails its own request only, and is told like any other failure.
+pub fn catch_panic(router: Router<AppState>) -> Router<AppState> {
+    router.layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| -> Response {
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        tracing::error!(target: "mapleai::http", panic = text, "handler panicked");
+        Failure::internal().into_response()
+    }))
+}
+
+/// Gives up on a request whose handler takes too long. Not for streams, which have limits of their own.
+pub fn time_limit(router: Router<AppState>, limit: Duration) -> Router<AppState> {
+    router.layer(from_fn(move |request: Request, next: Next| async move {
+        match tokio::time::timeout(limit, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => Failure::timed_out().into_response(),
+        }
+    }))
+}
+
+/// Compresses what is worth it. Event streams are left alone: a compressor holds chunks back.
+pub fn compression(router: Router<AppState>) -> Router<AppState> {
+    let worth_it = SizeAbove::new(COMPRESS_ABOVE)
+        .and(NotForContentType::SSE)
+        .and(NotForContentType::IMAGES);
+    router.layer(CompressionLayer::new().compress_when(worth_it))
+}
+
+/// CORS for the configured origins. `*` allows any origin without credentials.
+pub fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let allow = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
+    Some(
+        CorsLayer::new()
+            .allow_origin(allow)
+            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+            .allow_headers([
+                header::AUTHORIZATION,
+                header::CONTENT_TYPE,
+                HeaderName::from_static("x-request-id"),
+                HeaderName::from_static("traceparent"),
+            ])
+            .expose_headers([HeaderName::from_static("x-request-id"), header::RETRY_AFTER])
+            .max_age(Duration::from_secs(3600)),
+    )
+}

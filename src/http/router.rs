@@ -1,0 +1,78 @@
+//! Every route, grouped by who may call it.
+
+use std::time::Duration;
+
+use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, routing};
+use http::Method;
+use utoipa_axum::routes;
+
+use super::{
+    accounts, answers, api_keys, conversations,
+    edge::{Edge, edge},
+    health, invitations, layers, models, openai, openapi, pages,
+    routes::Routes,
+    sessions, usage,
+};
+use crate::{auth::access::Access, failure::Failure, state::AppState};
+
+/// How the edge is set up.
+pub struct EdgeRules {
+    pub request_timeout: Duration,
+    pub body_limit: usize,
+    pub cors_origins: Vec<String>,
+    /// Whether `/metrics` needs the operations token.
+    pub guard_metrics: bool,
+}
+
+/// The table and document, before there is any state.
+pub fn routes(rules: &EdgeRules) -> Routes {
+    let metrics = if rules.guard_metrics { Access::Operator } else { Access::Open };
+    let short = Routes::new(openapi::base())
+        .api(Access::Open, routes!(sessions::register))
+        .api(Access::Open, routes!(sessions::login))
+        .api(Access::Open, routes!(sessions::refresh))
+        .api(Access::Open, routes!(invitations::accept))
+        .api(Access::Open, routes!(models::list))
+        .api(Access::Open, routes!(openapi::document))
+        .api(Access::Open, routes!(health::health))
+        .api(Access::Open, routes!(health::ready))
+        .page(Method::GET, "/metrics", metrics, routing::get(health::metrics))
+        .api(Access::Session, routes!(sessions::logout))
+        .api(Access::Session, routes!(accounts::me, accounts::change_me))
+        .api(Access::Session, routes!(accounts::list))
+        .api(Access::Session, routes!(accounts::set_role))
+        .api(Access::Session, routes!(api_keys::create, api_keys::list))
+        .api(Access::Session, routes!(api_keys::revoke))
+        .api(Access::Session, routes!(invitations::create, invitations::list))
+        .api(Access::Session, routes!(invitations::withdraw))
+        .api(Access::Session, routes!(usage::report))
+        .api(Access::Session, routes!(conversations::create, conversations::list))
+        .api(Access::Session, routes!(conversations::get, conversations::change, conversations::delete));
+    let timeout = rules.request_timeout;
+    let short = pages::routes(short)
+        .wrap(layers::compression)
+        .wrap(move |router| layers::time_limit(router, timeout));
+    let streaming = Routes::new(openapi::base())
+        .api(Access::Session, routes!(answers::ask))
+        .api(Access::Session, routes!(answers::regenerate))
+        .api(Access::Program, routes!(openai::completions::chat))
+        .api(Access::Program, routes!(openai::completions::embeddings))
+        .api(Access::Program, routes!(openai::models::list))
+        .api(Access::Program, routes!(openai::models::get));
+    short.merge(streaming)
+}
+
+/// The whole service: the routes behind the layers.
+pub fn build(router: Router<AppState>, edge_state: Edge, state: AppState, rules: &EdgeRules) -> Router {
+    let router = router
+        .fallback(|| async { Failure::not_found() })
+        .method_not_allowed_fallback(|| async { Failure::method_not_allowed() });
+    let router = layers::catch_panic(router)
+        .layer(DefaultBodyLimit::max(rules.body_limit))
+        .layer(from_fn_with_state(edge_state, edge));
+    let router = match layers::cors(&rules.cors_origins) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router.with_state(state)
+}

@@ -1,0 +1,166 @@
+//! The route table: each route with its access, kept beside the router so that the edge, the document and the tests all
+//! speak of the same routes.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{Router, routing::MethodRouter};
+use http::Method;
+use utoipa::openapi::{
+    OpenApi, Ref, RefOr,
+    path::{Operation, PathItem},
+    response::ResponseBuilder,
+    security::SecurityRequirement,
+};
+use utoipa_axum::router::UtoipaMethodRouter;
+
+use super::{edge::RouteMetrics, render::Dialect};
+use crate::{auth::access::Access, state::AppState};
+
+/// What the edge knows of a route.
+pub struct RouteInfo {
+    pub method: Method,
+    pub path: Box<str>,
+    pub access: Access,
+    pub metrics: RouteMetrics,
+}
+
+/// Path template -> its methods.
+#[derive(Default)]
+pub struct RouteTable(HashMap<Box<str>, Vec<Arc<RouteInfo>>>);
+
+impl RouteTable {
+    /// `None`: no such path in the table. `Some(None)`: the path does not take this method.
+    pub fn find(&self, path: &str, method: &Method) -> Option<Option<&Arc<RouteInfo>>> {
+        // HEAD is answered by GET's handler.
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        Some(self.0.get(path)?.iter().find(|route| route.method == *method))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<RouteInfo>> {
+        self.0.values().flatten()
+    }
+
+    fn add(&mut self, method: Method, path: &str, access: Access) {
+        let metrics = RouteMetrics::new(&method, path);
+        let route = Arc::new(RouteInfo { method, path: path.into(), access, metrics });
+        self.0.entry(path.into()).or_default().push(route);
+    }
+}
+
+/// A router under construction, with its table and document.
+pub struct Routes {
+    router: Router<AppState>,
+    table: RouteTable,
+    document: OpenApi,
+}
+
+impl Routes {
+    pub fn new(document: OpenApi) -> Self {
+        Self { router: Router::new(), table: RouteTable::default(), document }
+    }
+
+    /// Adds documented routes. The failures that follow from the access and the shape of a route are documented here, so
+    /// that no handler can forget them.
+    pub fn api(mut self, access: Access, (schemas, paths, handlers): UtoipaMethodRouter<AppState>) -> Self {
+        let components = self.document.components.get_or_insert_default();
+        components.schemas.extend(schemas);
+        for (path, mut item) in paths.paths {
+            let dialect = Dialect::of(&path);
+            for (method, operation) in operations(&mut item) {
+                self.table.add(method, &path, access);
+                document_failures(operation, access, dialect, &path);
+            }
+            self.router = self.router.route(&path, handlers.clone());
+            match self.document.paths.paths.get_mut(&path) {
+                Some(known) => known.merge_operations(item),
+                None => {
+                    self.document.paths.paths.insert(path, item);
+                }
+            }
+        }
+        self
+    }
+
+    /// Adds a page or another route outside the document.
+    pub fn page(mut self, method: Method, path: &str, access: Access, handlers: MethodRouter<AppState>) -> Self {
+        self.table.add(method, path, access);
+        self.router = self.router.route(path, handlers);
+        self
+    }
+
+    /// Wraps the routes added so far.
+    pub fn wrap(mut self, wrap: impl FnOnce(Router<AppState>) -> Router<AppState>) -> Self {
+        self.router = wrap(self.router);
+        self
+    }
+
+    pub fn merge(mut self, other: Self) -> Self {
+        self.router = self.router.merge(other.router);
+        for (path, routes) in other.table.0 {
+            self.table.0.entry(path).or_default().extend(routes);
+        }
+        self.document.merge(other.document);
+        self
+    }
+
+    pub fn into_parts(self) -> (Router<AppState>, RouteTable, OpenApi) {
+        (self.router, self.table, self.document)
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    [
+        (Method::GET, &mut item.get),
+        (Method::POST, &mut item.post),
+        (Method::PUT, &mut item.put),
+        (Method::PATCH, &mut item.patch),
+        (Method::DELETE, &mut item.delete),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| operation.as_mut().map(|operation| (method, operation)))
+}
+
+fn document_failures(operation: &mut Operation, access: Access, dialect: Dialect, path: &str) {
+    let body = operation.request_body.is_some();
+    let with_parameters = operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty());
+    let mut statuses = vec![(503, "The service, or a part it needs, is away for the moment")];
+    if access != Access::Open {
+        statuses.push((401, "Credentials are missing or not valid"));
+    }
+    if access == Access::Session {
+        statuses.push((403, "The caller's role, or a missing anti-forgery token, does not allow this"));
+    }
+    if body {
+        statuses.extend([
+            (400, "The body is not valid JSON"),
+            (413, "The body is too large"),
+            (415, "The body is not JSON"),
+        ]);
+    }
+    if dialect == Dialect::Problem && (body || with_parameters) {
+        statuses.push((422, "A field is missing, has the wrong type or an unacceptable value"));
+    }
+    if path.contains('{') {
+        statuses.push((404, "There is no such thing, or it is another organisation's"));
+    }
+    let (schema, content_type) = match dialect {
+        Dialect::OpenAi => ("OpenAiError", "application/json"),
+        Dialect::Problem | Dialect::Page => ("Problem", "application/problem+json"),
+    };
+    for (status, description) in statuses {
+        operation.responses.responses.entry(status.to_string()).or_insert_with(|| {
+            let content = utoipa::openapi::ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+            RefOr::T(ResponseBuilder::new().description(description).content(content_type, content).build())
+        });
+    }
+    operation.security = Some(match access {
+        Access::Open | Access::OpenForm => Vec::new(),
+        Access::Session | Access::Page => vec![requirement("access_token"), requirement("session_cookie")],
+        Access::Program => vec![requirement("api_key"), requirement("access_token")],
+        Access::Operator => vec![requirement("operations_token")],
+    });
+}
+
+fn requirement(name: &str) -> SecurityRequirement {
+    SecurityRequirement::new::<_, [&str; 0], &str>(name, [])
+}

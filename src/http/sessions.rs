@@ -1,0 +1,126 @@
+//! `/api/auth`: registering, signing in and out, refreshing.
+
+use axum::{extract::State, http::StatusCode, response::IntoResponse};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{body::UserBody, edge::RequestContext, extract::Json};
+use crate::{
+    auth::extract::CurrentUser,
+    domain::account::User,
+    failure::Failure,
+    service::{
+        accounts::{Accounts, Registration},
+        sessions::{Sessions, Tokens},
+    },
+};
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterBody {
+    #[schema(format = "email", max_length = 254)]
+    email: String,
+    /// At least 12 characters, not one that is guessed first.
+    #[schema(value_type = String, format = Password, max_length = 256)]
+    password: SecretString,
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    #[schema(min_length = 1, max_length = 100)]
+    organization: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoginBody {
+    email: String,
+    #[schema(value_type = String, format = Password)]
+    password: SecretString,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshBody {
+    refresh_token: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct TokensBody {
+    user: UserBody,
+    access_token: String,
+    /// Good for one exchange. Presenting it a second time ends the session.
+    refresh_token: String,
+    /// Always `Bearer`.
+    token_type: &'static str,
+    /// Seconds until the access token expires.
+    expires_in: u64,
+}
+
+impl TokensBody {
+    pub(super) fn new(user: User, tokens: Tokens) -> Self {
+        Self {
+            user: user.into(),
+            access_token: tokens.access_token,
+            refresh_token: tokens.refresh_token,
+            token_type: "Bearer",
+            expires_in: tokens.expires_in.as_secs(),
+        }
+    }
+}
+
+/// Create an organisation and its owner.
+#[utoipa::path(post, path = "/api/auth/register", tag = "Accounts", request_body = RegisterBody, responses(
+    (status = 201, description = "Registered and signed in", body = TokensBody),
+    (status = 403, description = "Registration is closed", body = crate::http::render::Problem, content_type = "application/problem+json"),
+    (status = 409, description = "There is an account with this e-mail address", body = crate::http::render::Problem, content_type = "application/problem+json"),
+))]
+pub async fn register(
+    State(accounts): State<Accounts>,
+    State(sessions): State<Sessions>,
+    Json(body): Json<RegisterBody>,
+) -> Result<impl IntoResponse, Failure> {
+    let registration =
+        Registration { email: body.email, password: body.password, name: body.name, organization: body.organization };
+    let user = accounts.register(registration).await?;
+    let tokens = sessions.open(&user).await?;
+    Ok((StatusCode::CREATED, axum::Json(TokensBody::new(user, tokens))))
+}
+
+/// Sign in.
+#[utoipa::path(post, path = "/api/auth/login", tag = "Accounts", request_body = LoginBody, responses(
+    (status = 200, description = "Signed in", body = TokensBody),
+    (status = 401, description = "E-mail address or password is wrong", body = crate::http::render::Problem, content_type = "application/problem+json"),
+    (status = 429, description = "Too many attempts; see Retry-After", body = crate::http::render::Problem, content_type = "application/problem+json"),
+))]
+pub async fn login(
+    State(accounts): State<Accounts>,
+    State(sessions): State<Sessions>,
+    context: RequestContext,
+    Json(body): Json<LoginBody>,
+) -> Result<axum::Json<TokensBody>, Failure> {
+    let user = accounts.sign_in(&body.email, body.password, context.client.0).await?;
+    let tokens = sessions.open(&user).await?;
+    Ok(axum::Json(TokensBody::new(user, tokens)))
+}
+
+/// Exchange a refresh token for new tokens.
+#[utoipa::path(post, path = "/api/auth/refresh", tag = "Accounts", request_body = RefreshBody, responses(
+    (status = 200, description = "New tokens; the old refresh token is used up", body = TokensBody),
+    (status = 401, description = "The refresh token is unknown, used or expired", body = crate::http::render::Problem, content_type = "application/problem+json"),
+))]
+pub async fn refresh(
+    State(accounts): State<Accounts>,
+    State(sessions): State<Sessions>,
+    Json(body): Json<RefreshBody>,
+) -> Result<axum::Json<TokensBody>, Failure> {
+    let (owner, tokens) = sessions.refresh(&body.refresh_token).await?;
+    let user = accounts.get(owner.organization, owner.user).await?;
+    Ok(axum::Json(TokensBody::new(user, tokens)))
+}
+
+/// Sign out: ends the session that the access token or cookie belongs to.
+#[utoipa::path(post, path = "/api/auth/logout", tag = "Accounts", responses((status = 204, description = "Signed out")))]
+pub async fn logout(State(sessions): State<Sessions>, CurrentUser(caller): CurrentUser) -> Result<StatusCode, Failure> {
+    sessions.end(caller.organization, caller.session).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,28 @@
+//! The rules, one file per noun. Nothing here knows HTTP, and nothing here writes SQL.
+
+pub mod accounts;
+pub mod answers;
+pub mod api_keys;
+pub mod completions;
+pub mod conversations;
+pub mod field;
+pub mod invitations;
+pub mod lookup;
+pub mod models;
+pub mod sessions;
+pub mod throttle;
+pub mod usage;
+
+/// Every service, each a cheap clone.
+#[derive(Clone)]
+pub struct Services {
+    pub accounts: accounts::Accounts,
+    pub answers: answers::Answers,
+    pub api_keys: api_keys::ApiKeys,
+    pub completions: completions::Completions,
+    pub conversations: conversations::Conversations,
+    pub invitations: invitations::Invitations,
+    pub models: models::Models,
+    pub sessions: sessions::Sessions,
+    pub usage: usage::Usage,
+}

@@ -1,0 +1,234 @@
+//! Registering, signing in, and what people may change about themselves and each other.
+
+use std::net::IpAddr;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    field::{FieldFault, Faults},
+    sessions::{SessionError, Sessions},
+    throttle::{Throttle, Throttled},
+};
+use crate::{
+    crypto::password::{PasswordError, PasswordHasher},
+    domain::{
+        account::{Organization, SessionOwner, User},
+        clock::Clock,
+        email::Email,
+        ids::{OrganizationId, UserId},
+        password, role::Role, text,
+    },
+    store::{
+        self, StoreError,
+        accounts::{EMAIL_TAKEN, NewUser},
+    },
+};
+
+/// Longest name of a person or organisation, in characters.
+pub const LONGEST_NAME: usize = 100;
+/// Members shown at once; larger organisations are paged when somebody has one.
+const MOST_MEMBERS: i64 = 1_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    #[error("some fields were refused")]
+    Invalid(Vec<FieldFault>),
+    #[error("an account with this e-mail address exists")]
+    EmailTaken,
+    #[error("registration is closed; ask for an invitation")]
+    RegistrationClosed,
+    #[error("e-mail address or password is wrong")]
+    InvalidCredentials,
+    #[error(transparent)]
+    Throttled(#[from] Throttled),
+    #[error("the current password is wrong")]
+    WrongPassword,
+    #[error("your role does not allow this")]
+    NotAllowed,
+    #[error("the organisation would be left without an owner")]
+    LastOwner,
+    #[error("there is no such user")]
+    NotFound,
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What registering takes.
+pub struct Registration {
+    pub email: String,
+    pub password: SecretString,
+    pub name: String,
+    pub organization: String,
+}
+
+/// What a user may change about the own account. Absent fields stay.
+#[derive(Default)]
+pub struct ProfileChange {
+    pub name: Option<String>,
+    pub password: Option<SecretString>,
+    /// Needed to change the password.
+    pub current_password: Option<SecretString>,
+}
+
+#[derive(Clone)]
+pub struct Accounts {
+    store: store::accounts::Accounts,
+    sessions: Sessions,
+    hasher: PasswordHasher,
+    throttle: Throttle,
+    clock: Clock,
+    open_registration: bool,
+    password_min_length: usize,
+}
+
+impl Accounts {
+    pub fn new(
+        store: store::accounts::Accounts,
+        sessions: Sessions,
+        hasher: PasswordHasher,
+        throttle: Throttle,
+        clock: Clock,
+        open_registration: bool,
+        password_min_length: usize,
+    ) -> Self {
+        Self { store, sessions, hasher, throttle, clock, open_registration, password_min_length }
+    }
+
+    pub fn registration_is_open(&self) -> bool {
+        self.open_registration
+    }
+
+    /// Creates an organisation with its owner.
+    pub async fn register(&self, registration: Registration) -> Result<User, AccountError> {
+        if !self.open_registration {
+            return Err(AccountError::RegistrationClosed);
+        }
+        self.create_organization(registration).await
+    }
+
+    /// Registering without asking whether it is open: also how the development account is made.
+    pub async fn create_organization(&self, registration: Registration) -> Result<User, AccountError> {
+        let mut faults = Faults::default();
+        let person = self.read_person(&mut faults, &registration.email, &registration.name, &registration.password);
+        let organization = faults.check("organization", text::line(&registration.organization, LONGEST_NAME));
+        let (Some((email, name)), Some(organization)) = (person, organization) else {
+            return Err(AccountError::Invalid(faults.into_vec()));
+        };
+        // A taken address is found before the hash is paid for; the constraint decides if two come at once.
+        if self.store.find_by_email(&email).await?.is_some() {
+            return Err(AccountError::EmailTaken);
+        }
+        let password_hash = self.hasher.hash(registration.password).await?;
+        let now = self.clock.now();
+        let user = User {
+            id: UserId::generate(),
+            organization: Organization { id: OrganizationId::generate(), name: organization },
+            email: email.as_str().to_owned(),
+            name,
+            role: Role::Owner,
+            created_at: now,
+        };
+        let new = NewUser { id: user.id, email: &email, name: &user.name, role: user.role, password_hash: &password_hash };
+        self.store.register(&user.organization, &new, now).await.map_err(email_taken)?;
+        tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, "organization registered");
+        Ok(user)
+    }
+
+    /// Checks what makes up a person, noting every fault.
+    pub(super) fn read_person(&self, faults: &mut Faults, email: &str, name: &str, password: &SecretString) -> Option<(Email, String)> {
+        let email = faults.check("email", Email::parse(email));
+        let name = faults.check("name", text::line(name, LONGEST_NAME));
+        let folded = email.as_ref().map(Email::folded).unwrap_or_default();
+        self.check_password(faults, "password", password, &folded, name.as_deref().unwrap_or_default())?;
+        email.zip(name)
+    }
+
+    fn check_password(&self, faults: &mut Faults, field: &'static str, password: &SecretString, email: &str, name: &str) -> Option<()> {
+        faults.check(field, password::check(password.expose_secret(), self.password_min_length, email, name))
+    }
+
+    pub(super) fn hasher(&self) -> &PasswordHasher {
+        &self.hasher
+    }
+
+    /// Checks an address and a password. Every failure looks alike and takes as long.
+    pub async fn sign_in(&self, email: &str, password: SecretString, from: IpAddr) -> Result<User, AccountError> {
+        let email = Email::parse(email).map_err(|_| AccountError::InvalidCredentials)?;
+        let attempt = self.throttle.attempt(&email.folded(), from).inspect_err(|_| {
+            tracing::warn!(target: "mapleai::security", address = %from, "sign-in throttled");
+        })?;
+        let found = self.store.find_by_email(&email).await?;
+        let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), Some(hash)));
+        let matches = self.hasher.verify(password, hash).await?;
+        let Some(user) = user.filter(|_| matches) else {
+            tracing::warn!(target: "mapleai::security", address = %from, "sign-in failed");
+            return Err(AccountError::InvalidCredentials);
+        };
+        attempt.forgive();
+        tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, "signed in");
+        Ok(user)
+    }
+
+    pub async fn get(&self, organization: OrganizationId, user: UserId) -> Result<User, AccountError> {
+        self.store.get(organization, user).await?.ok_or(AccountError::NotFound)
+    }
+
+    pub async fn list(&self, organization: OrganizationId) -> Result<Vec<User>, AccountError> {
+        Ok(self.store.list(organization, MOST_MEMBERS).await?)
+    }
+
+    /// Changes the caller's own account. A new password ends the caller's other sessions.
+    pub async fn change_profile(&self, caller: &SessionOwner, change: ProfileChange) -> Result<User, AccountError> {
+        let user = self.get(caller.organization, caller.user).await?;
+        let mut faults = Faults::default();
+        let name = change.name.and_then(|name| faults.check("name", text::line(&name, LONGEST_NAME)));
+        if let Some(password) = &change.password {
+            self.check_password(&mut faults, "password", password, &user.email.to_lowercase(), &user.name);
+            if change.current_password.is_none() {
+                faults.add("current_password", "is needed to change the password");
+            }
+        }
+        if !faults.is_empty() {
+            return Err(AccountError::Invalid(faults.into_vec()));
+        }
+        let mut password_hash = None;
+        if let (Some(password), Some(current)) = (change.password, change.current_password) {
+            let stored = self.store.password_hash(caller.organization, caller.user).await?;
+            if !self.hasher.verify(current, stored).await? {
+                return Err(AccountError::WrongPassword);
+            }
+            password_hash = Some(self.hasher.hash(password).await?);
+        }
+        self.store
+            .update(caller.organization, caller.user, name.as_deref(), password_hash.as_deref(), self.clock.now())
+            .await?;
+        if password_hash.is_some() {
+            self.sessions.end_others(caller.organization, caller.user, caller.session).await?;
+            tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, "password changed");
+        }
+        self.get(caller.organization, caller.user).await
+    }
+
+    /// Gives a member of the caller's organisation another role.
+    pub async fn set_role(&self, caller: &SessionOwner, member: UserId, role: Role) -> Result<User, AccountError> {
+        let user = self.get(caller.organization, member).await?;
+        if !caller.role.may_grant(role) || !caller.role.may_grant(user.role) {
+            return Err(AccountError::NotAllowed);
+        }
+        if !self.store.set_role(caller.organization, member, role, self.clock.now()).await? {
+            return Err(AccountError::LastOwner);
+        }
+        self.sessions.forget_user(member).await;
+        tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, member_id = %member, role = role.as_str(), "role changed");
+        self.get(caller.organization, member).await
+    }
+}
+
+/// The constraint speaks when two registrations race.
+pub(super) fn email_taken(error: StoreError) -> AccountError {
+    if error.constraint() == Some(EMAIL_TAKEN) { AccountError::EmailTaken } else { error.into() }
+}

@@ -1,0 +1,149 @@
+//! Calls to models: the one way to a provider, metered, for programs and people alike.
+//!
+//! Bodies pass as bytes. A request is read only as far as routing and metering need, and changed only where the upstream
+//! must see something else: its own name for the model, and the wish for usage in a stream.
+
+pub mod metrics;
+pub mod record;
+pub mod request;
+pub mod stream;
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio_util::sync::CancellationToken;
+
+use super::usage::{BacklogFull, Usage};
+use crate::{
+    domain::{
+        clock::Clock,
+        ids::{ApiKeyId, OrganizationId, UserId},
+        model::ModelKind,
+        tokens::{TokenUsage, estimate},
+        usage::Outcome,
+    },
+    provider::{Endpoint, ProviderError, ProviderReply, ProviderRequest, Registry, registry::Route, sse},
+};
+use metrics::CompletionMetrics;
+use record::Recorder;
+pub use request::BadRequest;
+use request::Request;
+pub use stream::MeteredStream;
+
+/// On whose account a call is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    pub organization: OrganizationId,
+    pub user: UserId,
+    pub api_key: Option<ApiKeyId>,
+}
+
+/// One call as it came in.
+pub struct Call {
+    pub endpoint: Endpoint,
+    pub account: Account,
+    pub body: Bytes,
+    /// W3C trace context, passed on.
+    pub traceparent: Option<HeaderValue>,
+    /// When the request arrived; latencies count from here.
+    pub arrived: Instant,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CompletionError {
+    #[error(transparent)]
+    BadRequest(#[from] BadRequest),
+    #[error("the model `{0}` does not exist")]
+    UnknownModel(String),
+    #[error("the model `{model}` does not support this endpoint; it is for {kind}")]
+    WrongKind { model: String, kind: &'static str },
+    #[error(transparent)]
+    BacklogFull(#[from] BacklogFull),
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+}
+
+/// What goes back to the caller.
+pub enum Answer {
+    /// Complete; 2xx or the upstream's own refusal.
+    Whole { status: StatusCode, headers: HeaderMap, body: Bytes },
+    /// Server-sent events, forwarded as they come.
+    Stream { headers: HeaderMap, events: MeteredStream },
+}
+
+#[derive(Clone)]
+pub struct Completions {
+    registry: Arc<Registry>,
+    usage: Usage,
+    metrics: CompletionMetrics,
+    clock: Clock,
+    /// Set when streams must end because the process does.
+    stop: CancellationToken,
+}
+
+impl Completions {
+    pub fn new(registry: Arc<Registry>, usage: Usage, clock: Clock, stop: CancellationToken) -> Self {
+        let metrics = CompletionMetrics::new(registry.routes().map(|route| &*route.model));
+        Self { registry, usage, metrics, clock, stop }
+    }
+
+    /// Makes one call. Dropping the future, or the stream it gives, ends the upstream call; what was consumed until then
+    /// is recorded all the same.
+    pub async fn call(&self, call: Call) -> Result<Answer, CompletionError> {
+        let request = Request::read(&call.body, call.endpoint)?;
+        let route = self.route(&request.model, call.endpoint)?;
+        let slot = self.usage.reserve()?;
+        let streamed = request.stream && call.endpoint == Endpoint::ChatCompletions;
+        let withhold_usage = streamed && !request.include_usage;
+        let body = request.for_upstream(&call.body, &route.model.upstream, withhold_usage);
+        let mut recorder = Recorder::start(slot, route, &call, streamed, request.input_bytes, &self.metrics, &self.clock);
+        let sent = route
+            .provider
+            .send(ProviderRequest { endpoint: call.endpoint, body, stream: streamed, traceparent: call.traceparent })
+            .await;
+        match sent {
+            Ok(ProviderReply::Whole { status, headers, body }) => {
+                if status.is_success() {
+                    let (reported, text_bytes) = sse::usage_of_body(&body);
+                    recorder.note_text(text_bytes);
+                    if let Some(usage) = reported {
+                        recorder.note_usage(usage);
+                    }
+                    recorder.finish(Outcome::Completed);
+                } else {
+                    recorder.refuse();
+                }
+                Ok(Answer::Whole { status, headers, body })
+            }
+            Ok(ProviderReply::Events { headers, events }) => {
+                let events = MeteredStream::new(events, recorder, withhold_usage, self.stop.clone());
+                Ok(Answer::Stream { headers, events })
+            }
+            Err(error) => {
+                recorder.fail(&error);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn route(&self, model: &str, endpoint: Endpoint) -> Result<&Route, CompletionError> {
+        // A caller's text in an error message is bounded, whatever the body limit is.
+        let shown = || model.chars().take(128).collect::<String>();
+        let route = self.registry.route(model).ok_or_else(|| CompletionError::UnknownModel(shown()))?;
+        let wanted = match endpoint {
+            Endpoint::ChatCompletions => ModelKind::Chat,
+            Endpoint::Embeddings => ModelKind::Embedding,
+        };
+        if route.model.kind == wanted {
+            Ok(route)
+        } else {
+            Err(CompletionError::WrongKind { model: shown(), kind: route.model.kind.as_str() })
+        }
+    }
+}
+
+/// What to bill when the upstream reported nothing.
+fn estimated(input_bytes: usize, text_bytes: usize) -> TokenUsage {
+    TokenUsage { input: estimate(input_bytes), output: estimate(text_bytes), estimated: true }
+}

@@ -1,0 +1,130 @@
+//! One call's usage record, from its start to whatever its end is.
+
+use std::time::Instant;
+
+use super::{
+    Account, Call, estimated,
+    metrics::{CompletionMetrics, ModelMetrics},
+};
+use crate::{
+    domain::{
+        clock::Clock,
+        ids::UsageRecordId,
+        model::Model,
+        tokens::TokenUsage,
+        usage::{Outcome, UsageRecord},
+    },
+    provider::{ProviderError, registry::Route},
+    service::usage::UsageSlot,
+};
+use std::sync::Arc;
+
+/// Files exactly one record, by `finish` and its like or, when the caller went away first, by being dropped.
+pub struct Recorder {
+    slot: Option<UsageSlot>,
+    model: Arc<Model>,
+    account: Account,
+    streamed: bool,
+    input_bytes: usize,
+    text_bytes: usize,
+    reported: Option<TokenUsage>,
+    arrived: Instant,
+    first_token: Option<Instant>,
+    metrics: Arc<ModelMetrics>,
+    clock: Clock,
+}
+
+impl Recorder {
+    pub(super) fn start(
+        slot: UsageSlot,
+        route: &Route,
+        call: &Call,
+        streamed: bool,
+        input_bytes: usize,
+        metrics: &CompletionMetrics,
+        clock: &Clock,
+    ) -> Self {
+        let metrics = metrics.of(&route.model.id);
+        metrics.started();
+        Self {
+            slot: Some(slot),
+            model: Arc::clone(&route.model),
+            account: call.account,
+            streamed,
+            input_bytes,
+            text_bytes: 0,
+            reported: None,
+            arrived: call.arrived,
+            first_token: None,
+            metrics,
+            clock: clock.clone(),
+        }
+    }
+
+    /// Text of the answer went by; the first marks the time to first token.
+    pub(super) fn note_text(&mut self, bytes: usize) {
+        if self.first_token.is_none() {
+            self.first_token = Some(Instant::now());
+        }
+        self.text_bytes += bytes;
+    }
+
+    pub(super) fn note_usage(&mut self, usage: TokenUsage) {
+        self.reported = Some(usage);
+    }
+
+    /// The upstream's own counts, or ours so far.
+    pub(super) fn tokens(&self) -> TokenUsage {
+        self.reported.unwrap_or_else(|| estimated(self.input_bytes, self.text_bytes))
+    }
+
+    pub(super) fn finish(&mut self, outcome: Outcome) {
+        let tokens = self.tokens();
+        self.file(outcome, tokens);
+    }
+
+    /// The upstream refused the request: nothing was consumed.
+    pub(super) fn refuse(&mut self) {
+        self.file(Outcome::Refused, TokenUsage::default());
+    }
+
+    pub(super) fn fail(&mut self, error: &ProviderError) {
+        let outcome = if error.is_timeout() { Outcome::TimedOut } else { Outcome::Failed };
+        // A call that brought no text is not billed: the prompt may never have arrived.
+        let tokens = if self.text_bytes == 0 { self.reported.unwrap_or_default() } else { self.tokens() };
+        self.file(outcome, tokens);
+    }
+
+    fn file(&mut self, outcome: Outcome, tokens: TokenUsage) {
+        let Some(slot) = self.slot.take() else { return };
+        let cost = self.model.cost(tokens);
+        let latency = self.arrived.elapsed();
+        let first_token = self.first_token.map(|first| first.duration_since(self.arrived));
+        self.metrics.finished(outcome, tokens, cost, latency, first_token);
+        let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        slot.send(UsageRecord {
+            id: UsageRecordId::generate(),
+            organization: self.account.organization,
+            user: self.account.user,
+            api_key: self.account.api_key,
+            model: Arc::clone(&self.model.id),
+            provider: Arc::clone(&self.model.provider),
+            kind: self.model.kind,
+            outcome,
+            streamed: self.streamed,
+            tokens,
+            cost,
+            latency_us: micros(latency),
+            first_token_us: first_token.map(micros),
+            created_at: self.clock.now(),
+        });
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        // Counted from what went by, since the upstream's own count comes last and will not come any more.
+        let tokens = self.tokens();
+        self.file(Outcome::Cancelled, tokens);
+    }
+}

@@ -1,0 +1,111 @@
+//! A stream on its way to the caller: forwarded as it comes, read along for metering.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::record::Recorder;
+use crate::{
+    domain::{tokens::TokenUsage, usage::Outcome},
+    provider::{EventStream, ProviderError, sse},
+};
+
+/// Why a stream ended before its answer did.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error("the server is shutting down")]
+    Stopping,
+}
+
+/// Yields whole events, unchanged but for the usage chunk that the caller did not ask for. An error is the last item.
+/// Dropping it ends the upstream call and records what went by.
+pub struct MeteredStream {
+    events: EventStream,
+    recorder: Recorder,
+    withhold_usage: bool,
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
+    over: bool,
+}
+
+impl MeteredStream {
+    pub(super) fn new(events: EventStream, recorder: Recorder, withhold_usage: bool, stop: CancellationToken) -> Self {
+        Self { events, recorder, withhold_usage, stop: Box::pin(stop.cancelled_owned()), over: false }
+    }
+
+    /// What has been consumed so far.
+    pub fn tokens(&self) -> TokenUsage {
+        self.recorder.tokens()
+    }
+
+    /// Reads along and gives what the caller is to see; empty if that is nothing.
+    fn pass(&mut self, item: Bytes) -> Bytes {
+        let mut kept: Option<BytesMut> = None;
+        for event in sse::events(&item) {
+            let data = event.data();
+            if sse::is_done(&data) {
+                // The caller may hang up on this, which must not make a finished answer look cancelled.
+                self.recorder.finish(Outcome::Completed);
+            } else {
+                let chunk = sse::scan_chunk(&data);
+                if chunk.text_bytes > 0 {
+                    self.recorder.note_text(chunk.text_bytes);
+                }
+                if let Some(usage) = chunk.usage {
+                    self.recorder.note_usage(usage);
+                    if self.withhold_usage && !chunk.has_choices {
+                        kept.get_or_insert_with(|| BytesMut::from(&item[..event.range().start]));
+                        continue;
+                    }
+                }
+            }
+            if let Some(kept) = &mut kept {
+                kept.extend_from_slice(&item[event.range()]);
+            }
+        }
+        kept.map_or(item, BytesMut::freeze)
+    }
+}
+
+impl Stream for MeteredStream {
+    type Item = Result<Bytes, StreamError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if this.over {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(item) = this.events.as_mut().poll_next(context) {
+                match item {
+                    Some(Ok(item)) => {
+                        let passed = this.pass(item);
+                        if !passed.is_empty() {
+                            return Poll::Ready(Some(Ok(passed)));
+                        }
+                    }
+                    Some(Err(error)) => {
+                        this.over = true;
+                        this.recorder.fail(&error);
+                        return Poll::Ready(Some(Err(error.into())));
+                    }
+                    None => {
+                        this.over = true;
+                        this.recorder.finish(Outcome::Completed);
+                    }
+                }
+            } else {
+                ready!(this.stop.as_mut().poll(context));
+                this.over = true;
+                this.recorder.finish(Outcome::Failed);
+                return Poll::Ready(Some(Err(StreamError::Stopping)));
+            }
+        }
+    }
+}

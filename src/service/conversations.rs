@@ -1,0 +1,109 @@
+//! A user's conversations. Asking for an answer is in [`super::answers`].
+
+use super::{
+    field::{FieldFault, Faults},
+    models::Models,
+};
+use crate::{
+    domain::{
+        account::SessionOwner,
+        clock::Clock,
+        conversation::{Conversation, LONGEST_TITLE, Message},
+        ids::ConversationId,
+        model::ModelKind,
+        page::{Page, PageRequest},
+        text,
+    },
+    store::{self, StoreError},
+};
+
+/// Messages given at once, the newest; far above what fits a model's context.
+const MOST_MESSAGES: i64 = 1_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConversationError {
+    #[error("some fields were refused")]
+    Invalid(Vec<FieldFault>),
+    #[error("there is no such conversation")]
+    NotFound,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Absent fields stay.
+#[derive(Debug, Default)]
+pub struct ConversationChange {
+    pub title: Option<String>,
+    pub model: Option<String>,
+}
+
+#[derive(Clone)]
+pub struct Conversations {
+    store: store::conversations::Conversations,
+    messages: store::messages::Messages,
+    models: Models,
+    clock: Clock,
+}
+
+impl Conversations {
+    pub fn new(
+        store: store::conversations::Conversations,
+        messages: store::messages::Messages,
+        models: Models,
+        clock: Clock,
+    ) -> Self {
+        Self { store, messages, models, clock }
+    }
+
+    fn check(&self, change: ConversationChange) -> Result<ConversationChange, ConversationError> {
+        let mut faults = Faults::default();
+        let title = change.title.and_then(|title| faults.check("title", text::line(&title, LONGEST_TITLE)));
+        if let Some(model) = &change.model
+            && self.models.get(model).is_none_or(|model| model.kind != ModelKind::Chat)
+        {
+            faults.add("model", "must be the id of a chat model; GET /api/models lists them");
+        }
+        if faults.is_empty() {
+            Ok(ConversationChange { title, model: change.model })
+        } else {
+            Err(ConversationError::Invalid(faults.into_vec()))
+        }
+    }
+
+    pub async fn create(&self, caller: &SessionOwner, change: ConversationChange) -> Result<Conversation, ConversationError> {
+        let new = self.check(change)?;
+        let now = self.clock.now();
+        Ok(self.store.create(caller.organization, caller.user, new.title.as_deref(), new.model.as_deref(), now).await?)
+    }
+
+    pub async fn list(&self, caller: &SessionOwner, page: PageRequest) -> Result<Page<Conversation>, ConversationError> {
+        Ok(self.store.list(caller.organization, caller.user, page).await?)
+    }
+
+    pub async fn get(&self, caller: &SessionOwner, id: ConversationId) -> Result<Conversation, ConversationError> {
+        self.store.get(caller.organization, caller.user, id).await?.ok_or(ConversationError::NotFound)
+    }
+
+    /// A conversation and its messages, oldest first.
+    pub async fn read(&self, caller: &SessionOwner, id: ConversationId) -> Result<(Conversation, Vec<Message>), ConversationError> {
+        let conversation = self.get(caller, id).await?;
+        let messages = self.messages.list(caller.organization, id, MOST_MESSAGES).await?;
+        Ok((conversation, messages))
+    }
+
+    pub async fn change(&self, caller: &SessionOwner, id: ConversationId, change: ConversationChange) -> Result<Conversation, ConversationError> {
+        let change = self.check(change)?;
+        self.store
+            .update(caller.organization, caller.user, id, change.title.as_deref(), change.model.as_deref(), self.clock.now())
+            .await?
+            .ok_or(ConversationError::NotFound)
+    }
+
+    pub async fn delete(&self, caller: &SessionOwner, id: ConversationId) -> Result<(), ConversationError> {
+        if self.store.delete(caller.organization, caller.user, id).await? {
+            Ok(())
+        } else {
+            Err(ConversationError::NotFound)
+        }
+    }
+}

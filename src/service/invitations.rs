@@ -1,0 +1,142 @@
+//! Inviting people into an organisation by a one-time link.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use secrecy::SecretString;
+
+use super::{
+    accounts::{AccountError, Accounts, email_taken},
+    field::Faults,
+    sessions::SessionError,
+};
+use crate::{
+    crypto::secret::{self, NoEntropy, SecretKind},
+    domain::{
+        account::{Invitation, SessionOwner, User},
+        clock::Clock,
+        email::Email,
+        ids::{InvitationId, OrganizationId, UserId},
+        role::Role,
+    },
+    store::{
+        self, StoreError,
+        accounts::NewUser,
+        invitations::NewInvitation,
+    },
+};
+
+/// Open invitations shown at once.
+const MOST_SHOWN: i64 = 200;
+
+#[derive(Debug, thiserror::Error)]
+pub enum InvitationError {
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    #[error("there is no such invitation, or it was used, withdrawn or has expired")]
+    NotFound,
+    #[error(transparent)]
+    NoEntropy(#[from] NoEntropy),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<SessionError> for InvitationError {
+    fn from(error: SessionError) -> Self {
+        Self::Account(error.into())
+    }
+}
+
+#[derive(Clone)]
+pub struct Invitations {
+    store: store::invitations::Invitations,
+    accounts: Accounts,
+    clock: Clock,
+    lasts: Duration,
+}
+
+impl Invitations {
+    pub fn new(store: store::invitations::Invitations, accounts: Accounts, clock: Clock, lasts: Duration) -> Self {
+        Self { store, accounts, clock, lasts }
+    }
+
+    /// Makes an invitation and its token, which is shown this once.
+    pub async fn create(&self, caller: &SessionOwner, email: &str, role: Role) -> Result<(Invitation, String), InvitationError> {
+        if !caller.role.may_grant(role) {
+            return Err(AccountError::NotAllowed.into());
+        }
+        let mut faults = Faults::default();
+        let Some(email) = faults.check("email", Email::parse(email)) else {
+            return Err(AccountError::Invalid(faults.into_vec()).into());
+        };
+        let organization = self.accounts.get(caller.organization, caller.user).await?.organization;
+        let token = secret::generate(SecretKind::Invitation)?;
+        let now = self.clock.now();
+        let invitation = Invitation {
+            id: InvitationId::generate(),
+            organization,
+            email: email.as_str().to_owned(),
+            role,
+            created_at: now,
+            expires_at: now + TimeDelta::from_std(self.lasts).unwrap_or(TimeDelta::days(7)),
+        };
+        let new = NewInvitation {
+            id: invitation.id,
+            email: &email,
+            role,
+            token: &secret::sha256(token.as_bytes()),
+            invited_by: caller.user,
+            expires_at: invitation.expires_at,
+        };
+        self.store.create(caller.organization, &new, now).await?;
+        tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, invitation_id = %invitation.id, role = role.as_str(), "invitation created");
+        Ok((invitation, token))
+    }
+
+    pub async fn list(&self, caller: &SessionOwner) -> Result<Vec<Invitation>, InvitationError> {
+        if !caller.role.may_manage_members() {
+            return Err(AccountError::NotAllowed.into());
+        }
+        Ok(self.store.list_open(caller.organization, self.clock.now(), MOST_SHOWN).await?)
+    }
+
+    pub async fn withdraw(&self, caller: &SessionOwner, id: InvitationId) -> Result<(), InvitationError> {
+        if !caller.role.may_manage_members() {
+            return Err(AccountError::NotAllowed.into());
+        }
+        let organization: OrganizationId = caller.organization;
+        if self.store.delete(organization, id).await? { Ok(()) } else { Err(InvitationError::NotFound) }
+    }
+
+    /// The invitation a link leads to.
+    pub async fn find(&self, token: &str) -> Result<Invitation, InvitationError> {
+        let digest = secret::digest_of(SecretKind::Invitation, token).ok_or(InvitationError::NotFound)?;
+        self.store.find_open(&digest, self.clock.now()).await?.ok_or(InvitationError::NotFound)
+    }
+
+    /// Creates the invited person's account and uses the invitation up.
+    pub async fn accept(&self, token: &str, name: &str, password: SecretString) -> Result<User, InvitationError> {
+        let invitation = self.find(token).await?;
+        let mut faults = Faults::default();
+        let Some((email, name)) = self.accounts.read_person(&mut faults, &invitation.email, name, &password) else {
+            return Err(AccountError::Invalid(faults.into_vec()).into());
+        };
+        let password_hash = self.accounts.hasher().hash(password).await.map_err(AccountError::from)?;
+        let now = self.clock.now();
+        let user = User {
+            id: UserId::generate(),
+            organization: invitation.organization,
+            email: invitation.email,
+            name,
+            role: invitation.role,
+            created_at: now,
+        };
+        let new = NewUser { id: user.id, email: &email, name: &user.name, role: user.role, password_hash: &password_hash };
+        let accepted = self.store.accept(user.organization.id, invitation.id, &new, now).await.map_err(email_taken)?;
+        if !accepted {
+            return Err(InvitationError::NotFound);
+        }
+        tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, "invitation accepted");
+        Ok(user)
+    }
+}

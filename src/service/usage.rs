@@ -1,0 +1,151 @@
+//! Metering: records on their way to the database, and reports made from them.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::Duration,
+};
+
+use chrono::{NaiveDate, TimeDelta};
+use tokio::sync::{Mutex, mpsc};
+
+use super::field::{FieldFault, Faults};
+use crate::{
+    domain::{
+        clock::Clock,
+        ids::{ApiKeyId, OrganizationId},
+        usage::{UsageRecord, UsageTotals},
+    },
+    store::{self, StoreError},
+};
+
+/// Longest span of a report, in days.
+const LONGEST_SPAN: i64 = 366;
+/// Rows of day, model and key that a report is summed from.
+const MOST_CELLS: i64 = 200_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    #[error("some fields were refused")]
+    Invalid(Vec<FieldFault>),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// More records wait for the database than are allowed to; serving more would mean serving them unrecorded.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("too many usage records are waiting for the database")]
+pub struct BacklogFull;
+
+/// A place in the queue, taken before the call is made, so that its record cannot be lost to a full queue.
+pub type UsageSlot = mpsc::OwnedPermit<UsageRecord>;
+
+/// What was consumed in a span of days.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageReport {
+    pub from: NaiveDate,
+    pub to: NaiveDate,
+    pub totals: UsageTotals,
+    pub by_day: BTreeMap<NaiveDate, UsageTotals>,
+    pub by_model: BTreeMap<String, UsageTotals>,
+    /// `None` is what people asked on the page.
+    pub by_key: BTreeMap<Option<ApiKeyId>, (Option<String>, UsageTotals)>,
+}
+
+#[derive(Clone)]
+pub struct Usage {
+    store: store::usage::Usage,
+    clock: Clock,
+    queue: mpsc::Sender<UsageRecord>,
+    waiting: Arc<Mutex<Waiting>>,
+    batch_size: usize,
+}
+
+/// The reading end. `batch` keeps what the database has not confirmed.
+struct Waiting {
+    queue: mpsc::Receiver<UsageRecord>,
+    batch: Vec<UsageRecord>,
+}
+
+impl Usage {
+    /// `capacity` records may wait, and are written `batch_size` at a time.
+    pub fn new(store: store::usage::Usage, clock: Clock, capacity: usize, batch_size: usize) -> Self {
+        let (sender, receiver) = mpsc::channel(capacity.max(1));
+        let waiting = Waiting { queue: receiver, batch: Vec::with_capacity(batch_size) };
+        Self { store, clock, queue: sender, waiting: Arc::new(Mutex::new(waiting)), batch_size: batch_size.max(1) }
+    }
+
+    /// Takes a place for one record.
+    pub fn reserve(&self) -> Result<UsageSlot, BacklogFull> {
+        self.queue.clone().try_reserve_owned().map_err(|_| BacklogFull)
+    }
+
+    /// Records that wait, not counting the batch being written.
+    pub fn backlog(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// Waits up to `patience` for records and writes one batch. On failure the batch is kept for the next call, and
+    /// since inserting ignores what is there already, none is written twice. Gives how many were written.
+    pub async fn flush(&self, patience: Duration) -> Result<usize, StoreError> {
+        let mut waiting = self.waiting.lock().await;
+        let Waiting { queue, batch } = &mut *waiting;
+        if batch.is_empty() {
+            let deadline = tokio::time::Instant::now() + patience;
+            while batch.len() < self.batch_size {
+                let room = self.batch_size - batch.len();
+                match tokio::time::timeout_at(deadline, queue.recv_many(batch, room)).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => {}
+                }
+            }
+        }
+        if batch.is_empty() {
+            return Ok(0);
+        }
+        self.store.insert(batch).await?;
+        let written = batch.len();
+        batch.clear();
+        Ok(written)
+    }
+
+    /// Sums the caller's organisation from `from` to `to`, both included; the last 30 days if not said.
+    pub async fn report(
+        &self,
+        organization: OrganizationId,
+        from: Option<NaiveDate>,
+        to: Option<NaiveDate>,
+    ) -> Result<UsageReport, UsageError> {
+        let to = to.unwrap_or_else(|| self.clock.now().date_naive());
+        let from = from.or_else(|| to.checked_sub_signed(TimeDelta::days(29))).unwrap_or(to);
+        let mut faults = Faults::default();
+        let stored = |day: NaiveDate| (1970..10_000).contains(&chrono::Datelike::year(&day));
+        if !stored(from) || !stored(to) {
+            faults.add("from", "must be a day between 1970-01-01 and 9999-12-31");
+        } else if from > to {
+            faults.add("from", "must not be after to");
+        } else if (to - from).num_days() >= LONGEST_SPAN {
+            faults.add("from", format!("must be less than {LONGEST_SPAN} days before to"));
+        }
+        if !faults.is_empty() {
+            return Err(UsageError::Invalid(faults.into_vec()));
+        }
+        let mut report = UsageReport {
+            from,
+            to,
+            totals: UsageTotals::default(),
+            by_day: BTreeMap::new(),
+            by_model: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+        };
+        for cell in self.store.cells(organization, from, to, MOST_CELLS).await? {
+            report.totals += cell.totals;
+            *report.by_day.entry(cell.day).or_default() += cell.totals;
+            *report.by_model.entry(cell.model).or_default() += cell.totals;
+            let (key, name) = cell.key.map_or((None, None), |(id, name)| (Some(id), name));
+            let row = report.by_key.entry(key).or_insert_with(|| (name, UsageTotals::default()));
+            row.1 += cell.totals;
+        }
+        Ok(report)
+    }
+}

@@ -1,0 +1,62 @@
+//! What handlers can ask for: cheap handles, and no logic.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::{
+    http::health::Health,
+    service::{Services, accounts, answers, api_keys, completions, conversations, invitations, models, sessions, usage},
+    web::Site,
+};
+
+#[derive(Clone)]
+pub struct AppState {
+    pub services: Services,
+    pub health: Health,
+    pub metrics: PrometheusHandle,
+    pub site: Site,
+    /// The OpenAPI document, rendered once.
+    pub openapi: Arc<str>,
+}
+
+macro_rules! service {
+    ($($field:ident: $type:ty),+ $(,)?) => {$(
+        impl FromRef<AppState> for $type {
+            fn from_ref(state: &AppState) -> Self {
+                state.services.$field.clone()
+            }
+        }
+    )+};
+}
+
+service! {
+    accounts: accounts::Accounts,
+    answers: answers::Answers,
+    api_keys: api_keys::ApiKeys,
+    completions: completions::Completions,
+    conversations: conversations::Conversations,
+    invitations: invitations::Invitations,
+    models: models::Models,
+    sessions: sessions::Sessions,
+    usage: usage::Usage,
+}
+
+impl FromRef<AppState> for Health {
+    fn from_ref(state: &AppState) -> Self {
+        state.health.clone()
+    }
+}
+
+impl FromRef<AppState> for PrometheusHandle {
+    fn from_ref(state: &AppState) -> Self {
+        state.metrics.clone()
+    }
+}
+
+impl FromRef<AppState> for Site {
+    fn from_ref(state: &AppState) -> Self {
+        state.site.clone()
+    }
+}

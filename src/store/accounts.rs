@@ -1,0 +1,233 @@
+//! Organisations and users.
+
+use chrono::{DateTime, Utc};
+use sqlx::Connection;
+
+use super::{Database, StoreError, run};
+use crate::domain::{
+    account::{Organization, User},
+    email::Email,
+    ids::{OrganizationId, UserId},
+    role::Role,
+};
+
+/// The constraint that a second account with the same address violates.
+pub const EMAIL_TAKEN: &str = "users_email_unique";
+
+#[derive(Clone)]
+pub struct Accounts(pub(super) Database);
+
+/// A user to insert.
+pub struct NewUser<'a> {
+    pub id: UserId,
+    pub email: &'a Email,
+    pub name: &'a str,
+    pub role: Role,
+    pub password_hash: &'a str,
+}
+
+struct UserRow {
+    id: uuid::Uuid,
+    organization_id: uuid::Uuid,
+    organization_name: String,
+    email: String,
+    name: String,
+    role: String,
+    created_at: DateTime<Utc>,
+}
+
+impl TryFrom<UserRow> for User {
+    type Error = StoreError;
+
+    fn try_from(row: UserRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.id.into(),
+            organization: Organization { id: row.organization_id.into(), name: row.organization_name },
+            email: row.email,
+            name: row.name,
+            role: row.role.parse().map_err(StoreError::corrupt)?,
+            created_at: row.created_at,
+        })
+    }
+}
+
+impl Accounts {
+    /// Creates an organisation together with its owner. [`EMAIL_TAKEN`] if the address has an account.
+    pub async fn register(&self, organization: &Organization, owner: &NewUser<'_>, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let mut lease = self.0.lease().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = lease.connection().begin().await?;
+                sqlx::query!(
+                    "INSERT INTO organizations (id, name, created_at) VALUES ($1, $2, $3)",
+                    organization.id.0,
+                    organization.name,
+                    now
+                )
+                .execute(&mut *transaction)
+                .await?;
+                insert_user(&mut transaction, organization.id, owner, now).await?;
+                transaction.commit().await
+            })
+            .await;
+        lease.settle(outcome)
+    }
+
+    /// One user of one organisation.
+    pub async fn get(&self, organization: OrganizationId, user: UserId) -> Result<Option<User>, StoreError> {
+        run!(
+            self.0,
+            sqlx::query_as!(
+                UserRow,
+                "SELECT u.id, u.organization_id, o.name AS organization_name, u.email, u.name, u.role, u.created_at
+                 FROM users u JOIN organizations o ON o.id = u.organization_id
+                 WHERE u.organization_id = $1 AND u.id = $2",
+                organization.0,
+                user.0
+            ),
+            fetch_optional
+        )?
+        .map(User::try_from)
+        .transpose()
+    }
+
+    /// Everybody in the organisation, oldest first, at most `limit`.
+    pub async fn list(&self, organization: OrganizationId, limit: i64) -> Result<Vec<User>, StoreError> {
+        run!(
+            self.0,
+            sqlx::query_as!(
+                UserRow,
+                "SELECT u.id, u.organization_id, o.name AS organization_name, u.email, u.name, u.role, u.created_at
+                 FROM users u JOIN organizations o ON o.id = u.organization_id
+                 WHERE u.organization_id = $1 ORDER BY u.created_at, u.id LIMIT $2",
+                organization.0,
+                limit
+            ),
+            fetch_all
+        )?
+        .into_iter()
+        .map(User::try_from)
+        .collect()
+    }
+
+    /// The account with this address, whatever its organisation, with its password hash: for signing in only.
+    pub async fn find_by_email(&self, email: &Email) -> Result<Option<(User, String)>, StoreError> {
+        let row = run!(
+            self.0,
+            sqlx::query!(
+                "SELECT u.id, u.organization_id, o.name AS organization_name, u.email, u.name, u.role, u.created_at, u.password_hash
+                 FROM users u JOIN organizations o ON o.id = u.organization_id WHERE u.email_folded = $1",
+                email.folded()
+            ),
+            fetch_optional
+        )?;
+        row.map(|row| {
+            let user = User::try_from(UserRow {
+                id: row.id,
+                organization_id: row.organization_id,
+                organization_name: row.organization_name,
+                email: row.email,
+                name: row.name,
+                role: row.role,
+                created_at: row.created_at,
+            })?;
+            Ok((user, row.password_hash))
+        })
+        .transpose()
+    }
+
+    pub async fn password_hash(&self, organization: OrganizationId, user: UserId) -> Result<Option<String>, StoreError> {
+        run!(
+            self.0,
+            sqlx::query_scalar!(
+                "SELECT password_hash FROM users WHERE organization_id = $1 AND id = $2",
+                organization.0,
+                user.0
+            ),
+            fetch_optional
+        )
+    }
+
+    /// Changes what is given and leaves the rest.
+    pub async fn update(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        name: Option<&str>,
+        password_hash: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        run!(
+            self.0,
+            sqlx::query!(
+                "UPDATE users SET name = COALESCE($3, name), password_hash = COALESCE($4, password_hash), updated_at = $5
+                 WHERE organization_id = $1 AND id = $2",
+                organization.0,
+                user.0,
+                name,
+                password_hash,
+                now
+            ),
+            execute
+        )?;
+        Ok(())
+    }
+
+    /// Sets a role, unless that would leave the organisation without an owner (then false).
+    pub async fn set_role(&self, organization: OrganizationId, user: UserId, role: Role, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let mut lease = self.0.lease().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = lease.connection().begin().await?;
+                // Locks the owners, so that two owners cannot demote each other at the same time.
+                let owners = sqlx::query_scalar!(
+                    "SELECT id FROM users WHERE organization_id = $1 AND role = 'owner' ORDER BY id FOR UPDATE",
+                    organization.0
+                )
+                .fetch_all(&mut *transaction)
+                .await?;
+                if role != Role::Owner && owners == [user.0] {
+                    return Ok(false);
+                }
+                sqlx::query!(
+                    "UPDATE users SET role = $3, updated_at = $4 WHERE organization_id = $1 AND id = $2",
+                    organization.0,
+                    user.0,
+                    role.as_str(),
+                    now
+                )
+                .execute(&mut *transaction)
+                .await?;
+                transaction.commit().await?;
+                Ok(true)
+            })
+            .await;
+        lease.settle(outcome)
+    }
+}
+
+/// Part of registering and of accepting an invitation.
+pub(super) async fn insert_user(
+    connection: &mut sqlx::PgConnection,
+    organization: OrganizationId,
+    user: &NewUser<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO users (id, organization_id, email, email_folded, name, role, password_hash, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)",
+        user.id.0,
+        organization.0,
+        user.email.as_str(),
+        user.email.folded(),
+        user.name,
+        user.role.as_str(),
+        user.password_hash,
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! API keys of programs.
+
+use chrono::{DateTime, Utc};
+
+use super::{Database, StoreError, run};
+use crate::{
+    crypto::secret::Digest,
+    domain::{
+        account::{ApiKey, KeyOwner},
+        ids::{ApiKeyId, OrganizationId, UserId},
+        page::{Cursor, Page, PageRequest},
+    },
+};
+
+#[derive(Clone)]
+pub struct ApiKeys(pub(super) Database);
+
+struct KeyRow {
+    id: uuid::Uuid,
+    name: String,
+    prefix: String,
+    created_at: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+    last_used_at: Option<DateTime<Utc>>,
+}
+
+impl From<KeyRow> for ApiKey {
+    fn from(row: KeyRow) -> Self {
+        Self {
+            id: row.id.into(),
+            name: row.name,
+            prefix: row.prefix,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            last_used_at: row.last_used_at,
+        }
+    }
+}
+
+impl ApiKeys {
+    pub async fn create(&self, organization: OrganizationId, user: UserId, key: &ApiKey, digest: &Digest) -> Result<(), StoreError> {
+        run!(
+            self.0,
+            sqlx::query!(
+                "INSERT INTO api_keys (id, organization_id, user_id, name, prefix, digest, created_at, expires_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                key.id.0,
+                organization.0,
+                user.0,
+                key.name,
+                key.prefix,
+                digest.as_slice(),
+                key.created_at,
+                key.expires_at
+            ),
+            execute
+        )?;
+        Ok(())
+    }
+
+    /// Keys that are not revoked, newest first: those of one user, or of the whole organisation.
+    pub async fn list(&self, organization: OrganizationId, user: Option<UserId>, page: PageRequest) -> Result<Page<ApiKey>, StoreError> {
+        let after = page.after.unwrap_or(Cursor { micros: 253_402_300_799_000_000, id: uuid::Uuid::max() });
+        let rows = run!(
+            self.0,
+            sqlx::query_as!(
+                KeyRow,
+                "SELECT id, name, prefix, created_at, expires_at, last_used_at FROM api_keys
+                 WHERE organization_id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND revoked_at IS NULL
+                   AND (created_at, id) < ($3, $4)
+                 ORDER BY created_at DESC, id DESC LIMIT $5",
+                organization.0,
+                user.map(|user| user.0),
+                DateTime::from_timestamp_micros(after.micros).unwrap_or(DateTime::<Utc>::MAX_UTC),
+                after.id,
+                i64::from(page.limit) + 1
+            ),
+            fetch_all
+        )?;
+        let rows = rows.into_iter().map(ApiKey::from).collect();
+        Ok(Page::cut(rows, page.limit, |key| Cursor { micros: key.created_at.timestamp_micros(), id: key.id.0 }))
+    }
+
+    /// Revokes one key of a user, or of anybody in the organisation when `user` is `None`; false if there is none.
+    pub async fn revoke(
+        &self,
+        organization: OrganizationId,
+        user: Option<UserId>,
+        key: ApiKeyId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Digest>, StoreError> {
+        let digest = run!(
+            self.0,
+            sqlx::query_scalar!(
+                "UPDATE api_keys SET revoked_at = $4
+                 WHERE organization_id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND id = $3 AND revoked_at IS NULL
+                 RETURNING digest",
+                organization.0,
+                user.map(|user| user.0),
+                key.0,
+                now
+            ),
+            fetch_optional
+        )?;
+        digest.map(|digest| Digest::try_from(digest.as_slice()).map_err(StoreError::corrupt)).transpose()
+    }
+
+    /// The owner of a key that is neither revoked nor expired. The key itself is the authority.
+    pub async fn find(&self, digest: &Digest, now: DateTime<Utc>) -> Result<Option<KeyOwner>, StoreError> {
+        let row = run!(
+            self.0,
+            sqlx::query!(
+                "SELECT id, organization_id, user_id, expires_at FROM api_keys
+                 WHERE digest = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
+                digest.as_slice(),
+                now
+            ),
+            fetch_optional
+        )?;
+        Ok(row.map(|row| KeyOwner {
+            key: row.id.into(),
+            organization: row.organization_id.into(),
+            user: row.user_id.into(),
+            expires_at: row.expires_at,
+        }))
+    }
+
+    /// Notes when keys were last used, for those not noted later already.
+    pub async fn touch(&self, used: &[(ApiKeyId, DateTime<Utc>)]) -> Result<(), StoreError> {
+        let ids: Vec<uuid::Uuid> = used.iter().map(|(key, _)| key.0).collect();
+        let times: Vec<DateTime<Utc>> = used.iter().map(|(_, at)| *at).collect();
+        run!(
+            self.0,
+            sqlx::query!(
+                "UPDATE api_keys k SET last_used_at = u.at
+                 FROM unnest($1::uuid[], $2::timestamptz[]) AS u (id, at)
+                 WHERE k.id = u.id AND (k.last_used_at IS NULL OR k.last_used_at < u.at)",
+                &ids,
+                &times
+            ),
+            execute
+        )?;
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! The pool, with two things added that a request needs: a limit on every wait, and a memory of being down.
+//!
+//! Without the memory each request would wait out the pool's timeout while the database is away. The first failure
+//! closes the gate, requests are refused in microseconds, and one probe watches for the return.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use secrecy::ExposeSecret;
+use sqlx::{
+    Connection, PgConnection, PgPool, Postgres,
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::error::{StoreError, Unavailable};
+use crate::config::DatabaseConfig;
+
+/// Between two looks whether the database is back. Recovery is noticed within this and one connection set-up.
+const PROBE_INTERVAL: Duration = Duration::from_millis(250);
+/// One look takes no longer.
+const PROBE_LIMIT: Duration = Duration::from_secs(1);
+
+/// A handle to one PostgreSQL database. Cheap to clone.
+#[derive(Clone)]
+pub struct Database(Arc<Shared>);
+
+struct Shared {
+    pool: PgPool,
+    options: PgConnectOptions,
+    max_connections: usize,
+    leased: AtomicUsize,
+    acquire_timeout: Duration,
+    statement_timeout: Duration,
+    down: AtomicBool,
+    went_down: Notify,
+}
+
+impl Database {
+    /// Prepares the pool without connecting: the service starts, and says that it is not ready, while the database is
+    /// still away.
+    pub fn new(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = config.url.expose_secret().parse()?;
+        let milliseconds = config.statement_timeout.as_millis().to_string();
+        let options = options.application_name("mapleai").options([("statement_timeout", milliseconds.as_str())]);
+        let pool = PgPoolOptions::new()
+            .max_connections(config.max_connections)
+            .min_connections(config.min_connections)
+            .acquire_timeout(config.acquire_timeout)
+            .idle_timeout(Duration::from_secs(600))
+            .max_lifetime(Duration::from_secs(1800))
+            .connect_lazy_with(options.clone());
+        Ok(Self(Arc::new(Shared {
+            pool,
+            options,
+            max_connections: config.max_connections as usize,
+            leased: AtomicUsize::new(0),
+            acquire_timeout: config.acquire_timeout,
+            statement_timeout: config.statement_timeout,
+            down: AtomicBool::new(false),
+            went_down: Notify::new(),
+        })))
+    }
+
+    /// Borrows a connection, or says at once that there is none to be had.
+    pub(super) async fn lease(&self) -> Result<Lease, StoreError> {
+        let shared = &self.0;
+        if shared.down.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable(Unavailable::KnownDown));
+        }
+        // The pool has its own timeout; this one also bounds its ping of a connection whose peer hangs.
+        let limit = shared.acquire_timeout + Duration::from_millis(100);
+        match tokio::time::timeout(limit, shared.pool.acquire()).await {
+            Ok(Ok(connection)) => {
+                shared.leased.fetch_add(1, Ordering::Relaxed);
+                Ok(Lease { connection: Some(connection), settled: false, database: self.clone() })
+            }
+            // All connections are lent out and in use: that is load, and no reason to turn everybody away.
+            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_)
+                if shared.leased.load(Ordering::Relaxed) >= shared.max_connections =>
+            {
+                Err(StoreError::Unavailable(Unavailable::Busy))
+            }
+            Ok(Err(error)) => {
+                let error = StoreError::from(error);
+                self.judge(&error);
+                Err(error)
+            }
+            Err(_) => {
+                let error = StoreError::Unavailable(Unavailable::NoAnswer(limit));
+                self.judge(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Bounds database work. PostgreSQL has the same limit and answers first if it is alive.
+    pub(super) async fn limit<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+        let limit = self.0.statement_timeout + Duration::from_millis(250);
+        let outcome = match tokio::time::timeout(limit, work).await {
+            Ok(outcome) => outcome.map_err(StoreError::from),
+            Err(_) => Err(StoreError::Unavailable(Unavailable::NoAnswer(limit))),
+        };
+        if let Err(error) = &outcome {
+            self.judge(error);
+        }
+        outcome
+    }
+
+    fn judge(&self, error: &StoreError) {
+        if let StoreError::Unavailable(cause) = error
+            && !self.0.down.swap(true, Ordering::Relaxed)
+        {
+            tracing::error!(target: "mapleai::database", error = %cause, "database is unavailable; refusing requests that need it until it is back");
+            self.0.went_down.notify_one();
+        }
+    }
+
+    /// Watches for the database's return whenever it has gone. Runs until `stop`; must be running for the gate to open
+    /// again.
+    pub async fn watch(&self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.0.went_down.notified() => {}
+            }
+            while self.probe().await.is_err() {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(PROBE_INTERVAL) => {}
+                }
+            }
+            self.0.down.store(false, Ordering::Relaxed);
+            tracing::warn!(target: "mapleai::database", "database is back");
+        }
+    }
+
+    /// One round trip over a connection of its own, so that neither a full pool nor a stale connection answers for it.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        let look = async {
+            let mut connection = PgConnection::connect_with(&self.0.options).await?;
+            sqlx::query!(r#"SELECT 1 AS "one!""#).fetch_one(&mut connection).await?;
+            connection.close().await
+        };
+        match tokio::time::timeout(PROBE_LIMIT, look).await {
+            Ok(outcome) => outcome.map_err(StoreError::from),
+            Err(_) => Err(StoreError::Unavailable(Unavailable::NoAnswer(PROBE_LIMIT))),
+        }
+    }
+
+    /// A connection outside the pool, for migrations.
+    pub(super) async fn connect(&self) -> Result<PgConnection, StoreError> {
+        // A migration may take longer than any request's statement.
+        let options = self.0.options.clone().options([("statement_timeout", "0")]);
+        Ok(PgConnection::connect_with(&options).await?)
+    }
+
+    pub fn is_down(&self) -> bool {
+        self.0.down.load(Ordering::Relaxed)
+    }
+
+    /// Connections in use, idle and allowed.
+    pub fn connections(&self) -> (usize, usize, usize) {
+        (self.0.leased.load(Ordering::Relaxed), self.0.pool.num_idle(), self.0.max_connections)
+    }
+
+    /// Closes every connection, waiting for those in use at most `limit`.
+    pub async fn close(&self, limit: Duration) {
+        let _ = tokio::time::timeout(limit, self.0.pool.close()).await;
+    }
+}
+
+/// A borrowed connection. Unless it was settled it is closed instead of returned: after a timeout or a cancelled request
+/// nobody knows what is still to come on it.
+pub(super) struct Lease {
+    connection: Option<PoolConnection<Postgres>>,
+    settled: bool,
+    database: Database,
+}
+
+impl Lease {
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        match &mut self.connection {
+            Some(connection) => connection,
+            None => unreachable!("the connection is taken only by drop"),
+        }
+    }
+
+    /// Returns the connection to the pool, if the outcome shows that it is sound.
+    pub(super) fn settle<T>(mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.settled = !matches!(outcome, Err(StoreError::Unavailable(_)));
+        outcome
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.database.0.leased.fetch_sub(1, Ordering::Relaxed);
+        if let Some(connection) = self.connection.take()
+            && !self.settled
+        {
+            drop(connection.detach());
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Invitations: one-time ways into an organisation.
+
+use chrono::{DateTime, Utc};
+use sqlx::Connection;
+
+use super::{
+    Database, StoreError,
+    accounts::{NewUser, insert_user},
+    run,
+};
+use crate::{
+    crypto::secret::Digest,
+    domain::{
+        account::{Invitation, Organization},
+        email::Email,
+        ids::{InvitationId, OrganizationId, UserId},
+        role::Role,
+    },
+};
+
+#[derive(Clone)]
+pub struct Invitations(pub(super) Database);
+
+/// An invitation to insert.
+pub struct NewInvitation<'a> {
+    pub id: InvitationId,
+    pub email: &'a Email,
+    pub role: Role,
+    pub token: &'a Digest,
+    pub invited_by: UserId,
+    pub expires_at: DateTime<Utc>,
+}
+
+struct InvitationRow {
+    id: uuid::Uuid,
+    organization_id: uuid::Uuid,
+    organization_name: String,
+    email: String,
+    role: String,
+    created_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+}
+
+impl TryFrom<InvitationRow> for Invitation {
+    type Error = StoreError;
+
+    fn try_from(row: InvitationRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.id.into(),
+            organization: Organization { id: row.organization_id.into(), name: row.organization_name },
+            email: row.email,
+            role: row.role.parse().map_err(StoreError::corrupt)?,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+        })
+    }
+}
+
+impl Invitations {
+    pub async fn create(&self, organization: OrganizationId, new: &NewInvitation<'_>, now: DateTime<Utc>) -> Result<(), StoreError> {
+        run!(
+            self.0,
+            sqlx::query!(
+                "INSERT INTO invitations
+                     (id, organization_id, email, email_folded, role, token_digest, invited_by, created_at, expires_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                new.id.0,
+                organization.0,
+                new.email.as_str(),
+                new.email.folded(),
+                new.role.as_str(),
+                new.token.as_slice(),
+                new.invited_by.0,
+                now,
+                new.expires_at
+            ),
+            execute
+        )?;
+        Ok(())
+    }
+
+    /// Those that can still be accepted, newest first, at most `limit`.
+    pub async fn list_open(&self, organization: OrganizationId, now: DateTime<Utc>, limit: i64) -> Result<Vec<Invitation>, StoreError> {
+        run!(
+            self.0,
+            sqlx::query_as!(
+                InvitationRow,
+                "SELECT i.id, i.organization_id, o.name AS organization_name, i.email, i.role, i.created_at, i.expires_at
+                 FROM invitations i JOIN organizations o ON o.id = i.organization_id
+                 WHERE i.organization_id = $1 AND i.accepted_at IS NULL AND i.expires_at > $2
+                 ORDER BY i.created_at DESC, i.id DESC LIMIT $3",
+                organization.0,
+                now,
+                limit
+            ),
+            fetch_all
+        )?
+        .into_iter()
+        .map(Invitation::try_from)
+        .collect()
+    }
+
+    /// Withdraws one; false if there was none to withdraw.
+    pub async fn delete(&self, organization: OrganizationId, id: InvitationId) -> Result<bool, StoreError> {
+        let done = run!(
+            self.0,
+            sqlx::query!(
+                "DELETE FROM invitations WHERE organization_id = $1 AND id = $2 AND accepted_at IS NULL",
+                organization.0,
+                id.0
+            ),
+            execute
+        )?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// The open invitation this token belongs to. The token itself is the authority, so there is no tenant to ask for.
+    pub async fn find_open(&self, token: &Digest, now: DateTime<Utc>) -> Result<Option<Invitation>, StoreError> {
+        run!(
+            self.0,
+            sqlx::query_as!(
+                InvitationRow,
+                "SELECT i.id, i.organization_id, o.name AS organization_name, i.email, i.role, i.created_at, i.expires_at
+                 FROM invitations i JOIN organizations o ON o.id = i.organization_id
+                 WHERE i.token_digest = $1 AND i.accepted_at IS NULL AND i.expires_at > $2",
+                token.as_slice(),
+                now
+            ),
+            fetch_optional
+        )?
+        .map(Invitation::try_from)
+        .transpose()
+    }
+
+    /// Uses the invitation up and creates the user, both or neither; false if somebody was faster.
+    pub async fn accept(
+        &self,
+        organization: OrganizationId,
+        id: InvitationId,
+        user: &NewUser<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let mut lease = self.0.lease().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = lease.connection().begin().await?;
+                let taken = sqlx::query!(
+                    "UPDATE invitations SET accepted_at = $3
+                     WHERE organization_id = $1 AND id = $2 AND accepted_at IS NULL AND expires_at > $3",
+                    organization.0,
+                    id.0,
+                    now
+                )
+                .execute(&mut *transaction)
+                .await?;
+                if taken.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                insert_user(&mut transaction, organization, user, now).await?;
+                transaction.commit().await?;
+                Ok(true)
+            })
+            .await;
+        lease.settle(outcome)
+    }
+}

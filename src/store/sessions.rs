@@ -1,0 +1,248 @@
+//! Sessions and their refresh tokens.
+
+use chrono::{DateTime, Utc};
+use sqlx::Connection;
+
+use super::{Database, StoreError, run};
+use crate::{
+    crypto::secret::Digest,
+    domain::{
+        account::SessionOwner,
+        ids::{OrganizationId, SessionId, UserId},
+    },
+};
+
+#[derive(Clone)]
+pub struct Sessions(pub(super) Database);
+
+/// What comes of presenting a refresh token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// The token was good and is now used up.
+    Rotated(SessionOwner),
+    /// The token had been used before; its session has been ended.
+    Reused(SessionId),
+    /// No such token, or its session is over.
+    Unknown,
+}
+
+struct OwnerRow {
+    session_id: uuid::Uuid,
+    organization_id: uuid::Uuid,
+    user_id: uuid::Uuid,
+    role: String,
+    expires_at: DateTime<Utc>,
+}
+
+impl TryFrom<OwnerRow> for SessionOwner {
+    type Error = StoreError;
+
+    fn try_from(row: OwnerRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            session: row.session_id.into(),
+            organization: row.organization_id.into(),
+            user: row.user_id.into(),
+            role: row.role.parse().map_err(StoreError::corrupt)?,
+            expires_at: row.expires_at,
+        })
+    }
+}
+
+impl Sessions {
+    /// Opens a session with its first refresh token (for programs) or cookie (for the page).
+    pub async fn create(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        session: SessionId,
+        refresh: Option<&Digest>,
+        cookie: Option<&Digest>,
+        now: DateTime<Utc>,
+        expires_at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let mut lease = self.0.lease().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = lease.connection().begin().await?;
+                sqlx::query!(
+                    "INSERT INTO sessions (id, organization_id, user_id, cookie_digest, created_at, expires_at)
+                     VALUES ($1, $2, $3, $4, $5, $6)",
+                    session.0,
+                    organization.0,
+                    user.0,
+                    cookie.map(Digest::as_slice),
+                    now,
+                    expires_at
+                )
+                .execute(&mut *transaction)
+                .await?;
+                if let Some(refresh) = refresh {
+                    sqlx::query!(
+                        "INSERT INTO refresh_tokens (digest, session_id, created_at) VALUES ($1, $2, $3)",
+                        refresh.as_slice(),
+                        session.0,
+                        now
+                    )
+                    .execute(&mut *transaction)
+                    .await?;
+                }
+                transaction.commit().await
+            })
+            .await;
+        lease.settle(outcome)
+    }
+
+    /// The owner of a session that is neither over nor expired, with the role as it is now.
+    pub async fn find(&self, organization: OrganizationId, session: SessionId, now: DateTime<Utc>) -> Result<Option<SessionOwner>, StoreError> {
+        run!(
+            self.0,
+            sqlx::query_as!(
+                OwnerRow,
+                "SELECT s.id AS session_id, s.organization_id, s.user_id, u.role, s.expires_at
+                 FROM sessions s JOIN users u ON u.organization_id = s.organization_id AND u.id = s.user_id
+                 WHERE s.organization_id = $1 AND s.id = $2 AND s.ended_at IS NULL AND s.expires_at > $3",
+                organization.0,
+                session.0,
+                now
+            ),
+            fetch_optional
+        )?
+        .map(SessionOwner::try_from)
+        .transpose()
+    }
+
+    /// The same by the page's cookie, which is itself the authority.
+    pub async fn find_by_cookie(&self, cookie: &Digest, now: DateTime<Utc>) -> Result<Option<SessionOwner>, StoreError> {
+        run!(
+            self.0,
+            sqlx::query_as!(
+                OwnerRow,
+                "SELECT s.id AS session_id, s.organization_id, s.user_id, u.role, s.expires_at
+                 FROM sessions s JOIN users u ON u.organization_id = s.organization_id AND u.id = s.user_id
+                 WHERE s.cookie_digest = $1 AND s.ended_at IS NULL AND s.expires_at > $2",
+                cookie.as_slice(),
+                now
+            ),
+            fetch_optional
+        )?
+        .map(SessionOwner::try_from)
+        .transpose()
+    }
+
+    /// Exchanges `old` for `new`. Presenting a used token ends the session: either its owner or a thief has it, and we
+    /// cannot tell which (RFC 9700 4.14.2).
+    pub async fn rotate(&self, old: &Digest, new: &Digest, now: DateTime<Utc>) -> Result<Rotation, StoreError> {
+        let mut lease = self.0.lease().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = lease.connection().begin().await?;
+                let Some(token) = sqlx::query!(
+                    "SELECT session_id, used_at FROM refresh_tokens WHERE digest = $1 FOR UPDATE",
+                    old.as_slice()
+                )
+                .fetch_optional(&mut *transaction)
+                .await?
+                else {
+                    return Ok(None);
+                };
+                if token.used_at.is_some() {
+                    sqlx::query!(
+                        "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL",
+                        token.session_id,
+                        now
+                    )
+                    .execute(&mut *transaction)
+                    .await?;
+                    transaction.commit().await?;
+                    return Ok(Some(Err(SessionId(token.session_id))));
+                }
+                let Some(owner) = sqlx::query_as!(
+                    OwnerRow,
+                    "SELECT s.id AS session_id, s.organization_id, s.user_id, u.role, s.expires_at
+                     FROM sessions s JOIN users u ON u.organization_id = s.organization_id AND u.id = s.user_id
+                     WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > $2",
+                    token.session_id,
+                    now
+                )
+                .fetch_optional(&mut *transaction)
+                .await?
+                else {
+                    return Ok(None);
+                };
+                sqlx::query!("UPDATE refresh_tokens SET used_at = $2 WHERE digest = $1", old.as_slice(), now)
+                    .execute(&mut *transaction)
+                    .await?;
+                sqlx::query!(
+                    "INSERT INTO refresh_tokens (digest, session_id, created_at) VALUES ($1, $2, $3)",
+                    new.as_slice(),
+                    token.session_id,
+                    now
+                )
+                .execute(&mut *transaction)
+                .await?;
+                transaction.commit().await?;
+                Ok(Some(Ok(owner)))
+            })
+            .await;
+        Ok(match lease.settle(outcome)? {
+            Some(Ok(owner)) => Rotation::Rotated(owner.try_into()?),
+            Some(Err(session)) => Rotation::Reused(session),
+            None => Rotation::Unknown,
+        })
+    }
+
+    pub async fn end(&self, organization: OrganizationId, session: SessionId, now: DateTime<Utc>) -> Result<(), StoreError> {
+        run!(
+            self.0,
+            sqlx::query!(
+                "UPDATE sessions SET ended_at = $3 WHERE organization_id = $1 AND id = $2 AND ended_at IS NULL",
+                organization.0,
+                session.0,
+                now
+            ),
+            execute
+        )?;
+        Ok(())
+    }
+
+    /// Ends every session of a user but `kept`, as after a change of password. Gives the ended ones.
+    pub async fn end_others(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        kept: SessionId,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let ended = run!(
+            self.0,
+            sqlx::query_scalar!(
+                "UPDATE sessions SET ended_at = $4
+                 WHERE organization_id = $1 AND user_id = $2 AND id <> $3 AND ended_at IS NULL AND expires_at > $4
+                 RETURNING id",
+                organization.0,
+                user.0,
+                kept.0,
+                now
+            ),
+            fetch_all
+        )?;
+        Ok(ended.into_iter().map(SessionId).collect())
+    }
+
+    /// Removes sessions that ended or expired before `before`, at most `limit` at a time. Gives how many.
+    pub async fn sweep(&self, before: DateTime<Utc>, limit: i64) -> Result<u64, StoreError> {
+        let done = run!(
+            self.0,
+            sqlx::query!(
+                "DELETE FROM sessions WHERE id IN
+                     (SELECT id FROM sessions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+                before,
+                limit
+            ),
+            execute
+        )?;
+        Ok(done.rows_affected())
+    }
+}

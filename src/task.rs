@@ -1,0 +1,4 @@
+//! Background work beside the edge. Every task is tracked, watches its token, and calls services only.
+
+pub mod sweep;
+pub mod usage_flush;

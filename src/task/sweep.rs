@@ -1,0 +1,26 @@
+//! Tidying up: answers whose writer died, sessions long over.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::service::{answers::Answers, sessions::Sessions};
+
+const INTERVAL: Duration = Duration::from_secs(30);
+
+pub async fn run(answers: Answers, sessions: Sessions, stop: CancellationToken) {
+    loop {
+        match answers.sweep().await {
+            Ok(0) => {}
+            Ok(count) => tracing::warn!(target: "mapleai::answers", count, "closed answers whose writer had died"),
+            Err(error) => tracing::debug!(target: "mapleai::answers", error = %error, "could not sweep answers"),
+        }
+        if let Err(error) = sessions.sweep().await {
+            tracing::debug!(target: "mapleai::sessions", error = %error, "could not sweep sessions");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}

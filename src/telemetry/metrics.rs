@@ -1,0 +1,57 @@
+//! Every metric: named, described and given its unit once, here.
+//!
+//! OpenTelemetry's names where its HTTP and GenAI conventions have one, in Prometheus form; `maple_` otherwise.
+
+use std::time::Duration;
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+pub const HTTP_DURATION: &str = "http_server_request_duration_seconds";
+pub const HTTP_IN_FLIGHT: &str = "http_server_active_requests";
+pub const COMPLETIONS: &str = "maple_completions_total";
+pub const COMPLETIONS_IN_FLIGHT: &str = "maple_completions_in_flight";
+pub const COMPLETION_DURATION: &str = "gen_ai_client_operation_duration_seconds";
+pub const TIME_TO_FIRST_TOKEN: &str = "gen_ai_server_time_to_first_token_seconds";
+pub const TOKENS: &str = "maple_tokens_total";
+pub const COST: &str = "maple_cost_nanodollars_total";
+pub const USAGE_BACKLOG: &str = "maple_usage_backlog_records";
+pub const USAGE_WRITTEN: &str = "maple_usage_records_written_total";
+pub const DATABASE_CONNECTIONS: &str = "maple_database_connections";
+pub const DATABASE_UP: &str = "maple_database_up";
+pub const BUILD_INFO: &str = "maple_build_info";
+
+const SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
+];
+
+/// Installs the process-wide recorder and describes every metric. Histograms have buckets: summaries could not be added
+/// up across instances.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+/// How often samples are folded into buckets. Between two folds they take memory, at high rates quite some.
+pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+fn describe() {
+    describe_histogram!(HTTP_DURATION, Unit::Seconds, "Time from a request's arrival to its response head, by route, method and status");
+    describe_gauge!(HTTP_IN_FLIGHT, Unit::Count, "Requests whose response head has not been sent yet");
+    describe_counter!(COMPLETIONS, Unit::Count, "Calls to models by model, provider and outcome");
+    describe_gauge!(COMPLETIONS_IN_FLIGHT, Unit::Count, "Calls to models that have not ended, streams included");
+    describe_histogram!(COMPLETION_DURATION, Unit::Seconds, "Time from a call's arrival to its end, streams included");
+    describe_histogram!(TIME_TO_FIRST_TOKEN, Unit::Seconds, "Time from a call's arrival to the first text of its answer");
+    describe_counter!(TOKENS, Unit::Count, "Tokens by model and direction, reported or estimated");
+    describe_counter!(COST, Unit::Count, "Cost of calls in billionths of a US dollar");
+    describe_gauge!(USAGE_BACKLOG, Unit::Count, "Usage records that wait for the database");
+    describe_counter!(USAGE_WRITTEN, Unit::Count, "Usage records written to the database");
+    describe_gauge!(DATABASE_CONNECTIONS, Unit::Count, "Pooled database connections by state");
+    describe_gauge!(DATABASE_UP, Unit::Count, "1 while the database answers, 0 while it is known to be away");
+    describe_gauge!(BUILD_INFO, Unit::Count, "Always 1; the labels tell the version");
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    metrics_process::Collector::default().describe();
+}
