@@ -90,7 +90,7 @@ impl Writer {
                     Some(Ok(item)) => {
                         let mut text = String::new();
                         for event in sse::events(&item) {
-                            if let Some(delta) = sse::delta_text(&event.data()) {
+                            if let Some(delta) = sse::delta_text(event.data()) {
                                 text.push_str(&delta);
                             }
                         }

@@ -49,11 +49,11 @@ impl MeteredStream {
         let mut kept: Option<BytesMut> = None;
         for event in sse::events(&item) {
             let data = event.data();
-            if sse::is_done(&data) {
+            if sse::is_done(data) {
                 // The caller may hang up on this, which must not make a finished answer look cancelled.
                 self.recorder.finish(Outcome::Completed);
             } else {
-                let chunk = sse::scan_chunk(&data);
+                let chunk = sse::scan_chunk(data);
                 if chunk.text_bytes > 0 {
                     self.recorder.note_text(chunk.text_bytes);
                 }

@@ -1,0 +1,159 @@
+//! The built-in development models: deterministic, without a network, at a pace like a real model's.
+//!
+//! For development and tests only; staging and production refuse to start with it. A directive in the last message of
+//! the user makes it misbehave on purpose, see [`directive`].
+
+mod answer;
+mod directive;
+mod embedding;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, future::BoxFuture, stream};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::{Endpoint, EventStream, Provider, ProviderError, ProviderReply, ProviderRequest};
+use crate::config::ProviderConfig;
+use answer::{Answer, Part};
+use directive::Directives;
+
+pub struct MockProvider {
+    name: String,
+    first_token_delay: Duration,
+    token_delay: Duration,
+    total_timeout: Duration,
+}
+
+/// A request that a real server would refuse too.
+struct Refusal {
+    message: String,
+    param: &'static str,
+}
+
+impl Refusal {
+    fn new(param: &'static str, message: impl Into<String>) -> Self {
+        Self { message: message.into(), param }
+    }
+}
+
+impl MockProvider {
+    pub fn new(name: &str, config: &ProviderConfig) -> Self {
+        Self {
+            name: name.to_owned(),
+            first_token_delay: config.first_token_delay,
+            token_delay: config.token_delay,
+            total_timeout: config.total_timeout,
+        }
+    }
+
+    async fn answer(&self, request: ProviderRequest) -> Result<ProviderReply, ProviderError> {
+        let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
+            return Ok(refused(&Refusal::new("body", "the body is not valid JSON")));
+        };
+        match request.endpoint {
+            Endpoint::Embeddings => {
+                sleep(self.token_delay).await;
+                Ok(embedding::answer(&body).map_or_else(|refusal| refused(&refusal), |answer| whole(StatusCode::OK, &answer)))
+            }
+            Endpoint::ChatCompletions => self.chat(&body, request.stream).await,
+        }
+    }
+
+    async fn chat(&self, body: &Value, streamed: bool) -> Result<ProviderReply, ProviderError> {
+        let answer = match Answer::of(body) {
+            Ok(answer) => answer,
+            Err(refusal) => return Ok(refused(&refusal)),
+        };
+        let directives = Directives::of(&answer.question);
+        if let Some(status) = directives.status {
+            let message = format!("the development model was told to answer {status}");
+            if status.is_server_error() || status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+                return Err(ProviderError::Status(status));
+            }
+            return Ok(whole(status, &error(&message, Value::Null)));
+        }
+        if directives.stall {
+            return Err(self.stall().await);
+        }
+        sleep(self.first_token_delay).await;
+        let delay = directives.delay.unwrap_or(self.token_delay);
+        let answer = answer.lengthened(directives.tokens);
+        if streamed {
+            let events = self.stream(answer, directives, delay);
+            return Ok(ProviderReply::Events { headers: content_type("text/event-stream"), events });
+        }
+        let pieces = u32::try_from(answer.parts.len()).unwrap_or(u32::MAX);
+        sleep(delay.saturating_mul(pieces).min(self.total_timeout)).await;
+        if directives.break_after.is_some() {
+            return Err(broken_off());
+        }
+        Ok(whole(StatusCode::OK, &answer.whole()))
+    }
+
+    /// Says nothing until the time that any upstream has is up.
+    async fn stall(&self) -> ProviderError {
+        sleep(self.total_timeout).await;
+        ProviderError::TotalTimeout(self.total_timeout)
+    }
+
+    fn stream(&self, answer: Answer, directives: Directives, delay: Duration) -> EventStream {
+        let total = self.total_timeout;
+        let parts = answer.events();
+        Box::pin(stream::iter(parts.into_iter().enumerate()).then(move |(index, (part, event))| async move {
+            if directives.break_after == Some(index) {
+                return Err(broken_off());
+            }
+            if directives.stall_after == Some(index) {
+                sleep(total).await;
+                return Err(ProviderError::TotalTimeout(total));
+            }
+            if part == Part::Text && index > 0 {
+                sleep(delay).await;
+            }
+            Ok(event)
+        }))
+    }
+}
+
+impl Provider for MockProvider {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>> {
+        Box::pin(self.answer(request))
+    }
+
+    fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ProviderError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+fn broken_off() -> ProviderError {
+    ProviderError::BrokenOff("the development model was told to break off".into())
+}
+
+fn content_type(value: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(value))])
+}
+
+fn whole(status: StatusCode, body: &Value) -> ProviderReply {
+    ProviderReply::Whole { status, headers: content_type("application/json"), body: Bytes::from(body.to_string()) }
+}
+
+fn error(message: &str, param: Value) -> Value {
+    json!({"error": {"message": message, "type": "invalid_request_error", "param": param, "code": null}})
+}
+
+fn refused(refusal: &Refusal) -> ProviderReply {
+    whole(StatusCode::BAD_REQUEST, &error(&refusal.message, refusal.param.into()))
+}
+
+/// A number that is the same for the same text, everywhere and always (FNV-1a).
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+

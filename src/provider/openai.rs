@@ -1,0 +1,198 @@
+//! Any server that speaks the OpenAI API: OpenAI itself, vLLM, llama.cpp, Ollama and their like.
+
+mod connect;
+mod events;
+mod reply;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioTimer},
+};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::{Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, registry::ProviderSetupError};
+use crate::config::ProviderConfig;
+use connect::{TimedConnector, is_connect_timeout};
+use events::UpstreamEvents;
+use reply::{caller_headers, collect, drain};
+
+/// Idle connections kept to one upstream, and for how long: below the 60 s after which common servers close theirs.
+const MOST_IDLE: usize = 512;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// Largest answer that is held whole, in bytes.
+const LARGEST_ANSWER: usize = 32 * 1024 * 1024;
+/// The list of models is asked for at start and by health checks.
+const LIST_LIMIT: Duration = Duration::from_secs(3);
+const LARGEST_LIST: usize = 1024 * 1024;
+
+/// See [`ProviderConfig`] for what each limit covers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) connect: Duration,
+    pub(super) first_byte: Duration,
+    pub(super) chunk: Duration,
+    pub(super) total: Duration,
+}
+
+/// One configured upstream with its connection pool.
+pub struct OpenAiProvider {
+    name: String,
+    client: Client<TimedConnector, Full<Bytes>>,
+    chat: Uri,
+    embeddings: Uri,
+    models: Uri,
+    /// Sent with every request; made once.
+    headers: HeaderMap,
+    limits: Limits,
+}
+
+impl OpenAiProvider {
+    pub fn new(name: &str, config: &ProviderConfig) -> Result<Self, ProviderSetupError> {
+        let base = config.base_url.as_ref().ok_or_else(|| ProviderSetupError::NoBaseUrl(name.to_owned()))?;
+        let invalid = |what| ProviderSetupError::Invalid { name: name.to_owned(), what };
+        let uri = |path: &str| {
+            let text = format!("{}{path}", base.as_str().trim_end_matches('/'));
+            text.parse::<Uri>().map_err(|_| invalid("base_url"))
+        };
+        let connector = TimedConnector::new(config.connect_timeout).map_err(ProviderSetupError::Tls)?;
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(MOST_IDLE)
+            .build(connector);
+        Ok(Self {
+            name: name.to_owned(),
+            client,
+            chat: uri(Endpoint::ChatCompletions.path())?,
+            embeddings: uri(Endpoint::Embeddings.path())?,
+            models: uri("/models")?,
+            headers: headers(config).ok_or_else(|| invalid("api_key or headers"))?,
+            limits: Limits {
+                connect: config.connect_timeout,
+                first_byte: config.first_byte_timeout,
+                chunk: config.chunk_timeout,
+                total: config.total_timeout,
+            },
+        })
+    }
+
+    fn request(&self, method: Method, uri: &Uri, body: Bytes, traceparent: Option<HeaderValue>) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        if let Some(traceparent) = traceparent {
+            request.headers_mut().insert(HeaderName::from_static("traceparent"), traceparent);
+        }
+        request
+    }
+
+    async fn head(&self, request: Request<Full<Bytes>>, limit: Duration) -> Result<Response<Incoming>, ProviderError> {
+        match timeout(limit, self.client.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) if is_connect_timeout(&error) => Err(ProviderError::ConnectTimeout(self.limits.connect)),
+            Ok(Err(error)) if error.is_connect() => Err(ProviderError::Unreachable(Box::new(error))),
+            Ok(Err(error)) => Err(ProviderError::BrokenOff(Box::new(error))),
+            Err(_) => Err(ProviderError::FirstByteTimeout(limit)),
+        }
+    }
+
+    async fn exchange(&self, request: ProviderRequest) -> Result<ProviderReply, ProviderError> {
+        let started = Instant::now();
+        let uri = match request.endpoint {
+            Endpoint::ChatCompletions => &self.chat,
+            Endpoint::Embeddings => &self.embeddings,
+        };
+        let stream = request.stream;
+        let sent = self.request(Method::POST, uri, request.body, request.traceparent);
+        let response = self.head(sent, self.limits.first_byte.min(self.limits.total)).await?;
+        let (head, body) = response.into_parts();
+        let status = head.status;
+        // Our credentials with the upstream are nothing the caller can mend, and its message may quote them.
+        let ours = status == http::StatusCode::UNAUTHORIZED || status == http::StatusCode::FORBIDDEN;
+        if ours || !(status.is_success() || status.is_client_error()) {
+            drain(body).await;
+            return Err(ProviderError::Status(status));
+        }
+        let headers = caller_headers(&head.headers);
+        if stream && status.is_success() && is_event_stream(&head.headers) {
+            let events = UpstreamEvents::new(body, self.limits, started);
+            return Ok(ProviderReply::Events { headers, events: Box::pin(events) });
+        }
+        let body = collect(body, LARGEST_ANSWER, self.limits, started).await?;
+        Ok(ProviderReply::Whole { status, headers, body })
+    }
+
+    async fn list(&self) -> Result<Vec<String>, ProviderError> {
+        #[derive(Deserialize)]
+        struct List {
+            data: Vec<Entry>,
+        }
+        #[derive(Deserialize)]
+        struct Entry {
+            id: String,
+        }
+        let started = Instant::now();
+        let limits = Limits { total: LIST_LIMIT, ..self.limits };
+        let request = self.request(Method::GET, &self.models, Bytes::new(), None);
+        let response = self.head(request, LIST_LIMIT.min(self.limits.first_byte)).await?;
+        if !response.status().is_success() {
+            return Err(ProviderError::Status(response.status()));
+        }
+        let body = collect(response.into_body(), LARGEST_LIST, limits, started).await?;
+        let list: List =
+            serde_json::from_slice(&body).map_err(|_| ProviderError::BadReply("its list of models is not one"))?;
+        Ok(list.data.into_iter().map(|entry| entry.id).collect())
+    }
+}
+
+impl Provider for OpenAiProvider {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>> {
+        Box::pin(self.exchange(request))
+    }
+
+    fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ProviderError>> {
+        Box::pin(self.list())
+    }
+}
+
+/// `None` if a configured value cannot stand in a header.
+fn headers(config: &ProviderConfig) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("mapleai/", env!("CARGO_PKG_VERSION"))));
+    if let Some(key) = &config.api_key {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).ok()?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    for (name, value) in &config.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        let mut value = HeaderValue::from_str(value.expose_secret()).ok()?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Some(headers)
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream"))
+}

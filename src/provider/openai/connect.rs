@@ -1,0 +1,81 @@
+//! Connecting within a limit that covers name, TCP and TLS together.
+
+use std::{
+    error::Error,
+    io,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use http::Uri;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use tokio::{net::TcpStream, time::timeout};
+use tower::Service;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+#[derive(Debug, thiserror::Error)]
+#[error("no connection within {0:?}")]
+struct ConnectTimedOut(Duration);
+
+/// An HTTPS or HTTP connector with one limit for everything.
+#[derive(Clone)]
+pub(super) struct TimedConnector {
+    inner: HttpsConnector<HttpConnector>,
+    limit: Duration,
+}
+
+impl TimedConnector {
+    /// Fails if the system's TLS roots cannot be read.
+    pub(super) fn new(limit: Duration) -> io::Result<Self> {
+        // Names may have several addresses; a dead one must not use up the whole limit.
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(limit));
+        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let inner = HttpsConnectorBuilder::new()
+            .with_provider_and_native_roots(provider)?
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        Ok(Self { inner, limit })
+    }
+}
+
+impl Service<Uri> for TimedConnector {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.inner.call(uri);
+        let limit = self.limit;
+        Box::pin(async move {
+            match timeout(limit, connecting).await {
+                Ok(connected) => connected,
+                Err(_) => Err(Box::new(ConnectTimedOut(limit)) as BoxError),
+            }
+        })
+    }
+}
+
+/// Whether this is a connect that took too long, by our limit or by the system's own.
+pub(super) fn is_connect_timeout(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let timed_out = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        if error.is::<ConnectTimedOut>() || timed_out {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

@@ -1,0 +1,106 @@
+//! An upstream's event stream: whole events as they come, within the limits on pauses.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use hyper::body::{Body, Incoming};
+use tokio::time::Sleep;
+
+use super::Limits;
+use crate::provider::{ProviderError, sse::EventSplitter};
+
+/// Dropping it closes the upstream connection.
+pub(super) struct UpstreamEvents {
+    body: Incoming,
+    splitter: EventSplitter,
+    limits: Limits,
+    started: Instant,
+    /// The last chunk, or the start. The timer is not touched for every chunk: it fires, sees that chunks have come
+    /// since it was set, and is set again.
+    last: Instant,
+    begun: bool,
+    over: bool,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl UpstreamEvents {
+    pub(super) fn new(body: Incoming, limits: Limits, started: Instant) -> Self {
+        let deadline = started + limits.first_byte.min(limits.total);
+        Self {
+            body,
+            splitter: EventSplitter::default(),
+            limits,
+            started,
+            last: started,
+            begun: false,
+            over: false,
+            timer: Box::pin(tokio::time::sleep_until(deadline.into())),
+        }
+    }
+
+    /// When the present pause is too long, and what that is called.
+    fn deadline(&self) -> (Instant, ProviderError) {
+        let (pause, error) = if self.begun {
+            (self.limits.chunk, ProviderError::ChunkTimeout(self.limits.chunk))
+        } else {
+            (self.limits.first_byte, ProviderError::FirstByteTimeout(self.limits.first_byte))
+        };
+        let (paused, whole) = (self.last + pause, self.started + self.limits.total);
+        if whole <= paused { (whole, ProviderError::TotalTimeout(self.limits.total)) } else { (paused, error) }
+    }
+
+    fn end(&mut self, item: Option<Result<Bytes, ProviderError>>) -> Poll<Option<Result<Bytes, ProviderError>>> {
+        self.over = true;
+        Poll::Ready(item)
+    }
+}
+
+impl Stream for UpstreamEvents {
+    type Item = Result<Bytes, ProviderError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.over {
+            return Poll::Ready(None);
+        }
+        loop {
+            match Pin::new(&mut this.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let now = Instant::now();
+                    // An upstream that never pauses must not outrun the limit on the whole.
+                    if now >= this.started + this.limits.total {
+                        return this.end(Some(Err(ProviderError::TotalTimeout(this.limits.total))));
+                    }
+                    this.last = now;
+                    this.begun = true;
+                    let Ok(data) = frame.into_data() else { continue };
+                    match this.splitter.push(data) {
+                        Ok(Some(item)) => return Poll::Ready(Some(Ok(item))),
+                        Ok(None) => {}
+                        Err(_) => return this.end(Some(Err(ProviderError::BadReply("an event is too large")))),
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    return this.end(Some(Err(ProviderError::BrokenOff(Box::new(error)))));
+                }
+                Poll::Ready(None) => {
+                    let rest = this.splitter.rest().map(Ok);
+                    return this.end(rest);
+                }
+                Poll::Pending => {
+                    ready!(this.timer.as_mut().poll(context));
+                    let (deadline, error) = this.deadline();
+                    if Instant::now() >= deadline {
+                        return this.end(Some(Err(error)));
+                    }
+                    this.timer.as_mut().reset(deadline.into());
+                }
+            }
+        }
+    }
+}

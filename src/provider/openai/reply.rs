@@ -1,0 +1,73 @@
+//! Taking in whole answers.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use tokio::time::timeout;
+
+use super::Limits;
+use crate::provider::ProviderError;
+
+/// An error's body is read this far and long, so that its connection can be used again.
+const DRAIN_LIMIT: usize = 64 * 1024;
+const DRAIN_TIME: Duration = Duration::from_millis(100);
+
+/// Reads a body whole, within the limits on pauses, time and size. One that comes in one piece is not copied.
+pub(super) async fn collect(mut body: Incoming, largest: usize, limits: Limits, started: Instant) -> Result<Bytes, ProviderError> {
+    const TOO_LARGE: ProviderError = ProviderError::BadReply("it is too large");
+    if body.size_hint().lower() > largest as u64 {
+        return Err(TOO_LARGE);
+    }
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    loop {
+        let left = limits.total.saturating_sub(started.elapsed());
+        let limit = limits.chunk.min(left);
+        let data = match timeout(limit, body.frame()).await {
+            Ok(None) => break,
+            Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            Ok(Some(Err(error))) => return Err(ProviderError::BrokenOff(Box::new(error))),
+            Err(_) if limit == left => return Err(ProviderError::TotalTimeout(limits.total)),
+            Err(_) => return Err(ProviderError::ChunkTimeout(limits.chunk)),
+        };
+        if first.len() + all.len() + data.len() > largest {
+            return Err(TOO_LARGE);
+        }
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// Reads the body of a failure away, if it is short and quick.
+pub(super) async fn drain(body: Incoming) {
+    let read = http_body_util::Limited::new(body, DRAIN_LIMIT).collect();
+    let _ = timeout(DRAIN_TIME, read).await;
+}
+
+/// The headers that are meant for the caller: what the body is, when to come back, and the provider's own bookkeeping.
+pub(super) fn caller_headers(upstream: &HeaderMap) -> HeaderMap {
+    const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
+    let mut headers = HeaderMap::with_capacity(4);
+    let mut pass = |name: HeaderName, value: &HeaderValue| headers.insert(name, value.clone());
+    for (name, value) in upstream {
+        if *name == header::CONTENT_TYPE || *name == header::RETRY_AFTER {
+            pass(name.clone(), value);
+        } else if name.as_str() == "x-request-id" {
+            // Ours has that name; both are needed when a provider is asked about a call.
+            pass(UPSTREAM_REQUEST_ID, value);
+        } else if name.as_str().starts_with("openai-") || name.as_str().starts_with("x-ratelimit-") {
+            pass(name.clone(), value);
+        }
+    }
+    headers
+}

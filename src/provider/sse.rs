@@ -1,0 +1,233 @@
+//! Server-sent events (WHATWG HTML, section 9.2) as model servers use them: cutting a byte stream at event boundaries,
+//! and reading along in OpenAI's chunks just far enough to meter them.
+
+pub mod chunk;
+
+use std::{borrow::Cow, ops::Range};
+
+use bytes::{Bytes, BytesMut};
+use memchr::{memchr2, memrchr2};
+
+pub use chunk::{ChunkInfo, answer_text, delta_text, is_done, scan_chunk, usage_of_body};
+
+/// Largest event that is held while its end is waited for, in bytes.
+const LARGEST_EVENT: usize = 1024 * 1024;
+
+/// An event grew beyond what we hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventTooLarge;
+
+/// Cuts what comes from the network into whole events. A chunk that ends where an event does, which is nearly every
+/// chunk, passes without a copy.
+#[derive(Debug, Default)]
+pub struct EventSplitter {
+    held: BytesMut,
+}
+
+impl EventSplitter {
+    /// Takes a chunk and gives all events that are whole now.
+    pub fn push(&mut self, chunk: Bytes) -> Result<Option<Bytes>, EventTooLarge> {
+        if self.held.is_empty() {
+            let end = last_boundary(&chunk);
+            if end == chunk.len() {
+                return Ok((end > 0).then_some(chunk));
+            }
+            self.hold(&chunk[end..])?;
+            return Ok((end > 0).then(|| chunk.slice(..end)));
+        }
+        self.hold(&chunk)?;
+        let end = last_boundary(&self.held);
+        Ok((end > 0).then(|| self.held.split_to(end).freeze()))
+    }
+
+    /// What is left when the stream has ended: an event without its blank line, which some servers send.
+    pub fn rest(&mut self) -> Option<Bytes> {
+        (!self.held.is_empty()).then(|| self.held.split().freeze())
+    }
+
+    fn hold(&mut self, bytes: &[u8]) -> Result<(), EventTooLarge> {
+        if self.held.len() + bytes.len() > LARGEST_EVENT {
+            return Err(EventTooLarge);
+        }
+        self.held.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// The place after the last blank line; 0 if there is none. Lines end with LF, CRLF or CR.
+fn last_boundary(bytes: &[u8]) -> usize {
+    let mut end = bytes.len();
+    while let Some(at) = memrchr2(b'\n', b'\r', &bytes[..end]) {
+        let before = &bytes[..at];
+        let blank = match bytes[at] {
+            b'\n' => before.ends_with(b"\n") || before.ends_with(b"\n\r") || before.ends_with(b"\r\r"),
+            // A CR that a LF follows is half of a line ending, and has been looked at with it.
+            _ => bytes.get(at + 1) != Some(&b'\n') && before.ends_with(b"\r"),
+        };
+        if blank {
+            return at + 1;
+        }
+        end = at;
+    }
+    0
+}
+
+/// One event of an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event<'a> {
+    range: Range<usize>,
+    data: Cow<'a, [u8]>,
+}
+
+impl Event<'_> {
+    /// Where it lies in its item, blank line included.
+    pub fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+
+    /// Its `data` lines, joined by LF; empty for a comment.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+/// The events of an item that the splitter gave.
+pub fn events(item: &[u8]) -> Events<'_> {
+    Events { item, at: 0 }
+}
+
+/// See [`events`].
+#[derive(Debug, Clone)]
+pub struct Events<'a> {
+    item: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Iterator for Events<'a> {
+    type Item = Event<'a>;
+
+    fn next(&mut self) -> Option<Event<'a>> {
+        let start = self.at;
+        if start >= self.item.len() {
+            return None;
+        }
+        let mut data: Option<Cow<'a, [u8]>> = None;
+        loop {
+            let rest = &self.item[self.at..];
+            if rest.is_empty() {
+                break;
+            }
+            let length = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+            let line = &rest[..length];
+            let ending = if rest[length..].starts_with(b"\r\n") { 2 } else { usize::from(length < rest.len()) };
+            self.at += length + ending;
+            // A byte order mark may precede the first line.
+            let line = if start == 0 && data.is_none() { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix(b"data:") {
+                let value = value.strip_prefix(b" ").unwrap_or(value);
+                match &mut data {
+                    None => data = Some(Cow::Borrowed(value)),
+                    Some(data) => {
+                        let joined = data.to_mut();
+                        joined.push(b'\n');
+                        joined.extend_from_slice(value);
+                    }
+                }
+            }
+        }
+        Some(Event { range: start..self.at, data: data.unwrap_or_default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EventSplitter, EventTooLarge, events};
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    fn split(chunks: &[&[u8]]) -> (Vec<u8>, usize) {
+        let mut splitter = EventSplitter::default();
+        let mut all = Vec::new();
+        let mut count = 0;
+        for chunk in chunks {
+            if let Some(item) = splitter.push(Bytes::copy_from_slice(chunk)).unwrap() {
+                count += events(&item).count();
+                all.extend_from_slice(&item);
+            }
+        }
+        if let Some(rest) = splitter.rest() {
+            all.extend_from_slice(&rest);
+        }
+        (all, count)
+    }
+
+    #[test]
+    fn every_line_ending_ends_an_event() {
+        for blank in ["\n\n", "\r\n\r\n", "\r\r"] {
+            let item = format!("data: a{blank}data:b{blank}");
+            let found: Vec<_> = events(item.as_bytes()).map(|event| event.data().to_vec()).collect();
+            assert_eq!(found, [b"a".to_vec(), b"b".to_vec()], "{blank:?}");
+            assert_eq!(split(&[item.as_bytes()]), (item.clone().into_bytes(), 2));
+        }
+    }
+
+    #[test]
+    fn fields_comments_and_marks() {
+        let item = b"\xef\xbb\xbfevent: x\ndata: a\ndata:  b\nid: 1\n\n: ping\n\ndata\n\n";
+        let found: Vec<_> = events(item).map(|event| event.data().to_vec()).collect();
+        assert_eq!(found, [b"a\n b".to_vec(), Vec::new(), Vec::new()]);
+    }
+
+    #[test]
+    fn an_endless_event_is_refused() {
+        let mut splitter = EventSplitter::default();
+        let mebibyte = Bytes::from(vec![b'x'; 1024 * 1024]);
+        assert_eq!(splitter.push(mebibyte), Ok(None));
+        assert_eq!(splitter.push(Bytes::from_static(b"x")), Err(EventTooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_gives_the_same(lines in prop::collection::vec("(data: [a-z\\{\\}\":]{0,12}|: c|)", 0..12), cuts in prop::collection::vec(0_usize..200, 0..6), crlf in any::<bool>()) {
+            let ending = if crlf { "\r\n" } else { "\n" };
+            let text: String = lines.iter().map(|line| format!("{line}{ending}")).collect();
+            let text = format!("{text}{ending}{ending}");
+            let bytes = text.as_bytes();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let chunks: Vec<&[u8]> = cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+            let data = |chunks: &[&[u8]]| {
+                let mut splitter = EventSplitter::default();
+                let mut data = Vec::new();
+                let mut all = Vec::new();
+                for chunk in chunks {
+                    if let Some(item) = splitter.push(Bytes::copy_from_slice(chunk)).unwrap() {
+                        data.extend(events(&item).map(|event| event.data().to_vec()).filter(|data| !data.is_empty()));
+                        all.extend_from_slice(&item);
+                    }
+                }
+                all.extend_from_slice(&splitter.rest().unwrap_or_default());
+                (data, all)
+            };
+            let (cut_data, cut_all) = data(&chunks);
+            let (whole_data, _) = data(&[bytes]);
+            prop_assert_eq!(cut_all, bytes.to_vec());
+            prop_assert_eq!(cut_data, whole_data);
+        }
+
+        #[test]
+        fn ranges_cover_the_item(item in prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'd'), any::<u8>()], 0..80)) {
+            let mut at = 0;
+            for event in events(&item) {
+                prop_assert_eq!(event.range().start, at);
+                prop_assert!(event.range().end > at);
+                at = event.range().end;
+            }
+            prop_assert_eq!(at, item.len());
+        }
+    }
+}
