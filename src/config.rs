@@ -22,6 +22,12 @@ pub use providers::{ModelConfig, ModelKind, ProviderConfig, ProviderKind};
 pub use server::ServerConfig;
 pub use usage::UsageConfig;
 
+use load::{
+    check::Check,
+    path::Path,
+    schema::{Field, Kind, optional, required},
+};
+
 /// The effective configuration of one process.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,4 +48,31 @@ pub struct Config {
     /// The catalogue. A file that sets `models` replaces the list of the files before it.
     #[serde(default)]
     pub models: Vec<ModelConfig>,
+}
+
+/// What a configuration may contain. Each section's table stands beside its struct.
+const FIELDS: &[Field] = &[
+    required("server", Kind::Section(server::FIELDS)),
+    required("database", Kind::Section(database::FIELDS)),
+    optional("redis", Kind::Section(database::REDIS_FIELDS)),
+    required("auth", Kind::Section(auth::FIELDS)),
+    required("usage", Kind::Section(usage::FIELDS)),
+    required("log", Kind::Section(log::FIELDS)),
+    optional("providers", Kind::Map(providers::FIELDS)),
+    optional("models", Kind::List(providers::MODEL_FIELDS)),
+];
+
+impl Config {
+    /// The rules between keys and those that depend on the environment; single values have been checked before.
+    fn validate(&self, check: &mut Check<'_>) {
+        self.server.validate(check);
+        self.database.validate(check);
+        self.auth.validate(check);
+        self.usage.validate(check);
+        self.log.validate(check);
+        for (name, provider) in &self.providers {
+            provider.validate(&Path::from(["providers", name]), check);
+        }
+        providers::validate_models(&self.models, &self.providers, check);
+    }
 }

@@ -28,6 +28,11 @@ impl Site {
         Self { public_url: Arc::new(public_url.clone()), gate, secure }
     }
 
+    /// Without a slash at the end.
+    pub fn base_url(&self) -> String {
+        self.public_url.as_str().trim_end_matches('/').to_owned()
+    }
+
     /// Where an invitation is accepted.
     pub fn invitation_url(&self, token: &str) -> String {
         let mut url = (*self.public_url).clone();

@@ -2,8 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+
+use super::load::{
+    check::Check,
+    path::Path,
+    schema::{DAY, Entries, Field, Kind, MILLISECOND, MINUTE, Rule, SECOND, number, required, span},
+};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,4 +40,82 @@ pub struct AuthConfig {
     pub throttle_per_address: u32,
     #[serde(with = "humantime_serde")]
     pub throttle_window: Duration,
+}
+
+/// How the signing keys of `config/development.toml` begin. They are in the repository, so that anybody can sign with them.
+const PUBLIC_KEY_PREFIX: &str = "maple-development-";
+
+/// The least that OWASP recommends with several iterations. Development may go lower, to make tests quick.
+const ARGON2_MEMORY_KIB: u32 = 7 * 1024;
+
+pub(super) const FIELDS: &[Field] = &[
+    required(
+        "signing_keys",
+        Kind::Map(&Entries {
+            key: Rule { allowed: "1 to 64 of the characters a-z A-Z 0-9 - _", holds: is_key_id },
+            item: Kind::Secret(Rule { allowed: "at least 32 bytes long", holds: |secret| secret.len() >= 32 }),
+            from_variable: |name| name,
+        }),
+    ),
+    required("active_key", Kind::Text(Rule { allowed: "the name of one of auth.signing_keys", holds: is_key_id })),
+    required("access_token_ttl", span(SECOND, DAY)),
+    required("session_ttl", span(SECOND, DAY.saturating_mul(90))),
+    required("lookup_ttl", span(SECOND, SECOND.saturating_mul(5))),
+    required("invitation_ttl", span(MINUTE, DAY.saturating_mul(90))),
+    required("open_registration", Kind::Flag),
+    required("password_min_length", number(8, 128)),
+    required("password_hash_concurrency", number(1, 64)),
+    required("argon2_memory_kib", number(8, 1024 * 1024)),
+    required("argon2_iterations", number(1, 100)),
+    required("throttle_per_account", number(1, 1_000_000)),
+    required("throttle_per_address", number(1, 1_000_000)),
+    required("throttle_window", span(MILLISECOND, DAY)),
+];
+
+fn is_key_id(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+impl AuthConfig {
+    pub(super) fn validate(&self, check: &mut Check<'_>) {
+        self.validate_keys(check);
+        if self.session_ttl < self.access_token_ttl && !check.is_refused(["auth", "access_token_ttl"]) {
+            check.refuse(["auth", "session_ttl"], "must not be shorter than auth.access_token_ttl");
+        }
+        if !check.environment().is_development() && self.argon2_memory_kib < ARGON2_MEMORY_KIB {
+            check.refuse(
+                ["auth", "argon2_memory_kib"],
+                format!("must be at least {ARGON2_MEMORY_KIB} outside development"),
+            );
+        }
+    }
+
+    fn validate_keys(&self, check: &mut Check<'_>) {
+        let keys = Path::from(["auth", "signing_keys"]);
+        if self.signing_keys.is_empty() {
+            check.refuse(keys, "must have at least one key; set MAPLE__AUTH__SIGNING_KEYS__<NAME>");
+            return;
+        }
+        if !self.signing_keys.contains_key(&self.active_key) {
+            let names: Vec<&str> = self.signing_keys.keys().map(String::as_str).collect();
+            check.refuse(
+                ["auth", "active_key"],
+                format!(
+                    "must be the name of one of auth.signing_keys, which are {}; names from variables are lower case",
+                    names.join(", ")
+                ),
+            );
+        }
+        if check.environment().is_development() {
+            return;
+        }
+        for (name, secret) in &self.signing_keys {
+            if secret.expose_secret().starts_with(PUBLIC_KEY_PREFIX) {
+                check.refuse(
+                    keys.key(name),
+                    "must not be the development key, which is public; make one with `openssl rand -base64 48`",
+                );
+            }
+        }
+    }
 }

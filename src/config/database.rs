@@ -5,6 +5,11 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::load::{
+    check::Check,
+    schema::{Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, number, optional, required, span},
+};
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
@@ -28,4 +33,46 @@ pub struct DatabaseConfig {
 pub struct RedisConfig {
     /// `redis://host:port`; absent means that caches stay in the process.
     pub url: Option<SecretString>,
+}
+
+pub(super) const FIELDS: &[Field] = &[
+    required(
+        "url",
+        Kind::SecretUrl(Rule { allowed: "a URL such as postgres://user:password@host:5432/database", holds: is_postgres }),
+    ),
+    required("max_connections", number(1, 10_000)),
+    required("min_connections", number(0, 10_000)),
+    required("acquire_timeout", span(MILLISECOND, MINUTE)),
+    required("statement_timeout", span(MILLISECOND, HOUR)),
+    required("migrate_on_start", Kind::Flag),
+];
+
+pub(super) const REDIS_FIELDS: &[Field] = &[optional(
+    "url",
+    Kind::SecretUrl(Rule { allowed: "a URL such as redis://:password@host:6379 or rediss://host:6380", holds: is_redis }),
+)];
+
+fn is_postgres(url: &str) -> bool {
+    (url.starts_with("postgres://") || url.starts_with("postgresql://")) && !url.contains(char::is_whitespace)
+}
+
+fn is_redis(url: &str) -> bool {
+    (url.starts_with("redis://") || url.starts_with("rediss://")) && !url.contains(char::is_whitespace)
+}
+
+impl DatabaseConfig {
+    pub(super) fn validate(&self, check: &mut Check<'_>) {
+        if self.min_connections > self.max_connections && !check.is_refused(["database", "max_connections"]) {
+            check.refuse(
+                ["database", "min_connections"],
+                format!("must not be above database.max_connections, which is {}", self.max_connections),
+            );
+        }
+        if self.migrate_on_start && !check.environment().is_development() {
+            check.refuse(
+                ["database", "migrate_on_start"],
+                "must be false outside development, where instances would race; run `mapleai migrate` before a release",
+            );
+        }
+    }
 }

@@ -13,6 +13,8 @@ pub enum Environment {
 }
 
 impl Environment {
+    pub const ALL: [Self; 3] = [Self::Development, Self::Staging, Self::Production];
+
     /// The value of `MAPLE_ENV` and the stem of the configuration file.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,6 +1,15 @@
-//! `[log]`: level, form and destination of the log.
+//! `[log]`: level and form of the log, which goes to standard output.
 
 use serde::{Deserialize, Serialize};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+use super::{
+    Environment,
+    load::{
+        check::Check,
+        schema::{Field, Kind, Rule, required},
+    },
+};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,4 +26,52 @@ pub enum LogFormat {
     Pretty,
     /// One object a line, for a collector.
     Json,
+}
+
+pub(super) const FIELDS: &[Field] = &[
+    required(
+        "level",
+        Kind::Text(Rule {
+            allowed: "error, warn, info, debug, trace or off, and more as <target>=<level>, such as \"warn,mapleai::http=info\"",
+            holds: |level| parse_filter(level).is_some(),
+        }),
+    ),
+    required("format", Kind::Choice(&["pretty", "json"])),
+];
+
+/// `tracing` takes a lone word for a target to log everything of, so that a misspelt level would open the flood gates.
+fn parse_filter(level: &str) -> Option<EnvFilter> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let directives: Vec<&str> = level.split(',').map(str::trim).collect();
+    let plausible = directives.iter().all(|directive| directive.contains('=') || LEVELS.contains(directive));
+    plausible.then(|| EnvFilter::try_new(directives.join(",")).ok()).flatten()
+}
+
+impl LogConfig {
+    /// The filter that `level` describes; nothing only for a level that loading would have refused.
+    pub fn filter(&self) -> Option<EnvFilter> {
+        parse_filter(&self.level)
+    }
+
+    pub(super) fn validate(&self, check: &mut Check<'_>) {
+        let verbose = self.filter().and_then(|filter| filter.max_level_hint()).is_some_and(|most| most > LevelFilter::INFO);
+        if verbose && check.environment() == Environment::Production {
+            check.refuse(["log", "level"], "must not include debug or trace in production: they cost time and may show data");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_filter;
+
+    #[test]
+    fn filters() {
+        for good in ["info", "warn,mapleai::http=debug", "off", "info, hyper=error", "warn,[request]=debug"] {
+            assert!(parse_filter(good).is_some(), "{good}");
+        }
+        for bad in ["", "wrn", "mapleai", "warn,", "warn,mapleai=loud", "warn;info"] {
+            assert!(parse_filter(bad).is_none(), "{bad}");
+        }
+    }
 }

@@ -1,10 +1,23 @@
 //! `[providers.<name>]` and `[[models]]`: the upstreams and the catalogue offered to callers.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
+
+use super::load::{
+    check::Check,
+    path::Path,
+    schema::{
+        DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Preset, Rule, is_visible_ascii, optional, preset, required, span,
+    },
+};
+use crate::domain::money::Price;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,13 +67,13 @@ fn default_connect() -> Duration {
     Duration::from_secs(5)
 }
 fn default_first_byte() -> Duration {
-    Duration::from_secs(60)
+    Duration::from_mins(1)
 }
 fn default_chunk() -> Duration {
     Duration::from_secs(30)
 }
 fn default_total() -> Duration {
-    Duration::from_secs(600)
+    Duration::from_mins(10)
 }
 fn default_first_token_delay() -> Duration {
     Duration::from_millis(250)
@@ -95,4 +108,124 @@ pub struct ModelConfig {
     pub input_price: Option<String>,
     #[serde(default)]
     pub output_price: Option<String>,
+}
+
+/// What the client sets itself; a second one would break requests or leak them.
+const RESERVED_HEADERS: [&str; 8] = [
+    "authorization", "connection", "content-length", "content-type", "host", "te", "transfer-encoding", "upgrade",
+];
+
+pub(super) const FIELDS: &Entries = &Entries {
+    key: Rule { allowed: "1 to 64 of the characters a-z 0-9 - _", holds: is_provider_name },
+    item: Kind::Section(PROVIDER_FIELDS),
+    from_variable: |name| name,
+};
+
+const PROVIDER_FIELDS: &[Field] = &[
+    required("kind", Kind::Choice(&["openai", "mock"])),
+    optional(
+        "base_url",
+        Kind::Url(Rule {
+            allowed: "an http:// or https:// URL without credentials, query or fragment, such as \"https://api.openai.com/v1\"",
+            holds: is_base_url,
+        }),
+    ),
+    optional(
+        "api_key",
+        Kind::Secret(Rule { allowed: "visible ASCII characters without spaces or line ends", holds: is_visible_ascii }),
+    ),
+    optional(
+        "headers",
+        Kind::Map(&Entries {
+            key: Rule { allowed: "that of an HTTP header that requests do not set themselves", holds: is_free_header },
+            item: Kind::Secret(Rule {
+                allowed: "visible ASCII characters and spaces",
+                holds: |text| HeaderValue::from_str(text).is_ok_and(|value| value.to_str().is_ok()),
+            }),
+            // Variables cannot hold `-`, and headers with `_` are dropped by many servers.
+            from_variable: |name| name.replace('_', "-"),
+        }),
+    ),
+    preset("discover_models", Kind::Flag, Preset::Flag(false)),
+    preset("connect_timeout", span(MILLISECOND, MINUTE), Preset::Text("5s")),
+    preset("first_byte_timeout", span(MILLISECOND, HOUR), Preset::Text("60s")),
+    preset("chunk_timeout", span(MILLISECOND, HOUR), Preset::Text("30s")),
+    preset("total_timeout", span(MILLISECOND, DAY), Preset::Text("10m")),
+    preset("first_token_delay", span(Duration::ZERO, MINUTE), Preset::Text("250ms")),
+    preset("token_delay", span(Duration::ZERO, MINUTE), Preset::Text("25ms")),
+];
+
+const PRICE: Kind = Kind::Text(Rule {
+    allowed: "US dollars per million tokens as a decimal text of at most 6 digits before and 9 after the point, such as \"2.50\"",
+    holds: |text| text.parse::<Price>().is_ok(),
+});
+
+pub(super) const MODEL_FIELDS: &[Field] = &[
+    required("id", Kind::Text(Rule { allowed: "1 to 128 visible ASCII characters without spaces", holds: is_model_id })),
+    required("provider", Kind::Text(Rule { allowed: "the name of one of providers", holds: is_provider_name })),
+    required("kind", Kind::Choice(&["chat", "embedding"])),
+    optional("upstream", Kind::Text(Rule { allowed: "1 to 128 visible ASCII characters without spaces", holds: is_model_id })),
+    optional(
+        "name",
+        Kind::Text(Rule {
+            allowed: "1 to 128 characters without line ends",
+            holds: |name| (1..=128).contains(&name.chars().count()) && !name.contains(char::is_control),
+        }),
+    ),
+    optional("input_price", PRICE),
+    optional("output_price", PRICE),
+];
+
+fn is_provider_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+fn is_model_id(id: &str) -> bool {
+    id.len() <= 128 && is_visible_ascii(id)
+}
+
+fn is_base_url(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    })
+}
+
+fn is_free_header(name: &str) -> bool {
+    HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| !RESERVED_HEADERS.contains(&name.as_str()))
+}
+
+impl ProviderConfig {
+    pub(super) fn validate(&self, path: &Path, check: &mut Check<'_>) {
+        if check.is_refused(path.key("kind")) {
+            return;
+        }
+        if self.kind == ProviderKind::Mock && !check.environment().is_development() {
+            let name = check.environment().as_str();
+            check.refuse(path.key("kind"), format!("must be \"openai\" in {name}; \"mock\" is for development"));
+        }
+        if self.kind == ProviderKind::Openai && self.base_url.is_none() {
+            check.refuse(path.key("base_url"), "missing; a provider of kind \"openai\" must have one, such as \"https://api.openai.com/v1\"");
+        }
+    }
+}
+
+/// Rules between the catalogue and the providers.
+pub(super) fn validate_models(models: &[ModelConfig], providers: &BTreeMap<String, ProviderConfig>, check: &mut Check<'_>) {
+    let mut ids = BTreeSet::new();
+    for (at, model) in models.iter().enumerate() {
+        let path = Path::from(["models"]).index(at);
+        if !providers.contains_key(&model.provider) {
+            let names: Vec<&str> = providers.keys().map(String::as_str).collect();
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            check.refuse(path.key("provider"), format!("must be the name of one of providers, which are {names}"));
+        }
+        if !ids.insert(&model.id) {
+            check.refuse(path.key("id"), "must be the only model of this id");
+        }
+    }
 }

@@ -3,9 +3,14 @@
 use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
+
+use super::load::{
+    check::Check,
+    schema::{Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, is_visible_ascii, number, optional, required, span},
+};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -13,7 +18,8 @@ pub struct ServerConfig {
     pub host: IpAddr,
     /// 0 lets the system choose, which tests use.
     pub port: u16,
-    /// How people reach the service; invitation links and cookie security follow from it.
+    /// How people reach the service: an origin. Invitation links and cookie security follow from it. In development it
+    /// follows from `port` unless set.
     pub public_url: Url,
     /// Opens operator views. Absent means that nobody is an operator.
     #[serde(default)]
@@ -40,4 +46,79 @@ pub struct ServerConfig {
     /// After that: how long open requests and streams may take to finish.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+}
+
+/// Outside development, where a guessed token opens the operator's views to the world.
+const OPS_TOKEN_LENGTH: usize = 32;
+
+pub(super) const FIELDS: &[Field] = &[
+    required("host", Kind::Address),
+    required("port", number(0, 65_535)),
+    required("public_url", Kind::Url(Rule { allowed: "an origin such as \"https://maple.example\"", holds: is_origin })),
+    optional(
+        "ops_token",
+        Kind::Secret(Rule { allowed: "visible ASCII characters without spaces or line ends", holds: is_visible_ascii }),
+    ),
+    required("request_timeout", span(MILLISECOND, HOUR)),
+    required("header_read_timeout", span(MILLISECOND, MINUTE)),
+    required("body_limit", number(1024, 256 * 1024 * 1024)),
+    required("max_connections", number(1, 1_000_000)),
+    optional("trusted_proxies", Kind::Networks),
+    optional("cors_origins", Kind::Texts(Rule { allowed: "an origin such as \"https://app.example\", or \"*\"", holds: is_origin_or_any })),
+    required("drain_delay", span(Duration::ZERO, HOUR)),
+    required("drain_timeout", span(MILLISECOND, HOUR)),
+];
+
+/// `scheme://host` with a port where it is not the scheme's own, exactly as browsers send it; a final slash is let pass.
+fn is_origin(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else { return false };
+    matches!(url.scheme(), "http" | "https")
+        && url.origin().ascii_serialization().eq_ignore_ascii_case(text.strip_suffix('/').unwrap_or(text))
+}
+
+/// No slash here: the text is compared with a header.
+fn is_origin_or_any(text: &str) -> bool {
+    text == "*" || (!text.ends_with('/') && !text.contains(char::is_uppercase) && is_origin(text))
+}
+
+impl ServerConfig {
+    pub(super) fn validate(&self, check: &mut Check<'_>) {
+        let environment = check.environment();
+        if environment.is_development() {
+            return;
+        }
+        let name = environment.as_str();
+        if environment == super::Environment::Production && self.public_url.scheme() != "https" {
+            check.refuse(["server", "public_url"], "must start with https:// in production");
+        }
+        if self.ops_token.as_ref().is_some_and(|token| token.expose_secret().len() < OPS_TOKEN_LENGTH) {
+            check.refuse(
+                ["server", "ops_token"],
+                format!("must have at least {OPS_TOKEN_LENGTH} characters in {name}"),
+            );
+        }
+        if self.cors_origins.iter().any(|origin| origin == "*") {
+            check.refuse(["server", "cors_origins"], format!("must list single origins in {name}; \"*\" is for development"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_origin, is_origin_or_any};
+
+    #[test]
+    fn origins() {
+        for good in ["https://maple.example", "http://localhost:3000", "https://maple.example:8443", "http://[::1]:3000"] {
+            assert!(is_origin(good) && is_origin_or_any(good), "{good}");
+        }
+        assert!(is_origin("https://maple.example/"));
+        for bad in [
+            "maple.example", "ftp://maple.example", "https://maple.example/app", "https://user@maple.example",
+            "https://maple.example?a=b", "https://maple.example:443", "https://", "", "null",
+        ] {
+            assert!(!is_origin(bad) && !is_origin_or_any(bad), "{bad}");
+        }
+        assert!(!is_origin_or_any("https://maple.example/") && !is_origin_or_any("https://Maple.example"));
+    }
 }

@@ -1,0 +1,142 @@
+//! The command line: parse, load the configuration, dispatch, and turn what happened into an exit code.
+
+mod config;
+
+use std::{
+    error::Error,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    app::{self, AppError},
+    config::{
+        Config,
+        load::{ConfigFaults, Sources},
+    },
+    telemetry::logging::{self, LoggingError},
+};
+
+/// Also clap's for wrong arguments: both mean "correct what you wrote and try again".
+const FAULTY_INPUT: u8 = 2;
+
+/// An AI service for an organisation's people and programs.
+#[derive(Debug, Parser)]
+#[command(name = "mapleai", version, about, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const AFTER_HELP: &str = "\
+The configuration is described in config/default.toml. MAPLE_ENV chooses development (the default), staging or production.
+Exit codes: 0 done, 1 failed while running, 2 faulty configuration or arguments.";
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Command {
+    /// Run the service until SIGTERM or Ctrl-C (the default)
+    Serve,
+    /// Bring the database up to date and end
+    Migrate,
+    /// Show the effective configuration, with secrets masked and where each value came from
+    Config {
+        /// As one JSON object instead of TOML
+        #[arg(long)]
+        json: bool,
+    },
+    /// Create the demo account in development
+    Seed,
+}
+
+/// What ends the process with another code than 0.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Configuration(#[from] ConfigFaults),
+    #[error("cannot start the log")]
+    Log(#[from] LoggingError),
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+    #[error(transparent)]
+    App(#[from] AppError),
+}
+
+/// Runs what the process's arguments ask for.
+pub fn run() -> ExitCode {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command.unwrap_or(Command::Serve),
+        Err(answer) => {
+            // Help and version come this way too. A closed pipe is the reader's wish.
+            _ = answer.print();
+            return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(FAULTY_INPUT));
+        }
+    };
+    match execute(command, &Sources::from_process()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            _ = writeln!(io::stderr(), "mapleai: {}", with_sources(&error));
+            match error {
+                CliError::Configuration(_) => ExitCode::from(FAULTY_INPUT),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn execute(command: Command, sources: &Sources) -> Result<(), CliError> {
+    if let Command::Config { json } = command {
+        return config::show(sources, json);
+    }
+    let config = Config::load(sources)?;
+    logging::init(&config.log)?;
+    // TOKIO_WORKER_THREADS, else one worker for each core.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+    runtime.block_on(async {
+        match command {
+            Command::Migrate => app::migrate(config).await,
+            Command::Seed => app::seed(config).await,
+            Command::Serve | Command::Config { .. } => app::serve(config).await,
+        }
+    })?;
+    Ok(())
+}
+
+/// The error and what caused it, on one line. Errors that only pass on another's text are told once.
+fn with_sources(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, Command};
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_default_and_unknown_commands_are_refused() {
+        assert!(Cli::try_parse_from(["mapleai"]).unwrap().command.is_none());
+        assert!(matches!(
+            Cli::try_parse_from(["mapleai", "config", "--json"]).unwrap().command,
+            Some(Command::Config { json: true })
+        ));
+        assert_eq!(Cli::try_parse_from(["mapleai", "server"]).unwrap_err().exit_code(), 2);
+    }
+}

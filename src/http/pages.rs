@@ -1,0 +1,108 @@
+//! Pages for people. Forms post back to the page they stand on and work without script.
+
+mod assets;
+mod chat;
+mod entry;
+mod keys;
+mod settings;
+
+use askama::Template;
+use axum::{
+    response::{Html, IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use http::{HeaderMap, HeaderValue, Method, header};
+
+use super::routes::Routes;
+use crate::{
+    auth::access::Access,
+    domain::account::{SessionOwner, User},
+    failure::Failure,
+    service::{
+        accounts::{AccountError, Accounts},
+        sessions::Sessions,
+    },
+    web::{
+        Site,
+        views::{FormFaults, Viewer},
+    },
+};
+
+/// Adds every page.
+pub fn routes(routes: Routes) -> Routes {
+    let (page, form, open) = (Access::Page, Access::OpenForm, Access::Open);
+    routes
+        .page(Method::GET, "/", page, get(chat::start))
+        .page(Method::GET, "/c/{id}", page, get(chat::conversation))
+        .page(Method::GET, "/keys", page, get(keys::keys))
+        .page(Method::GET, "/settings", page, get(settings::settings))
+        .page(Method::POST, "/settings/profile", page, post(settings::change_profile))
+        .page(Method::POST, "/settings/password", page, post(settings::change_password))
+        .page(Method::POST, "/settings/members/{id}", page, post(settings::set_role))
+        .page(Method::POST, "/settings/invitations", page, post(settings::invite))
+        .page(Method::POST, "/settings/invitations/{id}/revoke", page, post(settings::withdraw))
+        .page(Method::POST, "/sign-out", page, post(entry::sign_out))
+        .page(Method::GET, "/sign-in", form, get(entry::sign_in_page))
+        .page(Method::POST, "/sign-in", form, post(entry::sign_in))
+        .page(Method::GET, "/register", form, get(entry::register_page))
+        .page(Method::POST, "/register", form, post(entry::register))
+        .page(Method::GET, "/invite/{token}", form, get(entry::invite_page))
+        .page(Method::POST, "/invite/{token}", form, post(entry::accept))
+        .page(Method::GET, "/api/docs", open, get(entry::docs))
+        .page(Method::GET, "/assets/{name}", open, get(assets::asset))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a page could not be drawn")]
+struct NotDrawn(#[from] askama::Error);
+
+fn draw(page: &impl Template) -> Result<Response, Failure> {
+    let html = page.render().map_err(|error| Failure::internal().because(NotDrawn(error)))?;
+    Ok(Html(html).into_response())
+}
+
+/// The caller as a page shows them.
+async fn viewer(accounts: &Accounts, site: &Site, caller: &SessionOwner, headers: &HeaderMap) -> Result<Viewer, Failure> {
+    let user = accounts.get(caller.organization, caller.user).await?;
+    Ok(Viewer {
+        name: user.name,
+        email: user.email,
+        role: user.role.as_str(),
+        organization: user.organization.name,
+        may_manage: user.role.may_manage_members(),
+        csrf_token: site.csrf_token(headers),
+    })
+}
+
+/// Opens a session for the page and goes to the start.
+async fn enter(sessions: &Sessions, site: &Site, user: &User) -> Result<Response, Failure> {
+    let session = sessions.open_page(user).await?;
+    Ok(with_cookie(Redirect::to("/").into_response(), site.session_cookie(&session)))
+}
+
+fn with_cookie(mut response: Response, cookie: Option<HeaderValue>) -> Response {
+    if let Some(cookie) = cookie {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// What a form says about an error that its user can mend, or the failure that it is otherwise.
+fn faults_of(error: AccountError) -> Result<FormFaults, Failure> {
+    match error {
+        AccountError::Invalid(fields) => Ok(FormFaults {
+            general: None,
+            fields: fields.into_iter().map(|fault| (fault.field.to_owned(), fault.message)).collect(),
+        }),
+        AccountError::WrongPassword => {
+            Ok(FormFaults { general: None, fields: vec![("current_password".to_owned(), "is wrong".to_owned())] })
+        }
+        error => {
+            let failure = Failure::from(error);
+            if failure.status.is_server_error() {
+                return Err(failure);
+            }
+            Ok(FormFaults { general: Some(failure.detail.into_owned()), fields: Vec::new() })
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Ways in and out: sign-in, registration, invitations, sign-out.
+
+use axum::{
+    Form,
+    extract::{Path, State},
+    response::{IntoResponse, Redirect, Response},
+};
+use http::StatusCode;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::{draw, enter, faults_of, with_cookie};
+use crate::{
+    auth::extract::CurrentUser,
+    failure::Failure,
+    http::edge::RequestContext,
+    service::{
+        accounts::{AccountError, Accounts, Registration},
+        invitations::{InvitationError, Invitations},
+        sessions::Sessions,
+    },
+    web::{
+        Site,
+        views::{DocsPage, FormFaults, InvitePage, RegisterPage, SignInPage},
+    },
+};
+
+#[derive(Deserialize)]
+pub(super) struct SignInForm {
+    email: String,
+    password: SecretString,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RegisterForm {
+    email: String,
+    password: SecretString,
+    name: String,
+    organization: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct AcceptForm {
+    name: String,
+    password: SecretString,
+}
+
+pub(super) async fn docs() -> Result<Response, Failure> {
+    draw(&DocsPage)
+}
+
+pub(super) async fn sign_in_page(State(accounts): State<Accounts>) -> Result<Response, Failure> {
+    draw(&SignInPage { error: None, email: String::new(), registration_open: accounts.registration_is_open() })
+}
+
+pub(super) async fn sign_in(
+    State(accounts): State<Accounts>,
+    State(sessions): State<Sessions>,
+    State(site): State<Site>,
+    context: RequestContext,
+    Form(form): Form<SignInForm>,
+) -> Result<Response, Failure> {
+    match accounts.sign_in(&form.email, form.password, context.client.0).await {
+        Ok(user) => enter(&sessions, &site, &user).await,
+        Err(error @ (AccountError::InvalidCredentials | AccountError::Throttled(_))) => {
+            let failure = Failure::from(error);
+            let page = SignInPage {
+                error: Some(failure.detail.clone().into_owned()),
+                email: form.email,
+                registration_open: accounts.registration_is_open(),
+            };
+            Ok((failure.status, draw(&page)?).into_response())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn sign_out(
+    State(sessions): State<Sessions>,
+    State(site): State<Site>,
+    CurrentUser(caller): CurrentUser,
+) -> Result<Response, Failure> {
+    sessions.end(caller.organization, caller.session).await?;
+    Ok(with_cookie(Redirect::to("/sign-in").into_response(), site.end_cookie()))
+}
+
+pub(super) async fn register_page(State(accounts): State<Accounts>) -> Result<Response, Failure> {
+    if !accounts.registration_is_open() {
+        return Err(AccountError::RegistrationClosed.into());
+    }
+    draw(&RegisterPage::default())
+}
+
+pub(super) async fn register(
+    State(accounts): State<Accounts>,
+    State(sessions): State<Sessions>,
+    State(site): State<Site>,
+    Form(form): Form<RegisterForm>,
+) -> Result<Response, Failure> {
+    let (email, name, organization) = (form.email.clone(), form.name.clone(), form.organization.clone());
+    let registration =
+        Registration { email: form.email, password: form.password, name: form.name, organization: form.organization };
+    match accounts.register(registration).await {
+        Ok(user) => enter(&sessions, &site, &user).await,
+        Err(error) => {
+            let faults = faults_of(error)?;
+            let page = RegisterPage { faults, email, name, organization };
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, draw(&page)?).into_response())
+        }
+    }
+}
+
+pub(super) async fn invite_page(State(invitations): State<Invitations>, Path(token): Path<String>) -> Result<Response, Failure> {
+    draw_invitation(&invitations, token, FormFaults::default(), String::new()).await
+}
+
+pub(super) async fn accept(
+    State(invitations): State<Invitations>,
+    State(sessions): State<Sessions>,
+    State(site): State<Site>,
+    Path(token): Path<String>,
+    Form(form): Form<AcceptForm>,
+) -> Result<Response, Failure> {
+    match invitations.accept(&token, &form.name, form.password).await {
+        Ok(user) => enter(&sessions, &site, &user).await,
+        Err(InvitationError::Account(error)) => {
+            let page = draw_invitation(&invitations, token, faults_of(error)?, form.name).await?;
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn draw_invitation(invitations: &Invitations, token: String, faults: FormFaults, name: String) -> Result<Response, Failure> {
+    let invitation = invitations.find(&token).await?;
+    draw(&InvitePage { faults, token, email: invitation.email, organization: invitation.organization.name, name })
+}

@@ -1,0 +1,108 @@
+//! A model's Markdown as HTML that is safe to show: rendered by comrak without raw HTML, then reduced by ammonia to what
+//! Markdown can make. Two fences, since what a model writes is what anybody on the internet may have told it to write.
+
+use std::{borrow::Cow, sync::LazyLock};
+
+use ammonia::Builder;
+use comrak::{Options, markdown_to_html};
+
+/// Longer texts are shown plain: rendering them would cost more than it helps.
+const LONGEST: usize = 512 * 1024;
+
+static SANITIZER: LazyLock<Builder<'static>> = LazyLock::new(|| {
+    let mut builder = Builder::default();
+    builder
+        .tags(
+            [
+                "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "input", "li", "ol",
+                "p", "pre", "strong", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul",
+            ]
+            .into(),
+        )
+        .generic_attributes(["align"].into())
+        .tag_attributes(
+            [
+                ("a", ["href", "title"].into()),
+                ("code", ["class"].into()),
+                ("input", ["type", "checked", "disabled"].into()),
+                ("ol", ["start"].into()),
+            ]
+            .into(),
+        )
+        .attribute_filter(|element, attribute, value| match (element, attribute) {
+            // The language of a code block, and nothing that could borrow a class of ours.
+            ("code", "class") => {
+                let language = value.strip_prefix("language-")?;
+                let plain = language.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-#._".contains(&byte));
+                plain.then_some(Cow::Borrowed(value))
+            }
+            ("input", "type") => (value == "checkbox").then_some(Cow::Borrowed(value)),
+            _ => Some(Cow::Borrowed(value)),
+        })
+        .url_schemes(["http", "https", "mailto"].into())
+        .url_relative(ammonia::UrlRelative::Deny)
+        .link_rel(Some("noopener noreferrer nofollow"));
+    builder
+});
+
+static OPTIONS: LazyLock<Options<'static>> = LazyLock::new(|| {
+    let mut options = Options::default();
+    options.extension.strikethrough = true;
+    options.extension.table = true;
+    options.extension.tasklist = true;
+    options.extension.autolink = true;
+    // Raw HTML is shown as the text it is, rather than dropped: in a chat it is usually what was asked for.
+    options.render.escape = true;
+    options
+});
+
+/// Safe HTML. Unfinished Markdown, as while an answer grows, renders as far as it goes.
+pub fn to_html(markdown: &str) -> String {
+    if markdown.len() > LONGEST {
+        return format!("<pre>{}</pre>", ammonia::clean_text(markdown));
+    }
+    SANITIZER.clean(&markdown_to_html(markdown, &OPTIONS)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_html;
+    use proptest::prelude::*;
+
+    #[test]
+    fn renders_what_models_write() {
+        let html = to_html("# T\n\n**b** `c`\n\n```rust\nfn x<T>() {}\n```\n\n| a |\n|---|\n| b |\n\n- [x] done");
+        for part in ["<h1>T</h1>", "<strong>b</strong>", "<code class=\"language-rust\">fn x&lt;T&gt;() {}", "<table>", "checked"] {
+            assert!(html.contains(part), "{part} in {html}");
+        }
+        assert!(to_html("```python\nprint(1").contains("print(1"), "an unclosed fence while streaming");
+        assert!(to_html("https://example.com").contains("rel=\"noopener noreferrer nofollow\""));
+    }
+
+    #[test]
+    fn nothing_runs_and_nothing_loads() {
+        for attack in [
+            "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[x](javascript:alert(1))", "![x](https://evil.example/p.png)",
+            "<a href=\"data:text/html,x\">x</a>", "[x](JaVaScRiPt:alert(1))", "<iframe src=//evil.example>", "```\"><script>\nx\n```",
+            "<style>*{}</style>", "<svg/onload=alert(1)>", "[x](/sign-out)",
+        ] {
+            let html = to_html(attack);
+            let lower = html.to_lowercase();
+            for forbidden in ["<script", "<img", "<iframe", "<style", "<svg", "href=\"javascript", "href=\"data", "href=\"/"] {
+                assert!(!lower.contains(forbidden), "{attack} -> {html}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn only_known_tags_come_out(text in "[<>a-z\"'=\\[\\]()!`*_:/ \n#|&;-]{0,200}") {
+            let html = to_html(&text);
+            let opened = html.split('<').skip(1).map(|rest| rest.trim_start_matches('/'));
+            for tag in opened {
+                let name: String = tag.chars().take_while(char::is_ascii_alphanumeric).collect();
+                prop_assert!(["a","blockquote","br","code","del","em","h1","h2","h3","h4","h5","h6","hr","input","li","ol","p","pre","strong","sup","table","tbody","td","th","thead","tr","ul"].contains(&name.as_str()), "{} in {}", name, html);
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What each page shows: plain data, filled by the handlers, written out by the templates.
+
+use askama::Template;
+
+use super::assets;
+
+/// Who looks at the page.
+pub struct Viewer {
+    pub name: String,
+    pub email: String,
+    pub role: &'static str,
+    pub organization: String,
+    pub may_manage: bool,
+    pub csrf_token: String,
+}
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+pub struct SignInPage {
+    pub error: Option<String>,
+    pub email: String,
+    pub registration_open: bool,
+}
+
+/// What is wrong with a form: a sentence for the whole, and one for each field.
+#[derive(Default)]
+pub struct FormFaults {
+    pub general: Option<String>,
+    pub fields: Vec<(String, String)>,
+}
+
+impl FormFaults {
+    pub fn of(&self, field: &str) -> Option<&str> {
+        self.fields.iter().find(|(name, _)| name == field).map(|(_, message)| message.as_str())
+    }
+}
+
+#[derive(Template, Default)]
+#[template(path = "register.html")]
+pub struct RegisterPage {
+    pub faults: FormFaults,
+    pub email: String,
+    pub name: String,
+    pub organization: String,
+}
+
+#[derive(Template)]
+#[template(path = "invite.html")]
+pub struct InvitePage {
+    pub faults: FormFaults,
+    pub token: String,
+    pub email: String,
+    pub organization: String,
+    pub name: String,
+}
+
+pub struct ConversationLink {
+    pub id: String,
+    pub title: String,
+    pub active: bool,
+}
+
+pub struct MessageView {
+    pub id: String,
+    pub role: &'static str,
+    pub status: &'static str,
+    pub model: String,
+    /// As written; shown for the user's messages.
+    pub text: String,
+    /// Sanitised; shown for the assistant's.
+    pub html: String,
+}
+
+pub struct CurrentConversation {
+    pub id: String,
+    pub title: String,
+    pub messages: Vec<MessageView>,
+}
+
+pub struct ModelOption {
+    pub id: String,
+    pub name: String,
+    pub selected: bool,
+}
+
+#[derive(Template)]
+#[template(path = "chat.html")]
+pub struct ChatPage {
+    pub viewer: Viewer,
+    pub conversations: Vec<ConversationLink>,
+    pub next_cursor: Option<String>,
+    pub current: Option<CurrentConversation>,
+    pub models: Vec<ModelOption>,
+}
+
+pub struct KeyRow {
+    pub id: String,
+    pub name: String,
+    pub prefix: String,
+    pub created: String,
+    pub expires: String,
+    pub last_used: String,
+}
+
+#[derive(Template)]
+#[template(path = "keys.html")]
+pub struct KeysPage {
+    pub viewer: Viewer,
+    pub keys: Vec<KeyRow>,
+    pub base_url: String,
+    pub example_model: String,
+}
+
+pub struct MemberRow {
+    pub id: String,
+    pub name: String,
+    pub email: String,
+    pub role: &'static str,
+    /// Roles the viewer may choose from; empty if this member's role is not the viewer's to change.
+    pub choices: Vec<&'static str>,
+}
+
+pub struct InvitationRow {
+    pub id: String,
+    pub email: String,
+    pub role: &'static str,
+    pub expires: String,
+}
+
+pub struct UsageRow {
+    pub name: String,
+    pub requests: u64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cost: String,
+}
+
+/// One day's bar, in the units of the chart's view box.
+pub struct Bar {
+    pub x: f64,
+    pub y: f64,
+    pub width: f64,
+    pub height: f64,
+    pub label: String,
+}
+
+#[derive(Template)]
+#[template(path = "settings.html")]
+pub struct SettingsPage {
+    pub viewer: Viewer,
+    pub notice: Option<String>,
+    pub faults: FormFaults,
+    pub members: Vec<MemberRow>,
+    pub invitations: Vec<InvitationRow>,
+    /// Shown this once.
+    pub invitation_url: Option<String>,
+    pub roles: Vec<&'static str>,
+    pub totals: UsageRow,
+    pub bars: Vec<Bar>,
+    pub first_day: String,
+    pub last_day: String,
+    pub by_model: Vec<UsageRow>,
+    pub by_key: Vec<UsageRow>,
+}
+
+#[derive(Template)]
+#[template(path = "docs.html")]
+pub struct DocsPage;
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage<'a> {
+    status: u16,
+    title: &'a str,
+    detail: &'a str,
+    request_id: &'a str,
+}
+
+/// A page for a failure. Falls back to plain text rather than fail itself.
+pub fn error_page(status: u16, title: &str, detail: &str, request_id: &str) -> String {
+    let page = ErrorPage { status, title, detail, request_id };
+    page.render().unwrap_or_else(|_| format!("{status} {title}"))
+}
