@@ -176,6 +176,7 @@ function chat() {
     if (running) return;
     running = new AbortController();
     refreshTools();
+    announce.textContent = "";
     const started = running;
     let shown = null, over = false;
     try {
@@ -198,6 +199,7 @@ function chat() {
             list.querySelector('[data-test="message"]:last-of-type[data-role="assistant"]')?.remove();
           }
           shown = addMessage(assistant);
+          refreshTools();
         },
         delta({ text }) {
           const stick = follows();
@@ -341,7 +343,8 @@ function keys() {
       $("#no-keys").hidden = true;
       const row = rows.insertRow(0);
       row.dataset.id = key.id;
-      for (const text of [key.name, `${key.prefix}…`, day(key.created_at), day(key.expires_at) ?? "never", "never"]) row.insertCell().textContent = text;
+      for (const text of [key.name, "", day(key.created_at), day(key.expires_at) ?? "never", "never"]) row.insertCell().textContent = text;
+      row.cells[1].append(Object.assign(document.createElement("code"), { textContent: `${key.prefix}…` }));
       const revoke = document.createElement("button");
       revoke.type = "button";
       revoke.className = "danger";
@@ -375,7 +378,7 @@ function keys() {
 async function docs() {
   const place = $("#docs"), document_ = await (await api("GET", place.dataset.source)).json();
   const element = (name, text, className) => Object.assign(document.createElement(name), { textContent: text ?? "", className: className ?? "" });
-  $("#docs-intro").textContent = document_.info.description;
+  $("#docs-intro").replaceChildren(...document_.info.description.split("`").map((text, index) => (index % 2 ? element("code", text) : text)));
   const groups = new Map();
   for (const [path, methods] of Object.entries(document_.paths)) {
     for (const [method, operation] of Object.entries(methods)) {

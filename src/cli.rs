@@ -94,7 +94,10 @@ fn execute(command: Command, sources: &Sources) -> Result<(), CliError> {
     let config = Config::load(sources)?;
     logging::init(&config.log)?;
     // TOKIO_WORKER_THREADS, else one worker for each core.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
     runtime.block_on(async {
         match command {
             Command::Migrate => app::migrate(config).await,

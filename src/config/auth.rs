@@ -52,12 +52,24 @@ pub(super) const FIELDS: &[Field] = &[
     required(
         "signing_keys",
         Kind::Map(&Entries {
-            key: Rule { allowed: "1 to 64 of the characters a-z A-Z 0-9 - _", holds: is_key_id },
-            item: Kind::Secret(Rule { allowed: "at least 32 bytes long", holds: |secret| secret.len() >= 32 }),
+            key: Rule {
+                allowed: "1 to 64 of the characters a-z A-Z 0-9 - _",
+                holds: is_key_id,
+            },
+            item: Kind::Secret(Rule {
+                allowed: "at least 32 bytes long",
+                holds: |secret| secret.len() >= 32,
+            }),
             from_variable: |name| name,
         }),
     ),
-    required("active_key", Kind::Text(Rule { allowed: "the name of one of auth.signing_keys", holds: is_key_id })),
+    required(
+        "active_key",
+        Kind::Text(Rule {
+            allowed: "the name of one of auth.signing_keys",
+            holds: is_key_id,
+        }),
+    ),
     required("access_token_ttl", span(SECOND, DAY)),
     required("session_ttl", span(SECOND, DAY.saturating_mul(90))),
     required("lookup_ttl", span(SECOND, SECOND.saturating_mul(5))),
@@ -73,14 +85,20 @@ pub(super) const FIELDS: &[Field] = &[
 ];
 
 fn is_key_id(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 impl AuthConfig {
     pub(super) fn validate(&self, check: &mut Check<'_>) {
         self.validate_keys(check);
         if self.session_ttl < self.access_token_ttl && !check.is_refused(["auth", "access_token_ttl"]) {
-            check.refuse(["auth", "session_ttl"], "must not be shorter than auth.access_token_ttl");
+            check.refuse(
+                ["auth", "session_ttl"],
+                "must not be shorter than auth.access_token_ttl",
+            );
         }
         if !check.environment().is_development() && self.argon2_memory_kib < ARGON2_MEMORY_KIB {
             check.refuse(
@@ -93,7 +111,10 @@ impl AuthConfig {
     fn validate_keys(&self, check: &mut Check<'_>) {
         let keys = Path::from(["auth", "signing_keys"]);
         if self.signing_keys.is_empty() {
-            check.refuse(keys, "must have at least one key; set MAPLE__AUTH__SIGNING_KEYS__<NAME>");
+            check.refuse(
+                keys,
+                "must have at least one key; set MAPLE__AUTH__SIGNING_KEYS__<NAME>",
+            );
             return;
         }
         if !self.signing_keys.contains_key(&self.active_key) {

@@ -38,7 +38,10 @@ pub struct RedisConfig {
 pub(super) const FIELDS: &[Field] = &[
     required(
         "url",
-        Kind::SecretUrl(Rule { allowed: "a URL such as postgres://user:password@host:5432/database", holds: is_postgres }),
+        Kind::SecretUrl(Rule {
+            allowed: "a URL such as postgres://user:password@host:5432/database",
+            holds: is_postgres,
+        }),
     ),
     required("max_connections", number(1, 10_000)),
     required("min_connections", number(0, 10_000)),
@@ -49,7 +52,10 @@ pub(super) const FIELDS: &[Field] = &[
 
 pub(super) const REDIS_FIELDS: &[Field] = &[optional(
     "url",
-    Kind::SecretUrl(Rule { allowed: "a URL such as redis://:password@host:6379 or rediss://host:6380", holds: is_redis }),
+    Kind::SecretUrl(Rule {
+        allowed: "a URL such as redis://:password@host:6379 or rediss://host:6380",
+        holds: is_redis,
+    }),
 )];
 
 fn is_postgres(url: &str) -> bool {
@@ -65,7 +71,10 @@ impl DatabaseConfig {
         if self.min_connections > self.max_connections && !check.is_refused(["database", "max_connections"]) {
             check.refuse(
                 ["database", "min_connections"],
-                format!("must not be above database.max_connections, which is {}", self.max_connections),
+                format!(
+                    "must not be above database.max_connections, which is {}",
+                    self.max_connections
+                ),
             );
         }
         if self.migrate_on_start && !check.environment().is_development() {

@@ -60,7 +60,8 @@ impl Effective {
             Ok(config) => config,
             // The walk leaves only what the structs take; this is a difference between them, which tests look for.
             Err(error) => {
-                walk.faults.unusable("configuration", format!("cannot be used: {error}"));
+                walk.faults
+                    .unusable("configuration", format!("cannot be used: {error}"));
                 return None;
             }
         };
@@ -76,15 +77,27 @@ impl Effective {
 fn merged(sources: &Sources, environment: Environment, walk: &mut Walk) -> tree::Table {
     let faults = &mut walk.faults;
     let mut layers = sources.files(environment, faults);
-    let dotenv = if environment.is_development() { sources.dotenv(faults) } else { Vec::new() };
+    let dotenv = if environment.is_development() {
+        sources.dotenv(faults)
+    } else {
+        Vec::new()
+    };
     walk.incomplete = !faults.is_empty();
     let all: Vec<(String, String)> = dotenv.iter().chain(&sources.environment_variables).cloned().collect();
     let from_files = tree::merge(&layers, faults);
     layers.extend(variables::implied_provider(environment, &all, &from_files));
 
     let sets = [
-        Variables { pairs: &dotenv, environment, origin: sources::dotenv_origin },
-        Variables { pairs: &sources.environment_variables, environment, origin: str::to_owned },
+        Variables {
+            pairs: &dotenv,
+            environment,
+            origin: sources::dotenv_origin,
+        },
+        Variables {
+            pairs: &sources.environment_variables,
+            environment,
+            origin: str::to_owned,
+        },
     ];
     for variables in sets {
         let below = tree::merge(&layers, faults);
@@ -100,7 +113,9 @@ fn merged(sources: &Sources, environment: Environment, walk: &mut Walk) -> tree:
 /// In development `PORT=3001` alone is enough: links lead to the port that is listened on.
 fn derive_public_url(merged: &mut tree::Table) {
     let keys = ["server", "public_url"];
-    let section = merged.get("server").is_none_or(|server| matches!(server.kind, ValueKind::Table(_)));
+    let section = merged
+        .get("server")
+        .is_none_or(|server| matches!(server.kind, ValueKind::Table(_)));
     if !section || tree::get(merged, &keys).is_some_and(|value| value.kind != ValueKind::Nil) {
         return;
     }
@@ -110,5 +125,9 @@ fn derive_public_url(merged: &mut tree::Table) {
         _ => 0,
     };
     let url = format!("http://localhost:{port}");
-    tree::set(merged, &keys, Value::new(Some(&"derived from server.port".to_owned()), url));
+    tree::set(
+        merged,
+        &keys,
+        Value::new(Some(&"derived from server.port".to_owned()), url),
+    );
 }

@@ -43,8 +43,12 @@ pub(super) const FIELDS: &[Field] = &[
 fn parse_filter(level: &str) -> Option<EnvFilter> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let directives: Vec<&str> = level.split(',').map(str::trim).collect();
-    let plausible = directives.iter().all(|directive| directive.contains('=') || LEVELS.contains(directive));
-    plausible.then(|| EnvFilter::try_new(directives.join(",")).ok()).flatten()
+    let plausible = directives
+        .iter()
+        .all(|directive| directive.contains('=') || LEVELS.contains(directive));
+    plausible
+        .then(|| EnvFilter::try_new(directives.join(",")).ok())
+        .flatten()
 }
 
 impl LogConfig {
@@ -54,9 +58,15 @@ impl LogConfig {
     }
 
     pub(super) fn validate(&self, check: &mut Check<'_>) {
-        let verbose = self.filter().and_then(|filter| filter.max_level_hint()).is_some_and(|most| most > LevelFilter::INFO);
+        let verbose = self
+            .filter()
+            .and_then(|filter| filter.max_level_hint())
+            .is_some_and(|most| most > LevelFilter::INFO);
         if verbose && check.environment() == Environment::Production {
-            check.refuse(["log", "level"], "must not include debug or trace in production: they cost time and may show data");
+            check.refuse(
+                ["log", "level"],
+                "must not include debug or trace in production: they cost time and may show data",
+            );
         }
     }
 }
@@ -67,7 +77,13 @@ mod tests {
 
     #[test]
     fn filters() {
-        for good in ["info", "warn,mapleai::http=debug", "off", "info, hyper=error", "warn,[request]=debug"] {
+        for good in [
+            "info",
+            "warn,mapleai::http=debug",
+            "off",
+            "info, hyper=error",
+            "warn,[request]=debug",
+        ] {
             assert!(parse_filter(good).is_some(), "{good}");
         }
         for bad in ["", "wrn", "mapleai", "warn,", "warn,mapleai=loud", "warn;info"] {

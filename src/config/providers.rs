@@ -14,7 +14,8 @@ use super::load::{
     check::Check,
     path::Path,
     schema::{
-        DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Preset, Rule, is_visible_ascii, optional, preset, required, span,
+        DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Preset, Rule, is_visible_ascii, optional, preset,
+        required, span,
     },
 };
 use crate::domain::money::Price;
@@ -112,11 +113,21 @@ pub struct ModelConfig {
 
 /// What the client sets itself; a second one would break requests or leak them.
 const RESERVED_HEADERS: [&str; 8] = [
-    "authorization", "connection", "content-length", "content-type", "host", "te", "transfer-encoding", "upgrade",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "te",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 pub(super) const FIELDS: &Entries = &Entries {
-    key: Rule { allowed: "1 to 64 of the characters a-z 0-9 - _", holds: is_provider_name },
+    key: Rule {
+        allowed: "1 to 64 of the characters a-z 0-9 - _",
+        holds: is_provider_name,
+    },
     item: Kind::Section(PROVIDER_FIELDS),
     from_variable: |name| name,
 };
@@ -132,12 +143,18 @@ const PROVIDER_FIELDS: &[Field] = &[
     ),
     optional(
         "api_key",
-        Kind::Secret(Rule { allowed: "visible ASCII characters without spaces or line ends", holds: is_visible_ascii }),
+        Kind::Secret(Rule {
+            allowed: "visible ASCII characters without spaces or line ends",
+            holds: is_visible_ascii,
+        }),
     ),
     optional(
         "headers",
         Kind::Map(&Entries {
-            key: Rule { allowed: "that of an HTTP header that requests do not set themselves", holds: is_free_header },
+            key: Rule {
+                allowed: "that of an HTTP header that requests do not set themselves",
+                holds: is_free_header,
+            },
             item: Kind::Secret(Rule {
                 allowed: "visible ASCII characters and spaces",
                 holds: |text| HeaderValue::from_str(text).is_ok_and(|value| value.to_str().is_ok()),
@@ -161,10 +178,28 @@ const PRICE: Kind = Kind::Text(Rule {
 });
 
 pub(super) const MODEL_FIELDS: &[Field] = &[
-    required("id", Kind::Text(Rule { allowed: "1 to 128 visible ASCII characters without spaces", holds: is_model_id })),
-    required("provider", Kind::Text(Rule { allowed: "the name of one of providers", holds: is_provider_name })),
+    required(
+        "id",
+        Kind::Text(Rule {
+            allowed: "1 to 128 visible ASCII characters without spaces",
+            holds: is_model_id,
+        }),
+    ),
+    required(
+        "provider",
+        Kind::Text(Rule {
+            allowed: "the name of one of providers",
+            holds: is_provider_name,
+        }),
+    ),
     required("kind", Kind::Choice(&["chat", "embedding"])),
-    optional("upstream", Kind::Text(Rule { allowed: "1 to 128 visible ASCII characters without spaces", holds: is_model_id })),
+    optional(
+        "upstream",
+        Kind::Text(Rule {
+            allowed: "1 to 128 visible ASCII characters without spaces",
+            holds: is_model_id,
+        }),
+    ),
     optional(
         "name",
         Kind::Text(Rule {
@@ -206,23 +241,40 @@ impl ProviderConfig {
         }
         if self.kind == ProviderKind::Mock && !check.environment().is_development() {
             let name = check.environment().as_str();
-            check.refuse(path.key("kind"), format!("must be \"openai\" in {name}; \"mock\" is for development"));
+            check.refuse(
+                path.key("kind"),
+                format!("must be \"openai\" in {name}; \"mock\" is for development"),
+            );
         }
         if self.kind == ProviderKind::Openai && self.base_url.is_none() {
-            check.refuse(path.key("base_url"), "missing; a provider of kind \"openai\" must have one, such as \"https://api.openai.com/v1\"");
+            check.refuse(
+                path.key("base_url"),
+                "missing; a provider of kind \"openai\" must have one, such as \"https://api.openai.com/v1\"",
+            );
         }
     }
 }
 
 /// Rules between the catalogue and the providers.
-pub(super) fn validate_models(models: &[ModelConfig], providers: &BTreeMap<String, ProviderConfig>, check: &mut Check<'_>) {
+pub(super) fn validate_models(
+    models: &[ModelConfig],
+    providers: &BTreeMap<String, ProviderConfig>,
+    check: &mut Check<'_>,
+) {
     let mut ids = BTreeSet::new();
     for (at, model) in models.iter().enumerate() {
         let path = Path::from(["models"]).index(at);
         if !providers.contains_key(&model.provider) {
             let names: Vec<&str> = providers.keys().map(String::as_str).collect();
-            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            check.refuse(path.key("provider"), format!("must be the name of one of providers, which are {names}"));
+            let names = if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            };
+            check.refuse(
+                path.key("provider"),
+                format!("must be the name of one of providers, which are {names}"),
+            );
         }
         if !ids.insert(&model.id) {
             check.refuse(path.key("id"), "must be the only model of this id");

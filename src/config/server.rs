@@ -54,17 +54,32 @@ const OPS_TOKEN_LENGTH: usize = 32;
 pub(super) const FIELDS: &[Field] = &[
     required("host", Kind::Address),
     required("port", number(0, 65_535)),
-    required("public_url", Kind::Url(Rule { allowed: "an origin such as \"https://maple.example\"", holds: is_origin })),
+    required(
+        "public_url",
+        Kind::Url(Rule {
+            allowed: "an origin such as \"https://maple.example\"",
+            holds: is_origin,
+        }),
+    ),
     optional(
         "ops_token",
-        Kind::Secret(Rule { allowed: "visible ASCII characters without spaces or line ends", holds: is_visible_ascii }),
+        Kind::Secret(Rule {
+            allowed: "visible ASCII characters without spaces or line ends",
+            holds: is_visible_ascii,
+        }),
     ),
     required("request_timeout", span(MILLISECOND, HOUR)),
     required("header_read_timeout", span(MILLISECOND, MINUTE)),
     required("body_limit", number(1024, 256 * 1024 * 1024)),
     required("max_connections", number(1, 1_000_000)),
     optional("trusted_proxies", Kind::Networks),
-    optional("cors_origins", Kind::Texts(Rule { allowed: "an origin such as \"https://app.example\", or \"*\"", holds: is_origin_or_any })),
+    optional(
+        "cors_origins",
+        Kind::Texts(Rule {
+            allowed: "an origin such as \"https://app.example\", or \"*\"",
+            holds: is_origin_or_any,
+        }),
+    ),
     required("drain_delay", span(Duration::ZERO, HOUR)),
     required("drain_timeout", span(MILLISECOND, HOUR)),
 ];
@@ -73,7 +88,10 @@ pub(super) const FIELDS: &[Field] = &[
 fn is_origin(text: &str) -> bool {
     let Ok(url) = Url::parse(text) else { return false };
     matches!(url.scheme(), "http" | "https")
-        && url.origin().ascii_serialization().eq_ignore_ascii_case(text.strip_suffix('/').unwrap_or(text))
+        && url
+            .origin()
+            .ascii_serialization()
+            .eq_ignore_ascii_case(text.strip_suffix('/').unwrap_or(text))
 }
 
 /// No slash here: the text is compared with a header.
@@ -91,14 +109,21 @@ impl ServerConfig {
         if environment == super::Environment::Production && self.public_url.scheme() != "https" {
             check.refuse(["server", "public_url"], "must start with https:// in production");
         }
-        if self.ops_token.as_ref().is_some_and(|token| token.expose_secret().len() < OPS_TOKEN_LENGTH) {
+        if self
+            .ops_token
+            .as_ref()
+            .is_some_and(|token| token.expose_secret().len() < OPS_TOKEN_LENGTH)
+        {
             check.refuse(
                 ["server", "ops_token"],
                 format!("must have at least {OPS_TOKEN_LENGTH} characters in {name}"),
             );
         }
         if self.cors_origins.iter().any(|origin| origin == "*") {
-            check.refuse(["server", "cors_origins"], format!("must list single origins in {name}; \"*\" is for development"));
+            check.refuse(
+                ["server", "cors_origins"],
+                format!("must list single origins in {name}; \"*\" is for development"),
+            );
         }
     }
 }
@@ -109,13 +134,25 @@ mod tests {
 
     #[test]
     fn origins() {
-        for good in ["https://maple.example", "http://localhost:3000", "https://maple.example:8443", "http://[::1]:3000"] {
+        for good in [
+            "https://maple.example",
+            "http://localhost:3000",
+            "https://maple.example:8443",
+            "http://[::1]:3000",
+        ] {
             assert!(is_origin(good) && is_origin_or_any(good), "{good}");
         }
         assert!(is_origin("https://maple.example/"));
         for bad in [
-            "maple.example", "ftp://maple.example", "https://maple.example/app", "https://user@maple.example",
-            "https://maple.example?a=b", "https://maple.example:443", "https://", "", "null",
+            "maple.example",
+            "ftp://maple.example",
+            "https://maple.example/app",
+            "https://user@maple.example",
+            "https://maple.example?a=b",
+            "https://maple.example:443",
+            "https://",
+            "",
+            "null",
         ] {
             assert!(!is_origin(bad) && !is_origin_or_any(bad), "{bad}");
         }

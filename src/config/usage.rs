@@ -32,7 +32,10 @@ impl UsageConfig {
         if self.batch_size > self.queue_capacity && !check.is_refused(["usage", "queue_capacity"]) {
             check.refuse(
                 ["usage", "batch_size"],
-                format!("must not be above usage.queue_capacity, which is {}", self.queue_capacity),
+                format!(
+                    "must not be above usage.queue_capacity, which is {}",
+                    self.queue_capacity
+                ),
             );
         }
     }

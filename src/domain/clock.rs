@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
 /// Wall-clock time. Durations are measured with `Instant`, which does not jump; this is for stored and signed times.
 #[derive(Debug, Clone, Default)]
@@ -26,8 +26,8 @@ impl Clock {
 
     pub fn now(&self) -> DateTime<Utc> {
         match &self.offset {
-            None => Utc::now(),
-            Some(offset) => Utc::now() + TimeDelta::milliseconds(offset.load(Ordering::Relaxed)),
+            None => truncated(Utc::now()),
+            Some(offset) => truncated(Utc::now() + TimeDelta::milliseconds(offset.load(Ordering::Relaxed))),
         }
     }
 
@@ -37,4 +37,9 @@ impl Clock {
             offset.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
         }
     }
+}
+
+/// To microseconds, PostgreSQL's resolution: a time must not change by being stored.
+fn truncated(time: DateTime<Utc>) -> DateTime<Utc> {
+    time.trunc_subsecs(6)
 }

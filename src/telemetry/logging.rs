@@ -8,7 +8,9 @@ mod json;
 use std::io::{self, IsTerminal as _};
 
 use tracing::Subscriber;
-use tracing_subscriber::{Layer, Registry, fmt, fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    Layer, Registry, fmt, fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::config::{LogConfig, log::LogFormat};
 
@@ -29,7 +31,9 @@ fn subscriber<W>(config: &LogConfig, writer: W, colours: bool) -> Result<impl Su
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = config.filter().ok_or_else(|| LoggingError::Level(config.level.clone()))?;
+    let filter = config
+        .filter()
+        .ok_or_else(|| LoggingError::Level(config.level.clone()))?;
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
         LogFormat::Pretty => fmt::layer().with_writer(writer).with_ansi(colours).boxed(),
         LogFormat::Json => json::JsonLines::new(writer).boxed(),
@@ -70,7 +74,10 @@ mod tests {
 
     fn logged(level: &str, format: LogFormat, events: impl FnOnce()) -> String {
         let buffer = Buffer::default();
-        let config = LogConfig { level: level.to_owned(), format };
+        let config = LogConfig {
+            level: level.to_owned(),
+            format,
+        };
         tracing::subscriber::with_default(subscriber(&config, buffer.clone(), false).unwrap(), events);
         String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap()
     }
@@ -98,14 +105,19 @@ mod tests {
         assert_eq!(first["status"], 503, "the event's own field wins");
         assert_eq!(first["retry"], true);
         assert_eq!(first["cause"], "line one\nline \"two\"");
-        assert!(first["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{first}");
+        assert!(
+            first["time"].as_str().is_some_and(|time| time.ends_with('Z')),
+            "{first}"
+        );
         assert_eq!(lines[1]["count"], u64::MAX);
         assert_eq!(lines[1]["status"], 1);
     }
 
     #[test]
     fn fields_cannot_pass_for_the_line_s_own() {
-        let text = logged("info", LogFormat::Json, || tracing::info!(level = "none", time = "never", "real"));
+        let text = logged("info", LogFormat::Json, || {
+            tracing::info!(level = "none", time = "never", "real");
+        });
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&line["level"], &line["message"]), (&"INFO".into(), &"real".into()));
         assert_ne!(line["time"], "never");
@@ -115,7 +127,13 @@ mod tests {
     #[test]
     fn what_the_filter_refuses_is_not_even_evaluated() {
         let text = logged("warn,mapleai::chosen=debug", LogFormat::Json, || {
-            tracing::info!(value = { assert!(std::hint::black_box(false), "evaluated"); 1 }, "refused");
+            tracing::info!(
+                value = {
+                    assert!(std::hint::black_box(false), "evaluated");
+                    1
+                },
+                "refused"
+            );
             tracing::debug!(target: "mapleai::chosen", "kept");
         });
         assert_eq!(text.lines().count(), 1);

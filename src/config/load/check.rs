@@ -13,7 +13,11 @@ pub(crate) struct Check<'c> {
 
 impl<'c> Check<'c> {
     pub(super) fn new(environment: Environment, faults: &'c mut Faults, seen: &'c BTreeMap<Path, Seen>) -> Self {
-        Self { environment, faults, seen }
+        Self {
+            environment,
+            faults,
+            seen,
+        }
     }
 
     pub(crate) fn environment(&self) -> Environment {

@@ -60,7 +60,13 @@ pub(crate) struct Faults(Vec<Fault>);
 impl Faults {
     /// A file or variable that cannot be used at all.
     pub(super) fn unusable(&mut self, subject: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(Fault { path: None, subject: subject.into(), value: None, origin: None, problem: problem.into() });
+        self.0.push(Fault {
+            path: None,
+            subject: subject.into(),
+            value: None,
+            origin: None,
+            problem: problem.into(),
+        });
     }
 
     pub(super) fn at(&mut self, path: Path, value: Option<String>, origin: Option<&str>, problem: impl Into<String>) {
@@ -89,7 +95,10 @@ impl Faults {
             .filter(|(likeness, _)| *likeness >= CLOSE_ENOUGH);
         let allowed = siblings.join(", ");
         let problem = match nearest {
-            Some((_, sibling)) => format!("unknown key; did you mean {}? Allowed are {allowed}", parent.key(sibling)),
+            Some((_, sibling)) => format!(
+                "unknown key; did you mean {}? Allowed are {allowed}",
+                parent.key(sibling)
+            ),
             None => format!("unknown key; allowed are {allowed}"),
         };
         self.at(parent.key(key), None, origin, problem);

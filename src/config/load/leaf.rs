@@ -40,7 +40,10 @@ pub(super) fn read(kind: &Kind, value: &ValueKind) -> Option<ValueKind> {
         Kind::Address => text.filter(|text| text.parse::<IpAddr>().is_ok()).map(ValueKind::from),
         Kind::Choice(choices) => text.filter(|text| choices.contains(text)).map(ValueKind::from),
         Kind::Networks => list(value, |text| {
-            let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+            let network = text
+                .parse::<IpNet>()
+                .ok()
+                .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
             network.map(|network| network.to_string())
         }),
         Kind::Texts(rule) => list(value, |text| (rule.holds)(text).then(|| text.to_owned())),
@@ -65,14 +68,23 @@ pub(super) fn allowed(kind: &Kind) -> String {
         Kind::Flag => "true or false".to_owned(),
         Kind::Number { min, max } => format!("a whole number from {min} to {max}"),
         Kind::Span { min, max } => {
-            format!("a duration from {} to {}, such as \"500ms\", \"30s\" or \"24h\"", span_text(*min), span_text(*max))
+            format!(
+                "a duration from {} to {}, such as \"500ms\", \"30s\" or \"24h\"",
+                span_text(*min),
+                span_text(*max)
+            )
         }
         Kind::Address => "an IP address, such as \"127.0.0.1\" or \"::\"".to_owned(),
         Kind::Networks => {
-            format!("a list of at most {LIST_LENGTH} networks or addresses, such as \"10.0.0.0/8\" (comma separated in a variable)")
+            format!(
+                "a list of at most {LIST_LENGTH} networks or addresses, such as \"10.0.0.0/8\" (comma separated in a variable)"
+            )
         }
         Kind::Texts(rule) => {
-            format!("a list of at most {LIST_LENGTH}, each {} (comma separated in a variable)", rule.allowed)
+            format!(
+                "a list of at most {LIST_LENGTH}, each {} (comma separated in a variable)",
+                rule.allowed
+            )
         }
         Kind::Choice(choices) => {
             let quoted: Vec<String> = choices.iter().map(|choice| quoted_text(choice)).collect();
@@ -89,10 +101,10 @@ fn span_text(span: Duration) -> String {
     if millis == 0 {
         return "0s".to_owned();
     }
-    UNITS
-        .iter()
-        .find(|(unit, _)| millis.is_multiple_of(*unit))
-        .map_or_else(|| format!("{millis}ms"), |(unit, name)| format!("{}{name}", millis / unit))
+    UNITS.iter().find(|(unit, _)| millis.is_multiple_of(*unit)).map_or_else(
+        || format!("{millis}ms"),
+        |(unit, name)| format!("{}{name}", millis / unit),
+    )
 }
 
 /// A valid value for a refused one, so that everything else can still be checked. Never used to run.
@@ -129,7 +141,9 @@ pub(super) fn masked(kind: &Kind, value: &ValueKind) -> ValueKind {
 
 /// Hides the password, and all of it where a badly escaped password may have ended up in another part.
 fn masked_url(text: &str) -> String {
-    let Ok(mut url) = Url::parse(text) else { return MASK.to_owned() };
+    let Ok(mut url) = Url::parse(text) else {
+        return MASK.to_owned();
+    };
     let misplaced = |part: &str| part.contains('@') || part.contains("%40");
     if url.fragment().is_some() || misplaced(url.path()) || url.query().is_some_and(misplaced) {
         return MASK.to_owned();
@@ -167,7 +181,11 @@ pub(super) fn shown(kind: &Kind, value: &ValueKind) -> Option<String> {
             Some(format!("{}{more}", quoted_text(&cut)))
         }
         (_, ValueKind::Array(values)) => {
-            let items: Vec<String> = values.iter().take(5).filter_map(|item| shown(kind, &item.kind)).collect();
+            let items: Vec<String> = values
+                .iter()
+                .take(5)
+                .filter_map(|item| shown(kind, &item.kind))
+                .collect();
             let more = if items.len() < values.len() { ", ..." } else { "" };
             Some(format!("[{}{more}]", items.join(", ")))
         }
@@ -183,11 +201,23 @@ mod tests {
     #[test]
     fn passwords_in_urls_are_masked() {
         for (url, shown) in [
-            ("postgres://maple@127.0.0.1:5432/mapleai", "postgres://maple@127.0.0.1:5432/mapleai"),
-            ("postgres://maple:hunter2@db/mapleai?sslmode=require", "postgres://maple:********@db/mapleai?sslmode=require"),
-            ("postgres://db/mapleai?password=hunter2&user=a", "postgres://db/mapleai?password=********&user=********"),
+            (
+                "postgres://maple@127.0.0.1:5432/mapleai",
+                "postgres://maple@127.0.0.1:5432/mapleai",
+            ),
+            (
+                "postgres://maple:hunter2@db/mapleai?sslmode=require",
+                "postgres://maple:********@db/mapleai?sslmode=require",
+            ),
+            (
+                "postgres://db/mapleai?password=hunter2&user=a",
+                "postgres://db/mapleai?password=********&user=********",
+            ),
             ("redis://:hunter2@cache:6379/0", "redis://:********@cache:6379/0"),
-            ("postgres:///mapleai?host=/run/postgresql", "postgres:///mapleai?host=/run/postgresql"),
+            (
+                "postgres:///mapleai?host=/run/postgresql",
+                "postgres:///mapleai?host=/run/postgresql",
+            ),
         ] {
             assert_eq!(masked_url(url), shown);
         }
@@ -208,7 +238,14 @@ mod tests {
 
     #[test]
     fn spans_are_written_in_their_largest_whole_unit() {
-        for (millis, text) in [(0, "0s"), (1, "1ms"), (1500, "1500ms"), (5000, "5s"), (90_000, "90s"), (86_400_000, "1d")] {
+        for (millis, text) in [
+            (0, "0s"),
+            (1, "1ms"),
+            (1500, "1500ms"),
+            (5000, "5s"),
+            (90_000, "90s"),
+            (86_400_000, "1d"),
+        ] {
             assert_eq!(span_text(Duration::from_millis(millis)), text);
         }
     }

@@ -68,7 +68,11 @@ impl fmt::Display for Path {
 /// The key as TOML writes it: bare where it can be.
 pub(crate) fn quoted_key(key: &str) -> String {
     let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if !key.is_empty() && key.bytes().all(bare) { key.to_owned() } else { quoted_text(key) }
+    if !key.is_empty() && key.bytes().all(bare) {
+        key.to_owned()
+    } else {
+        quoted_text(key)
+    }
 }
 
 /// The text as a TOML basic string; on one line whatever it holds.
@@ -98,7 +102,10 @@ mod tests {
     fn written_as_in_a_file_and_as_a_variable() {
         let path = Path::from(["providers", "open-ai", "headers", "x.y"]);
         assert_eq!(path.to_string(), "providers.open-ai.headers.\"x.y\"");
-        assert_eq!(Path::from(["server", "port"]).variable().as_deref(), Some("MAPLE__SERVER__PORT"));
+        assert_eq!(
+            Path::from(["server", "port"]).variable().as_deref(),
+            Some("MAPLE__SERVER__PORT")
+        );
         let item = Path::from(["models"]).index(2).key("id");
         assert_eq!(item.to_string(), "models[2].id");
         assert_eq!(item.variable(), None);

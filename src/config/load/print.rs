@@ -17,7 +17,10 @@ const COMMENT_COLUMN: usize = 48;
 impl Effective {
     /// As TOML that could be read again but for its masks; the origin of each value stands behind it as a comment.
     pub fn to_toml(&self) -> String {
-        let mut text = format!("# The effective configuration in {}; secrets are masked.\n", self.config.environment.as_str());
+        let mut text = format!(
+            "# The effective configuration in {}; secrets are masked.\n",
+            self.config.environment.as_str()
+        );
         section(&mut text, &Path::default(), crate::config::FIELDS, &self.tree);
         text
     }

@@ -40,8 +40,14 @@ pub(crate) enum Kind {
     SecretUrl(Rule),
     Url(Rule),
     Flag,
-    Number { min: u64, max: u64 },
-    Span { min: Duration, max: Duration },
+    Number {
+        min: u64,
+        max: u64,
+    },
+    Span {
+        min: Duration,
+        max: Duration,
+    },
     Address,
     /// A list of networks in CIDR form.
     Networks,
@@ -70,15 +76,27 @@ impl Kind {
 }
 
 pub(crate) const fn required(name: &'static str, kind: Kind) -> Field {
-    Field { name, kind, presence: Presence::Required }
+    Field {
+        name,
+        kind,
+        presence: Presence::Required,
+    }
 }
 
 pub(crate) const fn optional(name: &'static str, kind: Kind) -> Field {
-    Field { name, kind, presence: Presence::Optional }
+    Field {
+        name,
+        kind,
+        presence: Presence::Optional,
+    }
 }
 
 pub(crate) const fn preset(name: &'static str, kind: Kind, preset: Preset) -> Field {
-    Field { name, kind, presence: Presence::Preset(preset) }
+    Field {
+        name,
+        kind,
+        presence: Presence::Preset(preset),
+    }
 }
 
 pub(crate) const fn number(min: u64, max: u64) -> Kind {

@@ -36,22 +36,39 @@ impl Sources {
             .iter()
             .find(|(name, _)| name == DIRECTORY)
             .map_or(DEFAULT_DIRECTORY, |(_, value)| value.as_str());
-        Self { directory: PathBuf::from(directory), environment_variables, dotenv_dir: PathBuf::from(".") }
+        Self {
+            directory: PathBuf::from(directory),
+            environment_variables,
+            dotenv_dir: PathBuf::from("."),
+        }
     }
 
     /// The last one wins, as in a process's own environment.
     fn variable(&self, name: &str) -> Option<&str> {
-        self.environment_variables.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.environment_variables
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// `MAPLE_ENV`. Nothing else can be read without it, so that a fault here stands alone.
     pub(super) fn environment(&self, faults: &mut Faults) -> Option<Environment> {
-        let Some(given) = self.variable(ENVIRONMENT) else { return Some(Environment::default()) };
-        let known = Environment::ALL.into_iter().find(|environment| environment.as_str() == given);
+        let Some(given) = self.variable(ENVIRONMENT) else {
+            return Some(Environment::default());
+        };
+        let known = Environment::ALL
+            .into_iter()
+            .find(|environment| environment.as_str() == given);
         if known.is_none() {
-            let allowed = Environment::ALL.map(|environment| format!("\"{}\"", environment.as_str())).join(", ");
+            let allowed = Environment::ALL
+                .map(|environment| format!("\"{}\"", environment.as_str()))
+                .join(", ");
             let shown = super::path::quoted_text(&given.chars().take(40).collect::<String>());
-            faults.unusable(ENVIRONMENT, format!("{shown} is not an environment; must be one of {allowed}"));
+            faults.unusable(
+                ENVIRONMENT,
+                format!("{shown} is not an environment; must be one of {allowed}"),
+            );
         }
         known
     }
@@ -62,7 +79,10 @@ impl Sources {
         if self.variable(DIRECTORY).is_some() && !self.directory.is_dir() {
             faults.unusable(
                 DIRECTORY,
-                format!("{:?} is not a directory; must be one that holds default.toml", self.directory),
+                format!(
+                    "\"{}\" is not a directory; must be one that holds default.toml",
+                    self.directory.display()
+                ),
             );
             return Vec::new();
         }
@@ -71,10 +91,13 @@ impl Sources {
             Environment::Staging => include_str!("../../../config/staging.toml"),
             Environment::Production => include_str!("../../../config/production.toml"),
         };
-        [("default", include_str!("../../../config/default.toml")), (environment.as_str(), own)]
-            .into_iter()
-            .filter_map(|(stem, built_in)| self.file(stem, built_in, faults))
-            .collect()
+        [
+            ("default", include_str!("../../../config/default.toml")),
+            (environment.as_str(), own),
+        ]
+        .into_iter()
+        .filter_map(|(stem, built_in)| self.file(stem, built_in, faults))
+        .collect()
     }
 
     fn file(&self, stem: &str, built_in: &str, faults: &mut Faults) -> Option<Layer> {
@@ -121,14 +144,23 @@ fn parse_dotenv(path: &FilePath, text: &str, faults: &mut Faults) -> Vec<(String
     for entry in dotenvy::from_read_iter(text.as_bytes()) {
         match entry {
             Ok((name, _)) if name == ENVIRONMENT || name == DIRECTORY => {
-                faults.unusable(path.display().to_string(), format!("{name} must be set in the environment, not here"));
+                faults.unusable(
+                    path.display().to_string(),
+                    format!("{name} must be set in the environment, not here"),
+                );
             }
             Ok(variable) => variables.push(variable),
             // The error's own text repeats the line, which may hold a secret.
             Err(dotenvy::Error::LineParse(line, _)) => {
                 let line = line.lines().next().unwrap_or_default().trim();
-                let number = text.lines().position(|candidate| candidate.trim() == line).map_or(0, |at| at + 1);
-                faults.unusable(path.display().to_string(), format!("line {number} must have the form NAME=value"));
+                let number = text
+                    .lines()
+                    .position(|candidate| candidate.trim() == line)
+                    .map_or(0, |at| at + 1);
+                faults.unusable(
+                    path.display().to_string(),
+                    format!("line {number} must have the form NAME=value"),
+                );
             }
             Err(error) => {
                 faults.unusable(path.display().to_string(), format!("cannot be read: {error}"));
@@ -145,6 +177,10 @@ fn is_absent(error: &io::Error) -> bool {
 
 /// The TOML parser quotes the line it stumbled over, which may hold a secret: position and reason are kept.
 fn without_excerpt(error: &str) -> String {
-    let kept: Vec<&str> = error.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('|')).collect();
+    let kept: Vec<&str> = error
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.contains('|'))
+        .collect();
     kept.join(": ")
 }

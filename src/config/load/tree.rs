@@ -26,7 +26,9 @@ impl Source for Layer {
 
 /// The layers in order, later ones over earlier ones.
 pub(super) fn merge(layers: &[Layer], faults: &mut Faults) -> Table {
-    let builder = layers.iter().fold(config::Config::builder(), |builder, layer| builder.add_source(layer.clone()));
+    let builder = layers.iter().fold(config::Config::builder(), |builder, layer| {
+        builder.add_source(layer.clone())
+    });
     match builder.build().map(|merged| merged.cache.kind) {
         Ok(ValueKind::Table(mut merged)) => match merged.remove(ROOT).map(|root| root.kind) {
             Some(ValueKind::Table(root)) => root,
@@ -55,12 +57,16 @@ pub(super) fn get<'t>(table: &'t Table, keys: &[impl AsRef<str>]) -> Option<&'t 
 
 /// Puts a value at the end of `keys`, making tables on the way.
 pub(super) fn set(table: &mut Table, keys: &[impl AsRef<str>], value: Value) {
-    let Some((first, rest)) = keys.split_first() else { return };
+    let Some((first, rest)) = keys.split_first() else {
+        return;
+    };
     if rest.is_empty() {
         table.insert(first.as_ref().to_owned(), value);
         return;
     }
-    let entry = table.entry(first.as_ref().to_owned()).or_insert_with(|| Value::new(None, Table::new()));
+    let entry = table
+        .entry(first.as_ref().to_owned())
+        .or_insert_with(|| Value::new(None, Table::new()));
     if !matches!(entry.kind, ValueKind::Table(_)) {
         entry.kind = ValueKind::Table(Table::new());
     }

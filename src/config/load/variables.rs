@@ -30,7 +30,10 @@ const PLAIN: [(&str, &[&str], bool); 5] = [
 
 /// The plain name of a key that has one and counts everywhere.
 pub(super) fn plain_name(path: &Path) -> Option<&'static str> {
-    PLAIN.iter().find(|(_, keys, _)| keys.iter().collect::<Path>() == *path).map(|(name, ..)| *name)
+    PLAIN
+        .iter()
+        .find(|(_, keys, _)| keys.iter().collect::<Path>() == *path)
+        .map(|(name, ..)| *name)
 }
 
 /// One set of variables.
@@ -45,12 +48,17 @@ impl Variables<'_> {
     /// Their values, for what `below` (the sources before) and `fields` (the schema) say about their names.
     pub(super) fn layer(&self, fields: &'static [Field], below: &Table, faults: &mut Faults) -> Layer {
         // By name, the last one of a name winning.
-        let by_name: BTreeMap<&str, &str> =
-            self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let by_name: BTreeMap<&str, &str> = self
+            .pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         let mut set_by: BTreeMap<Vec<String>, (&str, &str)> = BTreeMap::new();
         let mut layer = Table::new();
         for (name, text) in by_name {
-            let Some((keys, field)) = self.target(name, text, fields, below, faults) else { continue };
+            let Some((keys, field)) = self.target(name, text, fields, below, faults) else {
+                continue;
+            };
             let origin = (self.origin)(name);
             if text.contains(char::REPLACEMENT_CHARACTER) {
                 faults.at(keys.iter().collect(), None, Some(&origin), "must be valid UTF-8");
@@ -104,7 +112,10 @@ fn value(keys: &[String], target: Target, text: &str, origin: &str, faults: &mut
         }
         Kind::List(_) => {
             let parsed = FileFormat::Toml.parse(Some(&origin), &format!("value = {text}"));
-            let list = parsed.ok().filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
+            let list = parsed
+                .ok()
+                .filter(|table| table.len() == 1)
+                .and_then(|mut table| table.remove("value"));
             if list.is_none() {
                 let problem = "must be a TOML list of tables on one line, such as [{ id = \"...\", ... }]";
                 faults.at(keys.iter().collect(), None, Some(&origin), problem);
@@ -113,8 +124,12 @@ fn value(keys: &[String], target: Target, text: &str, origin: &str, faults: &mut
         }
         // Takes back what a file has set.
         _ if text.is_empty() && target.may_be_absent => ValueKind::Nil,
-        Kind::Number { .. } => text.parse::<i64>().map_or_else(|_| ValueKind::from(text), ValueKind::from),
-        Kind::Flag => text.parse::<bool>().map_or_else(|_| ValueKind::from(text), ValueKind::from),
+        Kind::Number { .. } => text
+            .parse::<i64>()
+            .map_or_else(|_| ValueKind::from(text), ValueKind::from),
+        Kind::Flag => text
+            .parse::<bool>()
+            .map_or_else(|_| ValueKind::from(text), ValueKind::from),
         _ => ValueKind::from(text),
     };
     Some(Value::new(Some(&origin), kind))
@@ -146,7 +161,10 @@ fn resolve(
                 let key = existing_key(known, part).unwrap_or_else(|| (entries.from_variable)(part.clone()));
                 keys.push(key);
                 level = Some(&entries.item);
-                target = Some(Target { kind: &entries.item, may_be_absent: false });
+                target = Some(Target {
+                    kind: &entries.item,
+                    may_be_absent: false,
+                });
                 continue;
             }
             Some(_) => {
@@ -162,11 +180,17 @@ fn resolve(
         };
         keys.push(part.clone());
         level = Some(&field.kind);
-        target = Some(Target { kind: &field.kind, may_be_absent: !matches!(field.presence, Presence::Required) });
+        target = Some(Target {
+            kind: &field.kind,
+            may_be_absent: !matches!(field.presence, Presence::Required),
+        });
     }
     let target = target?;
     if matches!(target.kind, Kind::Section(_) | Kind::Map(_)) {
-        let problem = format!("must be {}; name a key in it after another \"__\"", leaf::allowed(target.kind));
+        let problem = format!(
+            "must be {}; name a key in it after another \"__\"",
+            leaf::allowed(target.kind)
+        );
         faults.at(keys.iter().collect(), None, Some(origin), problem);
         return None;
     }
@@ -175,7 +199,9 @@ fn resolve(
 
 /// An entry that is there already under a name that a variable cannot spell.
 fn existing_key(table: Option<&Value>, part: &str) -> Option<String> {
-    let Some(ValueKind::Table(table)) = table.map(|value| &value.kind) else { return None };
+    let Some(ValueKind::Table(table)) = table.map(|value| &value.kind) else {
+        return None;
+    };
     let folded = |key: &str| key.to_lowercase().replace('-', "_");
     let mut alike: Vec<&String> = table.keys().filter(|key| folded(key) == folded(part)).collect();
     alike.sort_by_key(|key| (key.as_str() != part, *key));
@@ -184,12 +210,18 @@ fn existing_key(table: Option<&Value>, part: &str) -> Option<String> {
 
 /// What `OPENAI_API_KEY` or `OPENAI_BASE_URL` imply in development: a provider `openai` with all models it tells of.
 /// Lies under the variables and over the files, and fills in only what those leave open.
-pub(super) fn implied_provider(environment: Environment, variables: &[(String, String)], below: &Table) -> Option<Layer> {
+pub(super) fn implied_provider(
+    environment: Environment,
+    variables: &[(String, String)],
+    below: &Table,
+) -> Option<Layer> {
     if !environment.is_development() {
         return None;
     }
     let given = |name: &str| variables.iter().any(|(key, value)| key == name && !value.is_empty());
-    let cause = ["OPENAI_BASE_URL", "OPENAI_API_KEY"].into_iter().find(|name| given(name))?;
+    let cause = ["OPENAI_BASE_URL", "OPENAI_API_KEY"]
+        .into_iter()
+        .find(|name| given(name))?;
     let origin = format!("implied by {cause}");
     let implied = [
         ("kind", ValueKind::from("openai")),

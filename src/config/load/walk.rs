@@ -69,7 +69,13 @@ impl Walk {
 
     fn value(&mut self, path: &Path, kind: &Kind, value: &Value) -> Value {
         let origin = value.origin().map(str::to_owned);
-        self.seen.insert(path.clone(), Seen { origin: origin.clone(), shown: leaf::shown(kind, &value.kind) });
+        self.seen.insert(
+            path.clone(),
+            Seen {
+                origin: origin.clone(),
+                shown: leaf::shown(kind, &value.kind),
+            },
+        );
         let checked = match (kind, &value.kind) {
             (Kind::Section(fields), ValueKind::Table(table)) => {
                 Some(ValueKind::Table(self.section(path, fields, table)))
@@ -82,7 +88,8 @@ impl Walk {
         };
         let kind = checked.unwrap_or_else(|| {
             let problem = format!("must be {}", leaf::allowed(kind));
-            self.faults.at(path.clone(), leaf::shown(kind, &value.kind), value.origin(), problem);
+            self.faults
+                .at(path.clone(), leaf::shown(kind, &value.kind), value.origin(), problem);
             match kind {
                 Kind::Section(fields) => ValueKind::Table(self.stand_in_section(path, fields)),
                 kind => leaf::stand_in(kind),
@@ -95,7 +102,9 @@ impl Walk {
         let Rule { allowed, holds } = entries.key;
         let mut checked = Table::new();
         for key in table.keys().collect::<BTreeSet<_>>() {
-            let Some(value) = table.get(key).filter(|value| value.kind != ValueKind::Nil) else { continue };
+            let Some(value) = table.get(key).filter(|value| value.kind != ValueKind::Nil) else {
+                continue;
+            };
             if !holds(key) || checked.len() == MAX_ENTRIES {
                 let problem = format!("the name must be {allowed}, and there may be at most {MAX_ENTRIES}");
                 self.faults.at(path.key(key), None, origin_within(Some(value)), problem);
@@ -130,7 +139,9 @@ impl Walk {
 }
 
 fn missing(path: &Path, kind: &Kind) -> String {
-    let plain = super::variables::plain_name(path).map(|name| format!(" or {name}")).unwrap_or_default();
+    let plain = super::variables::plain_name(path)
+        .map(|name| format!(" or {name}"))
+        .unwrap_or_default();
     match (kind, path.variable()) {
         (Kind::Map(_), Some(variable)) => format!("missing; must have at least one entry; set {variable}__<NAME>"),
         (_, Some(variable)) => format!("missing; must be {}; set {variable}{plain}", leaf::allowed(kind)),

@@ -44,7 +44,10 @@ where
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if let Some(span) = context.span(id) {
             let mut fields = Fields(Map::new());
-            attributes.record(&mut Collect { into: &mut fields.0, own_message: false });
+            attributes.record(&mut Collect {
+                into: &mut fields.0,
+                own_message: false,
+            });
             span.extensions_mut().insert(fields);
         }
     }
@@ -53,7 +56,10 @@ where
         if let Some(span) = context.span(id)
             && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
         {
-            values.record(&mut Collect { into: &mut fields.0, own_message: false });
+            values.record(&mut Collect {
+                into: &mut fields.0,
+                own_message: false,
+            });
         }
     }
 
@@ -66,12 +72,22 @@ where
         line.insert("time".to_owned(), time.into());
         line.insert("level".to_owned(), metadata.level().as_str().into());
         line.insert("target".to_owned(), metadata.target().into());
-        for span in context.event_scope(event).into_iter().flatten().collect::<Vec<_>>().into_iter().rev() {
+        for span in context
+            .event_scope(event)
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+        {
             if let Some(fields) = span.extensions().get::<Fields>() {
                 line.extend(fields.0.iter().map(|(name, value)| (name.clone(), value.clone())));
             }
         }
-        event.record(&mut Collect { into: &mut line, own_message: true });
+        event.record(&mut Collect {
+            into: &mut line,
+            own_message: true,
+        });
         if let Ok(mut text) = serde_json::to_vec(&line) {
             text.push(b'\n');
             // One write, so that lines of several threads do not mix. A log that cannot be written has nowhere to say so.
@@ -90,7 +106,11 @@ impl Collect<'_> {
     fn insert(&mut self, field: &Field, value: Value) {
         let name = field.name();
         let taken = OWN_KEYS.contains(&name) && !(self.own_message && name == "message");
-        let key = if taken { format!("field.{name}") } else { name.to_owned() };
+        let key = if taken {
+            format!("field.{name}")
+        } else {
+            name.to_owned()
+        };
         self.into.insert(key, value);
     }
 }
