@@ -29,7 +29,7 @@ fmt: ## Format the code
 	@scripts/dev/cargo.sh fmt
 
 bench: ## Measure the gateway against a mock upstream (ARGS go to the bench)
-	@scripts/dev/bench.sh $(ARGS)
+	@scripts/bench.sh $(ARGS)
 
 sqlx-prepare: ## Write .sqlx anew, after a query or migration has changed
 	@scripts/dev/sqlx.sh prepare

@@ -2,6 +2,20 @@
 # Sourced: use of the private PostgreSQL by several commands at once (`make run`, `make db`, ...). Each holds a shared
 # lock while it runs; the last one out stops the server. A command that is killed loses its lock, so it never counts.
 
+# The value that .env.local (which MapleAI reads in development) gives the first of these names, or nothing.
+from_env_local() {
+    local name
+    [ -f "$MAPLE_ROOT/.env.local" ] || return 0
+    for name in "$@"; do
+        sed -nE "s/^(export +)?$name=[\"']?([^\"']*)[\"']?\$/\2/p" "$MAPLE_ROOT/.env.local" | head -n 1
+    done | head -n 1
+}
+
+if [ -z "${DATABASE_URL:-}" ]; then
+    DATABASE_URL=$(from_env_local DATABASE_URL)
+    [ -z "$DATABASE_URL" ] || export DATABASE_URL
+fi
+
 lease_file=$MAPLE_ROOT/.local/postgres.lease
 leased=
 

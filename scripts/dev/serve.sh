@@ -2,7 +2,8 @@
 # Sourced by run.sh and dev.sh: the server itself, and what to tell the person who started it.
 
 export MAPLE_ENV=${MAPLE_ENV:-development}
-serve_port=${PORT:-${MAPLE__SERVER__PORT:-3000}}
+serve_port=${PORT:-${MAPLE__SERVER__PORT:-$(from_env_local PORT MAPLE__SERVER__PORT)}}
+serve_port=${serve_port:-3000}
 server_job=
 
 build() {

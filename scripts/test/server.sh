@@ -18,8 +18,8 @@ start_server() {
     # A folder without .env.local, and no provider but the mock: tests neither use nor pay for a person's own keys.
     start_job env -C "$server_dir" -u OPENAI_API_KEY -u OPENAI_BASE_URL -u REDIS_URL \
         DATABASE_URL="$(test_database_url "$database")" MAPLE_ENV=development MAPLE_CONFIG_DIR="$MAPLE_ROOT/config" \
-        PORT="$port" MAPLE__SERVER__PUBLIC_URL="http://localhost:$port" \
-        "${server_environment[@]}" "$CARGO_TARGET_DIR/debug/mapleai" serve >"$server_dir/log" 2>&1
+        PORT="$port" "${server_environment[@]}" \
+        "$CARGO_TARGET_DIR/debug/mapleai" serve >"$server_dir/log" 2>&1
     wait_until_ready "$port" "${started_job:?}" 60 || status=$?
     if [ "$status" -ne 0 ]; then
         tail -n 40 "$server_dir/log" >&2
