@@ -19,7 +19,11 @@ pub use server::Server;
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     #[error("cannot listen on {address}")]
-    Listen { address: std::net::SocketAddr, #[source] source: std::io::Error },
+    Listen {
+        address: std::net::SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("cannot set up a provider")]
     Provider(#[from] ProviderSetupError),
     #[error("cannot set up access tokens")]
@@ -74,7 +78,13 @@ pub async fn seed(config: Config) -> Result<(), AppError> {
     let lifecycle = Lifecycle::default();
     let database = Database::new(&config.database)?;
     let registry = std::sync::Arc::new(crate::provider::Registry::build(&config.providers, &config.models)?);
-    let services = build::services(&config, &database, registry, &crate::domain::clock::Clock::system(), &lifecycle)?;
+    let services = build::services(
+        &config,
+        &database,
+        registry,
+        &crate::domain::clock::Clock::system(),
+        &lifecycle,
+    )?;
     seed::development_account(&services.accounts).await?;
     Ok(())
 }

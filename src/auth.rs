@@ -50,6 +50,10 @@ impl Caller {
 
     /// On whose account this caller's completions go.
     pub fn account(&self) -> Option<Account> {
-        Some(Account { organization: self.organization()?, user: self.user()?, api_key: self.api_key() })
+        Some(Account {
+            organization: self.organization()?,
+            user: self.user()?,
+            api_key: self.api_key(),
+        })
     }
 }

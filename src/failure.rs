@@ -86,13 +86,20 @@ impl Failure {
 
     /// For a page that needs a signed-in person.
     pub fn sign_in_first() -> Self {
-        Self { redirect: Some("/sign-in"), ..Self::unauthenticated() }
+        Self {
+            redirect: Some("/sign-in"),
+            ..Self::unauthenticated()
+        }
     }
 
     /// A page whose cookie is no good leads to the sign-in page; any other failure stays what it is.
     #[must_use]
     pub fn or_sign_in(self) -> Self {
-        if self.status == StatusCode::UNAUTHORIZED { Self::sign_in_first() } else { self }
+        if self.status == StatusCode::UNAUTHORIZED {
+            Self::sign_in_first()
+        } else {
+            self
+        }
     }
 
     pub fn not_found() -> Self {
@@ -100,7 +107,11 @@ impl Failure {
     }
 
     pub fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This address does not take this method.")
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "This address does not take this method.",
+        )
     }
 
     pub fn too_large(limit: usize) -> Self {
@@ -112,8 +123,12 @@ impl Failure {
     }
 
     pub fn timed_out() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", "The request took too long and was given up.")
-            .retry_after(Duration::from_secs(1))
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "timed_out",
+            "The request took too long and was given up.",
+        )
+        .retry_after(Duration::from_secs(1))
     }
 
     pub fn invalid(fields: Vec<FieldFault>) -> Self {
@@ -122,11 +137,18 @@ impl Failure {
             [] => "The request was refused.".to_owned(),
             named => format!("These fields were refused: {}.", named.join(", ")),
         };
-        Self { fields, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", detail) }
+        Self {
+            fields,
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", detail)
+        }
     }
 
     pub fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side. It has been noted.")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Something went wrong on our side. It has been noted.",
+        )
     }
 
     pub fn unavailable() -> Self {

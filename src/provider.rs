@@ -55,7 +55,11 @@ pub type EventStream = Pin<Box<dyn Stream<Item = Result<Bytes, ProviderError>> +
 /// the provider's rate-limit and request-id headers), never hop-by-hop ones.
 pub enum ProviderReply {
     /// A complete answer, 2xx or 4xx.
-    Whole { status: StatusCode, headers: HeaderMap, body: Bytes },
+    Whole {
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+    },
     /// A 200 with `text/event-stream`.
     Events { headers: HeaderMap, events: EventStream },
 }

@@ -7,7 +7,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
     http::health::Health,
-    service::{Services, accounts, answers, api_keys, completions, conversations, invitations, models, sessions, usage},
+    service::{
+        Services, accounts, answers, api_keys, completions, conversations, invitations, models, sessions, usage,
+    },
     web::Site,
 };
 

@@ -25,7 +25,11 @@ pub struct Site {
 
 impl Site {
     pub fn new(public_url: &Url, gate: Gate, secure: bool) -> Self {
-        Self { public_url: Arc::new(public_url.clone()), gate, secure }
+        Self {
+            public_url: Arc::new(public_url.clone()),
+            gate,
+            secure,
+        }
     }
 
     /// Without a slash at the end.

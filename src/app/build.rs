@@ -43,8 +43,16 @@ pub fn services(
         lookup_ttl: auth.lookup_ttl,
     };
     let sessions = Sessions::new(store.sessions, clock.clone(), &rules)?;
-    let hasher = PasswordHasher::new(auth.argon2_memory_kib, auth.argon2_iterations, auth.password_hash_concurrency)?;
-    let throttle = Throttle::new(auth.throttle_per_account, auth.throttle_per_address, auth.throttle_window);
+    let hasher = PasswordHasher::new(
+        auth.argon2_memory_kib,
+        auth.argon2_iterations,
+        auth.password_hash_concurrency,
+    )?;
+    let throttle = Throttle::new(
+        auth.throttle_per_account,
+        auth.throttle_per_address,
+        auth.throttle_window,
+    );
     let accounts = Accounts::new(
         store.accounts,
         sessions.clone(),
@@ -55,11 +63,20 @@ pub fn services(
         auth.password_min_length,
     );
     let invitations = Invitations::new(store.invitations, accounts.clone(), clock.clone(), auth.invitation_ttl);
-    let usage = Usage::new(store.usage, clock.clone(), config.usage.queue_capacity, config.usage.batch_size);
+    let usage = Usage::new(
+        store.usage,
+        clock.clone(),
+        config.usage.queue_capacity,
+        config.usage.batch_size,
+    );
     let models = Models::new(Arc::clone(&registry));
     let completions = Completions::new(registry, usage.clone(), clock.clone(), lifecycle.end_streams.clone());
-    let conversations =
-        Conversations::new(store.conversations, store.messages.clone(), models.clone(), clock.clone());
+    let conversations = Conversations::new(
+        store.conversations,
+        store.messages.clone(),
+        models.clone(),
+        clock.clone(),
+    );
     let answers = Answers::new(
         completions.clone(),
         conversations.clone(),

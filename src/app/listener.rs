@@ -66,7 +66,14 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits:
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         let router = router.clone();
-        async move { Ok::<_, Infallible>(router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {})) }
+        async move {
+            Ok::<_, Infallible>(
+                router
+                    .oneshot(request.map(Body::new))
+                    .await
+                    .unwrap_or_else(|never| match never {}),
+            )
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -66,8 +66,12 @@ impl Server {
 
         let active_first = config.auth.signing_keys.get(&config.auth.active_key).into_iter();
         let csrf = CsrfSigner::new(active_first.chain(config.auth.signing_keys.values()));
-        let gate =
-            Gate::new(services.sessions.clone(), services.api_keys.clone(), csrf, config.server.ops_token.clone());
+        let gate = Gate::new(
+            services.sessions.clone(),
+            services.api_keys.clone(),
+            csrf,
+            config.server.ops_token.clone(),
+        );
         let https = config.server.public_url.scheme() == "https";
         let health = Health::new(database.clone());
         let rules = EdgeRules {
@@ -81,7 +85,11 @@ impl Server {
             services: services.clone(),
             health: health.clone(),
             metrics: metrics.clone(),
-            site: Site::new(&config.server.public_url, gate.clone(), !config.environment.is_development()),
+            site: Site::new(
+                &config.server.public_url,
+                gate.clone(),
+                !config.environment.is_development(),
+            ),
             openapi: document.to_json()?.into(),
         };
         let edge = Edge::new(table, gate, config.server.trusted_proxies.clone(), https);
@@ -160,16 +168,26 @@ fn start_tasks(
     flush_interval: Duration,
 ) {
     let stop = || lifecycle.stop_tasks.clone();
-    lifecycle.run("usage flush", task::usage_flush::run(services.usage.clone(), flush_interval, stop()));
-    lifecycle.run("key use", task::usage_flush::note_key_use(services.api_keys.clone(), stop()));
-    lifecycle.run("sweep", task::sweep::run(services.answers.clone(), services.sessions.clone(), stop()));
+    lifecycle.run(
+        "usage flush",
+        task::usage_flush::run(services.usage.clone(), flush_interval, stop()),
+    );
+    lifecycle.run(
+        "key use",
+        task::usage_flush::note_key_use(services.api_keys.clone(), stop()),
+    );
+    lifecycle.run(
+        "sweep",
+        task::sweep::run(services.answers.clone(), services.sessions.clone(), stop()),
+    );
     let watched = database.clone();
     let token = stop();
     lifecycle.run("database watch", async move { watched.watch(token).await });
     let (database, token) = (database.clone(), stop());
     lifecycle.run("metrics upkeep", async move {
         let up = metrics::gauge!(DATABASE_UP);
-        let connections = ["in_use", "idle", "max"].map(|state| metrics::gauge!(DATABASE_CONNECTIONS, "state" => state));
+        let connections =
+            ["in_use", "idle", "max"].map(|state| metrics::gauge!(DATABASE_CONNECTIONS, "state" => state));
         let process = metrics_process::Collector::default();
         while tokio::time::timeout(UPKEEP_INTERVAL, token.cancelled()).await.is_err() {
             metrics.run_upkeep();

@@ -13,10 +13,17 @@ pub fn is_cross_site(headers: &HeaderMap) -> bool {
         return !matches!(site.as_bytes(), b"same-origin" | b"none");
     }
     // Older browsers: the origin's host must be the one that was asked.
-    let Some(origin) = headers.get(header::ORIGIN) else { return false };
-    let host = headers.get(header::HOST).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return false;
+    };
+    let host = headers
+        .get(header::HOST)
+        .map(http::HeaderValue::as_bytes)
+        .unwrap_or_default();
     let origin = origin.as_bytes();
-    let origin_host = origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
+    let origin_host = origin
+        .strip_prefix(b"https://")
+        .or_else(|| origin.strip_prefix(b"http://"));
     origin_host.is_none_or(|origin_host| origin_host != host || host.is_empty())
 }
 
@@ -37,7 +44,11 @@ mod tests {
         assert!(!cross(&[]));
         assert!(!cross(&[("sec-fetch-site", "same-origin")]));
         assert!(cross(&[("sec-fetch-site", "same-site")]));
-        assert!(cross(&[("sec-fetch-site", "cross-site"), ("origin", "https://a.example"), ("host", "a.example")]));
+        assert!(cross(&[
+            ("sec-fetch-site", "cross-site"),
+            ("origin", "https://a.example"),
+            ("host", "a.example")
+        ]));
         assert!(!cross(&[("origin", "https://a.example"), ("host", "a.example")]));
         assert!(cross(&[("origin", "https://b.example"), ("host", "a.example")]));
         assert!(cross(&[("origin", "null"), ("host", "a.example")]));

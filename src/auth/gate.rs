@@ -37,7 +37,12 @@ pub struct Gate {
 
 impl Gate {
     pub fn new(sessions: Sessions, api_keys: ApiKeys, csrf: CsrfSigner, ops_token: Option<SecretString>) -> Self {
-        Self { sessions, api_keys, csrf, ops_token: ops_token.map(Arc::new) }
+        Self {
+            sessions,
+            api_keys,
+            csrf,
+            ops_token: ops_token.map(Arc::new),
+        }
     }
 
     /// Lets the request pass, with its caller attached, or says why not.
@@ -77,10 +82,16 @@ impl Gate {
             }
             return Ok(Caller::Session(self.sessions.authenticate_token(token).await?));
         }
-        let cookie = cookie(request.headers(), SESSION_COOKIE).ok_or_else(Failure::unauthenticated)?.to_owned();
+        let cookie = cookie(request.headers(), SESSION_COOKIE)
+            .ok_or_else(Failure::unauthenticated)?
+            .to_owned();
         let owner = self.sessions.authenticate_cookie(&cookie).await?;
         if is_unsafe(request.method()) {
-            let token = request.headers().get(CSRF_HEADER).and_then(|token| token.to_str().ok()).unwrap_or_default();
+            let token = request
+                .headers()
+                .get(CSRF_HEADER)
+                .and_then(|token| token.to_str().ok())
+                .unwrap_or_default();
             if !self.csrf.verify(&cookie, token) {
                 return Err(Failure::forged());
             }
@@ -92,7 +103,11 @@ impl Gate {
         let Some(cookie) = cookie(request.headers(), SESSION_COOKIE).map(str::to_owned) else {
             return Err(Failure::sign_in_first());
         };
-        let owner = self.sessions.authenticate_cookie(&cookie).await.map_err(|error| Failure::from(error).or_sign_in())?;
+        let owner = self
+            .sessions
+            .authenticate_cookie(&cookie)
+            .await
+            .map_err(|error| Failure::from(error).or_sign_in())?;
         if is_unsafe(request.method()) {
             let token = form_token(request).await?;
             if is_cross_site(request.headers()) || !self.csrf.verify(&cookie, &token) {
@@ -105,12 +120,18 @@ impl Gate {
     fn operator(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
         let expected = self.ops_token.as_ref().ok_or_else(Failure::unauthenticated)?;
         let token = bearer(headers).ok_or_else(Failure::unauthenticated)?;
-        if secret::equal(token, expected.expose_secret()) { Ok(Caller::Operator) } else { Err(Failure::unauthenticated()) }
+        if secret::equal(token, expected.expose_secret()) {
+            Ok(Caller::Operator)
+        } else {
+            Err(Failure::unauthenticated())
+        }
     }
 
     /// The anti-forgery token for pages shown to the holder of this request's cookie.
     pub fn csrf_token(&self, headers: &HeaderMap) -> String {
-        cookie(headers, SESSION_COOKIE).map(|cookie| self.csrf.token(cookie)).unwrap_or_default()
+        cookie(headers, SESSION_COOKIE)
+            .map(|cookie| self.csrf.token(cookie))
+            .unwrap_or_default()
     }
 }
 
@@ -171,8 +192,14 @@ mod tests {
         assert_eq!(bearer(&with(header::AUTHORIZATION, "bearer  mk_x ")), Some("mk_x"));
         assert_eq!(bearer(&with(header::AUTHORIZATION, "Basic mk_x")), None);
         assert_eq!(bearer(&with(header::AUTHORIZATION, "Bearer ")), None);
-        assert_eq!(cookie(&with(header::COOKIE, "a=1; maple_session=ms_x; b=2"), "maple_session"), Some("ms_x"));
-        assert_eq!(cookie(&with(header::COOKIE, "xmaple_session=ms_x"), "maple_session"), None);
+        assert_eq!(
+            cookie(&with(header::COOKIE, "a=1; maple_session=ms_x; b=2"), "maple_session"),
+            Some("ms_x")
+        );
+        assert_eq!(
+            cookie(&with(header::COOKIE, "xmaple_session=ms_x"), "maple_session"),
+            None
+        );
     }
 
     proptest! {

@@ -49,14 +49,19 @@ pub struct AccessTokens {
 
 impl AccessTokens {
     pub fn new(keys: &BTreeMap<String, SecretString>, active: &str, ttl: Duration) -> Result<Self, AccessTokenError> {
-        let secret = keys.get(active).ok_or_else(|| AccessTokenError::NoActiveKey(active.to_owned()))?;
+        let secret = keys
+            .get(active)
+            .ok_or_else(|| AccessTokenError::NoActiveKey(active.to_owned()))?;
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
         // Expiry is judged by the clock that was passed in, not by the library's.
         validation.validate_exp = false;
         Ok(Self {
-            active: (active.to_owned(), EncodingKey::from_secret(secret.expose_secret().as_bytes())),
+            active: (
+                active.to_owned(),
+                EncodingKey::from_secret(secret.expose_secret().as_bytes()),
+            ),
             verifying: keys
                 .iter()
                 .map(|(kid, secret)| (kid.clone(), DecodingKey::from_secret(secret.expose_secret().as_bytes())))
@@ -71,20 +76,38 @@ impl AccessTokens {
     }
 
     /// A token for one session of one user.
-    pub fn issue(&self, user: Uuid, organization: Uuid, session: Uuid, now: DateTime<Utc>) -> Result<String, AccessTokenError> {
+    pub fn issue(
+        &self,
+        user: Uuid,
+        organization: Uuid,
+        session: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<String, AccessTokenError> {
         let mut header = Header::new(Algorithm::HS256);
         header.kid = Some(self.active.0.clone());
         let iat = now.timestamp();
         let exp = iat.saturating_add_unsigned(self.ttl.as_secs());
-        let claims = Claims { iss: ISSUER.to_owned(), sub: user, org: organization, sid: session, iat, exp };
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            sub: user,
+            org: organization,
+            sid: session,
+            iat,
+            exp,
+        };
         encode(&header, &claims, &self.active.1).map_err(AccessTokenError::Sign)
     }
 
     /// The claims of a token that we signed and that has not expired.
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Claims, AccessTokenError> {
-        let kid = decode_header(token).map_err(AccessTokenError::Invalid)?.kid.ok_or(AccessTokenError::UnknownKey)?;
+        let kid = decode_header(token)
+            .map_err(AccessTokenError::Invalid)?
+            .kid
+            .ok_or(AccessTokenError::UnknownKey)?;
         let key = self.verifying.get(&kid).ok_or(AccessTokenError::UnknownKey)?;
-        let claims = decode::<Claims>(token, key, &self.validation).map_err(AccessTokenError::Invalid)?.claims;
+        let claims = decode::<Claims>(token, key, &self.validation)
+            .map_err(AccessTokenError::Invalid)?
+            .claims;
         if claims.exp <= now.timestamp() {
             return Err(AccessTokenError::Expired);
         }
@@ -100,7 +123,10 @@ mod tests {
     use uuid::Uuid;
 
     fn keys(names: &[&str]) -> BTreeMap<String, secrecy::SecretString> {
-        names.iter().map(|name| ((*name).to_owned(), name.repeat(32).into())).collect()
+        names
+            .iter()
+            .map(|name| ((*name).to_owned(), name.repeat(32).into()))
+            .collect()
     }
 
     #[test]
@@ -115,7 +141,10 @@ mod tests {
         let claims = after.verify(&token, now).unwrap();
         assert_eq!((claims.sub, claims.org, claims.sid), (user, org, session));
         assert!(matches!(gone.verify(&token, now), Err(AccessTokenError::UnknownKey)));
-        assert!(matches!(after.verify(&token, now + TimeDelta::seconds(900)), Err(AccessTokenError::Expired)));
+        assert!(matches!(
+            after.verify(&token, now + TimeDelta::seconds(900)),
+            Err(AccessTokenError::Expired)
+        ));
         assert!(after.verify(&token, now + TimeDelta::seconds(899)).is_ok());
         assert!(AccessTokens::new(&keys(&["a"]), "zz", ttl).is_err());
     }
@@ -123,7 +152,12 @@ mod tests {
     #[test]
     fn refuses_forgeries() {
         let tokens = AccessTokens::new(&keys(&["a"]), "a", Duration::from_secs(900)).unwrap();
-        let other = AccessTokens::new(&BTreeMap::from([("a".to_owned(), "z".repeat(32).into())]), "a", Duration::from_secs(900)).unwrap();
+        let other = AccessTokens::new(
+            &BTreeMap::from([("a".to_owned(), "z".repeat(32).into())]),
+            "a",
+            Duration::from_secs(900),
+        )
+        .unwrap();
         let id = Uuid::now_v7();
         let forged = other.issue(id, id, id, Utc::now()).unwrap();
         // {"alg":"none","kid":"a"} with an empty signature.

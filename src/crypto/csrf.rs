@@ -21,16 +21,24 @@ impl CsrfSigner {
             // A key of its own: a token of one purpose must never verify for another.
             hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&root, b"mapleai csrf v1").as_ref())
         };
-        Self { keys: secrets.into_iter().map(derive).collect() }
+        Self {
+            keys: secrets.into_iter().map(derive).collect(),
+        }
     }
 
     pub fn token(&self, cookie: &str) -> String {
-        self.keys.first().map_or_else(String::new, |key| URL_SAFE_NO_PAD.encode(hmac::sign(key, cookie.as_bytes())))
+        self.keys.first().map_or_else(String::new, |key| {
+            URL_SAFE_NO_PAD.encode(hmac::sign(key, cookie.as_bytes()))
+        })
     }
 
     pub fn verify(&self, cookie: &str, token: &str) -> bool {
-        let Ok(tag) = URL_SAFE_NO_PAD.decode(token) else { return false };
-        self.keys.iter().any(|key| hmac::verify(key, cookie.as_bytes(), &tag).is_ok())
+        let Ok(tag) = URL_SAFE_NO_PAD.decode(token) else {
+            return false;
+        };
+        self.keys
+            .iter()
+            .any(|key| hmac::verify(key, cookie.as_bytes(), &tag).is_ok())
     }
 }
 

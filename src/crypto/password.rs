@@ -38,14 +38,22 @@ impl PasswordHasher {
     pub fn new(memory_kib: u32, iterations: u32, concurrency: usize) -> Result<Self, PasswordError> {
         let params = Params::new(memory_kib, iterations, 1, None)?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let decoy = argon2.hash_password(b"no account has this password")?.to_string().into();
-        Ok(Self { argon2, turns: Arc::new(Semaphore::new(concurrency.max(1))), decoy })
+        let decoy = argon2
+            .hash_password(b"no account has this password")?
+            .to_string()
+            .into();
+        Ok(Self {
+            argon2,
+            turns: Arc::new(Semaphore::new(concurrency.max(1))),
+            decoy,
+        })
     }
 
     /// A PHC string with a random salt.
     pub async fn hash(&self, password: SecretString) -> Result<String, PasswordError> {
         let argon2 = self.argon2.clone();
-        self.in_turn(move || Ok(argon2.hash_password(password.expose_secret().as_bytes())?.to_string())).await
+        self.in_turn(move || Ok(argon2.hash_password(password.expose_secret().as_bytes())?.to_string()))
+            .await
     }
 
     /// Whether `password` is the one `hash` was made from; with no hash it takes as long and is false.
@@ -53,8 +61,11 @@ impl PasswordHasher {
         let argon2 = self.argon2.clone();
         let decoy = Arc::clone(&self.decoy);
         self.in_turn(move || {
-            let stored = PasswordHash::new(hash.as_deref().unwrap_or(&decoy)).map_err(argon2::password_hash::Error::from)?;
-            let matches = argon2.verify_password(password.expose_secret().as_bytes(), &stored).is_ok();
+            let stored =
+                PasswordHash::new(hash.as_deref().unwrap_or(&decoy)).map_err(argon2::password_hash::Error::from)?;
+            let matches = argon2
+                .verify_password(password.expose_secret().as_bytes(), &stored)
+                .is_ok();
             Ok(matches && hash.is_some())
         })
         .await
@@ -87,6 +98,11 @@ mod tests {
         assert!(hash.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{hash}");
         assert!(hasher.verify("correct horse".into(), Some(hash.clone())).await.unwrap());
         assert!(!hasher.verify("correct horsf".into(), Some(hash)).await.unwrap());
-        assert!(!hasher.verify("no account has this password".into(), None).await.unwrap());
+        assert!(
+            !hasher
+                .verify("no account has this password".into(), None)
+                .await
+                .unwrap()
+        );
     }
 }

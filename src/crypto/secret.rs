@@ -48,7 +48,11 @@ pub fn generate(kind: SecretKind) -> Result<String, NoEntropy> {
 /// The digest to store or look up, or `None` if the text cannot be a secret of this kind, which saves a look-up.
 pub fn digest_of(kind: SecretKind, text: &str) -> Option<Digest> {
     let body = text.strip_prefix(kind.prefix())?;
-    if body.len() != 43 || !body.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+    if body.len() != 43
+        || !body
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    {
         return None;
     }
     Some(sha256(text.as_bytes()))

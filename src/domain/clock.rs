@@ -21,14 +21,19 @@ impl Clock {
 
     /// A clock that [`Clock::advance`] can move.
     pub fn adjustable() -> Self {
-        Self { offset: Some(Arc::default()) }
+        Self {
+            offset: Some(Arc::default()),
+        }
     }
 
+    /// In microseconds, PostgreSQL's resolution: a time must not change by being stored.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is where everybody else's time comes from"
+    )]
     pub fn now(&self) -> DateTime<Utc> {
-        match &self.offset {
-            None => truncated(Utc::now()),
-            Some(offset) => truncated(Utc::now() + TimeDelta::milliseconds(offset.load(Ordering::Relaxed))),
-        }
+        let offset = self.offset.as_ref().map_or(0, |offset| offset.load(Ordering::Relaxed));
+        (Utc::now() + TimeDelta::milliseconds(offset)).trunc_subsecs(6)
     }
 
     /// Moves an adjustable clock forward; does nothing to the system's.
@@ -37,9 +42,4 @@ impl Clock {
             offset.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
         }
     }
-}
-
-/// To microseconds, PostgreSQL's resolution: a time must not change by being stored.
-fn truncated(time: DateTime<Utc>) -> DateTime<Utc> {
-    time.trunc_subsecs(6)
 }

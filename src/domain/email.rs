@@ -46,10 +46,26 @@ mod tests {
 
     #[test]
     fn accepts_and_refuses() {
-        for good in ["a@b.co", "Ada.Lovelace+x@sub.example.org", " ada@example.com ", "zoë@exämple.de"] {
+        for good in [
+            "a@b.co",
+            "Ada.Lovelace+x@sub.example.org",
+            " ada@example.com ",
+            "zoë@exämple.de",
+        ] {
             assert!(Email::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "a", "@b.co", "a@", "a@b", "a@b..co", "a b@c.de", "a@-b.co", "a@b.co\n<script>", "a@b@c.de"] {
+        for bad in [
+            "",
+            "a",
+            "@b.co",
+            "a@",
+            "a@b",
+            "a@b..co",
+            "a b@c.de",
+            "a@-b.co",
+            "a@b.co\n<script>",
+            "a@b@c.de",
+        ] {
             assert!(Email::parse(bad).is_err(), "{bad}");
         }
         assert!(Email::parse(&format!("{}@example.com", "a".repeat(65))).is_err());

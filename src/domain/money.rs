@@ -15,7 +15,9 @@ pub struct Cost(u64);
 
 /// A price that is not a plain decimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be US dollars per million tokens as a decimal of at most 6 digits before and 9 after the point, such as \"2.50\"")]
+#[error(
+    "must be US dollars per million tokens as a decimal of at most 6 digits before and 9 after the point, such as \"2.50\""
+)]
 pub struct InvalidPrice;
 
 impl FromStr for Price {

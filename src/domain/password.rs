@@ -21,8 +21,26 @@ const LONGEST: usize = 256;
 
 /// The stems that head every published list of leaked passwords; a password that is a stem plus digits or marks is as weak.
 const STEMS: &[&str] = &[
-    "password", "passw0rd", "qwerty", "qwertyuiop", "asdfghjkl", "iloveyou", "letmein", "welcome", "administrator",
-    "admin", "abc", "monkey", "dragon", "football", "baseball", "sunshine", "princess", "trustno", "changeme", "secret",
+    "password",
+    "passw0rd",
+    "qwerty",
+    "qwertyuiop",
+    "asdfghjkl",
+    "iloveyou",
+    "letmein",
+    "welcome",
+    "administrator",
+    "admin",
+    "abc",
+    "monkey",
+    "dragon",
+    "football",
+    "baseball",
+    "sunshine",
+    "princess",
+    "trustno",
+    "changeme",
+    "secret",
 ];
 
 /// Checks `password` for the account `email` (folded) of `name`.
@@ -60,7 +78,9 @@ fn is_mostly(whole: &str, part: &str) -> bool {
 
 /// Digits that only count up or down, such as `123456789012`.
 fn is_sequence(text: &str) -> bool {
-    text.as_bytes().windows(2).all(|pair| matches!(pair[1].wrapping_sub(pair[0]), 1 | 255) || pair == b"90" || pair == b"09")
+    text.as_bytes()
+        .windows(2)
+        .all(|pair| matches!(pair[1].wrapping_sub(pair[0]), 1 | 255) || pair == b"90" || pair == b"09")
 }
 
 #[cfg(test)]

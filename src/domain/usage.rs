@@ -23,7 +23,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Self; 5] = [Self::Completed, Self::Cancelled, Self::Refused, Self::Failed, Self::TimedOut];
+    pub const ALL: [Self; 5] = [
+        Self::Completed,
+        Self::Cancelled,
+        Self::Refused,
+        Self::Failed,
+        Self::TimedOut,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {

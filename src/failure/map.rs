@@ -33,8 +33,15 @@ impl From<StoreError> for Failure {
 
 impl From<std::sync::Arc<StoreError>> for Failure {
     fn from(error: std::sync::Arc<StoreError>) -> Self {
-        let failure = if matches!(*error, StoreError::Unavailable(_)) { Self::unavailable() } else { Self::internal() };
-        Self { cause: Some(error), ..failure }
+        let failure = if matches!(*error, StoreError::Unavailable(_)) {
+            Self::unavailable()
+        } else {
+            Self::internal()
+        };
+        Self {
+            cause: Some(error),
+            ..failure
+        }
     }
 }
 
@@ -46,18 +53,24 @@ impl From<NoEntropy> for Failure {
 
 impl From<Throttled> for Failure {
     fn from(error: Throttled) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", "Too many attempts. Wait before the next.")
-            .retry_after(error.retry_after)
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "throttled",
+            "Too many attempts. Wait before the next.",
+        )
+        .retry_after(error.retry_after)
     }
 }
 
 impl From<PasswordError> for Failure {
     fn from(error: PasswordError) -> Self {
         match error {
-            PasswordError::Busy => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many people are signing in at once.")
-                    .retry_after(Duration::from_secs(2))
-            }
+            PasswordError::Busy => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "Too many people are signing in at once.",
+            )
+            .retry_after(Duration::from_secs(2)),
             _ => Self::internal().because(error),
         }
     }
@@ -66,14 +79,15 @@ impl From<PasswordError> for Failure {
 impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Self {
         match error {
-            SessionError::Invalid => Self::unauthenticated(),
             SessionError::Token(AccessTokenError::NoActiveKey(_) | AccessTokenError::Sign(_)) => {
                 Self::internal().because(error)
             }
-            SessionError::Token(AccessTokenError::Expired) => {
-                Self { code: "token_expired", detail: "The access token has expired.".into(), ..Self::unauthenticated() }
-            }
-            SessionError::Token(_) => Self::unauthenticated(),
+            SessionError::Token(AccessTokenError::Expired) => Self {
+                code: "token_expired",
+                detail: "The access token has expired.".into(),
+                ..Self::unauthenticated()
+            },
+            SessionError::Invalid | SessionError::Token(_) => Self::unauthenticated(),
             SessionError::NoEntropy(error) => error.into(),
             SessionError::Store(error) => error.into(),
             SessionError::SharedStore(error) => error.into(),
@@ -85,25 +99,37 @@ impl From<AccountError> for Failure {
     fn from(error: AccountError) -> Self {
         match error {
             AccountError::Invalid(fields) => Self::invalid(fields),
-            AccountError::EmailTaken => {
-                Self::new(StatusCode::CONFLICT, "email_taken", "There is an account with this e-mail address.")
-            }
-            AccountError::RegistrationClosed => {
-                Self::new(StatusCode::FORBIDDEN, "registration_closed", "Registration is closed. Ask for an invitation.")
-            }
-            AccountError::InvalidCredentials => {
-                Self::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "E-mail address or password is wrong.")
-            }
+            AccountError::EmailTaken => Self::new(
+                StatusCode::CONFLICT,
+                "email_taken",
+                "There is an account with this e-mail address.",
+            ),
+            AccountError::RegistrationClosed => Self::new(
+                StatusCode::FORBIDDEN,
+                "registration_closed",
+                "Registration is closed. Ask for an invitation.",
+            ),
+            AccountError::InvalidCredentials => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "invalid_credentials",
+                "E-mail address or password is wrong.",
+            ),
             AccountError::Throttled(error) => error.into(),
-            AccountError::WrongPassword => {
-                Self::new(StatusCode::FORBIDDEN, "wrong_password", "The current password is wrong.")
-            }
-            AccountError::NotAllowed => {
-                Self::new(StatusCode::FORBIDDEN, "not_allowed", "Your role in the organisation does not allow this.")
-            }
-            AccountError::LastOwner => {
-                Self::new(StatusCode::CONFLICT, "last_owner", "An organisation needs at least one owner.")
-            }
+            AccountError::WrongPassword => Self::new(
+                StatusCode::FORBIDDEN,
+                "wrong_password",
+                "The current password is wrong.",
+            ),
+            AccountError::NotAllowed => Self::new(
+                StatusCode::FORBIDDEN,
+                "not_allowed",
+                "Your role in the organisation does not allow this.",
+            ),
+            AccountError::LastOwner => Self::new(
+                StatusCode::CONFLICT,
+                "last_owner",
+                "An organisation needs at least one owner.",
+            ),
             AccountError::NotFound => Self::not_found(),
             AccountError::Password(error) => error.into(),
             AccountError::Session(error) => error.into(),
@@ -165,9 +191,13 @@ impl From<UsageError> for Failure {
 
 impl From<BacklogFull> for Failure {
     fn from(error: BacklogFull) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "usage_backlog_full", "Usage cannot be recorded for the moment.")
-            .retry_after(Duration::from_secs(5))
-            .because(error)
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "usage_backlog_full",
+            "Usage cannot be recorded for the moment.",
+        )
+        .retry_after(Duration::from_secs(5))
+        .because(error)
     }
 }
 
@@ -186,7 +216,10 @@ impl From<BadRequest> for Failure {
         let failure = Self::new(StatusCode::BAD_REQUEST, "invalid_request", error.to_string());
         match error {
             BadRequest::Missing(param) | BadRequest::WrongType { param, .. } => failure.param(param),
-            BadRequest::Json(_) | BadRequest::Utf8(_) => Self { code: "invalid_json", ..failure },
+            BadRequest::Json(_) | BadRequest::Utf8(_) => Self {
+                code: "invalid_json",
+                ..failure
+            },
         }
     }
 }
@@ -195,10 +228,12 @@ impl From<CompletionError> for Failure {
     fn from(error: CompletionError) -> Self {
         match error {
             CompletionError::BadRequest(error) => error.into(),
-            CompletionError::UnknownModel(_) => {
-                Self::new(StatusCode::NOT_FOUND, "model_not_found", format!("{error}. GET /v1/models lists those there are."))
-                    .param("model")
-            }
+            CompletionError::UnknownModel(_) => Self::new(
+                StatusCode::NOT_FOUND,
+                "model_not_found",
+                format!("{error}. GET /v1/models lists those there are."),
+            )
+            .param("model"),
             CompletionError::WrongKind { .. } => {
                 Self::new(StatusCode::BAD_REQUEST, "invalid_request", error.to_string()).param("model")
             }
@@ -212,9 +247,11 @@ impl From<StreamError> for Failure {
     fn from(error: StreamError) -> Self {
         match error {
             StreamError::Provider(error) => error.into(),
-            StreamError::Stopping => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "The server is shutting down. Try again.")
-            }
+            StreamError::Stopping => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "shutting_down",
+                "The server is shutting down. Try again.",
+            ),
         }
     }
 }
@@ -223,12 +260,16 @@ impl From<AnswerError> for Failure {
     fn from(error: AnswerError) -> Self {
         match error {
             AnswerError::Conversation(error) => error.into(),
-            AnswerError::NothingAsked => {
-                Self::new(StatusCode::CONFLICT, "nothing_asked", "The conversation has no question to answer yet.")
-            }
-            AnswerError::NoModel => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "no_model", "No chat model is configured on this server.")
-            }
+            AnswerError::NothingAsked => Self::new(
+                StatusCode::CONFLICT,
+                "nothing_asked",
+                "The conversation has no question to answer yet.",
+            ),
+            AnswerError::NoModel => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no_model",
+                "No chat model is configured on this server.",
+            ),
             AnswerError::Store(error) => error.into(),
         }
     }

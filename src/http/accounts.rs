@@ -37,7 +37,10 @@ pub struct RoleBody {
 
 /// The caller's account.
 #[utoipa::path(get, path = "/api/users/me", tag = "Accounts", responses((status = 200, description = "The caller's account", body = UserBody)))]
-pub async fn me(State(accounts): State<Accounts>, CurrentUser(caller): CurrentUser) -> Result<JsonBody<UserBody>, Failure> {
+pub async fn me(
+    State(accounts): State<Accounts>,
+    CurrentUser(caller): CurrentUser,
+) -> Result<JsonBody<UserBody>, Failure> {
     Ok(JsonBody(accounts.get(caller.organization, caller.user).await?.into()))
 }
 
@@ -51,13 +54,20 @@ pub async fn change_me(
     CurrentUser(caller): CurrentUser,
     Json(body): Json<ProfileBody>,
 ) -> Result<JsonBody<UserBody>, Failure> {
-    let change = ProfileChange { name: body.name, password: body.password, current_password: body.current_password };
+    let change = ProfileChange {
+        name: body.name,
+        password: body.password,
+        current_password: body.current_password,
+    };
     Ok(JsonBody(accounts.change_profile(&caller, change).await?.into()))
 }
 
 /// The people of the caller's organisation, oldest first, at most 1,000.
 #[utoipa::path(get, path = "/api/users", tag = "Accounts", responses((status = 200, description = "The organisation's people", body = List<UserBody>)))]
-pub async fn list(State(accounts): State<Accounts>, CurrentUser(caller): CurrentUser) -> Result<JsonBody<List<UserBody>>, Failure> {
+pub async fn list(
+    State(accounts): State<Accounts>,
+    CurrentUser(caller): CurrentUser,
+) -> Result<JsonBody<List<UserBody>>, Failure> {
     Ok(JsonBody(List::whole(accounts.list(caller.organization).await?)))
 }
 

@@ -77,7 +77,10 @@ struct UsageBody {
 
 impl From<TokenUsage> for UsageBody {
     fn from(tokens: TokenUsage) -> Self {
-        Self { input_tokens: tokens.input, output_tokens: tokens.output }
+        Self {
+            input_tokens: tokens.input,
+            output_tokens: tokens.output,
+        }
     }
 }
 
@@ -116,7 +119,9 @@ fn respond(events: mpsc::Receiver<AnswerEvent>, render: bool, context: &RequestC
         .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
     let mut response = events.into_response();
     // nginx would hold chunks back otherwise.
-    response.headers_mut().insert("x-accel-buffering", http::HeaderValue::from_static("no"));
+    response
+        .headers_mut()
+        .insert("x-accel-buffering", http::HeaderValue::from_static("no"));
     response
 }
 
@@ -132,7 +137,12 @@ fn to_events(
     render: bool,
     request_id: String,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    let rendering = Rendering { on: render, text: String::new(), last: Instant::now(), request_id };
+    let rendering = Rendering {
+        on: render,
+        text: String::new(),
+        last: Instant::now(),
+        request_id,
+    };
     stream::unfold((receiver, rendering), |(mut receiver, mut rendering)| async move {
         let event = receiver.recv().await?;
         Some((stream::iter(rendering.events_of(event)), (receiver, rendering)))
@@ -145,14 +155,23 @@ impl Rendering {
     fn events_of(&mut self, event: AnswerEvent) -> Vec<Event> {
         match event {
             AnswerEvent::Started { question, answer } => {
-                vec![named("message", &Started { user: question.map(Into::into), assistant: answer.into() })]
+                vec![named(
+                    "message",
+                    &Started {
+                        user: question.map(Into::into),
+                        assistant: answer.into(),
+                    },
+                )]
             }
             AnswerEvent::Delta(text) => {
                 let mut events = vec![named("delta", &serde_json::json!({ "text": text }))];
                 if self.on {
                     self.text.push_str(&text);
                     if self.last.elapsed() >= RENDER_INTERVAL && self.text.len() <= RENDER_WHILE_BELOW {
-                        events.push(named("render", &serde_json::json!({ "html": markdown::to_html(&self.text) })));
+                        events.push(named(
+                            "render",
+                            &serde_json::json!({ "html": markdown::to_html(&self.text) }),
+                        ));
                         self.last = Instant::now();
                     }
                 }
@@ -160,7 +179,14 @@ impl Rendering {
             }
             AnswerEvent::Done { answer, tokens } => {
                 let html = self.on.then(|| markdown::to_html(&answer.content));
-                vec![named("done", &Done { message: answer.into(), html, usage: tokens.into() })]
+                vec![named(
+                    "done",
+                    &Done {
+                        message: answer.into(),
+                        html,
+                        usage: tokens.into(),
+                    },
+                )]
             }
             AnswerEvent::Failed { answer: _, error } => {
                 let failure = Failure::from(error);

@@ -66,7 +66,13 @@ pub async fn create(
     Json(body): Json<NewKeyBody>,
 ) -> Result<impl IntoResponse, Failure> {
     let (stored, key) = keys.create(&caller, &body.name, body.expires_at).await?;
-    Ok((StatusCode::CREATED, JsonBody(CreatedKeyBody { stored: stored.into(), key })))
+    Ok((
+        StatusCode::CREATED,
+        JsonBody(CreatedKeyBody {
+            stored: stored.into(),
+            key,
+        }),
+    ))
 }
 
 /// The caller's keys, newest first; for owners and admins the organisation's.

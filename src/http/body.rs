@@ -20,7 +20,10 @@ pub struct OrganizationBody {
 
 impl From<Organization> for OrganizationBody {
     fn from(organization: Organization) -> Self {
-        Self { id: organization.id, name: organization.name }
+        Self {
+            id: organization.id,
+            name: organization.name,
+        }
     }
 }
 
@@ -63,7 +66,10 @@ impl<T> List<T> {
     }
 
     pub fn whole<R: Into<T>>(rows: Vec<R>) -> Self {
-        Self { data: rows.into_iter().map(Into::into).collect(), next_cursor: None }
+        Self {
+            data: rows.into_iter().map(Into::into).collect(),
+            next_cursor: None,
+        }
     }
 }
 

@@ -27,7 +27,10 @@ pub struct ConversationChangeBody {
 
 impl From<ConversationChangeBody> for ConversationChange {
     fn from(body: ConversationChangeBody) -> Self {
-        Self { title: body.title, model: body.model }
+        Self {
+            title: body.title,
+            model: body.model,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use tracing::Instrument;
 
 use super::{
     render::{Dialect, render},
-    routes::{RouteInfo, RouteTable},
+    routes::{Found, RouteInfo, RouteTable},
 };
 use crate::{
     auth::{Caller, gate::Gate},
@@ -54,7 +54,15 @@ struct Inner {
 impl Edge {
     pub fn new(table: RouteTable, gate: Gate, trusted_proxies: Vec<IpNet>, https: bool) -> Self {
         let unmatched = RouteMetrics::new(&http::Method::GET, "other");
-        Self { inner: Arc::new(Inner { table, gate, trusted_proxies, unmatched, https }) }
+        Self {
+            inner: Arc::new(Inner {
+                table,
+                gate,
+                trusted_proxies,
+                unmatched,
+                https,
+            }),
+        }
     }
 
     pub fn routes(&self) -> impl Iterator<Item = &Arc<RouteInfo>> {
@@ -64,11 +72,13 @@ impl Edge {
     /// The route a request goes to, or the failure that it is. A path that the router knows and the table does not is
     /// a mistake of ours, and stays closed.
     fn route_of(&self, request: &Request) -> Result<&Arc<RouteInfo>, Failure> {
-        let Some(path) = request.extensions().get::<MatchedPath>() else { return Err(Failure::not_found()) };
+        let Some(path) = request.extensions().get::<MatchedPath>() else {
+            return Err(Failure::not_found());
+        };
         match self.inner.table.find(path.as_str(), request.method()) {
-            Some(Some(route)) => Ok(route),
-            Some(None) => Err(Failure::method_not_allowed()),
-            None => Err(Failure::not_found()),
+            Found::Route(route) => Ok(route),
+            Found::NoMethod => Err(Failure::method_not_allowed()),
+            Found::NoPath => Err(Failure::not_found()),
         }
     }
 }
@@ -93,7 +103,11 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
         organization_id = tracing::field::Empty,
         user_id = tracing::field::Empty,
     );
-    request.extensions_mut().insert(RequestContext { id: id.clone(), arrived, client });
+    request.extensions_mut().insert(RequestContext {
+        id: id.clone(),
+        arrived,
+        client,
+    });
     let mut response = async {
         let admitted = match &route {
             Ok(route) => edge.inner.gate.admit(route.access, &mut request).await,
@@ -168,7 +182,9 @@ fn finish(headers: &mut HeaderMap, id: &RequestId, dialect: Dialect, https: bool
     headers.insert(REQUEST_ID, id.header());
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // Nothing is cacheable unless its handler says so.
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     if https {
         headers.insert(
             header::STRICT_TRANSPORT_SECURITY,
@@ -179,7 +195,10 @@ fn finish(headers: &mut HeaderMap, id: &RequestId, dialect: Dialect, https: bool
     if dialect == Dialect::OpenAi {
         return;
     }
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(CONTENT_SECURITY_POLICY),
+    );
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(

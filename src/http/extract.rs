@@ -32,12 +32,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             if inner.is_data() {
                 wrong_type(&field, &inner)
             } else {
-                Failure::new(StatusCode::BAD_REQUEST, "invalid_json", format!("The body is not valid JSON: {inner}."))
+                Failure::new(
+                    StatusCode::BAD_REQUEST,
+                    "invalid_json",
+                    format!("The body is not valid JSON: {inner}."),
+                )
             }
         })?;
-        reader
-            .end()
-            .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, "invalid_json", format!("The body is not valid JSON: {error}.")))?;
+        reader.end().map_err(|error| {
+            Failure::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_json",
+                format!("The body is not valid JSON: {error}."),
+            )
+        })?;
         Ok(Self(value))
     }
 }
@@ -45,10 +53,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 fn wrong_type(field: &str, error: &serde_json::Error) -> Failure {
     let message = error.to_string();
     // Without the position, which helps nobody who sends generated JSON.
-    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-    let detail = if field == "." { message.to_owned() } else { format!("{field}: {message}") };
-    let fault = FieldFault { field: "body", message: detail.clone() };
-    Failure { fields: vec![fault], ..Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", detail) }
+    let message = message
+        .rsplit_once(" at line ")
+        .map_or(message.as_str(), |(message, _)| message);
+    let detail = if field == "." {
+        message.to_owned()
+    } else {
+        format!("{field}: {message}")
+    };
+    let fault = FieldFault {
+        field: "body",
+        message: detail.clone(),
+    };
+    Failure {
+        fields: vec![fault],
+        ..Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", detail)
+    }
 }
 
 /// The raw bytes of a body that says it is JSON, within the body limit.
@@ -63,7 +83,10 @@ impl<S: Send + Sync> FromRequest<S> for JsonBytes {
 }
 
 async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
-    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     if !content_type.is_some_and(is_json) {
         return Err(Failure::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -71,19 +94,29 @@ async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes
             "The body must be JSON, sent with `Content-Type: application/json`.",
         ));
     }
-    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "The request body is larger than is allowed.")
-        }
-        _ => Failure::new(StatusCode::BAD_REQUEST, "incomplete_body", "The request body did not arrive whole."),
-    })
+    Bytes::from_request(request, state)
+        .await
+        .map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Failure::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "payload_too_large",
+                "The request body is larger than is allowed.",
+            ),
+            _ => Failure::new(
+                StatusCode::BAD_REQUEST,
+                "incomplete_body",
+                "The request body did not arrive whole.",
+            ),
+        })
 }
 
 /// `application/json`, or a type with the `+json` suffix (RFC 6839), with any parameters.
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/json")
-        || essence.get(essence.len().saturating_sub(5)..).is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"))
+        || essence
+            .get(essence.len().saturating_sub(5)..)
+            .is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"))
 }
 
 /// An id in the path. What cannot be an id cannot be found: 404, as for an id that does not exist.
@@ -93,7 +126,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Id<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let Path(id) = Path::<T>::from_request_parts(parts, state).await.map_err(|_| Failure::not_found())?;
+        let Path(id) = Path::<T>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Failure::not_found())?;
         Ok(Self(id))
     }
 }
@@ -105,11 +140,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let Query(value) = Query::<T>::from_request_parts(parts, state).await.map_err(|rejection| {
-            let message = rejection.body_text();
-            let message = message.strip_prefix("Failed to deserialize query string: ").unwrap_or(&message).to_owned();
-            Failure::invalid(vec![FieldFault { field: "query", message }])
-        })?;
+        let Query(value) = Query::<T>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| {
+                let message = rejection.body_text();
+                let message = message
+                    .strip_prefix("Failed to deserialize query string: ")
+                    .unwrap_or(&message)
+                    .to_owned();
+                Failure::invalid(vec![FieldFault {
+                    field: "query",
+                    message,
+                }])
+            })?;
         Ok(Self(value))
     }
 }
@@ -132,17 +175,27 @@ impl PageQuery {
         let mut faults = Vec::new();
         let limit = self.limit.unwrap_or(50);
         if !(1..=100).contains(&limit) {
-            faults.push(FieldFault { field: "limit", message: "must be between 1 and 100".to_owned() });
+            faults.push(FieldFault {
+                field: "limit",
+                message: "must be between 1 and 100".to_owned(),
+            });
         }
         let after = match self.cursor.as_deref().map(Cursor::decode) {
             None => None,
             Some(Ok(cursor)) => Some(cursor),
             Some(Err(error)) => {
-                faults.push(FieldFault { field: "cursor", message: error.to_string() });
+                faults.push(FieldFault {
+                    field: "cursor",
+                    message: error.to_string(),
+                });
                 None
             }
         };
-        if faults.is_empty() { Ok(PageRequest { limit, after }) } else { Err(Failure::invalid(faults)) }
+        if faults.is_empty() {
+            Ok(PageRequest { limit, after })
+        } else {
+            Err(Failure::invalid(faults))
+        }
     }
 }
 

@@ -40,8 +40,12 @@ struct Inner {
 
 impl Health {
     pub fn new(database: Database) -> Self {
-        let inner =
-            Inner { database, draining: AtomicBool::new(false), ready: AtomicBool::new(false), last: Mutex::default() };
+        let inner = Inner {
+            database,
+            draining: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
+            last: Mutex::default(),
+        };
         Self(Arc::new(inner))
     }
 
@@ -117,10 +121,22 @@ pub struct ReadyBody {
 pub async fn health(State(health): State<Health>) -> Response {
     let (up, latency_ms) = health.database().await;
     let status = if up { "pass" } else { "fail" };
-    let body = HealthBody { status, checks: ChecksBody { database_connection: CheckBody { status, latency_ms } } };
-    let code = if up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = HealthBody {
+        status,
+        checks: ChecksBody {
+            database_connection: CheckBody { status, latency_ms },
+        },
+    };
+    let code = if up {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let mut response = (code, Json(body)).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/health+json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/health+json"),
+    );
     response
 }
 
@@ -131,12 +147,19 @@ pub async fn health(State(health): State<Health>) -> Response {
 ))]
 pub async fn ready(State(health): State<Health>) -> Response {
     let pending = health.pending().await;
-    let (code, status) =
-        if pending.is_empty() { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
+    let (code, status) = if pending.is_empty() {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
+    };
     (code, Json(ReadyBody { status, pending })).into_response()
 }
 
 /// Metrics in Prometheus text.
 pub async fn metrics(State(handle): State<PrometheusHandle>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render()).into_response()
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        handle.render(),
+    )
+        .into_response()
 }

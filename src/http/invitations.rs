@@ -76,7 +76,11 @@ pub async fn create(
     Json(body): Json<NewInvitationBody>,
 ) -> Result<impl IntoResponse, Failure> {
     let (stored, token) = invitations.create(&caller, &body.email, body.role).await?;
-    let body = CreatedInvitationBody { stored: stored.into(), url: site.invitation_url(&token), token };
+    let body = CreatedInvitationBody {
+        stored: stored.into(),
+        url: site.invitation_url(&token),
+        token,
+    };
     Ok((StatusCode::CREATED, JsonBody(body)))
 }
 

@@ -11,7 +11,10 @@ use axum::{
 use http::{HeaderName, HeaderValue, Method, header};
 use tower_http::{
     catch_panic::CatchPanicLayer,
-    compression::{CompressionLayer, Predicate, predicate::{NotForContentType, SizeAbove}},
+    compression::{
+        CompressionLayer, Predicate,
+        predicate::{NotForContentType, SizeAbove},
+    },
     cors::{AllowOrigin, CorsLayer},
 };
 
@@ -21,16 +24,19 @@ use crate::{failure::Failure, state::AppState};
 const COMPRESS_ABOVE: u64 = 1024;
 
 /// A panic in a handler fails its own request only, and is told like any other failure.
-pub fn catch_panic(router: Router<AppState>) -> Router<AppState> {
-    router.layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| -> Response {
-        let text = panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_default();
-        tracing::error!(target: "mapleai::http", panic = text, "handler panicked");
-        Failure::internal().into_response()
-    }))
+pub fn catch_panic() -> CatchPanicLayer<fn(Box<dyn Any + Send>) -> Response> {
+    CatchPanicLayer::custom(panicked as fn(Box<dyn Any + Send>) -> Response)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    tracing::error!(target: "mapleai::http", panic = text, "handler panicked");
+    Failure::internal().into_response()
 }
 
 /// Gives up on a request whose handler takes too long. Not for streams, which have limits of their own.
@@ -72,6 +78,6 @@ pub fn cors(origins: &[String]) -> Option<CorsLayer> {
                 HeaderName::from_static("traceparent"),
             ])
             .expose_headers([HeaderName::from_static("x-request-id"), header::RETRY_AFTER])
-            .max_age(Duration::from_secs(3600)),
+            .max_age(Duration::from_hours(1)),
     )
 }

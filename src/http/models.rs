@@ -42,5 +42,7 @@ pub struct CatalogueBody {
 /// The models on offer, with prices.
 #[utoipa::path(get, path = "/api/models", tag = "Models", responses((status = 200, description = "The catalogue, by id", body = CatalogueBody)))]
 pub async fn list(State(models): State<Models>) -> Json<CatalogueBody> {
-    Json(CatalogueBody { data: models.list().map(|model| ModelBody::from(&**model)).collect() })
+    Json(CatalogueBody {
+        data: models.list().map(|model| ModelBody::from(&**model)).collect(),
+    })
 }

@@ -37,10 +37,20 @@ pub fn routes(routes: Routes) -> Routes {
         .page(Method::GET, "/keys", page, get(keys::keys))
         .page(Method::GET, "/settings", page, get(settings::settings))
         .page(Method::POST, "/settings/profile", page, post(settings::change_profile))
-        .page(Method::POST, "/settings/password", page, post(settings::change_password))
+        .page(
+            Method::POST,
+            "/settings/password",
+            page,
+            post(settings::change_password),
+        )
         .page(Method::POST, "/settings/members/{id}", page, post(settings::set_role))
         .page(Method::POST, "/settings/invitations", page, post(settings::invite))
-        .page(Method::POST, "/settings/invitations/{id}/revoke", page, post(settings::withdraw))
+        .page(
+            Method::POST,
+            "/settings/invitations/{id}/revoke",
+            page,
+            post(settings::withdraw),
+        )
         .page(Method::POST, "/sign-out", page, post(entry::sign_out))
         .page(Method::GET, "/sign-in", form, get(entry::sign_in_page))
         .page(Method::POST, "/sign-in", form, post(entry::sign_in))
@@ -57,12 +67,19 @@ pub fn routes(routes: Routes) -> Routes {
 struct NotDrawn(#[from] askama::Error);
 
 fn draw(page: &impl Template) -> Result<Response, Failure> {
-    let html = page.render().map_err(|error| Failure::internal().because(NotDrawn(error)))?;
+    let html = page
+        .render()
+        .map_err(|error| Failure::internal().because(NotDrawn(error)))?;
     Ok(Html(html).into_response())
 }
 
 /// The caller as a page shows them.
-async fn viewer(accounts: &Accounts, site: &Site, caller: &SessionOwner, headers: &HeaderMap) -> Result<Viewer, Failure> {
+async fn viewer(
+    accounts: &Accounts,
+    site: &Site,
+    caller: &SessionOwner,
+    headers: &HeaderMap,
+) -> Result<Viewer, Failure> {
     let user = accounts.get(caller.organization, caller.user).await?;
     Ok(Viewer {
         name: user.name,
@@ -77,7 +94,10 @@ async fn viewer(accounts: &Accounts, site: &Site, caller: &SessionOwner, headers
 /// Opens a session for the page and goes to the start.
 async fn enter(sessions: &Sessions, site: &Site, user: &User) -> Result<Response, Failure> {
     let session = sessions.open_page(user).await?;
-    Ok(with_cookie(Redirect::to("/").into_response(), site.session_cookie(&session)))
+    Ok(with_cookie(
+        Redirect::to("/").into_response(),
+        site.session_cookie(&session),
+    ))
 }
 
 fn with_cookie(mut response: Response, cookie: Option<HeaderValue>) -> Response {
@@ -92,17 +112,24 @@ fn faults_of(error: AccountError) -> Result<FormFaults, Failure> {
     match error {
         AccountError::Invalid(fields) => Ok(FormFaults {
             general: None,
-            fields: fields.into_iter().map(|fault| (fault.field.to_owned(), fault.message)).collect(),
+            fields: fields
+                .into_iter()
+                .map(|fault| (fault.field.to_owned(), fault.message))
+                .collect(),
         }),
-        AccountError::WrongPassword => {
-            Ok(FormFaults { general: None, fields: vec![("current_password".to_owned(), "is wrong".to_owned())] })
-        }
+        AccountError::WrongPassword => Ok(FormFaults {
+            general: None,
+            fields: vec![("current_password".to_owned(), "is wrong".to_owned())],
+        }),
         error => {
             let failure = Failure::from(error);
             if failure.status.is_server_error() {
                 return Err(failure);
             }
-            Ok(FormFaults { general: Some(failure.detail.into_owned()), fields: Vec::new() })
+            Ok(FormFaults {
+                general: Some(failure.detail.into_owned()),
+                fields: Vec::new(),
+            })
         }
     }
 }

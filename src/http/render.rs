@@ -34,7 +34,10 @@ pub enum Dialect {
 
 impl Dialect {
     pub fn of(path: &str) -> Self {
-        let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let below = |prefix: &str| {
+            path.strip_prefix(prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         if below("/v1") {
             Self::OpenAi
         } else if below("/api") || path == "/metrics" {
@@ -84,7 +87,10 @@ impl<'a> Problem<'a> {
             errors: failure
                 .fields
                 .iter()
-                .map(|fault| ProblemField { field: fault.field, message: &fault.message })
+                .map(|fault| ProblemField {
+                    field: fault.field,
+                    message: &fault.message,
+                })
                 .collect(),
         }
     }
@@ -113,8 +119,19 @@ impl<'a> OpenAiError<'a> {
             _ => "invalid_request_error",
         };
         // The code that OpenAI's own clients know for any credential that is not accepted.
-        let code = if failure.status == StatusCode::UNAUTHORIZED { "invalid_api_key" } else { failure.code };
-        Self { error: OpenAiErrorBody { message: &failure.detail, kind, param: failure.param, code } }
+        let code = if failure.status == StatusCode::UNAUTHORIZED {
+            "invalid_api_key"
+        } else {
+            failure.code
+        };
+        Self {
+            error: OpenAiErrorBody {
+                message: &failure.detail,
+                kind,
+                param: failure.param,
+                code,
+            },
+        }
     }
 }
 
@@ -122,13 +139,24 @@ impl<'a> OpenAiError<'a> {
 pub fn render(failure: &Failure, dialect: Dialect, request_id: &str) -> Response {
     if let (Some(target), Dialect::Page) = (failure.redirect, dialect) {
         let mut response = StatusCode::SEE_OTHER.into_response();
-        response.headers_mut().insert(header::LOCATION, HeaderValue::from_static(target));
+        response
+            .headers_mut()
+            .insert(header::LOCATION, HeaderValue::from_static(target));
         return response;
     }
     let (content_type, body) = match dialect {
         Dialect::Problem => ("application/problem+json", json(&Problem::new(failure, request_id))),
         Dialect::OpenAi => ("application/json", json(&OpenAiError::new(failure))),
-        Dialect::Page => ("text/html; charset=utf-8", error_page(failure.status.as_u16(), failure.status.canonical_reason().unwrap_or("Error"), &failure.detail, request_id).into()),
+        Dialect::Page => (
+            "text/html; charset=utf-8",
+            error_page(
+                failure.status.as_u16(),
+                failure.status.canonical_reason().unwrap_or("Error"),
+                &failure.detail,
+                request_id,
+            )
+            .into(),
+        ),
     };
     let mut response = (failure.status, Body::from(body)).into_response();
     let headers = response.headers_mut();

@@ -26,7 +26,11 @@ pub struct EdgeRules {
 
 /// The table and document, before there is any state.
 pub fn routes(rules: &EdgeRules) -> Routes {
-    let metrics = if rules.guard_metrics { Access::Operator } else { Access::Open };
+    let metrics = if rules.guard_metrics {
+        Access::Operator
+    } else {
+        Access::Open
+    };
     let short = Routes::new(openapi::base())
         .api(Access::Open, routes!(sessions::register))
         .api(Access::Open, routes!(sessions::login))
@@ -47,7 +51,10 @@ pub fn routes(rules: &EdgeRules) -> Routes {
         .api(Access::Session, routes!(invitations::withdraw))
         .api(Access::Session, routes!(usage::report))
         .api(Access::Session, routes!(conversations::create, conversations::list))
-        .api(Access::Session, routes!(conversations::get, conversations::change, conversations::delete));
+        .api(
+            Access::Session,
+            routes!(conversations::get, conversations::change, conversations::delete),
+        );
     let timeout = rules.request_timeout;
     let short = pages::routes(short)
         .wrap(layers::compression)
@@ -67,9 +74,12 @@ pub fn build(router: Router<AppState>, edge_state: Edge, state: AppState, rules:
     let router = router
         .fallback(|| async { Failure::not_found() })
         .method_not_allowed_fallback(|| async { Failure::method_not_allowed() });
-    let router = layers::catch_panic(router)
-        .layer(DefaultBodyLimit::max(rules.body_limit))
-        .layer(from_fn_with_state(edge_state, edge));
+    // One call for all three: each call boxes every route once more, for every request.
+    let router = router.layer((
+        from_fn_with_state(edge_state, edge),
+        DefaultBodyLimit::max(rules.body_limit),
+        layers::catch_panic(),
+    ));
     let router = match layers::cors(&rules.cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,

@@ -24,16 +24,29 @@ pub struct RouteInfo {
     pub metrics: RouteMetrics,
 }
 
+/// What the table knows of a path and method.
+pub enum Found<'a> {
+    Route(&'a Arc<RouteInfo>),
+    /// The path does not take this method.
+    NoMethod,
+    NoPath,
+}
+
 /// Path template -> its methods.
 #[derive(Default)]
 pub struct RouteTable(HashMap<Box<str>, Vec<Arc<RouteInfo>>>);
 
 impl RouteTable {
-    /// `None`: no such path in the table. `Some(None)`: the path does not take this method.
-    pub fn find(&self, path: &str, method: &Method) -> Option<Option<&Arc<RouteInfo>>> {
+    pub fn find(&self, path: &str, method: &Method) -> Found<'_> {
         // HEAD is answered by GET's handler.
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        Some(self.0.get(path)?.iter().find(|route| route.method == *method))
+        let Some(routes) = self.0.get(path) else {
+            return Found::NoPath;
+        };
+        routes
+            .iter()
+            .find(|route| route.method == *method)
+            .map_or(Found::NoMethod, Found::Route)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<RouteInfo>> {
@@ -42,7 +55,12 @@ impl RouteTable {
 
     fn add(&mut self, method: Method, path: &str, access: Access) {
         let metrics = RouteMetrics::new(&method, path);
-        let route = Arc::new(RouteInfo { method, path: path.into(), access, metrics });
+        let route = Arc::new(RouteInfo {
+            method,
+            path: path.into(),
+            access,
+            metrics,
+        });
         self.0.entry(path.into()).or_default().push(route);
     }
 }
@@ -56,11 +74,16 @@ pub struct Routes {
 
 impl Routes {
     pub fn new(document: OpenApi) -> Self {
-        Self { router: Router::new(), table: RouteTable::default(), document }
+        Self {
+            router: Router::new(),
+            table: RouteTable::default(),
+            document,
+        }
     }
 
     /// Adds documented routes. The failures that follow from the access and the shape of a route are documented here, so
     /// that no handler can forget them.
+    #[must_use]
     pub fn api(mut self, access: Access, (schemas, paths, handlers): UtoipaMethodRouter<AppState>) -> Self {
         let components = self.document.components.get_or_insert_default();
         components.schemas.extend(schemas);
@@ -82,6 +105,7 @@ impl Routes {
     }
 
     /// Adds a page or another route outside the document.
+    #[must_use]
     pub fn page(mut self, method: Method, path: &str, access: Access, handlers: MethodRouter<AppState>) -> Self {
         self.table.add(method, path, access);
         self.router = self.router.route(path, handlers);
@@ -89,11 +113,13 @@ impl Routes {
     }
 
     /// Wraps the routes added so far.
+    #[must_use]
     pub fn wrap(mut self, wrap: impl FnOnce(Router<AppState>) -> Router<AppState>) -> Self {
         self.router = wrap(self.router);
         self
     }
 
+    #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.router = self.router.merge(other.router);
         for (path, routes) in other.table.0 {
@@ -122,13 +148,19 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
 
 fn document_failures(operation: &mut Operation, access: Access, dialect: Dialect, path: &str) {
     let body = operation.request_body.is_some();
-    let with_parameters = operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty());
+    let with_parameters = operation
+        .parameters
+        .as_ref()
+        .is_some_and(|parameters| !parameters.is_empty());
     let mut statuses = vec![(503, "The service, or a part it needs, is away for the moment")];
     if access != Access::Open {
         statuses.push((401, "Credentials are missing or not valid"));
     }
     if access == Access::Session {
-        statuses.push((403, "The caller's role, or a missing anti-forgery token, does not allow this"));
+        statuses.push((
+            403,
+            "The caller's role, or a missing anti-forgery token, does not allow this",
+        ));
     }
     if body {
         statuses.extend([
@@ -148,10 +180,21 @@ fn document_failures(operation: &mut Operation, access: Access, dialect: Dialect
         Dialect::Problem | Dialect::Page => ("Problem", "application/problem+json"),
     };
     for (status, description) in statuses {
-        operation.responses.responses.entry(status.to_string()).or_insert_with(|| {
-            let content = utoipa::openapi::ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
-            RefOr::T(ResponseBuilder::new().description(description).content(content_type, content).build())
-        });
+        operation
+            .responses
+            .responses
+            .entry(status.to_string())
+            .or_insert_with(|| {
+                let content = utoipa::openapi::ContentBuilder::new()
+                    .schema(Some(Ref::from_schema_name(schema)))
+                    .build();
+                RefOr::T(
+                    ResponseBuilder::new()
+                        .description(description)
+                        .content(content_type, content)
+                        .build(),
+                )
+            });
     }
     operation.security = Some(match access {
         Access::Open | Access::OpenForm => Vec::new(),

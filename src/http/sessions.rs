@@ -79,8 +79,12 @@ pub async fn register(
     State(sessions): State<Sessions>,
     Json(body): Json<RegisterBody>,
 ) -> Result<impl IntoResponse, Failure> {
-    let registration =
-        Registration { email: body.email, password: body.password, name: body.name, organization: body.organization };
+    let registration = Registration {
+        email: body.email,
+        password: body.password,
+        name: body.name,
+        organization: body.organization,
+    };
     let user = accounts.register(registration).await?;
     let tokens = sessions.open(&user).await?;
     Ok((StatusCode::CREATED, axum::Json(TokensBody::new(user, tokens))))

@@ -88,16 +88,30 @@ impl From<UsageReport> for UsageBody {
             from: report.from,
             to: report.to,
             totals: report.totals.into(),
-            by_day: report.by_day.into_iter().map(|(day, totals)| DayBody { day, totals: totals.into() }).collect(),
+            by_day: report
+                .by_day
+                .into_iter()
+                .map(|(day, totals)| DayBody {
+                    day,
+                    totals: totals.into(),
+                })
+                .collect(),
             by_model: report
                 .by_model
                 .into_iter()
-                .map(|(model, totals)| ModelUsageBody { model, totals: totals.into() })
+                .map(|(model, totals)| ModelUsageBody {
+                    model,
+                    totals: totals.into(),
+                })
                 .collect(),
             by_key: report
                 .by_key
                 .into_iter()
-                .map(|(key_id, (key_name, totals))| KeyUsageBody { key_id, key_name, totals: totals.into() })
+                .map(|(key_id, (key_name, totals))| KeyUsageBody {
+                    key_id,
+                    key_name,
+                    totals: totals.into(),
+                })
                 .collect(),
         }
     }
@@ -110,5 +124,7 @@ pub async fn report(
     CurrentUser(caller): CurrentUser,
     Parameters(query): Parameters<UsageQuery>,
 ) -> Result<Json<UsageBody>, Failure> {
-    Ok(Json(usage.report(caller.organization, query.from, query.to).await?.into()))
+    Ok(Json(
+        usage.report(caller.organization, query.from, query.to).await?.into(),
+    ))
 }

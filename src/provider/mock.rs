@@ -35,7 +35,10 @@ struct Refusal {
 
 impl Refusal {
     fn new(param: &'static str, message: impl Into<String>) -> Self {
-        Self { message: message.into(), param }
+        Self {
+            message: message.into(),
+            param,
+        }
     }
 }
 
@@ -56,7 +59,8 @@ impl MockProvider {
         match request.endpoint {
             Endpoint::Embeddings => {
                 sleep(self.token_delay).await;
-                Ok(embedding::answer(&body).map_or_else(|refusal| refused(&refusal), |answer| whole(StatusCode::OK, &answer)))
+                Ok(embedding::answer(&body)
+                    .map_or_else(|refusal| refused(&refusal), |answer| whole(StatusCode::OK, &answer)))
             }
             Endpoint::ChatCompletions => self.chat(&body, request.stream).await,
         }
@@ -73,7 +77,7 @@ impl MockProvider {
             if status.is_server_error() || status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
                 return Err(ProviderError::Status(status));
             }
-            return Ok(whole(status, &error(&message, Value::Null)));
+            return Ok(whole(status, &error(&message, None)));
         }
         if directives.stall {
             return Err(self.stall().await);
@@ -82,8 +86,11 @@ impl MockProvider {
         let delay = directives.delay.unwrap_or(self.token_delay);
         let answer = answer.lengthened(directives.tokens);
         if streamed {
-            let events = self.stream(answer, directives, delay);
-            return Ok(ProviderReply::Events { headers: content_type("text/event-stream"), events });
+            let events = self.stream(&answer, directives, delay);
+            return Ok(ProviderReply::Events {
+                headers: content_type("text/event-stream"),
+                events,
+            });
         }
         let pieces = u32::try_from(answer.parts.len()).unwrap_or(u32::MAX);
         sleep(delay.saturating_mul(pieces).min(self.total_timeout)).await;
@@ -99,22 +106,24 @@ impl MockProvider {
         ProviderError::TotalTimeout(self.total_timeout)
     }
 
-    fn stream(&self, answer: Answer, directives: Directives, delay: Duration) -> EventStream {
+    fn stream(&self, answer: &Answer, directives: Directives, delay: Duration) -> EventStream {
         let total = self.total_timeout;
         let parts = answer.events();
-        Box::pin(stream::iter(parts.into_iter().enumerate()).then(move |(index, (part, event))| async move {
-            if directives.break_after == Some(index) {
-                return Err(broken_off());
-            }
-            if directives.stall_after == Some(index) {
-                sleep(total).await;
-                return Err(ProviderError::TotalTimeout(total));
-            }
-            if part == Part::Text && index > 0 {
-                sleep(delay).await;
-            }
-            Ok(event)
-        }))
+        Box::pin(
+            stream::iter(parts.into_iter().enumerate()).then(move |(index, (part, event))| async move {
+                if directives.break_after == Some(index) {
+                    return Err(broken_off());
+                }
+                if directives.stall_after == Some(index) {
+                    sleep(total).await;
+                    return Err(ProviderError::TotalTimeout(total));
+                }
+                if part == Part::Text && index > 0 {
+                    sleep(delay).await;
+                }
+                Ok(event)
+            }),
+        )
     }
 }
 
@@ -141,19 +150,24 @@ fn content_type(value: &'static str) -> HeaderMap {
 }
 
 fn whole(status: StatusCode, body: &Value) -> ProviderReply {
-    ProviderReply::Whole { status, headers: content_type("application/json"), body: Bytes::from(body.to_string()) }
+    ProviderReply::Whole {
+        status,
+        headers: content_type("application/json"),
+        body: Bytes::from(body.to_string()),
+    }
 }
 
-fn error(message: &str, param: Value) -> Value {
+fn error(message: &str, param: Option<&str>) -> Value {
     json!({"error": {"message": message, "type": "invalid_request_error", "param": param, "code": null}})
 }
 
 fn refused(refusal: &Refusal) -> ProviderReply {
-    whole(StatusCode::BAD_REQUEST, &error(&refusal.message, refusal.param.into()))
+    whole(StatusCode::BAD_REQUEST, &error(&refusal.message, Some(refusal.param)))
 }
 
 /// A number that is the same for the same text, everywhere and always (FNV-1a).
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
-

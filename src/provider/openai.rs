@@ -57,8 +57,14 @@ pub struct OpenAiProvider {
 
 impl OpenAiProvider {
     pub fn new(name: &str, config: &ProviderConfig) -> Result<Self, ProviderSetupError> {
-        let base = config.base_url.as_ref().ok_or_else(|| ProviderSetupError::NoBaseUrl(name.to_owned()))?;
-        let invalid = |what| ProviderSetupError::Invalid { name: name.to_owned(), what };
+        let base = config
+            .base_url
+            .as_ref()
+            .ok_or_else(|| ProviderSetupError::NoBaseUrl(name.to_owned()))?;
+        let invalid = |what| ProviderSetupError::Invalid {
+            name: name.to_owned(),
+            what,
+        };
         let uri = |path: &str| {
             let text = format!("{}{path}", base.as_str().trim_end_matches('/'));
             text.parse::<Uri>().map_err(|_| invalid("base_url"))
@@ -86,13 +92,21 @@ impl OpenAiProvider {
         })
     }
 
-    fn request(&self, method: Method, uri: &Uri, body: Bytes, traceparent: Option<HeaderValue>) -> Request<Full<Bytes>> {
+    fn request(
+        &self,
+        method: Method,
+        uri: &Uri,
+        body: Bytes,
+        traceparent: Option<HeaderValue>,
+    ) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = self.headers.clone();
         if let Some(traceparent) = traceparent {
-            request.headers_mut().insert(HeaderName::from_static("traceparent"), traceparent);
+            request
+                .headers_mut()
+                .insert(HeaderName::from_static("traceparent"), traceparent);
         }
         request
     }
@@ -127,7 +141,10 @@ impl OpenAiProvider {
         let headers = caller_headers(&head.headers);
         if stream && status.is_success() && is_event_stream(&head.headers) {
             let events = UpstreamEvents::new(body, self.limits, started);
-            return Ok(ProviderReply::Events { headers, events: Box::pin(events) });
+            return Ok(ProviderReply::Events {
+                headers,
+                events: Box::pin(events),
+            });
         }
         let body = collect(body, LARGEST_ANSWER, self.limits, started).await?;
         Ok(ProviderReply::Whole { status, headers, body })
@@ -143,7 +160,10 @@ impl OpenAiProvider {
             id: String,
         }
         let started = Instant::now();
-        let limits = Limits { total: LIST_LIMIT, ..self.limits };
+        let limits = Limits {
+            total: LIST_LIMIT,
+            ..self.limits
+        };
         let request = self.request(Method::GET, &self.models, Bytes::new(), None);
         let response = self.head(request, LIST_LIMIT.min(self.limits.first_byte)).await?;
         if !response.status().is_success() {
@@ -174,8 +194,14 @@ impl Provider for OpenAiProvider {
 fn headers(config: &ProviderConfig) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("mapleai/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(
+        header::ACCEPT,
+        HeaderValue::from_static("application/json, text/event-stream"),
+    );
+    headers.insert(
+        header::USER_AGENT,
+        HeaderValue::from_static(concat!("mapleai/", env!("CARGO_PKG_VERSION"))),
+    );
     if let Some(key) = &config.api_key {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).ok()?;
         value.set_sensitive(true);
@@ -194,5 +220,12 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream"))
+        .is_some_and(|value| {
+            value
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .eq_ignore_ascii_case("text/event-stream")
+        })
 }

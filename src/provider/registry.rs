@@ -34,7 +34,11 @@ pub enum ProviderSetupError {
     #[error("model {model:?} names provider {provider:?}, which is not configured")]
     UnknownProvider { model: String, provider: String },
     #[error("model {model:?}")]
-    Price { model: String, #[source] source: InvalidPrice },
+    Price {
+        model: String,
+        #[source]
+        source: InvalidPrice,
+    },
 }
 
 /// A model and who answers for it.
@@ -53,7 +57,10 @@ pub struct Registry {
 }
 
 impl Registry {
-    pub fn build(providers: &BTreeMap<String, ProviderConfig>, models: &[ModelConfig]) -> Result<Self, ProviderSetupError> {
+    pub fn build(
+        providers: &BTreeMap<String, ProviderConfig>,
+        models: &[ModelConfig],
+    ) -> Result<Self, ProviderSetupError> {
         let mut by_name: HashMap<&str, Arc<dyn Provider>> = HashMap::new();
         let mut discovering = Vec::new();
         for (name, config) in providers {
@@ -66,13 +73,22 @@ impl Registry {
             }
             by_name.insert(name, provider);
         }
-        let mut registry = Self { routes: HashMap::new(), sorted: Vec::new(), discovering };
+        let mut registry = Self {
+            routes: HashMap::new(),
+            sorted: Vec::new(),
+            discovering,
+        };
         for model in models {
-            let provider = by_name.get(model.provider.as_str()).ok_or_else(|| ProviderSetupError::UnknownProvider {
-                model: model.id.clone(),
-                provider: model.provider.clone(),
-            })?;
-            registry.add(Route { model: Arc::new(model_of(model)?), provider: Arc::clone(provider) });
+            let provider = by_name
+                .get(model.provider.as_str())
+                .ok_or_else(|| ProviderSetupError::UnknownProvider {
+                    model: model.id.clone(),
+                    provider: model.provider.clone(),
+                })?;
+            registry.add(Route {
+                model: Arc::new(model_of(model)?),
+                provider: Arc::clone(provider),
+            });
         }
         Ok(registry)
     }
@@ -80,14 +96,26 @@ impl Registry {
     /// Adds the models that providers say they have. A provider that does not answer is told in the log and skipped.
     pub async fn discover(&mut self) {
         let asked = std::mem::take(&mut self.discovering);
-        let lists = join_all(asked.iter().map(|provider| tokio::time::timeout(DISCOVERY_LIMIT, provider.list_models()))).await;
+        let lists = join_all(
+            asked
+                .iter()
+                .map(|provider| tokio::time::timeout(DISCOVERY_LIMIT, provider.list_models())),
+        )
+        .await;
         for (provider, list) in asked.iter().zip(lists) {
             match list {
                 Ok(Ok(ids)) => {
-                    for model in ids.iter().take(MOST_DISCOVERED).filter_map(|id| discovered(id, provider.name())) {
+                    for model in ids
+                        .iter()
+                        .take(MOST_DISCOVERED)
+                        .filter_map(|id| discovered(id, provider.name()))
+                    {
                         // What is configured wins: it has a price.
                         if !self.routes.contains_key(&model.id) {
-                            self.add(Route { model: Arc::new(model), provider: Arc::clone(provider) });
+                            self.add(Route {
+                                model: Arc::new(model),
+                                provider: Arc::clone(provider),
+                            });
                         }
                     }
                 }
@@ -123,7 +151,10 @@ fn model_of(config: &ModelConfig) -> Result<Model, ProviderSetupError> {
     let price = |text: &Option<String>| {
         text.as_deref()
             .map_or(Ok(Price::default()), str::parse)
-            .map_err(|source| ProviderSetupError::Price { model: config.id.clone(), source })
+            .map_err(|source| ProviderSetupError::Price {
+                model: config.id.clone(),
+                source,
+            })
     };
     Ok(Model {
         id: config.id.as_str().into(),
@@ -141,14 +172,28 @@ fn model_of(config: &ModelConfig) -> Result<Model, ProviderSetupError> {
 
 /// Lists hold models for other uses as well; ids are all there is to tell them by.
 fn discovered(id: &str, provider: &str) -> Option<Model> {
-    const OTHER_USES: [&str; 10] =
-        ["whisper", "tts", "dall-e", "image", "audio", "realtime", "moderation", "transcribe", "sora", "davinci"];
+    const OTHER_USES: [&str; 10] = [
+        "whisper",
+        "tts",
+        "dall-e",
+        "image",
+        "audio",
+        "realtime",
+        "moderation",
+        "transcribe",
+        "sora",
+        "davinci",
+    ];
     let folded = id.to_lowercase();
     let usable = !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic());
     if !usable || OTHER_USES.iter().any(|word| folded.contains(word)) {
         return None;
     }
-    let kind = if folded.contains("embed") { ModelKind::Embedding } else { ModelKind::Chat };
+    let kind = if folded.contains("embed") {
+        ModelKind::Embedding
+    } else {
+        ModelKind::Chat
+    };
     Some(Model {
         id: id.into(),
         name: id.into(),

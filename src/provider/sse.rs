@@ -119,10 +119,18 @@ impl<'a> Iterator for Events<'a> {
             }
             let length = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
             let line = &rest[..length];
-            let ending = if rest[length..].starts_with(b"\r\n") { 2 } else { usize::from(length < rest.len()) };
+            let ending = if rest[length..].starts_with(b"\r\n") {
+                2
+            } else {
+                usize::from(length < rest.len())
+            };
             self.at += length + ending;
             // A byte order mark may precede the first line.
-            let line = if start == 0 && data.is_none() { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
+            let line = if start == 0 && data.is_none() {
+                line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
+            } else {
+                line
+            };
             if line.is_empty() {
                 break;
             }
@@ -138,7 +146,10 @@ impl<'a> Iterator for Events<'a> {
                 }
             }
         }
-        Some(Event { range: start..self.at, data: data.unwrap_or_default() })
+        Some(Event {
+            range: start..self.at,
+            data: data.unwrap_or_default(),
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    field::{FieldFault, Faults},
+    field::{Faults, FieldFault},
     sessions::{SessionError, Sessions},
     throttle::{Throttle, Throttled},
 };
@@ -16,7 +16,9 @@ use crate::{
         clock::Clock,
         email::Email,
         ids::{OrganizationId, UserId},
-        password, role::Role, text,
+        password,
+        role::Role,
+        text,
     },
     store::{
         self, StoreError,
@@ -95,7 +97,15 @@ impl Accounts {
         open_registration: bool,
         password_min_length: usize,
     ) -> Self {
-        Self { store, sessions, hasher, throttle, clock, open_registration, password_min_length }
+        Self {
+            store,
+            sessions,
+            hasher,
+            throttle,
+            clock,
+            open_registration,
+            password_min_length,
+        }
     }
 
     pub fn registration_is_open(&self) -> bool {
@@ -113,7 +123,12 @@ impl Accounts {
     /// Registering without asking whether it is open: also how the development account is made.
     pub async fn create_organization(&self, registration: Registration) -> Result<User, AccountError> {
         let mut faults = Faults::default();
-        let person = self.read_person(&mut faults, &registration.email, &registration.name, &registration.password);
+        let person = self.read_person(
+            &mut faults,
+            &registration.email,
+            &registration.name,
+            &registration.password,
+        );
         let organization = faults.check("organization", text::line(&registration.organization, LONGEST_NAME));
         let (Some((email, name)), Some(organization)) = (person, organization) else {
             return Err(AccountError::Invalid(faults.into_vec()));
@@ -126,29 +141,63 @@ impl Accounts {
         let now = self.clock.now();
         let user = User {
             id: UserId::generate(),
-            organization: Organization { id: OrganizationId::generate(), name: organization },
+            organization: Organization {
+                id: OrganizationId::generate(),
+                name: organization,
+            },
             email: email.as_str().to_owned(),
             name,
             role: Role::Owner,
             created_at: now,
         };
-        let new = NewUser { id: user.id, email: &email, name: &user.name, role: user.role, password_hash: &password_hash };
-        self.store.register(&user.organization, &new, now).await.map_err(email_taken)?;
+        let new = NewUser {
+            id: user.id,
+            email: &email,
+            name: &user.name,
+            role: user.role,
+            password_hash: &password_hash,
+        };
+        self.store
+            .register(&user.organization, &new, now)
+            .await
+            .map_err(email_taken)?;
         tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, "organization registered");
         Ok(user)
     }
 
     /// Checks what makes up a person, noting every fault.
-    pub(super) fn read_person(&self, faults: &mut Faults, email: &str, name: &str, password: &SecretString) -> Option<(Email, String)> {
+    pub(super) fn read_person(
+        &self,
+        faults: &mut Faults,
+        email: &str,
+        name: &str,
+        password: &SecretString,
+    ) -> Option<(Email, String)> {
         let email = faults.check("email", Email::parse(email));
         let name = faults.check("name", text::line(name, LONGEST_NAME));
         let folded = email.as_ref().map(Email::folded).unwrap_or_default();
-        self.check_password(faults, "password", password, &folded, name.as_deref().unwrap_or_default())?;
+        self.check_password(
+            faults,
+            "password",
+            password,
+            &folded,
+            name.as_deref().unwrap_or_default(),
+        )?;
         email.zip(name)
     }
 
-    fn check_password(&self, faults: &mut Faults, field: &'static str, password: &SecretString, email: &str, name: &str) -> Option<()> {
-        faults.check(field, password::check(password.expose_secret(), self.password_min_length, email, name))
+    fn check_password(
+        &self,
+        faults: &mut Faults,
+        field: &'static str,
+        password: &SecretString,
+        email: &str,
+        name: &str,
+    ) -> Option<()> {
+        faults.check(
+            field,
+            password::check(password.expose_secret(), self.password_min_length, email, name),
+        )
     }
 
     pub(super) fn hasher(&self) -> &PasswordHasher {
@@ -185,9 +234,17 @@ impl Accounts {
     pub async fn change_profile(&self, caller: &SessionOwner, change: ProfileChange) -> Result<User, AccountError> {
         let user = self.get(caller.organization, caller.user).await?;
         let mut faults = Faults::default();
-        let name = change.name.and_then(|name| faults.check("name", text::line(&name, LONGEST_NAME)));
+        let name = change
+            .name
+            .and_then(|name| faults.check("name", text::line(&name, LONGEST_NAME)));
         if let Some(password) = &change.password {
-            self.check_password(&mut faults, "password", password, &user.email.to_lowercase(), &user.name);
+            self.check_password(
+                &mut faults,
+                "password",
+                password,
+                &user.email.to_lowercase(),
+                &user.name,
+            );
             if change.current_password.is_none() {
                 faults.add("current_password", "is needed to change the password");
             }
@@ -204,10 +261,18 @@ impl Accounts {
             password_hash = Some(self.hasher.hash(password).await?);
         }
         self.store
-            .update(caller.organization, caller.user, name.as_deref(), password_hash.as_deref(), self.clock.now())
+            .update(
+                caller.organization,
+                caller.user,
+                name.as_deref(),
+                password_hash.as_deref(),
+                self.clock.now(),
+            )
             .await?;
         if password_hash.is_some() {
-            self.sessions.end_others(caller.organization, caller.user, caller.session).await?;
+            self.sessions
+                .end_others(caller.organization, caller.user, caller.session)
+                .await?;
             tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, "password changed");
         }
         self.get(caller.organization, caller.user).await
@@ -219,7 +284,11 @@ impl Accounts {
         if !caller.role.may_grant(role) || !caller.role.may_grant(user.role) {
             return Err(AccountError::NotAllowed);
         }
-        if !self.store.set_role(caller.organization, member, role, self.clock.now()).await? {
+        if !self
+            .store
+            .set_role(caller.organization, member, role, self.clock.now())
+            .await?
+        {
             return Err(AccountError::LastOwner);
         }
         self.sessions.forget_user(member).await;
@@ -230,5 +299,9 @@ impl Accounts {
 
 /// The constraint speaks when two registrations race.
 pub(super) fn email_taken(error: StoreError) -> AccountError {
-    if error.constraint() == Some(EMAIL_TAKEN) { AccountError::EmailTaken } else { error.into() }
+    if error.constraint() == Some(EMAIL_TAKEN) {
+        AccountError::EmailTaken
+    } else {
+        error.into()
+    }
 }

@@ -51,11 +51,20 @@ pub enum AnswerError {
 #[derive(Debug)]
 pub enum AnswerEvent {
     /// `question` is absent when an answer is asked for again.
-    Started { question: Option<Message>, answer: Message },
+    Started {
+        question: Option<Message>,
+        answer: Message,
+    },
     Delta(String),
-    Done { answer: Message, tokens: TokenUsage },
+    Done {
+        answer: Message,
+        tokens: TokenUsage,
+    },
     /// What had arrived is kept in `answer`.
-    Failed { answer: Message, error: AnswerFailure },
+    Failed {
+        answer: Message,
+        error: AnswerFailure,
+    },
 }
 
 /// Why an answer broke off.
@@ -92,7 +101,14 @@ impl Answers {
         clock: Clock,
         tasks: TaskTracker,
     ) -> Self {
-        Self { completions, conversations, messages, models, clock, tasks }
+        Self {
+            completions,
+            conversations,
+            messages,
+            models,
+            clock,
+            tasks,
+        }
     }
 
     /// Asks a question. The question is stored when this returns; events follow as the answer is written. Dropping the
@@ -122,7 +138,16 @@ impl Answers {
         };
         history.push(question.clone());
         let title = title_from(content);
-        self.begin(caller, conversation, Some(question), history, model, Some(&title), Vec::new()).await
+        self.begin(
+            caller,
+            conversation,
+            Some(question),
+            history,
+            model,
+            Some(&title),
+            Vec::new(),
+        )
+        .await
     }
 
     /// Asks for the last answer again. The old one stands until the new one has text.
@@ -138,10 +163,14 @@ impl Answers {
             return Err(ConversationError::Invalid(faults.into_vec()).into());
         }
         let (found, mut history) = self.conversations.read(caller, conversation).await?;
-        let asked = history.iter().rposition(|message| message.author == Author::User).ok_or(AnswerError::NothingAsked)?;
+        let asked = history
+            .iter()
+            .rposition(|message| message.author == Author::User)
+            .ok_or(AnswerError::NothingAsked)?;
         let replaces = history.drain(asked + 1..).map(|message| message.id).collect();
         let model = self.choose_model(model, found.model)?;
-        self.begin(caller, conversation, None, history, model, None, replaces).await
+        self.begin(caller, conversation, None, history, model, None, replaces)
+            .await
     }
 
     fn check_model(&self, faults: &mut Faults, model: Option<&str>) {
@@ -154,8 +183,17 @@ impl Answers {
 
     /// What was asked for, else what the conversation used last if it still exists, else the first of the catalogue.
     fn choose_model(&self, asked: Option<String>, last: Option<String>) -> Result<String, AnswerError> {
-        let last = last.filter(|model| self.models.get(model).is_some_and(|model| model.kind == ModelKind::Chat));
-        let first = || self.models.list().find(|model| model.kind == ModelKind::Chat).map(|model| model.id.to_string());
+        let last = last.filter(|model| {
+            self.models
+                .get(model)
+                .is_some_and(|model| model.kind == ModelKind::Chat)
+        });
+        let first = || {
+            self.models
+                .list()
+                .find(|model| model.kind == ModelKind::Chat)
+                .map(|model| model.id.to_string())
+        };
         asked.or(last).or_else(first).ok_or(AnswerError::NoModel)
     }
 
@@ -179,10 +217,16 @@ impl Answers {
             status: MessageStatus::Streaming,
             created_at: self.clock.now(),
         };
-        self.messages.begin_answer(caller.organization, conversation, question.as_ref(), &answer, title).await?;
+        self.messages
+            .begin_answer(caller.organization, conversation, question.as_ref(), &answer, title)
+            .await?;
         let call = Call {
             endpoint: Endpoint::ChatCompletions,
-            account: Account { organization: caller.organization, user: caller.user, api_key: None },
+            account: Account {
+                organization: caller.organization,
+                user: caller.user,
+                api_key: None,
+            },
             body: request_body(&model, &history),
             traceparent: None,
             arrived,
@@ -198,14 +242,17 @@ impl Answers {
             events,
         };
         // Tracked: the process does not end before the answer is kept.
-        self.tasks.spawn(writer.run(AnswerEvent::Started { question, answer }, call));
+        self.tasks
+            .spawn(writer.run(AnswerEvent::Started { question, answer }, call));
         Ok(receiver)
     }
 
     /// Closes answers whose writer died with its process. Gives how many.
     pub async fn sweep(&self) -> Result<u64, StoreError> {
         let now = self.clock.now();
-        self.messages.close_abandoned(now - writer::SILENCE_MEANS_DEATH, now).await
+        self.messages
+            .close_abandoned(now - writer::SILENCE_MEANS_DEATH, now)
+            .await
     }
 }
 

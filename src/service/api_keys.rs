@@ -9,7 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use super::{
-    field::{FieldFault, Faults},
+    field::{Faults, FieldFault},
     lookup::Lookup,
 };
 use crate::{
@@ -59,7 +59,12 @@ pub struct ApiKeys {
 impl ApiKeys {
     /// `lookup_ttl` bounds how late a revocation elsewhere takes effect here.
     pub fn new(store: store::api_keys::ApiKeys, clock: Clock, lookup_ttl: Duration) -> Self {
-        Self { store, clock, known: Lookup::new(CAPACITY, lookup_ttl), used: Arc::default() }
+        Self {
+            store,
+            clock,
+            known: Lookup::new(CAPACITY, lookup_ttl),
+            used: Arc::default(),
+        }
     }
 
     /// Makes a key. The secret is shown this once.
@@ -89,7 +94,14 @@ impl ApiKeys {
             expires_at,
             last_used_at: None,
         };
-        self.store.create(caller.organization, caller.user, &stored, &secret::sha256(key.as_bytes())).await?;
+        self.store
+            .create(
+                caller.organization,
+                caller.user,
+                &stored,
+                &secret::sha256(key.as_bytes()),
+            )
+            .await?;
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, key_id = %stored.id, "API key created");
         Ok((stored, key))
     }

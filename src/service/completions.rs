@@ -67,7 +67,11 @@ pub enum CompletionError {
 /// What goes back to the caller.
 pub enum Answer {
     /// Complete; 2xx or the upstream's own refusal.
-    Whole { status: StatusCode, headers: HeaderMap, body: Bytes },
+    Whole {
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+    },
     /// Server-sent events, forwarded as they come.
     Stream { headers: HeaderMap, events: MeteredStream },
 }
@@ -85,7 +89,13 @@ pub struct Completions {
 impl Completions {
     pub fn new(registry: Arc<Registry>, usage: Usage, clock: Clock, stop: CancellationToken) -> Self {
         let metrics = CompletionMetrics::new(registry.routes().map(|route| &*route.model));
-        Self { registry, usage, metrics, clock, stop }
+        Self {
+            registry,
+            usage,
+            metrics,
+            clock,
+            stop,
+        }
     }
 
     /// Makes one call. Dropping the future, or the stream it gives, ends the upstream call; what was consumed until then
@@ -97,10 +107,23 @@ impl Completions {
         let streamed = request.stream && call.endpoint == Endpoint::ChatCompletions;
         let withhold_usage = streamed && !request.include_usage;
         let body = request.for_upstream(&call.body, &route.model.upstream, withhold_usage);
-        let mut recorder = Recorder::start(slot, route, &call, streamed, request.input_bytes, &self.metrics, &self.clock);
+        let mut recorder = Recorder::start(
+            slot,
+            route,
+            &call,
+            streamed,
+            request.input_bytes,
+            &self.metrics,
+            &self.clock,
+        );
         let sent = route
             .provider
-            .send(ProviderRequest { endpoint: call.endpoint, body, stream: streamed, traceparent: call.traceparent })
+            .send(ProviderRequest {
+                endpoint: call.endpoint,
+                body,
+                stream: streamed,
+                traceparent: call.traceparent,
+            })
             .await;
         match sent {
             Ok(ProviderReply::Whole { status, headers, body }) => {
@@ -130,7 +153,10 @@ impl Completions {
     fn route(&self, model: &str, endpoint: Endpoint) -> Result<&Route, CompletionError> {
         // A caller's text in an error message is bounded, whatever the body limit is.
         let shown = || model.chars().take(128).collect::<String>();
-        let route = self.registry.route(model).ok_or_else(|| CompletionError::UnknownModel(shown()))?;
+        let route = self
+            .registry
+            .route(model)
+            .ok_or_else(|| CompletionError::UnknownModel(shown()))?;
         let wanted = match endpoint {
             Endpoint::ChatCompletions => ModelKind::Chat,
             Endpoint::Embeddings => ModelKind::Embedding,
@@ -138,12 +164,19 @@ impl Completions {
         if route.model.kind == wanted {
             Ok(route)
         } else {
-            Err(CompletionError::WrongKind { model: shown(), kind: route.model.kind.as_str() })
+            Err(CompletionError::WrongKind {
+                model: shown(),
+                kind: route.model.kind.as_str(),
+            })
         }
     }
 }
 
 /// What to bill when the upstream reported nothing.
 fn estimated(input_bytes: usize, text_bytes: usize) -> TokenUsage {
-    TokenUsage { input: estimate(input_bytes), output: estimate(text_bytes), estimated: true }
+    TokenUsage {
+        input: estimate(input_bytes),
+        output: estimate(text_bytes),
+        estimated: true,
+    }
 }

@@ -1,7 +1,7 @@
 //! A user's conversations. Asking for an answer is in [`super::answers`].
 
 use super::{
-    field::{FieldFault, Faults},
+    field::{Faults, FieldFault},
     models::Models,
 };
 use crate::{
@@ -52,49 +52,95 @@ impl Conversations {
         models: Models,
         clock: Clock,
     ) -> Self {
-        Self { store, messages, models, clock }
+        Self {
+            store,
+            messages,
+            models,
+            clock,
+        }
     }
 
     fn check(&self, change: ConversationChange) -> Result<ConversationChange, ConversationError> {
         let mut faults = Faults::default();
-        let title = change.title.and_then(|title| faults.check("title", text::line(&title, LONGEST_TITLE)));
+        let title = change
+            .title
+            .and_then(|title| faults.check("title", text::line(&title, LONGEST_TITLE)));
         if let Some(model) = &change.model
             && self.models.get(model).is_none_or(|model| model.kind != ModelKind::Chat)
         {
             faults.add("model", "must be the id of a chat model; GET /api/models lists them");
         }
         if faults.is_empty() {
-            Ok(ConversationChange { title, model: change.model })
+            Ok(ConversationChange {
+                title,
+                model: change.model,
+            })
         } else {
             Err(ConversationError::Invalid(faults.into_vec()))
         }
     }
 
-    pub async fn create(&self, caller: &SessionOwner, change: ConversationChange) -> Result<Conversation, ConversationError> {
+    pub async fn create(
+        &self,
+        caller: &SessionOwner,
+        change: ConversationChange,
+    ) -> Result<Conversation, ConversationError> {
         let new = self.check(change)?;
         let now = self.clock.now();
-        Ok(self.store.create(caller.organization, caller.user, new.title.as_deref(), new.model.as_deref(), now).await?)
+        Ok(self
+            .store
+            .create(
+                caller.organization,
+                caller.user,
+                new.title.as_deref(),
+                new.model.as_deref(),
+                now,
+            )
+            .await?)
     }
 
-    pub async fn list(&self, caller: &SessionOwner, page: PageRequest) -> Result<Page<Conversation>, ConversationError> {
+    pub async fn list(
+        &self,
+        caller: &SessionOwner,
+        page: PageRequest,
+    ) -> Result<Page<Conversation>, ConversationError> {
         Ok(self.store.list(caller.organization, caller.user, page).await?)
     }
 
     pub async fn get(&self, caller: &SessionOwner, id: ConversationId) -> Result<Conversation, ConversationError> {
-        self.store.get(caller.organization, caller.user, id).await?.ok_or(ConversationError::NotFound)
+        self.store
+            .get(caller.organization, caller.user, id)
+            .await?
+            .ok_or(ConversationError::NotFound)
     }
 
     /// A conversation and its messages, oldest first.
-    pub async fn read(&self, caller: &SessionOwner, id: ConversationId) -> Result<(Conversation, Vec<Message>), ConversationError> {
+    pub async fn read(
+        &self,
+        caller: &SessionOwner,
+        id: ConversationId,
+    ) -> Result<(Conversation, Vec<Message>), ConversationError> {
         let conversation = self.get(caller, id).await?;
         let messages = self.messages.list(caller.organization, id, MOST_MESSAGES).await?;
         Ok((conversation, messages))
     }
 
-    pub async fn change(&self, caller: &SessionOwner, id: ConversationId, change: ConversationChange) -> Result<Conversation, ConversationError> {
+    pub async fn change(
+        &self,
+        caller: &SessionOwner,
+        id: ConversationId,
+        change: ConversationChange,
+    ) -> Result<Conversation, ConversationError> {
         let change = self.check(change)?;
         self.store
-            .update(caller.organization, caller.user, id, change.title.as_deref(), change.model.as_deref(), self.clock.now())
+            .update(
+                caller.organization,
+                caller.user,
+                id,
+                change.title.as_deref(),
+                change.model.as_deref(),
+                self.clock.now(),
+            )
             .await?
             .ok_or(ConversationError::NotFound)
     }

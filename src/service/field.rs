@@ -14,11 +14,20 @@ pub struct Faults(Vec<FieldFault>);
 impl Faults {
     /// The value, or a note of what is wrong with it.
     pub fn check<T, E: std::fmt::Display>(&mut self, field: &'static str, value: Result<T, E>) -> Option<T> {
-        value.map_err(|error| self.0.push(FieldFault { field, message: error.to_string() })).ok()
+        match value {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.add(field, error.to_string());
+                None
+            }
+        }
     }
 
     pub fn add(&mut self, field: &'static str, message: impl Into<String>) {
-        self.0.push(FieldFault { field, message: message.into() });
+        self.0.push(FieldFault {
+            field,
+            message: message.into(),
+        });
     }
 
     pub fn is_empty(&self) -> bool {

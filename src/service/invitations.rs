@@ -19,11 +19,7 @@ use crate::{
         ids::{InvitationId, OrganizationId, UserId},
         role::Role,
     },
-    store::{
-        self, StoreError,
-        accounts::NewUser,
-        invitations::NewInvitation,
-    },
+    store::{self, StoreError, accounts::NewUser, invitations::NewInvitation},
 };
 
 /// Open invitations shown at once.
@@ -57,11 +53,21 @@ pub struct Invitations {
 
 impl Invitations {
     pub fn new(store: store::invitations::Invitations, accounts: Accounts, clock: Clock, lasts: Duration) -> Self {
-        Self { store, accounts, clock, lasts }
+        Self {
+            store,
+            accounts,
+            clock,
+            lasts,
+        }
     }
 
     /// Makes an invitation and its token, which is shown this once.
-    pub async fn create(&self, caller: &SessionOwner, email: &str, role: Role) -> Result<(Invitation, String), InvitationError> {
+    pub async fn create(
+        &self,
+        caller: &SessionOwner,
+        email: &str,
+        role: Role,
+    ) -> Result<(Invitation, String), InvitationError> {
         if !caller.role.may_grant(role) {
             return Err(AccountError::NotAllowed.into());
         }
@@ -97,7 +103,10 @@ impl Invitations {
         if !caller.role.may_manage_members() {
             return Err(AccountError::NotAllowed.into());
         }
-        Ok(self.store.list_open(caller.organization, self.clock.now(), MOST_SHOWN).await?)
+        Ok(self
+            .store
+            .list_open(caller.organization, self.clock.now(), MOST_SHOWN)
+            .await?)
     }
 
     pub async fn withdraw(&self, caller: &SessionOwner, id: InvitationId) -> Result<(), InvitationError> {
@@ -105,23 +114,38 @@ impl Invitations {
             return Err(AccountError::NotAllowed.into());
         }
         let organization: OrganizationId = caller.organization;
-        if self.store.delete(organization, id).await? { Ok(()) } else { Err(InvitationError::NotFound) }
+        if self.store.delete(organization, id).await? {
+            Ok(())
+        } else {
+            Err(InvitationError::NotFound)
+        }
     }
 
     /// The invitation a link leads to.
     pub async fn find(&self, token: &str) -> Result<Invitation, InvitationError> {
         let digest = secret::digest_of(SecretKind::Invitation, token).ok_or(InvitationError::NotFound)?;
-        self.store.find_open(&digest, self.clock.now()).await?.ok_or(InvitationError::NotFound)
+        self.store
+            .find_open(&digest, self.clock.now())
+            .await?
+            .ok_or(InvitationError::NotFound)
     }
 
     /// Creates the invited person's account and uses the invitation up.
     pub async fn accept(&self, token: &str, name: &str, password: SecretString) -> Result<User, InvitationError> {
         let invitation = self.find(token).await?;
         let mut faults = Faults::default();
-        let Some((email, name)) = self.accounts.read_person(&mut faults, &invitation.email, name, &password) else {
+        let Some((email, name)) = self
+            .accounts
+            .read_person(&mut faults, &invitation.email, name, &password)
+        else {
             return Err(AccountError::Invalid(faults.into_vec()).into());
         };
-        let password_hash = self.accounts.hasher().hash(password).await.map_err(AccountError::from)?;
+        let password_hash = self
+            .accounts
+            .hasher()
+            .hash(password)
+            .await
+            .map_err(AccountError::from)?;
         let now = self.clock.now();
         let user = User {
             id: UserId::generate(),
@@ -131,8 +155,18 @@ impl Invitations {
             role: invitation.role,
             created_at: now,
         };
-        let new = NewUser { id: user.id, email: &email, name: &user.name, role: user.role, password_hash: &password_hash };
-        let accepted = self.store.accept(user.organization.id, invitation.id, &new, now).await.map_err(email_taken)?;
+        let new = NewUser {
+            id: user.id,
+            email: &email,
+            name: &user.name,
+            role: user.role,
+            password_hash: &password_hash,
+        };
+        let accepted = self
+            .store
+            .accept(user.organization.id, invitation.id, &new, now)
+            .await
+            .map_err(email_taken)?;
         if !accepted {
             return Err(InvitationError::NotFound);
         }

@@ -22,7 +22,9 @@ where
 {
     /// At most `capacity` answers, each believed for `ttl`.
     pub fn new(capacity: u64, ttl: Duration) -> Self {
-        Self { cache: Cache::builder().max_capacity(capacity).time_to_live(ttl).build() }
+        Self {
+            cache: Cache::builder().max_capacity(capacity).time_to_live(ttl).build(),
+        }
     }
 
     pub async fn get(

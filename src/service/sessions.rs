@@ -16,7 +16,10 @@ use crate::{
         clock::Clock,
         ids::{OrganizationId, SessionId, UserId},
     },
-    store::{self, StoreError, sessions::Rotation},
+    store::{
+        self, StoreError,
+        sessions::{NewSession, Rotation},
+    },
 };
 
 /// Remembered look-ups; a session costs about 200 bytes.
@@ -73,7 +76,11 @@ pub struct SessionRules<'a> {
 }
 
 impl Sessions {
-    pub fn new(store: store::sessions::Sessions, clock: Clock, rules: &SessionRules<'_>) -> Result<Self, AccessTokenError> {
+    pub fn new(
+        store: store::sessions::Sessions,
+        clock: Clock,
+        rules: &SessionRules<'_>,
+    ) -> Result<Self, AccessTokenError> {
         Ok(Self {
             store,
             tokens: AccessTokens::new(rules.signing_keys, rules.active_key, rules.access_token_ttl)?,
@@ -81,7 +88,10 @@ impl Sessions {
             lasts: rules.session_ttl,
             by_id: Lookup::new(CAPACITY, rules.lookup_ttl),
             by_cookie: Lookup::new(CAPACITY, rules.lookup_ttl),
-            ended: Cache::builder().max_capacity(CAPACITY).time_to_live(rules.lookup_ttl * 4).build(),
+            ended: Cache::builder()
+                .max_capacity(CAPACITY)
+                .time_to_live(rules.lookup_ttl * 4)
+                .build(),
         })
     }
 
@@ -96,28 +106,57 @@ impl Sessions {
     /// A session for the page.
     pub async fn open_page(&self, user: &User) -> Result<PageSession, SessionError> {
         let cookie = secret::generate(SecretKind::Cookie)?;
-        self.create(user, None, Some(&secret::sha256(cookie.as_bytes()))).await?;
-        Ok(PageSession { cookie, lasts: self.lasts })
+        self.create(user, None, Some(&secret::sha256(cookie.as_bytes())))
+            .await?;
+        Ok(PageSession {
+            cookie,
+            lasts: self.lasts,
+        })
     }
 
-    async fn create(&self, user: &User, refresh: Option<&Digest>, cookie: Option<&Digest>) -> Result<SessionId, SessionError> {
+    async fn create(
+        &self,
+        user: &User,
+        refresh: Option<&Digest>,
+        cookie: Option<&Digest>,
+    ) -> Result<SessionId, SessionError> {
         let session = SessionId::generate();
         let now = self.clock.now();
         let expires_at = now + TimeDelta::from_std(self.lasts).unwrap_or(TimeDelta::days(1));
-        self.store.create(user.organization.id, user.id, session, refresh, cookie, now, expires_at).await?;
+        let new = NewSession {
+            id: session,
+            refresh,
+            cookie,
+            expires_at,
+        };
+        self.store.create(user.organization.id, user.id, &new, now).await?;
         Ok(session)
     }
 
-    fn tokens_for(&self, organization: OrganizationId, user: UserId, session: SessionId, refresh_token: String) -> Result<Tokens, SessionError> {
+    fn tokens_for(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        session: SessionId,
+        refresh_token: String,
+    ) -> Result<Tokens, SessionError> {
         let access_token = self.tokens.issue(user.0, organization.0, session.0, self.clock.now())?;
-        Ok(Tokens { access_token, refresh_token, expires_in: self.tokens.ttl() })
+        Ok(Tokens {
+            access_token,
+            refresh_token,
+            expires_in: self.tokens.ttl(),
+        })
     }
 
     /// Exchanges a refresh token. One that was used before ends its session.
     pub async fn refresh(&self, refresh_token: &str) -> Result<(SessionOwner, Tokens), SessionError> {
         let old = secret::digest_of(SecretKind::RefreshToken, refresh_token).ok_or(SessionError::Invalid)?;
         let new = secret::generate(SecretKind::RefreshToken)?;
-        match self.store.rotate(&old, &secret::sha256(new.as_bytes()), self.clock.now()).await? {
+        match self
+            .store
+            .rotate(&old, &secret::sha256(new.as_bytes()), self.clock.now())
+            .await?
+        {
             Rotation::Rotated(owner) => {
                 let tokens = self.tokens_for(owner.organization, owner.user, owner.session, new)?;
                 Ok((owner, tokens))
@@ -136,7 +175,10 @@ impl Sessions {
         let now = self.clock.now();
         let claims = self.tokens.verify(token, now)?;
         let (organization, session) = (OrganizationId(claims.org), SessionId(claims.sid));
-        let owner = self.by_id.get(session, async { self.store.find(organization, session, now).await }).await?;
+        let owner = self
+            .by_id
+            .get(session, async { self.store.find(organization, session, now).await })
+            .await?;
         // The signature vouches for the claims; this guards against a session id meeting another organisation's row.
         let owner = owner.filter(|owner| owner.organization == organization && owner.user.0 == claims.sub);
         self.still_valid(owner, now)
@@ -146,7 +188,10 @@ impl Sessions {
     pub async fn authenticate_cookie(&self, cookie: &str) -> Result<SessionOwner, SessionError> {
         let now = self.clock.now();
         let digest = secret::digest_of(SecretKind::Cookie, cookie).ok_or(SessionError::Invalid)?;
-        let owner = self.by_cookie.get(digest, async { self.store.find_by_cookie(&digest, now).await }).await?;
+        let owner = self
+            .by_cookie
+            .get(digest, async { self.store.find_by_cookie(&digest, now).await })
+            .await?;
         self.still_valid(owner, now)
     }
 
@@ -164,8 +209,17 @@ impl Sessions {
     }
 
     /// Ends every other session of a user, as after a change of password.
-    pub async fn end_others(&self, organization: OrganizationId, user: UserId, kept: SessionId) -> Result<(), SessionError> {
-        for session in self.store.end_others(organization, user, kept, self.clock.now()).await? {
+    pub async fn end_others(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        kept: SessionId,
+    ) -> Result<(), SessionError> {
+        for session in self
+            .store
+            .end_others(organization, user, kept, self.clock.now())
+            .await?
+        {
             self.note_ended(session).await;
         }
         Ok(())

@@ -40,17 +40,31 @@ struct Limit<K> {
 
 impl<K: Hash + Eq + Send + Sync + 'static> Limit<K> {
     fn new(most: u32, length: Duration) -> Self {
-        Self { windows: Cache::builder().max_capacity(CAPACITY).time_to_live(length).build(), most, length }
+        Self {
+            windows: Cache::builder().max_capacity(CAPACITY).time_to_live(length).build(),
+            most,
+            length,
+        }
     }
 
     fn count(&self, key: K) -> Result<Arc<Window>, Throttled> {
-        let fresh = || Arc::new(Window { opened: Instant::now(), attempts: AtomicU32::new(0) });
+        let fresh = || {
+            Arc::new(Window {
+                opened: Instant::now(),
+                attempts: AtomicU32::new(0),
+            })
+        };
         let window = self.windows.get_with(key, fresh);
         if window.attempts.fetch_add(1, Ordering::Relaxed) < self.most {
             return Ok(window);
         }
         window.attempts.fetch_sub(1, Ordering::Relaxed);
-        Err(Throttled { retry_after: self.length.saturating_sub(window.opened.elapsed()).max(Duration::from_secs(1)) })
+        Err(Throttled {
+            retry_after: self
+                .length
+                .saturating_sub(window.opened.elapsed())
+                .max(Duration::from_secs(1)),
+        })
     }
 }
 
@@ -74,7 +88,10 @@ impl Attempt {
 
 impl Throttle {
     pub fn new(per_account: u32, per_address: u32, window: Duration) -> Self {
-        Self { accounts: Limit::new(per_account, window), addresses: Limit::new(per_address, window) }
+        Self {
+            accounts: Limit::new(per_account, window),
+            addresses: Limit::new(per_address, window),
+        }
     }
 
     /// Counts one attempt on `account` (folded) from `address`.
@@ -112,7 +129,10 @@ mod tests {
         assert!(refused.retry_after > Duration::from_secs(50));
         throttle.attempt("b", here).unwrap();
         assert!(throttle.attempt("b", there).is_ok());
-        assert!(throttle.attempt("c", here).is_err(), "the address has used up its three");
+        assert!(
+            throttle.attempt("c", here).is_err(),
+            "the address has used up its three"
+        );
     }
 
     #[test]

@@ -1,15 +1,11 @@
 //! Metering: records on their way to the database, and reports made from them.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{NaiveDate, TimeDelta};
 use tokio::sync::{Mutex, mpsc};
 
-use super::field::{FieldFault, Faults};
+use super::field::{Faults, FieldFault};
 use crate::{
     domain::{
         clock::Clock,
@@ -71,8 +67,17 @@ impl Usage {
     /// `capacity` records may wait, and are written `batch_size` at a time.
     pub fn new(store: store::usage::Usage, clock: Clock, capacity: usize, batch_size: usize) -> Self {
         let (sender, receiver) = mpsc::channel(capacity.max(1));
-        let waiting = Waiting { queue: receiver, batch: Vec::with_capacity(batch_size) };
-        Self { store, clock, queue: sender, waiting: Arc::new(Mutex::new(waiting)), batch_size: batch_size.max(1) }
+        let waiting = Waiting {
+            queue: receiver,
+            batch: Vec::with_capacity(batch_size),
+        };
+        Self {
+            store,
+            clock,
+            queue: sender,
+            waiting: Arc::new(Mutex::new(waiting)),
+            batch_size: batch_size.max(1),
+        }
     }
 
     /// Takes a place for one record.
@@ -117,7 +122,9 @@ impl Usage {
         to: Option<NaiveDate>,
     ) -> Result<UsageReport, UsageError> {
         let to = to.unwrap_or_else(|| self.clock.now().date_naive());
-        let from = from.or_else(|| to.checked_sub_signed(TimeDelta::days(29))).unwrap_or(to);
+        let from = from
+            .or_else(|| to.checked_sub_signed(TimeDelta::days(29)))
+            .unwrap_or(to);
         let mut faults = Faults::default();
         let stored = |day: NaiveDate| (1970..10_000).contains(&chrono::Datelike::year(&day));
         if !stored(from) || !stored(to) {
@@ -143,7 +150,10 @@ impl Usage {
             *report.by_day.entry(cell.day).or_default() += cell.totals;
             *report.by_model.entry(cell.model).or_default() += cell.totals;
             let (key, name) = cell.key.map_or((None, None), |(id, name)| (Some(id), name));
-            let row = report.by_key.entry(key).or_insert_with(|| (name, UsageTotals::default()));
+            let row = report
+                .by_key
+                .entry(key)
+                .or_insert_with(|| (name, UsageTotals::default()));
             row.1 += cell.totals;
         }
         Ok(report)

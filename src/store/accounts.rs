@@ -42,7 +42,10 @@ impl TryFrom<UserRow> for User {
     fn try_from(row: UserRow) -> Result<Self, StoreError> {
         Ok(Self {
             id: row.id.into(),
-            organization: Organization { id: row.organization_id.into(), name: row.organization_name },
+            organization: Organization {
+                id: row.organization_id.into(),
+                name: row.organization_name,
+            },
             email: row.email,
             name: row.name,
             role: row.role.parse().map_err(StoreError::corrupt)?,
@@ -53,7 +56,12 @@ impl TryFrom<UserRow> for User {
 
 impl Accounts {
     /// Creates an organisation together with its owner. [`EMAIL_TAKEN`] if the address has an account.
-    pub async fn register(&self, organization: &Organization, owner: &NewUser<'_>, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn register(
+        &self,
+        organization: &Organization,
+        owner: &NewUser<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let mut lease = self.0.lease().await?;
         let outcome = self
             .0
@@ -137,7 +145,11 @@ impl Accounts {
         .transpose()
     }
 
-    pub async fn password_hash(&self, organization: OrganizationId, user: UserId) -> Result<Option<String>, StoreError> {
+    pub async fn password_hash(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+    ) -> Result<Option<String>, StoreError> {
         run!(
             self.0,
             sqlx::query_scalar!(
@@ -175,7 +187,13 @@ impl Accounts {
     }
 
     /// Sets a role, unless that would leave the organisation without an owner (then false).
-    pub async fn set_role(&self, organization: OrganizationId, user: UserId, role: Role, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    pub async fn set_role(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        role: Role,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
         let mut lease = self.0.lease().await?;
         let outcome = self
             .0

@@ -38,7 +38,13 @@ impl From<KeyRow> for ApiKey {
 }
 
 impl ApiKeys {
-    pub async fn create(&self, organization: OrganizationId, user: UserId, key: &ApiKey, digest: &Digest) -> Result<(), StoreError> {
+    pub async fn create(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        key: &ApiKey,
+        digest: &Digest,
+    ) -> Result<(), StoreError> {
         run!(
             self.0,
             sqlx::query!(
@@ -59,8 +65,16 @@ impl ApiKeys {
     }
 
     /// Keys that are not revoked, newest first: those of one user, or of the whole organisation.
-    pub async fn list(&self, organization: OrganizationId, user: Option<UserId>, page: PageRequest) -> Result<Page<ApiKey>, StoreError> {
-        let after = page.after.unwrap_or(Cursor { micros: 253_402_300_799_000_000, id: uuid::Uuid::max() });
+    pub async fn list(
+        &self,
+        organization: OrganizationId,
+        user: Option<UserId>,
+        page: PageRequest,
+    ) -> Result<Page<ApiKey>, StoreError> {
+        let after = page.after.unwrap_or(Cursor {
+            micros: 253_402_300_799_000_000,
+            id: uuid::Uuid::max(),
+        });
         let rows = run!(
             self.0,
             sqlx::query_as!(
@@ -78,7 +92,10 @@ impl ApiKeys {
             fetch_all
         )?;
         let rows = rows.into_iter().map(ApiKey::from).collect();
-        Ok(Page::cut(rows, page.limit, |key| Cursor { micros: key.created_at.timestamp_micros(), id: key.id.0 }))
+        Ok(Page::cut(rows, page.limit, |key| Cursor {
+            micros: key.created_at.timestamp_micros(),
+            id: key.id.0,
+        }))
     }
 
     /// Revokes one key of a user, or of anybody in the organisation when `user` is `None`; false if there is none.
@@ -102,7 +119,9 @@ impl ApiKeys {
             ),
             fetch_optional
         )?;
-        digest.map(|digest| Digest::try_from(digest.as_slice()).map_err(StoreError::corrupt)).transpose()
+        digest
+            .map(|digest| Digest::try_from(digest.as_slice()).map_err(StoreError::corrupt))
+            .transpose()
     }
 
     /// The owner of a key that is neither revoked nor expired. The key itself is the authority.

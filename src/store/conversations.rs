@@ -61,8 +61,16 @@ impl Conversations {
     }
 
     /// Most recently used first.
-    pub async fn list(&self, organization: OrganizationId, user: UserId, page: PageRequest) -> Result<Page<Conversation>, StoreError> {
-        let after = page.after.unwrap_or(Cursor { micros: 253_402_300_799_000_000, id: uuid::Uuid::max() });
+    pub async fn list(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        page: PageRequest,
+    ) -> Result<Page<Conversation>, StoreError> {
+        let after = page.after.unwrap_or(Cursor {
+            micros: 253_402_300_799_000_000,
+            id: uuid::Uuid::max(),
+        });
         let rows = run!(
             self.0,
             sqlx::query_as!(
@@ -79,10 +87,18 @@ impl Conversations {
             fetch_all
         )?;
         let rows = rows.into_iter().map(Conversation::from).collect();
-        Ok(Page::cut(rows, page.limit, |row: &Conversation| Cursor { micros: row.updated_at.timestamp_micros(), id: row.id.0 }))
+        Ok(Page::cut(rows, page.limit, |row: &Conversation| Cursor {
+            micros: row.updated_at.timestamp_micros(),
+            id: row.id.0,
+        }))
     }
 
-    pub async fn get(&self, organization: OrganizationId, user: UserId, id: ConversationId) -> Result<Option<Conversation>, StoreError> {
+    pub async fn get(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        id: ConversationId,
+    ) -> Result<Option<Conversation>, StoreError> {
         let row = run!(
             self.0,
             sqlx::query_as!(
@@ -128,7 +144,12 @@ impl Conversations {
     }
 
     /// Removes a conversation with its messages; false if there is none.
-    pub async fn delete(&self, organization: OrganizationId, user: UserId, id: ConversationId) -> Result<bool, StoreError> {
+    pub async fn delete(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        id: ConversationId,
+    ) -> Result<bool, StoreError> {
         let done = run!(
             self.0,
             sqlx::query!(

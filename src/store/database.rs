@@ -49,13 +49,15 @@ impl Database {
     pub fn new(config: &DatabaseConfig) -> Result<Self, StoreError> {
         let options: PgConnectOptions = config.url.expose_secret().parse()?;
         let milliseconds = config.statement_timeout.as_millis().to_string();
-        let options = options.application_name("mapleai").options([("statement_timeout", milliseconds.as_str())]);
+        let options = options
+            .application_name("mapleai")
+            .options([("statement_timeout", milliseconds.as_str())]);
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .min_connections(config.min_connections)
             .acquire_timeout(config.acquire_timeout)
-            .idle_timeout(Duration::from_secs(600))
-            .max_lifetime(Duration::from_secs(1800))
+            .idle_timeout(Duration::from_mins(10))
+            .max_lifetime(Duration::from_mins(30))
             .connect_lazy_with(options.clone());
         Ok(Self(Arc::new(Shared {
             pool,
@@ -80,7 +82,11 @@ impl Database {
         match tokio::time::timeout(limit, shared.pool.acquire()).await {
             Ok(Ok(connection)) => {
                 shared.leased.fetch_add(1, Ordering::Relaxed);
-                Ok(Lease { connection: Some(connection), settled: false, database: self.clone() })
+                Ok(Lease {
+                    connection: Some(connection),
+                    settled: false,
+                    database: self.clone(),
+                })
             }
             // All connections are lent out and in use: that is load, and no reason to turn everybody away.
             Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_)
@@ -168,7 +174,11 @@ impl Database {
 
     /// Connections in use, idle and allowed.
     pub fn connections(&self) -> (usize, usize, usize) {
-        (self.0.leased.load(Ordering::Relaxed), self.0.pool.num_idle(), self.0.max_connections)
+        (
+            self.0.leased.load(Ordering::Relaxed),
+            self.0.pool.num_idle(),
+            self.0.max_connections,
+        )
     }
 
     /// Closes every connection, waiting for those in use at most `limit`.

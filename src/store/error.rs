@@ -8,7 +8,11 @@ pub enum StoreError {
     Unavailable(#[source] Unavailable),
     /// A named constraint refused the row.
     #[error("the row conflicts with constraint {constraint}")]
-    Conflict { constraint: String, #[source] source: sqlx::Error },
+    Conflict {
+        constraint: String,
+        #[source]
+        source: sqlx::Error,
+    },
     /// A stored value that this version cannot read.
     #[error("a stored value is not understood")]
     Corrupt(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -62,7 +66,10 @@ impl From<sqlx::Error> for StoreError {
                     return Self::Unavailable(Unavailable::Connection(error));
                 }
                 match database.constraint().map(str::to_owned) {
-                    Some(constraint) => Self::Conflict { constraint, source: error },
+                    Some(constraint) => Self::Conflict {
+                        constraint,
+                        source: error,
+                    },
                     None => Self::Query(error),
                 }
             }

@@ -47,7 +47,10 @@ impl TryFrom<InvitationRow> for Invitation {
     fn try_from(row: InvitationRow) -> Result<Self, StoreError> {
         Ok(Self {
             id: row.id.into(),
-            organization: Organization { id: row.organization_id.into(), name: row.organization_name },
+            organization: Organization {
+                id: row.organization_id.into(),
+                name: row.organization_name,
+            },
             email: row.email,
             role: row.role.parse().map_err(StoreError::corrupt)?,
             created_at: row.created_at,
@@ -57,7 +60,12 @@ impl TryFrom<InvitationRow> for Invitation {
 }
 
 impl Invitations {
-    pub async fn create(&self, organization: OrganizationId, new: &NewInvitation<'_>, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn create(
+        &self,
+        organization: OrganizationId,
+        new: &NewInvitation<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         run!(
             self.0,
             sqlx::query!(
@@ -80,7 +88,12 @@ impl Invitations {
     }
 
     /// Those that can still be accepted, newest first, at most `limit`.
-    pub async fn list_open(&self, organization: OrganizationId, now: DateTime<Utc>, limit: i64) -> Result<Vec<Invitation>, StoreError> {
+    pub async fn list_open(
+        &self,
+        organization: OrganizationId,
+        now: DateTime<Utc>,
+        limit: i64,
+    ) -> Result<Vec<Invitation>, StoreError> {
         run!(
             self.0,
             sqlx::query_as!(

@@ -57,7 +57,12 @@ impl TryFrom<MessageRow> for Message {
 
 impl Messages {
     /// The newest `limit` messages that stand, oldest first.
-    pub async fn list(&self, organization: OrganizationId, conversation: ConversationId, limit: i64) -> Result<Vec<Message>, StoreError> {
+    pub async fn list(
+        &self,
+        organization: OrganizationId,
+        conversation: ConversationId,
+        limit: i64,
+    ) -> Result<Vec<Message>, StoreError> {
         let mut messages = run!(
             self.0,
             sqlx::query_as!(
@@ -127,7 +132,13 @@ impl Messages {
     }
 
     /// Keeps what has been written so far, so that a killed process loses little of it.
-    pub async fn checkpoint(&self, organization: OrganizationId, id: MessageId, content: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn checkpoint(
+        &self,
+        organization: OrganizationId,
+        id: MessageId,
+        content: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         run!(
             self.0,
             sqlx::query!(
@@ -153,7 +164,7 @@ impl Messages {
         replaces: &[MessageId],
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let replaced: Vec<uuid::Uuid> = replaces.iter().map(|message| message.0).collect();
+        let old: Vec<uuid::Uuid> = replaces.iter().map(|message| message.0).collect();
         let mut lease = self.0.lease().await?;
         let outcome = self
             .0
@@ -169,11 +180,11 @@ impl Messages {
                 )
                 .execute(&mut *transaction)
                 .await?;
-                if !replaced.is_empty() {
+                if !old.is_empty() {
                     sqlx::query!(
                         "UPDATE messages SET replaced_at = $3 WHERE organization_id = $1 AND id = ANY($2) AND replaced_at IS NULL",
                         organization.0,
-                        &replaced,
+                        &old,
                         now
                     )
                     .execute(&mut *transaction)

@@ -11,7 +11,7 @@ static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 /// Held while migrating. Any fixed number does, as long as every release uses the same.
 const LOCK: i64 = 0x6d61_706c_6561_6901;
 /// How long to wait for another process that is migrating.
-const LOCK_LIMIT: Duration = Duration::from_secs(120);
+const LOCK_LIMIT: Duration = Duration::from_mins(2);
 
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
@@ -72,7 +72,10 @@ async fn lock(connection: &mut PgConnection) -> Result<(), MigrationError> {
             .fetch_optional(&mut *connection)
             .await
             .map_err(StoreError::from)?;
-            return Err(MigrationError::Locked { holder: holder.unwrap_or_default(), waited: started.elapsed() });
+            return Err(MigrationError::Locked {
+                holder: holder.unwrap_or_default(),
+                waited: started.elapsed(),
+            });
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -90,17 +93,24 @@ pub async fn pending(database: &Database) -> Result<Pending, StoreError> {
                 return Ok(Vec::new());
             }
             // sqlx's own table, which exists only once something was applied: no compile-time check.
-            sqlx::query_as::<_, (i64, Vec<u8>)>("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version")
-                .fetch_all(lease.connection())
-                .await
+            sqlx::query_as::<_, (i64, Vec<u8>)>(
+                "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version",
+            )
+            .fetch_all(lease.connection())
+            .await
         })
         .await;
     let applied = lease.settle(outcome)?;
     let mut pending = Pending::default();
-    for migration in MIGRATOR.iter().filter(|migration| migration.migration_type.is_up_migration()) {
+    for migration in MIGRATOR
+        .iter()
+        .filter(|migration| migration.migration_type.is_up_migration())
+    {
         match applied.iter().find(|(version, _)| *version == migration.version) {
             None => pending.missing.push(migration.version),
-            Some((_, checksum)) if checksum.as_slice() != migration.checksum.as_ref() => pending.changed.push(migration.version),
+            Some((_, checksum)) if checksum.as_slice() != migration.checksum.as_ref() => {
+                pending.changed.push(migration.version);
+            }
             Some(_) => {}
         }
     }

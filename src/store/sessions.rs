@@ -15,6 +15,14 @@ use crate::{
 #[derive(Clone)]
 pub struct Sessions(pub(super) Database);
 
+/// A session to insert, with its first refresh token (for programs) or its cookie (for the page).
+pub struct NewSession<'a> {
+    pub id: SessionId,
+    pub refresh: Option<&'a Digest>,
+    pub cookie: Option<&'a Digest>,
+    pub expires_at: DateTime<Utc>,
+}
+
 /// What comes of presenting a refresh token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotation {
@@ -49,16 +57,13 @@ impl TryFrom<OwnerRow> for SessionOwner {
 }
 
 impl Sessions {
-    /// Opens a session with its first refresh token (for programs) or cookie (for the page).
+    /// Opens a session of one user.
     pub async fn create(
         &self,
         organization: OrganizationId,
         user: UserId,
-        session: SessionId,
-        refresh: Option<&Digest>,
-        cookie: Option<&Digest>,
+        new: &NewSession<'_>,
         now: DateTime<Utc>,
-        expires_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut lease = self.0.lease().await?;
         let outcome = self
@@ -68,20 +73,20 @@ impl Sessions {
                 sqlx::query!(
                     "INSERT INTO sessions (id, organization_id, user_id, cookie_digest, created_at, expires_at)
                      VALUES ($1, $2, $3, $4, $5, $6)",
-                    session.0,
+                    new.id.0,
                     organization.0,
                     user.0,
-                    cookie.map(Digest::as_slice),
+                    new.cookie.map(Digest::as_slice),
                     now,
-                    expires_at
+                    new.expires_at
                 )
                 .execute(&mut *transaction)
                 .await?;
-                if let Some(refresh) = refresh {
+                if let Some(refresh) = new.refresh {
                     sqlx::query!(
                         "INSERT INTO refresh_tokens (digest, session_id, created_at) VALUES ($1, $2, $3)",
                         refresh.as_slice(),
-                        session.0,
+                        new.id.0,
                         now
                     )
                     .execute(&mut *transaction)
@@ -94,7 +99,12 @@ impl Sessions {
     }
 
     /// The owner of a session that is neither over nor expired, with the role as it is now.
-    pub async fn find(&self, organization: OrganizationId, session: SessionId, now: DateTime<Utc>) -> Result<Option<SessionOwner>, StoreError> {
+    pub async fn find(
+        &self,
+        organization: OrganizationId,
+        session: SessionId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<SessionOwner>, StoreError> {
         run!(
             self.0,
             sqlx::query_as!(
@@ -113,7 +123,11 @@ impl Sessions {
     }
 
     /// The same by the page's cookie, which is itself the authority.
-    pub async fn find_by_cookie(&self, cookie: &Digest, now: DateTime<Utc>) -> Result<Option<SessionOwner>, StoreError> {
+    pub async fn find_by_cookie(
+        &self,
+        cookie: &Digest,
+        now: DateTime<Utc>,
+    ) -> Result<Option<SessionOwner>, StoreError> {
         run!(
             self.0,
             sqlx::query_as!(
@@ -171,9 +185,13 @@ impl Sessions {
                 else {
                     return Ok(None);
                 };
-                sqlx::query!("UPDATE refresh_tokens SET used_at = $2 WHERE digest = $1", old.as_slice(), now)
-                    .execute(&mut *transaction)
-                    .await?;
+                sqlx::query!(
+                    "UPDATE refresh_tokens SET used_at = $2 WHERE digest = $1",
+                    old.as_slice(),
+                    now
+                )
+                .execute(&mut *transaction)
+                .await?;
                 sqlx::query!(
                     "INSERT INTO refresh_tokens (digest, session_id, created_at) VALUES ($1, $2, $3)",
                     new.as_slice(),
@@ -193,7 +211,12 @@ impl Sessions {
         })
     }
 
-    pub async fn end(&self, organization: OrganizationId, session: SessionId, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn end(
+        &self,
+        organization: OrganizationId,
+        session: SessionId,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         run!(
             self.0,
             sqlx::query!(

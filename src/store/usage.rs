@@ -74,7 +74,13 @@ impl Usage {
     }
 
     /// Sums by day (UTC), model and key over `from..to` (days, `to` included), at most `limit` rows.
-    pub async fn cells(&self, organization: OrganizationId, from: NaiveDate, to: NaiveDate, limit: i64) -> Result<Vec<UsageCell>, StoreError> {
+    pub async fn cells(
+        &self,
+        organization: OrganizationId,
+        from: NaiveDate,
+        to: NaiveDate,
+        limit: i64,
+    ) -> Result<Vec<UsageCell>, StoreError> {
         let start: DateTime<Utc> = from.and_time(chrono::NaiveTime::MIN).and_utc();
         let end: DateTime<Utc> = to.and_time(chrono::NaiveTime::MIN).and_utc() + chrono::TimeDelta::days(1);
         let rows = run!(

@@ -39,18 +39,54 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 fn describe() {
-    describe_histogram!(HTTP_DURATION, Unit::Seconds, "Time from a request's arrival to its response head, by route, method and status");
-    describe_gauge!(HTTP_IN_FLIGHT, Unit::Count, "Requests whose response head has not been sent yet");
-    describe_counter!(COMPLETIONS, Unit::Count, "Calls to models by model, provider and outcome");
-    describe_gauge!(COMPLETIONS_IN_FLIGHT, Unit::Count, "Calls to models that have not ended, streams included");
-    describe_histogram!(COMPLETION_DURATION, Unit::Seconds, "Time from a call's arrival to its end, streams included");
-    describe_histogram!(TIME_TO_FIRST_TOKEN, Unit::Seconds, "Time from a call's arrival to the first text of its answer");
-    describe_counter!(TOKENS, Unit::Count, "Tokens by model and direction, reported or estimated");
+    describe_histogram!(
+        HTTP_DURATION,
+        Unit::Seconds,
+        "Time from a request's arrival to its response head, by route, method and status"
+    );
+    describe_gauge!(
+        HTTP_IN_FLIGHT,
+        Unit::Count,
+        "Requests whose response head has not been sent yet"
+    );
+    describe_counter!(
+        COMPLETIONS,
+        Unit::Count,
+        "Calls to models by model, provider and outcome"
+    );
+    describe_gauge!(
+        COMPLETIONS_IN_FLIGHT,
+        Unit::Count,
+        "Calls to models that have not ended, streams included"
+    );
+    describe_histogram!(
+        COMPLETION_DURATION,
+        Unit::Seconds,
+        "Time from a call's arrival to its end, streams included"
+    );
+    describe_histogram!(
+        TIME_TO_FIRST_TOKEN,
+        Unit::Seconds,
+        "Time from a call's arrival to the first text of its answer"
+    );
+    describe_counter!(
+        TOKENS,
+        Unit::Count,
+        "Tokens by model and direction, reported or estimated"
+    );
     describe_counter!(COST, Unit::Count, "Cost of calls in billionths of a US dollar");
     describe_gauge!(USAGE_BACKLOG, Unit::Count, "Usage records that wait for the database");
     describe_counter!(USAGE_WRITTEN, Unit::Count, "Usage records written to the database");
-    describe_gauge!(DATABASE_CONNECTIONS, Unit::Count, "Pooled database connections by state");
-    describe_gauge!(DATABASE_UP, Unit::Count, "1 while the database answers, 0 while it is known to be away");
+    describe_gauge!(
+        DATABASE_CONNECTIONS,
+        Unit::Count,
+        "Pooled database connections by state"
+    );
+    describe_gauge!(
+        DATABASE_UP,
+        Unit::Count,
+        "1 while the database answers, 0 while it is known to be away"
+    );
     describe_gauge!(BUILD_INFO, Unit::Count, "Always 1; the labels tell the version");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     metrics_process::Collector::default().describe();

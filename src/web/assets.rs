@@ -37,8 +37,15 @@ pub fn find(hashed_name: &str) -> Option<Asset> {
         return None;
     }
     let mime = mime_guess::from_path(&name).first_or_octet_stream();
-    let content_type = if mime.type_() == "text" { format!("{mime}; charset=utf-8") } else { mime.to_string() };
-    Some(Asset { content: file.data, content_type })
+    let content_type = if mime.type_() == "text" {
+        format!("{mime}; charset=utf-8")
+    } else {
+        mime.to_string()
+    };
+    Some(Asset {
+        content: file.data,
+        content_type,
+    })
 }
 
 fn hashed(name: &str, file: &EmbeddedFile) -> String {

@@ -14,8 +14,33 @@ static SANITIZER: LazyLock<Builder<'static>> = LazyLock::new(|| {
     builder
         .tags(
             [
-                "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "input", "li", "ol",
-                "p", "pre", "strong", "sup", "table", "tbody", "td", "th", "thead", "tr", "ul",
+                "a",
+                "blockquote",
+                "br",
+                "code",
+                "del",
+                "em",
+                "h1",
+                "h2",
+                "h3",
+                "h4",
+                "h5",
+                "h6",
+                "hr",
+                "input",
+                "li",
+                "ol",
+                "p",
+                "pre",
+                "strong",
+                "sup",
+                "table",
+                "tbody",
+                "td",
+                "th",
+                "thead",
+                "tr",
+                "ul",
             ]
             .into(),
         )
@@ -33,7 +58,9 @@ static SANITIZER: LazyLock<Builder<'static>> = LazyLock::new(|| {
             // The language of a code block, and nothing that could borrow a class of ours.
             ("code", "class") => {
                 let language = value.strip_prefix("language-")?;
-                let plain = language.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-#._".contains(&byte));
+                let plain = language
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"+-#._".contains(&byte));
                 plain.then_some(Cow::Borrowed(value))
             }
             ("input", "type") => (value == "checkbox").then_some(Cow::Borrowed(value)),
@@ -72,23 +99,49 @@ mod tests {
     #[test]
     fn renders_what_models_write() {
         let html = to_html("# T\n\n**b** `c`\n\n```rust\nfn x<T>() {}\n```\n\n| a |\n|---|\n| b |\n\n- [x] done");
-        for part in ["<h1>T</h1>", "<strong>b</strong>", "<code class=\"language-rust\">fn x&lt;T&gt;() {}", "<table>", "checked"] {
+        for part in [
+            "<h1>T</h1>",
+            "<strong>b</strong>",
+            "<code class=\"language-rust\">fn x&lt;T&gt;() {}",
+            "<table>",
+            "checked",
+        ] {
             assert!(html.contains(part), "{part} in {html}");
         }
-        assert!(to_html("```python\nprint(1").contains("print(1"), "an unclosed fence while streaming");
+        assert!(
+            to_html("```python\nprint(1").contains("print(1"),
+            "an unclosed fence while streaming"
+        );
         assert!(to_html("https://example.com").contains("rel=\"noopener noreferrer nofollow\""));
     }
 
     #[test]
     fn nothing_runs_and_nothing_loads() {
         for attack in [
-            "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[x](javascript:alert(1))", "![x](https://evil.example/p.png)",
-            "<a href=\"data:text/html,x\">x</a>", "[x](JaVaScRiPt:alert(1))", "<iframe src=//evil.example>", "```\"><script>\nx\n```",
-            "<style>*{}</style>", "<svg/onload=alert(1)>", "[x](/sign-out)",
+            "<script>alert(1)</script>",
+            "<img src=x onerror=alert(1)>",
+            "[x](javascript:alert(1))",
+            "![x](https://evil.example/p.png)",
+            "<a href=\"data:text/html,x\">x</a>",
+            "[x](JaVaScRiPt:alert(1))",
+            "<iframe src=//evil.example>",
+            "```\"><script>\nx\n```",
+            "<style>*{}</style>",
+            "<svg/onload=alert(1)>",
+            "[x](/sign-out)",
         ] {
             let html = to_html(attack);
             let lower = html.to_lowercase();
-            for forbidden in ["<script", "<img", "<iframe", "<style", "<svg", "href=\"javascript", "href=\"data", "href=\"/"] {
+            for forbidden in [
+                "<script",
+                "<img",
+                "<iframe",
+                "<style",
+                "<svg",
+                "href=\"javascript",
+                "href=\"data",
+                "href=\"/",
+            ] {
                 assert!(!lower.contains(forbidden), "{attack} -> {html}");
             }
         }

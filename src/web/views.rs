@@ -31,7 +31,10 @@ pub struct FormFaults {
 
 impl FormFaults {
     pub fn of(&self, field: &str) -> Option<&str> {
-        self.fields.iter().find(|(name, _)| name == field).map(|(_, message)| message.as_str())
+        self.fields
+            .iter()
+            .find(|(name, _)| name == field)
+            .map(|(_, message)| message.as_str())
     }
 }
 
@@ -178,6 +181,11 @@ struct ErrorPage<'a> {
 
 /// A page for a failure. Falls back to plain text rather than fail itself.
 pub fn error_page(status: u16, title: &str, detail: &str, request_id: &str) -> String {
-    let page = ErrorPage { status, title, detail, request_id };
+    let page = ErrorPage {
+        status,
+        title,
+        detail,
+        request_id,
+    };
     page.render().unwrap_or_else(|_| format!("{status} {title}"))
 }

@@ -19,7 +19,10 @@ pub struct ClientAddress(pub IpAddr);
 
 impl ClientAddress {
     pub(super) fn of(request: &Request, trusted: &[IpNet]) -> Self {
-        let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+        let peer = request
+            .extensions()
+            .get::<Peer>()
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
         let peer = peer.to_canonical();
         if trusted.is_empty() || !is_trusted(peer) {
@@ -34,7 +37,9 @@ fn behind(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Option<Ip
     let mut last = None;
     for value in headers.get_all("x-forwarded-for").iter().rev() {
         for part in value.to_str().ok()?.rsplit(',') {
-            let Ok(address) = part.trim().parse::<IpAddr>() else { return last };
+            let Ok(address) = part.trim().parse::<IpAddr>() else {
+                return last;
+            };
             let address = address.to_canonical();
             last = Some(address);
             if !is_trusted(address) {
@@ -59,8 +64,13 @@ mod tests {
     #[test]
     fn only_trusted_proxies_are_believed() {
         let from = |peer: &str, forwarded: &str| {
-            let mut request = Request::builder().header("x-forwarded-for", forwarded).body(Body::empty()).unwrap();
-            request.extensions_mut().insert(Peer(format!("{peer}:1").parse().unwrap()));
+            let mut request = Request::builder()
+                .header("x-forwarded-for", forwarded)
+                .body(Body::empty())
+                .unwrap();
+            request
+                .extensions_mut()
+                .insert(Peer(format!("{peer}:1").parse().unwrap()));
             ClientAddress::of(&request, &["10.0.0.0/8".parse().unwrap()]).to_string()
         };
         assert_eq!(from("192.0.2.1", "198.51.100.7"), "192.0.2.1");

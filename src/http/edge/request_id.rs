@@ -37,7 +37,9 @@ impl RequestId {
 fn is_plain(id: &str) -> bool {
     !id.is_empty()
         && id.len() <= LONGEST
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/' | b'=' | b'+'))
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/' | b'=' | b'+'))
 }
 
 #[cfg(test)]

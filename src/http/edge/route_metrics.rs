@@ -8,8 +8,9 @@ use metrics::{Gauge, Histogram, Label, gauge, histogram};
 use crate::telemetry::metrics::{HTTP_DURATION, HTTP_IN_FLIGHT};
 
 /// The statuses that this service answers; any other that an upstream invents counts as `other`, which bounds the label.
-const STATUSES: [u16; 22] =
-    [200, 201, 202, 204, 206, 303, 304, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504];
+const STATUSES: [u16; 22] = [
+    200, 201, 202, 204, 206, 303, 304, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504,
+];
 
 pub struct RouteMetrics {
     labels: [Label; 2],
@@ -33,7 +34,11 @@ impl RouteMetrics {
             Label::new("http_route", path.to_owned()),
         ];
         let in_flight = gauge!(HTTP_IN_FLIGHT, labels.iter());
-        Self { labels, in_flight, durations: [const { OnceLock::new() }; STATUSES.len() + 1] }
+        Self {
+            labels,
+            in_flight,
+            durations: [const { OnceLock::new() }; STATUSES.len() + 1],
+        }
     }
 
     pub fn enter(&self) -> InFlight {
@@ -45,7 +50,11 @@ impl RouteMetrics {
         let place = STATUSES.iter().position(|known| *known == status.as_u16());
         let histogram = self.durations[place.unwrap_or(STATUSES.len())].get_or_init(|| {
             let status = place.map_or_else(|| "other".to_owned(), |place| STATUSES[place].to_string());
-            let labels = self.labels.iter().cloned().chain([Label::new("http_response_status_code", status)]);
+            let labels = self
+                .labels
+                .iter()
+                .cloned()
+                .chain([Label::new("http_response_status_code", status)]);
             histogram!(HTTP_DURATION, labels.collect::<Vec<_>>())
         });
         histogram.record(elapsed.as_secs_f64());

@@ -14,11 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::{
     auth::extract::ApiCaller,
     failure::Failure,
-    http::{
-        edge::RequestContext,
-        extract::JsonBytes,
-        render::OpenAiError,
-    },
+    http::{edge::RequestContext, extract::JsonBytes, render::OpenAiError},
     provider::Endpoint,
     service::completions::{Answer, Call, Completions, MeteredStream},
 };
@@ -41,7 +37,15 @@ pub async fn chat(
     headers: HeaderMap,
     body: JsonBytes,
 ) -> Result<Response, Failure> {
-    call(Endpoint::ChatCompletions, &completions, caller, &context, &headers, body).await
+    call(
+        Endpoint::ChatCompletions,
+        &completions,
+        caller,
+        &context,
+        &headers,
+        body,
+    )
+    .await
 }
 
 /// Embed texts. Every field of OpenAI's API is passed on.
@@ -74,12 +78,21 @@ async fn call(
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Failure> {
     let traceparent = headers.get("traceparent").cloned();
-    let call = Call { endpoint, account, body, traceparent, arrived: context.arrived };
+    let call = Call {
+        endpoint,
+        account,
+        body,
+        traceparent,
+        arrived: context.arrived,
+    };
     Ok(match completions.call(call).await? {
         Answer::Whole { status, headers, body } => (status, headers, body).into_response(),
         Answer::Stream { mut headers, events } => {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-            headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+            headers.insert(
+                HeaderName::from_static("x-accel-buffering"),
+                HeaderValue::from_static("no"),
+            );
             (headers, Body::from_stream(until_error(events))).into_response()
         }
     })

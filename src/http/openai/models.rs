@@ -22,7 +22,12 @@ pub struct OpenAiModel {
 
 impl From<&Model> for OpenAiModel {
     fn from(model: &Model) -> Self {
-        Self { id: model.id.to_string(), object: "model", created: 0, owned_by: model.provider.to_string() }
+        Self {
+            id: model.id.to_string(),
+            object: "model",
+            created: 0,
+            owned_by: model.provider.to_string(),
+        }
     }
 }
 
@@ -36,15 +41,25 @@ pub struct OpenAiModelList {
 /// The models a program may ask for.
 #[utoipa::path(get, path = "/v1/models", tag = "OpenAI API", responses((status = 200, description = "The catalogue", body = OpenAiModelList)))]
 pub async fn list(State(models): State<Models>) -> Json<OpenAiModelList> {
-    Json(OpenAiModelList { object: "list", data: models.list().map(|model| OpenAiModel::from(&**model)).collect() })
+    Json(OpenAiModelList {
+        object: "list",
+        data: models.list().map(|model| OpenAiModel::from(&**model)).collect(),
+    })
 }
 
 /// One model.
 #[utoipa::path(get, path = "/v1/models/{id}", tag = "OpenAI API", params(("id" = String, Path)), responses((status = 200, description = "The model", body = OpenAiModel)))]
 pub async fn get(State(models): State<Models>, Path(id): Path<String>) -> Result<Json<OpenAiModel>, Failure> {
-    models.get(&id).map(|model| Json(OpenAiModel::from(&**model))).ok_or_else(|| {
-        let shown: String = id.chars().take(128).collect();
-        Failure::new(StatusCode::NOT_FOUND, "model_not_found", format!("the model `{shown}` does not exist. GET /v1/models lists those there are."))
+    models
+        .get(&id)
+        .map(|model| Json(OpenAiModel::from(&**model)))
+        .ok_or_else(|| {
+            let shown: String = id.chars().take(128).collect();
+            Failure::new(
+                StatusCode::NOT_FOUND,
+                "model_not_found",
+                format!("the model `{shown}` does not exist. GET /v1/models lists those there are."),
+            )
             .param("model")
-    })
+        })
 }

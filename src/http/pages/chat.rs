@@ -61,8 +61,18 @@ async fn show(
         Some(id) => Some(conversations.read(caller, id).await?),
         None => None,
     };
-    let chosen = current.as_ref().and_then(|(conversation, _)| conversation.model.clone());
-    let listed = conversations.list(caller, PageRequest { limit: LISTED, after: None }).await?;
+    let chosen = current
+        .as_ref()
+        .and_then(|(conversation, _)| conversation.model.clone());
+    let listed = conversations
+        .list(
+            caller,
+            PageRequest {
+                limit: LISTED,
+                after: None,
+            },
+        )
+        .await?;
     let page = ChatPage {
         viewer: viewer(accounts, site, caller, headers).await?,
         next_cursor: listed.next.map(Cursor::encode),

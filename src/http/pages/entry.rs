@@ -50,7 +50,11 @@ pub(super) async fn docs() -> Result<Response, Failure> {
 }
 
 pub(super) async fn sign_in_page(State(accounts): State<Accounts>) -> Result<Response, Failure> {
-    draw(&SignInPage { error: None, email: String::new(), registration_open: accounts.registration_is_open() })
+    draw(&SignInPage {
+        error: None,
+        email: String::new(),
+        registration_open: accounts.registration_is_open(),
+    })
 }
 
 pub(super) async fn sign_in(
@@ -98,19 +102,31 @@ pub(super) async fn register(
     Form(form): Form<RegisterForm>,
 ) -> Result<Response, Failure> {
     let (email, name, organization) = (form.email.clone(), form.name.clone(), form.organization.clone());
-    let registration =
-        Registration { email: form.email, password: form.password, name: form.name, organization: form.organization };
+    let registration = Registration {
+        email: form.email,
+        password: form.password,
+        name: form.name,
+        organization: form.organization,
+    };
     match accounts.register(registration).await {
         Ok(user) => enter(&sessions, &site, &user).await,
         Err(error) => {
             let faults = faults_of(error)?;
-            let page = RegisterPage { faults, email, name, organization };
+            let page = RegisterPage {
+                faults,
+                email,
+                name,
+                organization,
+            };
             Ok((StatusCode::UNPROCESSABLE_ENTITY, draw(&page)?).into_response())
         }
     }
 }
 
-pub(super) async fn invite_page(State(invitations): State<Invitations>, Path(token): Path<String>) -> Result<Response, Failure> {
+pub(super) async fn invite_page(
+    State(invitations): State<Invitations>,
+    Path(token): Path<String>,
+) -> Result<Response, Failure> {
     draw_invitation(&invitations, token, FormFaults::default(), String::new()).await
 }
 
@@ -131,7 +147,18 @@ pub(super) async fn accept(
     }
 }
 
-async fn draw_invitation(invitations: &Invitations, token: String, faults: FormFaults, name: String) -> Result<Response, Failure> {
+async fn draw_invitation(
+    invitations: &Invitations,
+    token: String,
+    faults: FormFaults,
+    name: String,
+) -> Result<Response, Failure> {
     let invitation = invitations.find(&token).await?;
-    draw(&InvitePage { faults, token, email: invitation.email, organization: invitation.organization.name, name })
+    draw(&InvitePage {
+        faults,
+        token,
+        email: invitation.email,
+        organization: invitation.organization.name,
+        name,
+    })
 }

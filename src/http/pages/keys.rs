@@ -24,7 +24,15 @@ pub(super) async fn keys(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let day = |time: chrono::DateTime<chrono::Utc>| time.format("%Y-%m-%d").to_string();
-    let listed = keys.list(&caller, PageRequest { limit: 100, after: None }).await?;
+    let listed = keys
+        .list(
+            &caller,
+            PageRequest {
+                limit: 100,
+                after: None,
+            },
+        )
+        .await?;
     let example = models.list().find(|model| model.kind == ModelKind::Chat);
     draw(&KeysPage {
         viewer: viewer(&accounts, &site, &caller, &headers).await?,
@@ -37,9 +45,10 @@ pub(super) async fn keys(
                 prefix: key.prefix,
                 created: day(key.created_at),
                 expires: key.expires_at.map_or_else(|| "never".to_owned(), day),
-                last_used: key
-                    .last_used_at
-                    .map_or_else(|| "never".to_owned(), |time| time.format("%Y-%m-%d %H:%M UTC").to_string()),
+                last_used: key.last_used_at.map_or_else(
+                    || "never".to_owned(),
+                    |time| time.format("%Y-%m-%d %H:%M UTC").to_string(),
+                ),
             })
             .collect(),
         base_url: site.base_url(),

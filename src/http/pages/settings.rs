@@ -65,14 +65,20 @@ struct Outcome {
 
 impl Outcome {
     fn done(notice: &str) -> Self {
-        Self { notice: Some(notice.to_owned()), ..Self::default() }
+        Self {
+            notice: Some(notice.to_owned()),
+            ..Self::default()
+        }
     }
 
     /// The notice, or what the user can mend.
     fn of<T>(result: Result<T, AccountError>, notice: &str) -> Result<Self, Failure> {
         match result {
             Ok(_) => Ok(Self::done(notice)),
-            Err(error) => Ok(Self { faults: faults_of(error)?, ..Self::default() }),
+            Err(error) => Ok(Self {
+                faults: faults_of(error)?,
+                ..Self::default()
+            }),
         }
     }
 }
@@ -91,9 +97,18 @@ pub(super) async fn change_profile(
     headers: HeaderMap,
     Form(form): Form<NameForm>,
 ) -> Result<Response, Failure> {
-    let change = ProfileChange { name: Some(form.name), ..ProfileChange::default() };
+    let change = ProfileChange {
+        name: Some(form.name),
+        ..ProfileChange::default()
+    };
     let changed = state.services.accounts.change_profile(&caller, change).await;
-    show(&state, &caller, &headers, Outcome::of(changed, "Your name is changed.")?).await
+    show(
+        &state,
+        &caller,
+        &headers,
+        Outcome::of(changed, "Your name is changed.")?,
+    )
+    .await
 }
 
 pub(super) async fn change_password(
@@ -102,10 +117,16 @@ pub(super) async fn change_password(
     headers: HeaderMap,
     Form(form): Form<PasswordForm>,
 ) -> Result<Response, Failure> {
-    let change =
-        ProfileChange { password: Some(form.password), current_password: Some(form.current_password), name: None };
+    let change = ProfileChange {
+        password: Some(form.password),
+        current_password: Some(form.current_password),
+        name: None,
+    };
     let changed = state.services.accounts.change_profile(&caller, change).await;
-    let outcome = Outcome::of(changed, "Your password is changed. Other sessions of yours are signed out.")?;
+    let outcome = Outcome::of(
+        changed,
+        "Your password is changed. Other sessions of yours are signed out.",
+    )?;
     show(&state, &caller, &headers, outcome).await
 }
 
@@ -130,8 +151,14 @@ pub(super) async fn invite(
     Form(form): Form<InviteForm>,
 ) -> Result<Response, Failure> {
     let outcome = match state.services.invitations.create(&caller, &form.email, form.role).await {
-        Ok((_, token)) => Outcome { invitation_url: Some(state.site.invitation_url(&token)), ..Outcome::default() },
-        Err(InvitationError::Account(error)) => Outcome { faults: faults_of(error)?, ..Outcome::default() },
+        Ok((_, token)) => Outcome {
+            invitation_url: Some(state.site.invitation_url(&token)),
+            ..Outcome::default()
+        },
+        Err(InvitationError::Account(error)) => Outcome {
+            faults: faults_of(error)?,
+            ..Outcome::default()
+        },
         Err(error) => return Err(error.into()),
     };
     show(&state, &caller, &headers, outcome).await
@@ -147,11 +174,25 @@ pub(super) async fn withdraw(
     show(&state, &caller, &headers, Outcome::done("The invitation is withdrawn.")).await
 }
 
-async fn show(state: &AppState, caller: &SessionOwner, headers: &HeaderMap, outcome: Outcome) -> Result<Response, Failure> {
-    let Services { accounts, invitations, usage, .. } = &state.services;
+async fn show(
+    state: &AppState,
+    caller: &SessionOwner,
+    headers: &HeaderMap,
+    outcome: Outcome,
+) -> Result<Response, Failure> {
+    let Services {
+        accounts,
+        invitations,
+        usage,
+        ..
+    } = &state.services;
     let viewer = viewer(accounts, &state.site, caller, headers).await?;
     let members = accounts.list(caller.organization).await?;
-    let invited = if caller.role.may_manage_members() { invitations.list(caller).await? } else { Vec::new() };
+    let invited = if caller.role.may_manage_members() {
+        invitations.list(caller).await?
+    } else {
+        Vec::new()
+    };
     let report = usage.report(caller.organization, None, None).await?;
     let refused = outcome.faults.general.is_some() || !outcome.faults.fields.is_empty();
     let page = SettingsPage {
@@ -161,32 +202,59 @@ async fn show(state: &AppState, caller: &SessionOwner, headers: &HeaderMap, outc
         members: members.into_iter().map(|member| member_row(caller, member)).collect(),
         invitations: invited.into_iter().map(invitation_row).collect(),
         invitation_url: outcome.invitation_url,
-        roles: ROLES.iter().rev().filter(|role| caller.role.may_grant(**role)).map(|role| role.as_str()).collect(),
+        roles: ROLES
+            .iter()
+            .rev()
+            .filter(|role| caller.role.may_grant(**role))
+            .map(|role| role.as_str())
+            .collect(),
         totals: usage::row("All".to_owned(), report.totals),
         bars: usage::bars(&report),
         first_day: report.from.to_string(),
         last_day: report.to.to_string(),
-        by_model: report.by_model.into_iter().map(|(model, totals)| usage::row(model, totals)).collect(),
+        by_model: report
+            .by_model
+            .into_iter()
+            .map(|(model, totals)| usage::row(model, totals))
+            .collect(),
         by_key: report
             .by_key
             .into_iter()
             .map(|(key, (name, totals))| {
-                let unnamed = if key.is_some() { "a key no longer known" } else { "the page" };
+                let unnamed = if key.is_some() {
+                    "a key no longer known"
+                } else {
+                    "the page"
+                };
                 usage::row(name.unwrap_or_else(|| unnamed.to_owned()), totals)
             })
             .collect(),
     };
-    let status = if refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let status = if refused {
+        StatusCode::UNPROCESSABLE_ENTITY
+    } else {
+        StatusCode::OK
+    };
     Ok((status, draw(&page)?).into_response())
 }
 
 fn member_row(caller: &SessionOwner, member: User) -> MemberRow {
     let choices = if caller.role.may_grant(member.role) {
-        ROLES.iter().filter(|role| caller.role.may_grant(**role)).map(|role| role.as_str()).collect()
+        ROLES
+            .iter()
+            .filter(|role| caller.role.may_grant(**role))
+            .map(|role| role.as_str())
+            .collect()
     } else {
         Vec::new()
     };
-    MemberRow { id: member.id.to_string(), name: member.name, email: member.email, role: member.role.as_str(), choices }
+    MemberRow {
+        id: member.id.to_string(),
+        name: member.name,
+        email: member.email,
+        role: member.role.as_str(),
+        choices,
+    }
 }
 
 fn invitation_row(invitation: Invitation) -> InvitationRow {

@@ -39,10 +39,15 @@ impl Answer {
         for message in messages {
             let role = message["role"].as_str().unwrap_or_default();
             if !["system", "developer", "user", "assistant", "tool", "function"].contains(&role) {
-                return Err(Refusal::new("messages", "every message needs a role: system, developer, user, assistant or tool"));
+                return Err(Refusal::new(
+                    "messages",
+                    "every message needs a role: system, developer, user, assistant or tool",
+                ));
             }
         }
-        let limit = ["max_completion_tokens", "max_tokens"].iter().find_map(|name| body[name].as_u64());
+        let limit = ["max_completion_tokens", "max_tokens"]
+            .iter()
+            .find_map(|name| body[name].as_u64());
         if limit == Some(0) {
             return Err(Refusal::new("max_tokens", "max_tokens must be at least 1"));
         }
@@ -54,8 +59,14 @@ impl Answer {
             .and_then(|tools| tools.iter().find_map(|tool| tool["function"]["name"].as_str()))
             .filter(|_| last["role"] == "user" && body["tool_choice"] != "none");
         let (content, text) = match tool {
-            Some(name) => (Content::ToolCall(name.to_owned()), arguments(&body["tools"][0]["function"]["parameters"])),
-            None if wants_json(body) => (Content::Text, json!({"answer": question, "model": "maple-dev"}).to_string()),
+            Some(name) => (
+                Content::ToolCall(name.to_owned()),
+                arguments(&body["tools"][0]["function"]["parameters"]),
+            ),
+            None if wants_json(body) => (
+                Content::Text,
+                json!({"answer": question, "model": "maple-dev"}).to_string(),
+            ),
             None => (Content::Text, prose(&question, messages.len())),
         };
         let mut parts = pieces(&text);
@@ -69,7 +80,10 @@ impl Answer {
         Ok(Self {
             id: format!("chatcmpl-{:016x}", hash(&body.to_string())),
             model: body["model"].clone(),
-            prompt_tokens: messages.iter().map(|message| pieces(&text_of(&message["content"])).len() + 4).sum(),
+            prompt_tokens: messages
+                .iter()
+                .map(|message| pieces(&text_of(&message["content"])).len() + 4)
+                .sum(),
             include_usage: body["stream_options"]["include_usage"] == true,
             question,
             parts,
@@ -111,10 +125,16 @@ impl Answer {
 
     /// The events of a stream, in order.
     pub(super) fn events(&self) -> Vec<(Part, Bytes)> {
-        let mut events = vec![(Part::Frame, self.chunk(&json!({"role": "assistant", "content": ""}), None))];
+        let mut events = vec![(
+            Part::Frame,
+            self.chunk(&json!({"role": "assistant", "content": ""}), None),
+        )];
         if let Content::ToolCall(name) = &self.content {
             let call = json!({"index": 0, "id": self.tool_call_id(), "type": "function", "function": {"name": name, "arguments": ""}});
-            events[0].1 = self.chunk(&json!({"role": "assistant", "content": null, "tool_calls": [call]}), None);
+            events[0].1 = self.chunk(
+                &json!({"role": "assistant", "content": null, "tool_calls": [call]}),
+                None,
+            );
         }
         events.extend(self.parts.iter().map(|part| {
             let delta = match self.content {
@@ -156,18 +176,29 @@ fn event(value: &Value) -> Bytes {
 fn text_of(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n"),
+        Value::Array(parts) => parts
+            .iter()
+            .filter_map(|part| part["text"].as_str())
+            .collect::<Vec<_>>()
+            .join("\n"),
         _ => String::new(),
     }
 }
 
 fn wants_json(body: &Value) -> bool {
-    matches!(body["response_format"]["type"].as_str(), Some("json_object" | "json_schema"))
+    matches!(
+        body["response_format"]["type"].as_str(),
+        Some("json_object" | "json_schema")
+    )
 }
 
 /// Arguments that fit a function's JSON schema loosely: a value of the right type for each required property.
 fn arguments(parameters: &Value) -> String {
-    let required = parameters["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let required = parameters["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     let value = |name: &str| match parameters["properties"][name]["type"].as_str() {
         Some("integer" | "number") => json!(1),
         Some("boolean") => json!(true),
@@ -237,11 +268,18 @@ mod tests {
     fn a_stream_adds_up_to_the_whole() {
         let body = json!({"model": "maple-dev", "messages": [{"role": "user", "content": "Some code, please"}], "stream_options": {"include_usage": true}});
         let answer = Answer::of(&body).ok().unwrap();
-        let text = answer.whole()["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+        let text = answer.whole()["choices"][0]["message"]["content"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let stream: Vec<u8> = answer.events().iter().flat_map(|(_, event)| event.to_vec()).collect();
-        let streamed: String = events(&stream).filter_map(|event| crate::provider::sse::delta_text(event.data())).collect();
+        let streamed: String = events(&stream)
+            .filter_map(|event| crate::provider::sse::delta_text(event.data()))
+            .collect();
         assert_eq!(streamed, text);
-        let usage = events(&stream).filter_map(|event| scan_chunk(event.data()).usage).collect::<Vec<_>>();
+        let usage = events(&stream)
+            .filter_map(|event| scan_chunk(event.data()).usage)
+            .collect::<Vec<_>>();
         assert_eq!(usage.len(), 1);
         assert_eq!(usage[0].output, answer.parts.len() as u64);
         assert!(stream.ends_with(b"data: [DONE]\n\n"));
@@ -252,11 +290,22 @@ mod tests {
         let tools = json!([{"type": "function", "function": {"name": "weather", "parameters": {"properties": {"days": {"type": "integer"}}, "required": ["days"]}}}]);
         let asked = json!({"messages": [{"role": "user", "content": "x"}], "tools": tools});
         let call = Answer::of(&asked).ok().unwrap().whole();
-        assert_eq!(call["choices"][0]["message"]["tool_calls"][0]["function"], json!({"name": "weather", "arguments": "{\"days\":1}"}));
+        assert_eq!(
+            call["choices"][0]["message"]["tool_calls"][0]["function"],
+            json!({"name": "weather", "arguments": "{\"days\":1}"})
+        );
         assert_eq!(call["choices"][0]["finish_reason"], "tool_calls");
         let short = json!({"messages": [{"role": "user", "content": "x"}], "max_tokens": 3});
-        assert_eq!(Answer::of(&short).ok().unwrap().whole()["choices"][0]["finish_reason"], "length");
-        for bad in [json!({}), json!({"messages": []}), json!({"messages": [1]}), json!({"messages": [{"role": "x"}]})] {
+        assert_eq!(
+            Answer::of(&short).ok().unwrap().whole()["choices"][0]["finish_reason"],
+            "length"
+        );
+        for bad in [
+            json!({}),
+            json!({"messages": []}),
+            json!({"messages": [1]}),
+            json!({"messages": [{"role": "x"}]}),
+        ] {
             assert!(Answer::of(&bad).is_err(), "{bad}");
         }
     }

@@ -25,7 +25,9 @@ impl Directives {
     pub(super) fn of(question: &str) -> Self {
         let mut directives = Self::default();
         for part in question.split("[[mock:").skip(1) {
-            let Some((directive, _)) = part.split_once("]]") else { continue };
+            let Some((directive, _)) = part.split_once("]]") else {
+                continue;
+            };
             match directive.split_once('=').unwrap_or((directive, "")) {
                 ("stall", "") => directives.stall = true,
                 ("status", value) => {
@@ -33,9 +35,13 @@ impl Directives {
                 }
                 ("stall_after", value) => directives.stall_after = value.parse().ok(),
                 ("break_after", value) => directives.break_after = value.parse().ok(),
-                ("tokens", value) => directives.tokens = value.parse().ok().map(|tokens: usize| tokens.min(MOST_TOKENS)),
+                ("tokens", value) => {
+                    directives.tokens = value.parse().ok().map(|tokens: usize| tokens.min(MOST_TOKENS));
+                }
                 ("delay", value) => {
-                    directives.delay = humantime::parse_duration(value).ok().map(|delay| delay.min(LONGEST_DELAY));
+                    directives.delay = humantime::parse_duration(value)
+                        .ok()
+                        .map(|delay| delay.min(LONGEST_DELAY));
                 }
                 _ => {}
             }
@@ -51,9 +57,17 @@ mod tests {
 
     #[test]
     fn reads_directives_and_leaves_the_rest() {
-        let read = Directives::of("Hi [[mock:status=429]] and [[mock:delay=50ms]][[mock:break_after=3]] [[mock:nonsense]] [[mock:");
+        let read = Directives::of(
+            "Hi [[mock:status=429]] and [[mock:delay=50ms]][[mock:break_after=3]] [[mock:nonsense]] [[mock:",
+        );
         assert_eq!(read.status.map(|status| status.as_u16()), Some(429));
-        assert_eq!((read.delay, read.break_after), (Some(Duration::from_millis(50)), Some(3)));
-        assert_eq!(Directives::of("[[mock:status=200]] [[mock:tokens=x]] mock:stall"), Directives::default());
+        assert_eq!(
+            (read.delay, read.break_after),
+            (Some(Duration::from_millis(50)), Some(3))
+        );
+        assert_eq!(
+            Directives::of("[[mock:status=200]] [[mock:tokens=x]] mock:stall"),
+            Directives::default()
+        );
     }
 }

@@ -17,12 +17,22 @@ pub(super) fn answer(body: &Value) -> Result<Value, Refusal> {
         value => value
             .as_u64()
             .filter(|dimensions| (1..=MOST_DIMENSIONS).contains(dimensions))
-            .ok_or_else(|| Refusal::new("dimensions", format!("dimensions must be between 1 and {MOST_DIMENSIONS}")))?,
+            .ok_or_else(|| {
+                Refusal::new(
+                    "dimensions",
+                    format!("dimensions must be between 1 and {MOST_DIMENSIONS}"),
+                )
+            })?,
     };
     let base64 = match body["encoding_format"].as_str() {
         None | Some("float") => false,
         Some("base64") => true,
-        Some(_) => return Err(Refusal::new("encoding_format", "encoding_format must be float or base64")),
+        Some(_) => {
+            return Err(Refusal::new(
+                "encoding_format",
+                "encoding_format must be float or base64",
+            ));
+        }
     };
     let data: Vec<Value> = inputs
         .iter()
@@ -47,7 +57,12 @@ pub(super) fn answer(body: &Value) -> Result<Value, Refusal> {
 
 /// A text, texts, tokens, or lists of tokens.
 fn inputs(input: &Value) -> Result<Vec<String>, Refusal> {
-    let refusal = || Refusal::new("input", "input must be a text, a list of at most 2048 texts, or lists of tokens");
+    let refusal = || {
+        Refusal::new(
+            "input",
+            "input must be a text, a list of at most 2048 texts, or lists of tokens",
+        )
+    };
     match input {
         Value::String(text) => Ok(vec![text.clone()]),
         Value::Array(list) if list.is_empty() || list.len() > MOST_INPUTS => Err(refusal()),
@@ -73,7 +88,12 @@ fn vector(text: &str, dimensions: u64) -> Vec<f32> {
             f32::from((bits >> 48) as u16) / 32_768.0 - 1.0
         })
         .collect();
-    let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+    let length = vector
+        .iter()
+        .map(|value| value * value)
+        .sum::<f32>()
+        .sqrt()
+        .max(f32::MIN_POSITIVE);
     for value in &mut vector {
         *value /= length;
     }
@@ -90,7 +110,12 @@ mod tests {
         let ask = |body| answer(&body).ok().unwrap();
         let first = ask(json!({"model": "e", "input": ["a", "b"]}));
         assert_eq!(first, ask(json!({"model": "e", "input": ["a", "b"]})));
-        let vector: Vec<f64> = first["data"][0]["embedding"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+        let vector: Vec<f64> = first["data"][0]["embedding"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|v| v.as_f64().unwrap())
+            .collect();
         assert_eq!(vector.len(), 64);
         assert!((vector.iter().map(|v| v * v).sum::<f64>() - 1.0).abs() < 1e-5);
         assert_ne!(first["data"][0]["embedding"], first["data"][1]["embedding"]);
@@ -100,7 +125,13 @@ mod tests {
 
     #[test]
     fn refuses_what_a_server_refuses() {
-        for bad in [json!({}), json!({"input": []}), json!({"input": [1, "a"]}), json!({"input": "a", "dimensions": 0}), json!({"input": "a", "encoding_format": "x"})] {
+        for bad in [
+            json!({}),
+            json!({"input": []}),
+            json!({"input": [1, "a"]}),
+            json!({"input": "a", "dimensions": 0}),
+            json!({"input": "a", "encoding_format": "x"}),
+        ] {
             assert!(answer(&bad).is_err(), "{bad}");
         }
     }

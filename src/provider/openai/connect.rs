@@ -35,7 +35,7 @@ impl TimedConnector {
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(limit));
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        tcp.set_keepalive(Some(Duration::from_mins(1)));
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let inner = HttpsConnectorBuilder::new()
             .with_provider_and_native_roots(provider)?
@@ -71,7 +71,9 @@ impl Service<Uri> for TimedConnector {
 pub(super) fn is_connect_timeout(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        let timed_out = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        let timed_out = error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
         if error.is::<ConnectTimedOut>() || timed_out {
             return true;
         }

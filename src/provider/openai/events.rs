@@ -48,10 +48,17 @@ impl UpstreamEvents {
         let (pause, error) = if self.begun {
             (self.limits.chunk, ProviderError::ChunkTimeout(self.limits.chunk))
         } else {
-            (self.limits.first_byte, ProviderError::FirstByteTimeout(self.limits.first_byte))
+            (
+                self.limits.first_byte,
+                ProviderError::FirstByteTimeout(self.limits.first_byte),
+            )
         };
         let (paused, whole) = (self.last + pause, self.started + self.limits.total);
-        if whole <= paused { (whole, ProviderError::TotalTimeout(self.limits.total)) } else { (paused, error) }
+        if whole <= paused {
+            (whole, ProviderError::TotalTimeout(self.limits.total))
+        } else {
+            (paused, error)
+        }
     }
 
     fn end(&mut self, item: Option<Result<Bytes, ProviderError>>) -> Poll<Option<Result<Bytes, ProviderError>>> {

@@ -16,7 +16,12 @@ const DRAIN_LIMIT: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_millis(100);
 
 /// Reads a body whole, within the limits on pauses, time and size. One that comes in one piece is not copied.
-pub(super) async fn collect(mut body: Incoming, largest: usize, limits: Limits, started: Instant) -> Result<Bytes, ProviderError> {
+pub(super) async fn collect(
+    mut body: Incoming,
+    largest: usize,
+    limits: Limits,
+    started: Instant,
+) -> Result<Bytes, ProviderError> {
     const TOO_LARGE: ProviderError = ProviderError::BadReply("it is too large");
     if body.size_hint().lower() > largest as u64 {
         return Err(TOO_LARGE);

@@ -86,17 +86,25 @@ struct Function<'a> {
 
 /// Length of a JSON string without its quotes; 0 for null and other types.
 fn string_bytes(raw: Option<&RawValue>) -> usize {
-    raw.map(RawValue::get).filter(|raw| raw.starts_with('"')).map_or(0, |raw| raw.len() - 2)
+    raw.map(RawValue::get)
+        .filter(|raw| raw.starts_with('"'))
+        .map_or(0, |raw| raw.len() - 2)
 }
 
 impl Text<'_> {
     fn bytes(&self) -> usize {
-        let arguments = self.tool_calls.iter().flatten().filter_map(|call| call.function.as_ref());
+        let arguments = self
+            .tool_calls
+            .iter()
+            .flatten()
+            .filter_map(|call| call.function.as_ref());
         string_bytes(self.content)
             + string_bytes(self.reasoning_content)
             + string_bytes(self.reasoning)
             + string_bytes(self.refusal)
-            + arguments.map(|function| string_bytes(function.arguments)).sum::<usize>()
+            + arguments
+                .map(|function| string_bytes(function.arguments))
+                .sum::<usize>()
     }
 }
 
@@ -119,7 +127,12 @@ impl<'de> Deserialize<'de> for Choices {
                 let mut sum = Choices::default();
                 while let Some(choice) = choices.next_element::<Choice<'de>>()? {
                     sum.count += 1;
-                    sum.text_bytes += choice.delta.iter().chain(&choice.message).map(Text::bytes).sum::<usize>();
+                    sum.text_bytes += choice
+                        .delta
+                        .iter()
+                        .chain(&choice.message)
+                        .map(Text::bytes)
+                        .sum::<usize>();
                     sum.finished |= choice.finish_reason.is_some();
                 }
                 Ok(sum)
@@ -137,8 +150,12 @@ pub fn is_done(data: &[u8]) -> bool {
 
 /// Reads one answer object. What is not one says nothing.
 pub fn scan_chunk(data: &[u8]) -> ChunkInfo {
-    let Ok(answer) = serde_json::from_slice::<Answer>(data) else { return ChunkInfo::default() };
-    let usage = answer.usage.filter(|usage| usage.prompt_tokens.is_some() || usage.completion_tokens.is_some());
+    let Ok(answer) = serde_json::from_slice::<Answer>(data) else {
+        return ChunkInfo::default();
+    };
+    let usage = answer
+        .usage
+        .filter(|usage| usage.prompt_tokens.is_some() || usage.completion_tokens.is_some());
     ChunkInfo {
         usage: usage.map(|usage| TokenUsage {
             input: usage.prompt_tokens.unwrap_or(0),
@@ -202,29 +219,79 @@ mod tests {
 
     #[test]
     fn reads_what_servers_send() {
-        let text = br#"{"id":"x","choices":[{"index":0,"delta":{"content":"Hi \"you\""},"finish_reason":null}],"usage":null}"#;
-        assert_eq!(scan_chunk(text), ChunkInfo { has_choices: true, text_bytes: 10, ..ChunkInfo::default() });
+        let text =
+            br#"{"id":"x","choices":[{"index":0,"delta":{"content":"Hi \"you\""},"finish_reason":null}],"usage":null}"#;
+        assert_eq!(
+            scan_chunk(text),
+            ChunkInfo {
+                has_choices: true,
+                text_bytes: 10,
+                ..ChunkInfo::default()
+            }
+        );
         assert_eq!(delta_text(text).as_deref(), Some("Hi \"you\""));
         let spaced = br#"{ "choices" : [ { "delta" : { "content" : "a" }, "finish_reason" : "stop" } ] }"#;
         let info = scan_chunk(spaced);
         assert!(info.finished && info.text_bytes == 1);
         let usage = br#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8,"x":{}}}"#;
-        let counted = TokenUsage { input: 3, output: 5, estimated: false };
-        assert_eq!(scan_chunk(usage), ChunkInfo { usage: Some(counted), ..ChunkInfo::default() });
-        let tool = br#"{"choices":[{"delta":{"content":null,"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}}]}"#;
+        let counted = TokenUsage {
+            input: 3,
+            output: 5,
+            estimated: false,
+        };
+        assert_eq!(
+            scan_chunk(usage),
+            ChunkInfo {
+                usage: Some(counted),
+                ..ChunkInfo::default()
+            }
+        );
+        let tool =
+            br#"{"choices":[{"delta":{"content":null,"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}}]}"#;
         assert_eq!(scan_chunk(tool).text_bytes, 2);
         assert_eq!(delta_text(tool), None);
         let whole = br#"{"choices":[{"message":{"role":"assistant","content":"abc"}}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
-        assert_eq!(usage_of_body(whole), (Some(TokenUsage { input: 1, output: 2, estimated: false }), 3));
+        assert_eq!(
+            usage_of_body(whole),
+            (
+                Some(TokenUsage {
+                    input: 1,
+                    output: 2,
+                    estimated: false
+                }),
+                3
+            )
+        );
         assert_eq!(answer_text(whole).as_deref(), Some("abc"));
-        let embedding = br#"{"object":"list","data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":4,"total_tokens":4}}"#;
-        assert_eq!(usage_of_body(embedding).0, Some(TokenUsage { input: 4, output: 0, estimated: false }));
+        let embedding =
+            br#"{"object":"list","data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":4,"total_tokens":4}}"#;
+        assert_eq!(
+            usage_of_body(embedding).0,
+            Some(TokenUsage {
+                input: 4,
+                output: 0,
+                estimated: false
+            })
+        );
     }
 
     #[test]
     fn strange_answers_say_nothing() {
-        for strange in [&b"[DONE]"[..], b"", b"{}", b"[1]", b"{\"choices\":null}", b"{\"choices\":7}", b"{\"usage\":\"x\"}"] {
-            assert_eq!(scan_chunk(strange), ChunkInfo::default(), "{}", String::from_utf8_lossy(strange));
+        for strange in [
+            &b"[DONE]"[..],
+            b"",
+            b"{}",
+            b"[1]",
+            b"{\"choices\":null}",
+            b"{\"choices\":7}",
+            b"{\"usage\":\"x\"}",
+        ] {
+            assert_eq!(
+                scan_chunk(strange),
+                ChunkInfo::default(),
+                "{}",
+                String::from_utf8_lossy(strange)
+            );
         }
         assert!(is_done(b"[DONE]") && is_done(b" [DONE] ") && !is_done(b"{}"));
     }

@@ -61,9 +61,18 @@ impl Writer {
         let kept = self.keep().await;
         let event = match (end, kept) {
             (End::Stopped, _) => return,
-            (End::Failed(error), _) => AnswerEvent::Failed { answer: self.answer, error },
-            (End::Complete(_), Err(error)) => AnswerEvent::Failed { answer: self.answer, error: error.into() },
-            (End::Complete(tokens), Ok(())) => AnswerEvent::Done { answer: self.answer, tokens },
+            (End::Failed(error), _) => AnswerEvent::Failed {
+                answer: self.answer,
+                error,
+            },
+            (End::Complete(_), Err(error)) => AnswerEvent::Failed {
+                answer: self.answer,
+                error: error.into(),
+            },
+            (End::Complete(tokens), Ok(())) => AnswerEvent::Done {
+                answer: self.answer,
+                tokens,
+            },
         };
         // A reader who left in the meantime finds the answer in the conversation.
         let _ = self.events.send(event).await;
@@ -132,13 +141,24 @@ impl Writer {
 
     /// Stores the answer, through a short outage if need be: the reader has seen it already.
     async fn keep(&self) -> Result<(), StoreError> {
-        let replaces = if self.answer.content.is_empty() { &[][..] } else { &self.replaces };
+        let replaces = if self.answer.content.is_empty() {
+            &[][..]
+        } else {
+            &self.replaces
+        };
         let mut attempt = 1;
         loop {
             let now = self.clock.now();
             let kept = self
                 .messages
-                .finish_answer(self.organization, self.answer.id, &self.answer.content, self.answer.status, replaces, now)
+                .finish_answer(
+                    self.organization,
+                    self.answer.id,
+                    &self.answer.content,
+                    self.answer.status,
+                    replaces,
+                    now,
+                )
                 .await;
             match kept {
                 Err(StoreError::Unavailable(_)) if attempt < KEEP_ATTEMPTS => {

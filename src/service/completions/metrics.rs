@@ -24,12 +24,21 @@ pub(super) struct ModelMetrics {
 impl ModelMetrics {
     fn new(model: &Model) -> Self {
         let labels = |extra: &[(&'static str, &str)]| {
-            let own = [("gen_ai_request_model", &*model.id), ("gen_ai_provider_name", &*model.provider)];
-            own.iter().chain(extra).map(|(name, value)| metrics::Label::new(*name, (*value).to_owned())).collect::<Vec<_>>()
+            let own = [
+                ("gen_ai_request_model", &*model.id),
+                ("gen_ai_provider_name", &*model.provider),
+            ];
+            own.iter()
+                .chain(extra)
+                .map(|(name, value)| metrics::Label::new(*name, (*value).to_owned()))
+                .collect::<Vec<_>>()
         };
         let outcome = |outcome: Outcome| {
             let labels = labels(&[("outcome", outcome.as_str())]);
-            (counter!(names::COMPLETIONS, labels.clone()), histogram!(names::COMPLETION_DURATION, labels))
+            (
+                counter!(names::COMPLETIONS, labels.clone()),
+                histogram!(names::COMPLETION_DURATION, labels),
+            )
         };
         Self {
             in_flight: gauge!(names::COMPLETIONS_IN_FLIGHT, labels(&[])),
@@ -45,7 +54,14 @@ impl ModelMetrics {
         self.in_flight.increment(1.0);
     }
 
-    pub(super) fn finished(&self, outcome: Outcome, tokens: TokenUsage, cost: Cost, latency: Duration, first_token: Option<Duration>) {
+    pub(super) fn finished(
+        &self,
+        outcome: Outcome,
+        tokens: TokenUsage,
+        cost: Cost,
+        latency: Duration,
+        first_token: Option<Duration>,
+    ) {
         self.in_flight.decrement(1.0);
         let (count, duration) = &self.by_outcome[outcome as usize];
         count.increment(1);
@@ -68,7 +84,9 @@ pub(super) struct CompletionMetrics {
 
 impl CompletionMetrics {
     pub(super) fn new<'a>(catalogue: impl Iterator<Item = &'a Model>) -> Self {
-        let by_model = catalogue.map(|model| (Arc::clone(&model.id), Arc::new(ModelMetrics::new(model)))).collect();
+        let by_model = catalogue
+            .map(|model| (Arc::clone(&model.id), Arc::new(ModelMetrics::new(model))))
+            .collect();
         let other = Model {
             id: "other".into(),
             name: "other".into(),
@@ -78,7 +96,10 @@ impl CompletionMetrics {
             input_price: crate::domain::money::Price::default(),
             output_price: crate::domain::money::Price::default(),
         };
-        Self { by_model: Arc::new(by_model), other: Arc::new(ModelMetrics::new(&other)) }
+        Self {
+            by_model: Arc::new(by_model),
+            other: Arc::new(ModelMetrics::new(&other)),
+        }
     }
 
     pub(super) fn of(&self, model: &str) -> Arc<ModelMetrics> {

@@ -75,7 +75,8 @@ impl Recorder {
 
     /// The upstream's own counts, or ours so far.
     pub(super) fn tokens(&self) -> TokenUsage {
-        self.reported.unwrap_or_else(|| estimated(self.input_bytes, self.text_bytes))
+        self.reported
+            .unwrap_or_else(|| estimated(self.input_bytes, self.text_bytes))
     }
 
     pub(super) fn finish(&mut self, outcome: Outcome) {
@@ -89,9 +90,17 @@ impl Recorder {
     }
 
     pub(super) fn fail(&mut self, error: &ProviderError) {
-        let outcome = if error.is_timeout() { Outcome::TimedOut } else { Outcome::Failed };
+        let outcome = if error.is_timeout() {
+            Outcome::TimedOut
+        } else {
+            Outcome::Failed
+        };
         // A call that brought no text is not billed: the prompt may never have arrived.
-        let tokens = if self.text_bytes == 0 { self.reported.unwrap_or_default() } else { self.tokens() };
+        let tokens = if self.text_bytes == 0 {
+            self.reported.unwrap_or_default()
+        } else {
+            self.tokens()
+        };
         self.file(outcome, tokens);
     }
 

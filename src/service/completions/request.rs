@@ -18,7 +18,10 @@ pub enum BadRequest {
     #[error("you must provide a {0} parameter")]
     Missing(&'static str),
     #[error("invalid type for '{param}': expected {expected}")]
-    WrongType { param: &'static str, expected: &'static str },
+    WrongType {
+        param: &'static str,
+        expected: &'static str,
+    },
 }
 
 /// Every field is raw, so that a wrong type is reported by its name and no value is parsed that we do not need.
@@ -54,32 +57,60 @@ impl<'a> Request<'a> {
         let text = std::str::from_utf8(body)?;
         let fields: Fields<'a> = serde_json::from_str(text).map_err(|error| {
             if error.is_data() && !text.trim_start().starts_with('{') {
-                BadRequest::WrongType { param: "body", expected: "an object" }
+                BadRequest::WrongType {
+                    param: "body",
+                    expected: "an object",
+                }
             } else {
                 BadRequest::Json(error)
             }
         })?;
-        let raw_model = fields.model.map(RawValue::get).filter(|raw| *raw != "null").ok_or(BadRequest::Missing("model"))?;
-        let model = unquote(raw_model).ok_or(BadRequest::WrongType { param: "model", expected: "a string" })?;
+        let raw_model = fields
+            .model
+            .map(RawValue::get)
+            .filter(|raw| *raw != "null")
+            .ok_or(BadRequest::Missing("model"))?;
+        let model = unquote(raw_model).ok_or(BadRequest::WrongType {
+            param: "model",
+            expected: "a string",
+        })?;
         let stream = match fields.stream.map(RawValue::get) {
             None | Some("null" | "false") => false,
             Some("true") => true,
-            Some(_) => return Err(BadRequest::WrongType { param: "stream", expected: "a boolean" }),
+            Some(_) => {
+                return Err(BadRequest::WrongType {
+                    param: "stream",
+                    expected: "a boolean",
+                });
+            }
         };
         let (prompt, name) = match endpoint {
             Endpoint::ChatCompletions => (fields.messages, "messages"),
             Endpoint::Embeddings => (fields.input, "input"),
         };
-        let prompt = prompt.map(RawValue::get).filter(|raw| *raw != "null").ok_or(BadRequest::Missing(name))?;
+        let prompt = prompt
+            .map(RawValue::get)
+            .filter(|raw| *raw != "null")
+            .ok_or(BadRequest::Missing(name))?;
         if endpoint == Endpoint::ChatCompletions && !prompt.starts_with('[') {
-            return Err(BadRequest::WrongType { param: "messages", expected: "an array of messages" });
+            return Err(BadRequest::WrongType {
+                param: "messages",
+                expected: "an array of messages",
+            });
         }
         let raw_stream_options = fields.stream_options.map(RawValue::get).filter(|raw| *raw != "null");
         let include_usage = match raw_stream_options {
             None => false,
             Some(raw) => asks_for_usage(raw)?,
         };
-        Ok(Self { model, stream, include_usage, input_bytes: prompt.len(), raw_model, raw_stream_options })
+        Ok(Self {
+            model,
+            stream,
+            include_usage,
+            input_bytes: prompt.len(),
+            raw_model,
+            raw_stream_options,
+        })
     }
 
     /// The body for the upstream: the caller's own, with the model's name replaced if the upstream calls it otherwise,
@@ -91,16 +122,13 @@ impl<'a> Request<'a> {
             edits.push((start, end, serde_json::Value::from(upstream).to_string().into()));
         }
         if add_usage {
-            match self.raw_stream_options {
-                Some(raw) => {
-                    let (start, end) = place(body, raw);
-                    edits.push((start, end, with_usage(raw).into()));
-                }
-                None => {
-                    // `read` has seen an object with at least one field.
-                    let end = body.iter().rposition(|byte| *byte == b'}').unwrap_or(body.len());
-                    edits.push((end, end, Cow::Borrowed(r#","stream_options":{"include_usage":true}"#)));
-                }
+            if let Some(raw) = self.raw_stream_options {
+                let (start, end) = place(body, raw);
+                edits.push((start, end, with_usage(raw).into()));
+            } else {
+                // `read` has seen an object with at least one field.
+                let end = body.iter().rposition(|byte| *byte == b'}').unwrap_or(body.len());
+                edits.push((end, end, Cow::Borrowed(r#","stream_options":{"include_usage":true}"#)));
             }
         }
         if edits.is_empty() {
@@ -128,10 +156,17 @@ fn place(body: &[u8], part: &str) -> (usize, usize) {
 /// The text of a JSON string, without a copy where it has no escapes.
 fn unquote(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(raw).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+    if inner.contains('\\') {
+        serde_json::from_str(raw).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
 }
 
-const STREAM_OPTIONS: BadRequest = BadRequest::WrongType { param: "stream_options", expected: "an object" };
+const STREAM_OPTIONS: BadRequest = BadRequest::WrongType {
+    param: "stream_options",
+    expected: "an object",
+};
 
 fn asks_for_usage(raw: &str) -> Result<bool, BadRequest> {
     #[derive(Deserialize)]
@@ -143,7 +178,10 @@ fn asks_for_usage(raw: &str) -> Result<bool, BadRequest> {
     }
     serde_json::from_str::<StreamOptions>(raw)
         .map(|options| options.include_usage.unwrap_or(false))
-        .map_err(|_| BadRequest::WrongType { param: "stream_options.include_usage", expected: "a boolean" })
+        .map_err(|_| BadRequest::WrongType {
+            param: "stream_options.include_usage",
+            expected: "a boolean",
+        })
 }
 
 /// The caller's stream options with usage asked for. Rare: most callers that send options ask for it themselves.
@@ -177,7 +215,10 @@ mod tests {
         );
         let options = r#"{"stream_options":{"x":1},"model":"a","messages":[]}"#;
         let value: Value = serde_json::from_str(&rewritten(options, "zz", true)).unwrap();
-        assert_eq!(value, json!({"stream_options": {"x": 1, "include_usage": true}, "model": "zz", "messages": []}));
+        assert_eq!(
+            value,
+            json!({"stream_options": {"x": 1, "include_usage": true}, "model": "zz", "messages": []})
+        );
         let null = r#"{"stream_options":null,"model":"a","messages":[]}"#;
         let read = Request::read(null.as_bytes(), ChatCompletions).unwrap();
         assert!(!read.include_usage && !read.stream);
@@ -193,15 +234,30 @@ mod tests {
             (r#"{"model":null}"#, "you must provide a model parameter"),
             (r#"{"model":7}"#, "invalid type for 'model': expected a string"),
             (r#"{"model":"a"}"#, "you must provide a messages parameter"),
-            (r#"{"model":"a","messages":{}}"#, "invalid type for 'messages': expected an array"),
-            (r#"{"model":"a","messages":[],"stream":"yes"}"#, "invalid type for 'stream': expected a boolean"),
-            (r#"{"model":"a","messages":[],"stream_options":1}"#, "invalid type for 'stream_options': expected an object"),
-            (r#"{"model":"a","model":"b","messages":[]}"#, "the body is not valid JSON: duplicate field `model`"),
+            (
+                r#"{"model":"a","messages":{}}"#,
+                "invalid type for 'messages': expected an array",
+            ),
+            (
+                r#"{"model":"a","messages":[],"stream":"yes"}"#,
+                "invalid type for 'stream': expected a boolean",
+            ),
+            (
+                r#"{"model":"a","messages":[],"stream_options":1}"#,
+                "invalid type for 'stream_options': expected an object",
+            ),
+            (
+                r#"{"model":"a","model":"b","messages":[]}"#,
+                "the body is not valid JSON: duplicate field `model`",
+            ),
             (r#"{"model":"a","messages":[]"#, "the body is not valid JSON: EOF"),
         ] {
             assert!(refused(body).starts_with(message), "{body}: {}", refused(body));
         }
-        assert!(matches!(Request::read(b"\xff", ChatCompletions), Err(BadRequest::Utf8(_))));
+        assert!(matches!(
+            Request::read(b"\xff", ChatCompletions),
+            Err(BadRequest::Utf8(_))
+        ));
         assert!(Request::read(br#"{"model":"e","input":"x"}"#, Embeddings).is_ok());
         assert!(Request::read(br#"{"model":"e","messages":[]}"#, Embeddings).is_err());
     }

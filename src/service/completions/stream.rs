@@ -36,7 +36,13 @@ pub struct MeteredStream {
 
 impl MeteredStream {
     pub(super) fn new(events: EventStream, recorder: Recorder, withhold_usage: bool, stop: CancellationToken) -> Self {
-        Self { events, recorder, withhold_usage, stop: Box::pin(stop.cancelled_owned()), over: false }
+        Self {
+            events,
+            recorder,
+            withhold_usage,
+            stop: Box::pin(stop.cancelled_owned()),
+            over: false,
+        }
     }
 
     /// What has been consumed so far.

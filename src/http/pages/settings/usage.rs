@@ -26,13 +26,23 @@ pub(super) fn row(name: String, totals: UsageTotals) -> UsageRow {
 /// One bar for each day of the report, those without usage included.
 pub(super) fn bars(report: &UsageReport) -> Vec<Bar> {
     let days: Vec<_> = report.from.iter_days().take_while(|day| *day <= report.to).collect();
-    let most = report.by_day.values().map(|totals| totals.requests).max().unwrap_or(0).max(1) as f64;
+    let most = report
+        .by_day
+        .values()
+        .map(|totals| totals.requests)
+        .max()
+        .unwrap_or(0)
+        .max(1) as f64;
     let step = WIDTH / days.len() as f64;
     days.iter()
         .enumerate()
         .map(|(index, day)| {
             let requests = report.by_day.get(day).map_or(0, |totals| totals.requests);
-            let height = if requests == 0 { 0.0 } else { (requests as f64 / most * (HEIGHT - 8.0)).max(LOWEST) };
+            let height = if requests == 0 {
+                0.0
+            } else {
+                (requests as f64 / most * (HEIGHT - 8.0)).max(LOWEST)
+            };
             Bar {
                 x: index as f64 * step + GAP / 2.0,
                 y: HEIGHT - height,
