@@ -132,7 +132,7 @@ impl Failure {
     }
 
     pub fn invalid(fields: Vec<FieldFault>) -> Self {
-        let named: Vec<&str> = fields.iter().map(|fault| fault.field).collect();
+        let named: Vec<&str> = fields.iter().map(|fault| &*fault.field).collect();
         let detail = match named.as_slice() {
             [] => "The request was refused.".to_owned(),
             named => format!("These fields were refused: {}.", named.join(", ")),

@@ -1,12 +1,15 @@
 //! Accepting connections. The loop is ours rather than axum's for three things: no Nagle delay, a limit on slow headers,
 //! and a drain that ends.
 
+mod activity;
+
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -14,14 +17,22 @@ use tokio::{
 use tower::ServiceExt;
 
 use crate::{http::edge::Peer, lifecycle::Lifecycle};
+use activity::Activity;
 
+/// Data that the other end has not taken for this long ends the connection.
+const STALLED_READER: Duration = Duration::from_mins(1);
+/// While draining: a connection without a request may still have one on the wire.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
 /// After a failed accept, which means that the process or system is out of something.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Limits of the listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
+    /// Until the first request's head has come.
     pub header_read_timeout: Duration,
+    /// Between requests on a connection that is kept open; it is closed after one to two of these.
+    pub idle_timeout: Duration,
     pub max_connections: usize,
 }
 
@@ -59,32 +70,53 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, lifecy
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits: Limits, lifecycle: Lifecycle) {
+    prepare(&stream);
+    let activity = Activity::default();
+    let noted = activity.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        let active = noted.begin();
+        let router = router.clone();
+        async move {
+            let response = router
+                .oneshot(request.map(Body::new))
+                .await
+                .unwrap_or_else(|never| match never {});
+            Ok::<_, Infallible>(response.map(|body| active.watch(body)))
+        }
+    });
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let mut limit = limits.header_read_timeout;
+    let mut draining = false;
+    loop {
+        let seen = activity.begun();
+        tokio::select! {
+            ended = connection.as_mut() => return note(ended),
+            () = lifecycle.stop_accepting.cancelled(), if !draining => {
+                connection.as_mut().graceful_shutdown();
+                draining = true;
+                limit = LAST_REQUEST;
+            }
+            () = tokio::time::sleep(limit) => {
+                if activity.is_idle_since(seen) {
+                    return;
+                }
+                limit = if draining { LAST_REQUEST } else { limits.idle_timeout };
+            }
+        }
+    }
+}
+
+fn prepare(stream: &TcpStream) {
     // Nagle's algorithm against delayed acknowledgements costs small answers 40 ms on reused connections.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(target: "mapleai::http", error = %error, "cannot set TCP_NODELAY");
     }
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        let router = router.clone();
-        async move {
-            Ok::<_, Infallible>(
-                router
-                    .oneshot(request.map(Body::new))
-                    .await
-                    .unwrap_or_else(|never| match never {}),
-            )
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_read_timeout)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => return note(ended),
-        () = lifecycle.stop_accepting.cancelled() => connection.as_mut().graceful_shutdown(),
+    // A reader that has stopped reading, or is gone without a word, is given up.
+    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(STALLED_READER)) {
+        tracing::debug!(target: "mapleai::http", error = %error, "cannot set TCP_USER_TIMEOUT");
     }
-    note(connection.await);
 }
 
 /// Clients that hang up are everyday; nothing to tell an operator about.

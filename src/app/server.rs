@@ -101,6 +101,7 @@ impl Server {
         let address = socket.local_addr().map_err(listen)?;
         let limits = listener::Limits {
             header_read_timeout: config.server.header_read_timeout,
+            idle_timeout: config.server.idle_timeout,
             max_connections: config.server.max_connections,
         };
         lifecycle.run("listener", listener::serve(socket, router, limits, lifecycle.clone()));

@@ -27,9 +27,12 @@ pub struct ServerConfig {
     /// Limit for everything but provider calls, which have their own.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
-    /// A client that has not sent its headers by then is cut off.
+    /// A new connection whose first request has not come by then is cut off.
     #[serde(with = "humantime_serde")]
     pub header_read_timeout: Duration,
+    /// A connection that is kept open is closed after one to two of these without a request.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
     /// Largest accepted request body, in bytes.
     pub body_limit: usize,
     /// Open connections beyond this wait in the kernel's backlog.
@@ -70,6 +73,7 @@ pub(super) const FIELDS: &[Field] = &[
     ),
     required("request_timeout", span(MILLISECOND, HOUR)),
     required("header_read_timeout", span(MILLISECOND, MINUTE)),
+    required("idle_timeout", span(MILLISECOND, HOUR)),
     required("body_limit", number(1024, 256 * 1024 * 1024)),
     required("max_connections", number(1, 1_000_000)),
     optional("trusted_proxies", Kind::Networks),

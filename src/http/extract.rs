@@ -1,5 +1,7 @@
 //! Extractors whose refusals are failures of ours: each names the field and what is allowed.
 
+use std::time::Duration;
+
 use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::request::Parts,
@@ -15,6 +17,9 @@ use crate::{
     failure::Failure,
     service::field::FieldFault,
 };
+
+/// A body has to arrive within this.
+const SLOWEST_BODY: Duration = Duration::from_secs(30);
 
 /// A JSON body under `/api`.
 #[derive(Debug)]
@@ -50,25 +55,28 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-fn wrong_type(field: &str, error: &serde_json::Error) -> Failure {
+fn wrong_type(path: &str, error: &serde_json::Error) -> Failure {
     let message = error.to_string();
     // Without the position, which helps nobody who sends generated JSON.
     let message = message
         .rsplit_once(" at line ")
         .map_or(message.as_str(), |(message, _)| message);
-    let detail = if field == "." {
-        message.to_owned()
-    } else {
-        format!("{field}: {message}")
+    // serde names a missing or unknown field in its message, and the object it belongs to in the path.
+    let named = ["missing field `", "unknown field `"]
+        .iter()
+        .find_map(|start| message.strip_prefix(start)?.split('`').next());
+    let field = match (path, named) {
+        (".", None) => "body".to_owned(),
+        (".", Some(field)) => field.to_owned(),
+        (path, None) => path.to_owned(),
+        // The path of an unknown field ends with the field itself.
+        (path, Some(field)) if path == field || path.ends_with(&format!(".{field}")) => path.to_owned(),
+        (path, Some(field)) => format!("{path}.{field}"),
     };
-    let fault = FieldFault {
-        field: "body",
-        message: detail.clone(),
-    };
-    Failure {
-        fields: vec![fault],
-        ..Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", detail)
-    }
+    Failure::invalid(vec![FieldFault {
+        field: field.into(),
+        message: message.to_owned(),
+    }])
 }
 
 /// The raw bytes of a body that says it is JSON, within the body limit.
@@ -94,8 +102,15 @@ async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes
             "The body must be JSON, sent with `Content-Type: application/json`.",
         ));
     }
-    Bytes::from_request(request, state)
-        .await
+    let read = tokio::time::timeout(SLOWEST_BODY, Bytes::from_request(request, state));
+    read.await
+        .map_err(|_| {
+            Failure::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body_timeout",
+                "The request body took too long to arrive.",
+            )
+        })?
         .map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Failure::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -149,7 +164,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
                     .unwrap_or(&message)
                     .to_owned();
                 Failure::invalid(vec![FieldFault {
-                    field: "query",
+                    field: "query".into(),
                     message,
                 }])
             })?;
@@ -176,7 +191,7 @@ impl PageQuery {
         let limit = self.limit.unwrap_or(50);
         if !(1..=100).contains(&limit) {
             faults.push(FieldFault {
-                field: "limit",
+                field: "limit".into(),
                 message: "must be between 1 and 100".to_owned(),
             });
         }
@@ -185,7 +200,7 @@ impl PageQuery {
             Some(Ok(cursor)) => Some(cursor),
             Some(Err(error)) => {
                 faults.push(FieldFault {
-                    field: "cursor",
+                    field: "cursor".into(),
                     message: error.to_string(),
                 });
                 None

@@ -114,7 +114,7 @@ fn faults_of(error: AccountError) -> Result<FormFaults, Failure> {
             general: None,
             fields: fields
                 .into_iter()
-                .map(|fault| (fault.field.to_owned(), fault.message))
+                .map(|fault| (fault.field.into_owned(), fault.message))
                 .collect(),
         }),
         AccountError::WrongPassword => Ok(FormFaults {

@@ -88,7 +88,7 @@ impl<'a> Problem<'a> {
                 .fields
                 .iter()
                 .map(|fault| ProblemField {
-                    field: fault.field,
+                    field: &fault.field,
                     message: &fault.message,
                 })
                 .collect(),

@@ -1,9 +1,11 @@
 //! Faults of single fields, collected so that a form shows all of them at once.
 
+use std::borrow::Cow;
+
 /// One field that was refused, and what would be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldFault {
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     pub message: String,
 }
 
@@ -25,7 +27,7 @@ impl Faults {
 
     pub fn add(&mut self, field: &'static str, message: impl Into<String>) {
         self.0.push(FieldFault {
-            field,
+            field: field.into(),
             message: message.into(),
         });
     }
