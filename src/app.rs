@@ -40,6 +40,8 @@ pub enum AppError {
     Migration(#[from] MigrationError),
     #[error("cannot seed the development account")]
     Seed(#[from] seed::SeedError),
+    #[error("the demo account is for development only; its password is public")]
+    SeedOutsideDevelopment,
     #[error(transparent)]
     Broken(#[from] Broken),
 }
@@ -75,6 +77,9 @@ pub async fn migrate(config: Config) -> Result<(), AppError> {
 
 /// Creates the development account if it is not there.
 pub async fn seed(config: Config) -> Result<(), AppError> {
+    if !config.environment.is_development() {
+        return Err(AppError::SeedOutsideDevelopment);
+    }
     let lifecycle = Lifecycle::default();
     let database = Database::new(&config.database)?;
     let registry = std::sync::Arc::new(crate::provider::Registry::build(&config.providers, &config.models)?);

@@ -13,14 +13,31 @@ use crate::{
     web::Site,
 };
 
+/// One pointer: axum clones it for every request.
 #[derive(Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Handles>);
+
+pub struct Handles {
     pub services: Services,
     pub health: Health,
     pub metrics: PrometheusHandle,
     pub site: Site,
     /// The OpenAPI document, rendered once.
     pub openapi: Arc<str>,
+}
+
+impl AppState {
+    pub fn new(handles: Handles) -> Self {
+        Self(Arc::new(handles))
+    }
+}
+
+impl std::ops::Deref for AppState {
+    type Target = Handles;
+
+    fn deref(&self) -> &Handles {
+        &self.0
+    }
 }
 
 macro_rules! service {

@@ -23,7 +23,7 @@ use crate::{
     lifecycle::{Lifecycle, wait_for},
     provider::Registry,
     service::Services,
-    state::AppState,
+    state::{AppState, Handles},
     store::Database,
     task,
     telemetry::metrics::{DATABASE_CONNECTIONS, DATABASE_UP, UPKEEP_INTERVAL},
@@ -81,7 +81,7 @@ impl Server {
             guard_metrics: !config.environment.is_development(),
         };
         let (router, table, document) = router::routes(&rules).into_parts();
-        let state = AppState {
+        let state = AppState::new(Handles {
             services: services.clone(),
             health: health.clone(),
             metrics: metrics.clone(),
@@ -91,7 +91,7 @@ impl Server {
                 !config.environment.is_development(),
             ),
             openapi: document.to_json()?.into(),
-        };
+        });
         let edge = Edge::new(table, gate, config.server.trusted_proxies.clone(), https);
         let router = router::build(router, edge.clone(), state, &rules);
 

@@ -57,8 +57,9 @@ impl Gate {
                 };
             }
             Access::Program => self.program(request.headers()).await?,
-            Access::Session => self.session(request).await?,
-            Access::Page => self.page(request).await?,
+            // Boxed: the hot path is that of programs, and its future should not carry these.
+            Access::Session => Box::pin(self.session(request)).await?,
+            Access::Page => Box::pin(self.page(request)).await?,
             Access::Operator => self.operator(request.headers())?,
         };
         request.extensions_mut().insert(caller);
@@ -70,7 +71,9 @@ impl Gate {
         if token.starts_with(SecretKind::ApiKey.prefix()) {
             Ok(Caller::Key(self.api_keys.authenticate(token).await?))
         } else {
-            Ok(Caller::Session(self.sessions.authenticate_token(token).await?))
+            Ok(Caller::Session(
+                Box::pin(self.sessions.authenticate_token(token)).await?,
+            ))
         }
     }
 

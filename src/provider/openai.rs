@@ -135,7 +135,7 @@ impl OpenAiProvider {
         // Our credentials with the upstream are nothing the caller can mend, and its message may quote them.
         let ours = status == http::StatusCode::UNAUTHORIZED || status == http::StatusCode::FORBIDDEN;
         if ours || !(status.is_success() || status.is_client_error()) {
-            drain(body).await;
+            Box::pin(drain(body)).await;
             return Err(ProviderError::Status(status));
         }
         let headers = caller_headers(&head.headers);

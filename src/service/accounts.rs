@@ -291,7 +291,7 @@ impl Accounts {
         {
             return Err(AccountError::LastOwner);
         }
-        self.sessions.forget_user(member).await;
+        self.sessions.forget_user(member);
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, member_id = %member, role = role.as_str(), "role changed");
         self.get(caller.organization, member).await
     }

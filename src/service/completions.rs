@@ -76,8 +76,11 @@ pub enum Answer {
     Stream { headers: HeaderMap, events: MeteredStream },
 }
 
+/// One pointer: the hot path clones it for every request.
 #[derive(Clone)]
-pub struct Completions {
+pub struct Completions(Arc<Inner>);
+
+struct Inner {
     registry: Arc<Registry>,
     usage: Usage,
     metrics: CompletionMetrics,
@@ -89,13 +92,13 @@ pub struct Completions {
 impl Completions {
     pub fn new(registry: Arc<Registry>, usage: Usage, clock: Clock, stop: CancellationToken) -> Self {
         let metrics = CompletionMetrics::new(registry.routes().map(|route| &*route.model));
-        Self {
+        Self(Arc::new(Inner {
             registry,
             usage,
             metrics,
             clock,
             stop,
-        }
+        }))
     }
 
     /// Makes one call. Dropping the future, or the stream it gives, ends the upstream call; what was consumed until then
@@ -103,7 +106,7 @@ impl Completions {
     pub async fn call(&self, call: Call) -> Result<Answer, CompletionError> {
         let request = Request::read(&call.body, call.endpoint)?;
         let route = self.route(&request.model, call.endpoint)?;
-        let slot = self.usage.reserve()?;
+        let slot = self.0.usage.reserve()?;
         let streamed = request.stream && call.endpoint == Endpoint::ChatCompletions;
         let withhold_usage = streamed && !request.include_usage;
         let body = request.for_upstream(&call.body, &route.model.upstream, withhold_usage);
@@ -113,8 +116,8 @@ impl Completions {
             &call,
             streamed,
             request.input_bytes,
-            &self.metrics,
-            &self.clock,
+            &self.0.metrics,
+            &self.0.clock,
         );
         let sent = route
             .provider
@@ -140,7 +143,7 @@ impl Completions {
                 Ok(Answer::Whole { status, headers, body })
             }
             Ok(ProviderReply::Events { headers, events }) => {
-                let events = MeteredStream::new(events, recorder, withhold_usage, self.stop.clone());
+                let events = MeteredStream::new(events, recorder, withhold_usage, self.0.stop.clone());
                 Ok(Answer::Stream { headers, events })
             }
             Err(error) => {
@@ -154,6 +157,7 @@ impl Completions {
         // A caller's text in an error message is bounded, whatever the body limit is.
         let shown = || model.chars().take(128).collect::<String>();
         let route = self
+            .0
             .registry
             .route(model)
             .ok_or_else(|| CompletionError::UnknownModel(shown()))?;

@@ -5,14 +5,19 @@
 
 use std::{hash::Hash, sync::Arc, time::Duration};
 
-use moka::future::Cache;
+use moka::{future, sync};
 
 use crate::store::StoreError;
 
 /// Absence is remembered as well (`None`), so that a revoked key that keeps knocking costs no more than a good one.
+///
+/// Answers are in a cache that is read without awaiting: the future of a request carries every await it might come to,
+/// and this one is on the way of all of them.
 #[derive(Clone)]
 pub struct Lookup<K, V> {
-    cache: Cache<K, Option<V>>,
+    known: sync::Cache<K, Option<V>>,
+    /// Loads under way, shared by whoever waits for the same key.
+    loading: future::Cache<K, Option<V>>,
 }
 
 impl<K, V> Lookup<K, V>
@@ -23,35 +28,51 @@ where
     /// At most `capacity` answers, each believed for `ttl`.
     pub fn new(capacity: u64, ttl: Duration) -> Self {
         Self {
-            cache: Cache::builder().max_capacity(capacity).time_to_live(ttl).build(),
+            known: sync::Cache::builder().max_capacity(capacity).time_to_live(ttl).build(),
+            loading: future::Cache::builder()
+                .max_capacity(capacity)
+                .time_to_live(ttl)
+                .build(),
         }
     }
 
     pub async fn get(
         &self,
         key: K,
-        load: impl Future<Output = Result<Option<V>, StoreError>>,
+        load: impl Future<Output = Result<Option<V>, StoreError>> + Send,
     ) -> Result<Option<V>, Arc<StoreError>> {
-        if let Some(known) = self.cache.get(&key).await {
+        if let Some(known) = self.known.get(&key) {
             return Ok(known);
         }
-        self.cache.try_get_with(key, load).await
+        Box::pin(self.load(key, load)).await
+    }
+
+    async fn load(
+        &self,
+        key: K,
+        load: impl Future<Output = Result<Option<V>, StoreError>> + Send,
+    ) -> Result<Option<V>, Arc<StoreError>> {
+        let remembered = async {
+            let found = load.await?;
+            self.known.insert(key.clone(), found.clone());
+            Ok(found)
+        };
+        let found = self.loading.try_get_with(key.clone(), remembered).await;
+        self.loading.invalidate(&key).await;
+        found
     }
 
     pub async fn forget(&self, key: &K) {
-        self.cache.invalidate(key).await;
+        self.loading.invalidate(key).await;
+        self.known.invalidate(key);
     }
 
     /// Forgets all answers that `stale` holds for. Walks the whole cache: for rare events.
-    pub async fn forget_if(&self, stale: impl Fn(&V) -> bool) {
-        let keys: Vec<K> = self
-            .cache
-            .iter()
-            .filter(|(_, value)| value.as_ref().is_some_and(&stale))
-            .map(|(key, _)| (*key).clone())
-            .collect();
-        for key in keys {
-            self.cache.invalidate(&key).await;
+    pub fn forget_if(&self, stale: impl Fn(&V) -> bool) {
+        for (key, value) in &self.known {
+            if value.as_ref().is_some_and(&stale) {
+                self.known.invalidate(&*key);
+            }
         }
     }
 }

@@ -56,7 +56,7 @@ pub struct PageSession {
 #[derive(Clone)]
 pub struct Sessions {
     store: store::sessions::Sessions,
-    tokens: AccessTokens,
+    tokens: Arc<AccessTokens>,
     clock: Clock,
     lasts: Duration,
     by_id: Lookup<SessionId, SessionOwner>,
@@ -83,7 +83,11 @@ impl Sessions {
     ) -> Result<Self, AccessTokenError> {
         Ok(Self {
             store,
-            tokens: AccessTokens::new(rules.signing_keys, rules.active_key, rules.access_token_ttl)?,
+            tokens: Arc::new(AccessTokens::new(
+                rules.signing_keys,
+                rules.active_key,
+                rules.access_token_ttl,
+            )?),
             clock,
             lasts: rules.session_ttl,
             by_id: Lookup::new(CAPACITY, rules.lookup_ttl),
@@ -231,9 +235,9 @@ impl Sessions {
     }
 
     /// A user's role has changed: the next request looks it up again.
-    pub async fn forget_user(&self, user: UserId) {
-        self.by_id.forget_if(|owner| owner.user == user).await;
-        self.by_cookie.forget_if(|owner| owner.user == user).await;
+    pub fn forget_user(&self, user: UserId) {
+        self.by_id.forget_if(|owner| owner.user == user);
+        self.by_cookie.forget_if(|owner| owner.user == user);
     }
 
     /// Removes sessions that expired a while ago. Gives how many.
