@@ -32,8 +32,10 @@ start_server() {
 remove_server() {
     [ -n "$server_dir" ] || return 0
     if [ "$1" -ne 0 ] && [ -s "$server_dir/log" ]; then
-        printf '\n--- the last lines of the server'\''s log\n'
-        tail -n 40 "$server_dir/log"
+        printf '\n--- the server'\''s log: warnings and errors, and the last lines\n'
+        grep -E ' (WARN|ERROR) ' "$server_dir/log" | head -n 30 || true
+        echo ...
+        tail -n 15 "$server_dir/log"
     fi
     rm -rf "$server_dir"
 }

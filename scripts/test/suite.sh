@@ -22,5 +22,5 @@ run_pytest() {
     local venv
     venv=$("$MAPLE_ROOT/scripts/test/python.sh")
     PYTHONDONTWRITEBYTECODE=1 run_job "$venv/bin/python" -m pytest -c tests/clients/pytest.ini \
-        --rootdir "$MAPLE_ROOT/tests/clients" "$@"
+        --rootdir "$MAPLE_ROOT/tests/clients" --basetemp "$server_dir/pytest" "$@"
 }

@@ -118,7 +118,8 @@ impl AccessTokens {
 #[cfg(test)]
 mod tests {
     use super::{AccessTokenError, AccessTokens};
-    use chrono::{TimeDelta, Utc};
+    use crate::domain::clock::Clock;
+    use chrono::TimeDelta;
     use std::{collections::BTreeMap, time::Duration};
     use uuid::Uuid;
 
@@ -131,8 +132,8 @@ mod tests {
 
     #[test]
     fn rotation_keeps_old_tokens_and_expiry_ends_them() {
-        let ttl = Duration::from_secs(900);
-        let now = Utc::now();
+        let ttl = Duration::from_mins(15);
+        let now = Clock::system().now();
         let before = AccessTokens::new(&keys(&["a"]), "a", ttl).unwrap();
         let after = AccessTokens::new(&keys(&["a", "b"]), "b", ttl).unwrap();
         let gone = AccessTokens::new(&keys(&["b"]), "b", ttl).unwrap();
@@ -151,19 +152,19 @@ mod tests {
 
     #[test]
     fn refuses_forgeries() {
-        let tokens = AccessTokens::new(&keys(&["a"]), "a", Duration::from_secs(900)).unwrap();
+        let tokens = AccessTokens::new(&keys(&["a"]), "a", Duration::from_mins(15)).unwrap();
         let other = AccessTokens::new(
             &BTreeMap::from([("a".to_owned(), "z".repeat(32).into())]),
             "a",
-            Duration::from_secs(900),
+            Duration::from_mins(15),
         )
         .unwrap();
         let id = Uuid::now_v7();
-        let forged = other.issue(id, id, id, Utc::now()).unwrap();
+        let forged = other.issue(id, id, id, Clock::system().now()).unwrap();
         // {"alg":"none","kid":"a"} with an empty signature.
         let none = "eyJhbGciOiJub25lIiwia2lkIjoiYSJ9.e30.";
         for bad in [forged.as_str(), none, "", "a.b.c", "x"] {
-            assert!(tokens.verify(bad, Utc::now()).is_err(), "{bad}");
+            assert!(tokens.verify(bad, Clock::system().now()).is_err(), "{bad}");
         }
     }
 }

@@ -204,7 +204,7 @@ mod tests {
         #[test]
         fn any_cut_gives_the_same(lines in prop::collection::vec("(data: [a-z\\{\\}\":]{0,12}|: c|)", 0..12), cuts in prop::collection::vec(0_usize..200, 0..6), crlf in any::<bool>()) {
             let ending = if crlf { "\r\n" } else { "\n" };
-            let text: String = lines.iter().map(|line| format!("{line}{ending}")).collect();
+            let text: String = lines.iter().flat_map(|line| [line.as_str(), ending]).collect();
             let text = format!("{text}{ending}{ending}");
             let bytes = text.as_bytes();
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();

@@ -1,0 +1,30 @@
+//! MapleAI from outside: a really started server on a free port, a real PostgreSQL, and an upstream that misbehaves on
+//! request. One file per behaviour.
+
+#![allow(unreachable_pub, reason = "all of it is one binary")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::large_futures,
+    reason = "real time, and tasks that end with their test"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on says so"
+)]
+
+mod access;
+mod accounts;
+mod api_keys;
+mod conversations;
+mod degraded;
+mod errors;
+mod invitations;
+mod openai;
+mod openapi;
+mod shutdown;
+mod streaming;
+mod support;
+mod tenancy;
+mod usage;

@@ -1,0 +1,144 @@
+//! The document tells the truth about the routes.
+
+use std::collections::BTreeSet;
+
+use mapleai::auth::access::Access;
+use serde_json::{Value, json};
+
+use crate::support::TestApp;
+
+/// `METHOD path` of every operation in the document.
+fn operations(document: &Value) -> BTreeSet<String> {
+    let paths = document["paths"].as_object().unwrap();
+    paths
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods = item
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|key| !["parameters", "summary"].contains(&key.as_str()));
+            methods.map(move |method| format!("{path} {}", method.to_uppercase()))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn every_route_that_is_no_page_is_documented_with_its_access() {
+    let app = TestApp::start().await;
+    let answer = app.client.get("/api/openapi.json").await;
+    assert_eq!(answer.header("content-type"), "application/json");
+    let document = answer.ok(200);
+    assert!(
+        document["openapi"].as_str().unwrap().starts_with("3.1."),
+        "{}",
+        document["openapi"]
+    );
+
+    let mut documented = operations(&document);
+    for route in app.server.edge().routes() {
+        let name = format!("{} {}", route.path, route.method);
+        let below = |prefix: &str| route.path.starts_with(prefix);
+        if !(below("/api/") || below("/v1/")) || &*route.path == "/api/docs" {
+            assert!(!documented.contains(&name), "{name} is no part of the API");
+            continue;
+        }
+        assert!(documented.remove(&name), "{name} is not documented");
+        let operation = &document["paths"][&*route.path][route.method.as_str().to_lowercase()];
+        let expected = match route.access {
+            Access::Open | Access::OpenForm => json!([]),
+            Access::Session | Access::Page => json!([{"access_token": []}, {"session_cookie": []}]),
+            Access::Program => json!([{"api_key": []}, {"access_token": []}]),
+            Access::Operator => json!([{"operations_token": []}]),
+        };
+        assert_eq!(operation["security"], expected, "{name}");
+        let responses = operation["responses"].as_object().unwrap();
+        assert_eq!(
+            responses.contains_key("401"),
+            name == "/api/auth/login POST" || name == "/api/auth/refresh POST" || expected != json!([]),
+            "{name}"
+        );
+        assert!(responses.contains_key("503"), "{name}");
+        assert_eq!(
+            operation.get("requestBody").is_some(),
+            responses.contains_key("415"),
+            "{name}"
+        );
+        assert!(
+            operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()),
+            "{name}"
+        );
+    }
+    assert!(documented.is_empty(), "documented and not there: {documented:?}");
+    let schemes = document["components"]["securitySchemes"].as_object().unwrap();
+    for scheme in ["access_token", "api_key", "operations_token", "session_cookie"] {
+        assert!(schemes.contains_key(scheme), "{scheme}");
+    }
+}
+
+#[tokio::test]
+async fn every_reference_leads_somewhere() {
+    let app = TestApp::start().await;
+    let document = app.client.get("/api/openapi.json").await.ok(200);
+    let mut references = BTreeSet::new();
+    collect(&document, &mut references);
+    assert!(references.len() > 10, "{references:?}");
+    for reference in references {
+        let pointer = reference
+            .strip_prefix('#')
+            .unwrap_or_else(|| panic!("{reference} is elsewhere"));
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+}
+
+fn collect(value: &Value, references: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::String(reference)) = fields.get("$ref") {
+                references.insert(reference.clone());
+            }
+            fields.values().for_each(|field| collect(field, references));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, references)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_operations_are_these() {
+    let app = TestApp::start().await;
+    let document = app.client.get("/api/openapi.json").await.ok(200);
+    insta::assert_snapshot!(operations(&document).into_iter().collect::<Vec<_>>().join("\n"), @r"
+    /api/auth/login POST
+    /api/auth/logout POST
+    /api/auth/refresh POST
+    /api/auth/register POST
+    /api/conversations GET
+    /api/conversations POST
+    /api/conversations/{id} DELETE
+    /api/conversations/{id} GET
+    /api/conversations/{id} PATCH
+    /api/conversations/{id}/messages POST
+    /api/conversations/{id}/regenerate POST
+    /api/health GET
+    /api/invitations GET
+    /api/invitations POST
+    /api/invitations/accept POST
+    /api/invitations/{id} DELETE
+    /api/keys GET
+    /api/keys POST
+    /api/keys/{id} DELETE
+    /api/models GET
+    /api/openapi.json GET
+    /api/ready GET
+    /api/usage GET
+    /api/users GET
+    /api/users/me GET
+    /api/users/me PATCH
+    /api/users/{id} PATCH
+    /v1/chat/completions POST
+    /v1/embeddings POST
+    /v1/models GET
+    /v1/models/{id} GET
+    ");
+}

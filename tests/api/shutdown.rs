@@ -1,0 +1,151 @@
+//! Stopping ends, keeps what is to be kept, and says so to whoever is still reading.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{Reply, TestApp, accounts::register};
+
+/// All limits of the drain together, with the short ones of these tests: a bound on "ends", not a speed.
+const ENDS_WITHIN: Duration = Duration::from_secs(15);
+
+#[tokio::test]
+async fn an_open_stream_is_ended_with_a_word_and_recorded() {
+    let app = TestApp::start().await;
+    let program = register(&app).await.program().await;
+    app.upstream.reply(Reply::events().text("Hello").stall());
+    let ask = json!({"model": "maple-chat", "messages": [], "stream": true});
+    let mut events = program.stream("/v1/chat/completions", &ask).await;
+    events.next().await.unwrap();
+
+    let reading = tokio::spawn(async move { events.rest().await });
+    let stopped = tokio::time::timeout(ENDS_WITHIN, app.stop())
+        .await
+        .expect("stop() must end");
+    let rest = reading.await.unwrap();
+    assert_eq!(rest.len(), 1, "{rest:?}");
+    assert_eq!(rest[0].json()["error"]["code"], "shutting_down");
+
+    let (database, upstream) = stopped;
+    upstream.hung_up().await;
+    let mut database = database.as_ref().unwrap().connection().await;
+    let outcomes: Vec<(String, bool)> = sqlx::query_as("SELECT outcome, estimated FROM usage_records")
+        .fetch_all(&mut database)
+        .await
+        .unwrap();
+    assert_eq!(outcomes, [("failed".to_owned(), true)]);
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_finished() {
+    let app = TestApp::start_with(|config| config.server.drain_timeout = Duration::from_secs(10)).await;
+    let program = register(&app).await.program().await;
+    let reply = Reply::events()
+        .text("one")
+        .pause(Duration::from_millis(400))
+        .text("two")
+        .usage(3, 2);
+    app.upstream.reply(reply.done());
+    let ask = json!({"model": "maple-chat", "messages": [], "stream": true});
+    let mut events = program.stream("/v1/chat/completions", &ask).await;
+    events.next().await.unwrap();
+    let address = app.address;
+    let reading = tokio::spawn(async move { events.rest().await });
+    let (database, _upstream) = tokio::time::timeout(ENDS_WITHIN, app.stop())
+        .await
+        .expect("stop() must end");
+    assert_eq!(reading.await.unwrap().last().unwrap().data, "[DONE]");
+    assert!(
+        tokio::net::TcpStream::connect(address).await.is_err(),
+        "nobody listens any more"
+    );
+    let mut database = database.as_ref().unwrap().connection().await;
+    let outcome: (String, i64) = sqlx::query_as("SELECT outcome, output_tokens FROM usage_records")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    assert_eq!(outcome, ("completed".to_owned(), 2));
+}
+
+#[tokio::test]
+async fn records_and_notes_that_still_wait_are_written() {
+    // A batch that would wait for an hour to fill.
+    let app = TestApp::start_with(|config| config.usage.flush_interval = Duration::from_millis(1_500)).await;
+    let program = register(&app).await.program().await;
+    for _ in 0..10 {
+        program
+            .post("/v1/chat/completions", &json!({"model": "maple-chat", "messages": []}))
+            .await
+            .ok(200);
+    }
+    let (database, _upstream) = tokio::time::timeout(ENDS_WITHIN, app.stop())
+        .await
+        .expect("stop() must end");
+    let mut database = database.as_ref().unwrap().connection().await;
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM usage_records")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    assert_eq!(count, 10);
+    let noted: bool = sqlx::query_scalar("SELECT bool_and(last_used_at IS NOT NULL) FROM api_keys")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    assert!(noted, "the key's last use was lost");
+}
+
+#[tokio::test]
+async fn an_answer_on_its_way_to_a_person_is_kept() {
+    let app = TestApp::start().await;
+    let ada = register(&app).await;
+    let conversation = ada.conversation().await;
+    app.upstream.reply(Reply::events().text("Half an").stall());
+    let path = format!("/api/conversations/{conversation}/messages");
+    let mut events = ada.client.stream(&path, &json!({"content": "Tell me"})).await;
+    events.until("delta").await;
+    let reading = tokio::spawn(async move { events.rest().await });
+    let (database, _upstream) = tokio::time::timeout(ENDS_WITHIN, app.stop())
+        .await
+        .expect("stop() must end");
+    let rest = reading.await.unwrap();
+    assert_eq!(
+        (rest[0].name.as_str(), &rest[0].json()["code"]),
+        ("error", &json!("shutting_down")),
+        "{rest:?}"
+    );
+    let mut database = database.as_ref().unwrap().connection().await;
+    let kept: (String, String) = sqlx::query_as("SELECT content, status FROM messages WHERE author = 'assistant'")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    assert_eq!(kept, ("Half an".to_owned(), "partial".to_owned()));
+}
+
+#[tokio::test]
+async fn readiness_says_no_before_the_door_closes() {
+    let app = TestApp::start_with(|config| config.server.drain_delay = Duration::from_secs(1)).await;
+    assert_eq!(
+        app.client.get("/api/ready").await.ok(200),
+        json!({"status": "ready", "pending": []})
+    );
+    let client = app.client.clone();
+    let stopping = tokio::spawn(app.stop());
+    let refused = async {
+        loop {
+            let answer = client.get("/api/ready").await;
+            if answer.status == 503 {
+                return answer.json();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let body = tokio::time::timeout(Duration::from_secs(1), refused)
+        .await
+        .expect("told before the door closes");
+    assert_eq!(body, json!({"status": "not_ready", "pending": ["draining"]}));
+    client.get("/api/models").await.ok(200);
+    tokio::time::timeout(ENDS_WITHIN, stopping)
+        .await
+        .expect("stop() must end")
+        .unwrap();
+}

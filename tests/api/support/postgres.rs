@@ -1,0 +1,233 @@
+//! A PostgreSQL of the test's own, to be killed, hung and brought back.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use mapleai::store;
+use sqlx::{Connection, PgConnection};
+use tempfile::TempDir;
+
+use super::{database, eventually};
+
+pub struct Postgres {
+    programs: PathBuf,
+    folder: TempDir,
+    port: u16,
+    /// `postgres` refuses to run as root: whom to run it as there.
+    user: Option<(u32, u32)>,
+    running: Option<Child>,
+}
+
+impl Postgres {
+    /// Starts a server with a migrated database.
+    pub async fn start() -> Self {
+        let programs = programs();
+        let folder = tempfile::Builder::new().prefix("mapleai-test-pg.").tempdir().unwrap();
+        let user = whom_to_run_as();
+        if let Some((uid, gid)) = user {
+            chown(folder.path(), Some(uid), Some(gid)).unwrap();
+        }
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut postgres = Self {
+            programs,
+            folder,
+            port,
+            user,
+            running: None,
+        };
+        let made = postgres
+            .command("initdb")
+            .args([
+                "--auth=trust",
+                "--username=maple",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
+                "-D",
+            ])
+            .arg(postgres.data())
+            .output()
+            .unwrap();
+        assert!(
+            made.status.success(),
+            "initdb: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        postgres.bring_back().await;
+        let database = store::Database::new(&database::config(&postgres.url())).unwrap();
+        store::migrations::apply(&database).await.unwrap();
+        database.close(Duration::from_secs(5)).await;
+        postgres
+    }
+
+    pub fn url(&self) -> String {
+        format!("postgres://maple@127.0.0.1:{}/postgres", self.port)
+    }
+
+    pub async fn connection(&self) -> PgConnection {
+        PgConnection::connect(&self.url()).await.unwrap()
+    }
+
+    /// The machine loses power, as far as connections can tell. What was committed stays.
+    pub fn kill(&mut self) {
+        self.signal("KILL");
+        if let Some(mut child) = self.running.take() {
+            child.wait().unwrap();
+        }
+    }
+
+    /// Connections stay open and nobody answers.
+    pub fn hang(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn wake(&self) {
+        self.signal("CONT");
+    }
+
+    /// Starts it (again) and waits until it takes connections.
+    pub async fn bring_back(&mut self) {
+        let url = self.url();
+        eventually("PostgreSQL's start", || {
+            // Started too soon after a kill it finds its own memory still in use, and gives up.
+            let over = self
+                .running
+                .as_mut()
+                .is_none_or(|child| child.try_wait().unwrap().is_some());
+            if over {
+                self.running = Some(self.launch());
+            }
+            let url = url.clone();
+            async move {
+                let connection = tokio::time::timeout(Duration::from_secs(2), PgConnection::connect(&url)).await;
+                connection.ok()?.ok()?.close().await.ok()
+            }
+        })
+        .await;
+    }
+
+    fn launch(&self) -> Child {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap();
+        self.command("postgres")
+            .arg("-D")
+            .arg(self.data())
+            .args([
+                "-p",
+                &self.port.to_string(),
+                "-c",
+                "listen_addresses=127.0.0.1",
+                "-c",
+                "unix_socket_directories=",
+            ])
+            .args([
+                "-c",
+                "fsync=off",
+                "-c",
+                "shared_buffers=16MB",
+                "-c",
+                "max_connections=40",
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        command
+            .current_dir(self.folder.path())
+            .env_remove("PGDATA")
+            .env_remove("PGPORT");
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    /// Sends a signal to the server and each of its processes, which are its children.
+    fn signal(&self, signal: &str) {
+        let Some(child) = &self.running else { return };
+        let server = child.id();
+        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap_or_default();
+        let everyone = children
+            .split_whitespace()
+            .map(str::to_owned)
+            .chain([server.to_string()]);
+        // The server itself comes last: its children are listed by it.
+        let _ = Command::new("kill")
+            .arg(format!("-{signal}"))
+            .args(everyone)
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The newest server's programs: of those installed, then of the `PATH`.
+fn programs() -> PathBuf {
+    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut versions: Vec<(u32, PathBuf)> = installed
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter(|(_, folder)| has_server(folder))
+        .collect();
+    versions.sort();
+    versions
+        .pop()
+        .map(|(_, folder)| folder)
+        .or_else(|| {
+            let path = std::env::var_os("PATH")?;
+            let places = std::env::split_paths(&path).map(|folder| fs::canonicalize(folder.join("initdb")));
+            places
+                .flatten()
+                .filter_map(|program| Some(program.parent()?.to_owned()))
+                .find(|folder| has_server(folder))
+        })
+        .expect("no PostgreSQL server programs (initdb, postgres) found; `make test` installs them")
+}
+
+fn has_server(folder: &Path) -> bool {
+    folder.join("initdb").is_file() && folder.join("postgres").is_file()
+}
+
+fn whom_to_run_as() -> Option<(u32, u32)> {
+    // Who owns this process's own entry is who runs it.
+    let root = std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self").unwrap()) == 0;
+    root.then(|| {
+        let users = fs::read_to_string("/etc/passwd").unwrap();
+        let find = |name: &str| {
+            users
+                .lines()
+                .map(|line| line.split(':').collect::<Vec<_>>())
+                .find(|fields| fields.first() == Some(&name))
+                .and_then(|fields| Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?)))
+        };
+        find("postgres")
+            .or_else(|| find("nobody"))
+            .expect("a user to run PostgreSQL as")
+    })
+}
