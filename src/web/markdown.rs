@@ -138,9 +138,9 @@ mod tests {
                 "<iframe",
                 "<style",
                 "<svg",
-                "href=\"javascript",
-                "href=\"data",
-                "href=\"/",
+                "<a href=\"javascript",
+                "<a href=\"data",
+                "<a href=\"/",
             ] {
                 assert!(!lower.contains(forbidden), "{attack} -> {html}");
             }

@@ -1,0 +1,101 @@
+"""Every operation of /api/openapi.json, tried by schemathesis: no 5xx, no undocumented answer."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+import requests
+
+HERE = pathlib.Path(__file__).resolve().parent
+METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+SIGN_OUT = "POST /api/auth/logout"
+# Operations that the main run leaves out, each with its reason.
+EXCLUDED = {
+    SIGN_OUT: "its first valid call ends the session that all the others are tried with; test_signing_out tries it",
+}
+EXAMPLES = 200
+
+
+@pytest.fixture(scope="module")
+def document(maple_url):
+    answer = requests.get(f"{maple_url}/api/openapi.json", timeout=10)
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def operations(document):
+    """Name -> whether it takes any input that can be varied."""
+    found = {}
+    for path, item in document["paths"].items():
+        for method in METHODS & item.keys():
+            parameters = [*item.get("parameters", []), *item[method].get("parameters", [])]
+            found[f"{method.upper()} {path}"] = bool(parameters) or "requestBody" in item[method]
+    return found
+
+
+def run_schemathesis(maple_url, account, folder, *arguments, seconds):
+    """Runs the command line tool; returns how often it called each operation."""
+    for name in ("schemathesis.toml", "schemathesis_hooks.py"):
+        shutil.copy(HERE / name, folder)
+    counts = folder / "calls.json"
+    finished = subprocess.run(
+        [
+            *(str(pathlib.Path(sys.executable).parent / "st"), "run"),
+            *(f"{maple_url}/api/openapi.json", "--no-color"),
+            *("-H", f"Authorization: Bearer {account.access_token}"),
+            *arguments,
+        ],
+        # It looks for its configuration in the working directory, and keeps files of its own there.
+        cwd=folder,
+        env={
+            **os.environ,
+            "MAPLE_URL": maple_url,
+            "MAPLE_TOKEN": account.access_token,
+            "MAPLE_CALL_COUNTS": str(counts),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    print(finished.stdout)
+    assert finished.returncode == 0, "schemathesis found faults; its report is above"
+    return json.loads(counts.read_text(encoding="utf-8"))
+
+
+@pytest.mark.timeout(660)
+def test_every_operation(maple_url, register, document, tmp_path):
+    account = register()
+    leave_out = [argument for name in EXCLUDED for argument in ("--exclude-name", name)]
+    called = run_schemathesis(maple_url, account, tmp_path, *leave_out, seconds=600)
+    # If a generated call had ended the session, the rest of the run would have seen nothing but 401.
+    account.call("GET", "/api/users/me", expect=200)
+
+    expected = operations(document)
+    for name in EXCLUDED:
+        expected.pop(name)
+    untried = [name for name in expected if not called.get(name)]
+    assert not untried
+    # An operation that takes no input has one example: the call itself.
+    too_few = {name: called[name] for name, varies in expected.items() if varies and called[name] < EXAMPLES}
+    assert not too_few, f"fewer than {EXAMPLES} examples"
+
+
+@pytest.mark.timeout(120)
+def test_signing_out(maple_url, register, document, tmp_path):
+    assert SIGN_OUT in operations(document)
+    account = register()
+    called = run_schemathesis(
+        maple_url,
+        account,
+        tmp_path,
+        *("--include-name", SIGN_OUT),
+        seconds=100,
+    )
+    assert called.get(SIGN_OUT)
+    account.call("GET", "/api/users/me", expect=401)
