@@ -73,6 +73,9 @@ fn wrong_type(path: &str, error: &serde_json::Error) -> Failure {
         (path, Some(field)) if path == field || path.ends_with(&format!(".{field}")) => path.to_owned(),
         (path, Some(field)) => format!("{path}.{field}"),
     };
+    // serde quotes the value it found, which for these may be the secret itself, and answers get logged by clients.
+    let secret = ["password", "token"].iter().any(|word| field.contains(word)) && message.starts_with("invalid ");
+    let message = if secret { "must be a string" } else { message };
     Failure::invalid(vec![FieldFault {
         field: field.into(),
         message: message.to_owned(),

@@ -29,10 +29,10 @@ impl Usage {
         let organizations = column!(record => record.organization.0);
         let users = column!(record => record.user.0);
         let keys = column!(record => record.api_key.map(|key| key.0));
-        let models = column!(record => record.model.to_string());
-        let providers = column!(record => record.provider.to_string());
-        let kinds = column!(record => record.kind.as_str().to_owned());
-        let outcomes = column!(record => record.outcome.as_str().to_owned());
+        let models = column!(record => &*record.model);
+        let providers = column!(record => &*record.provider);
+        let kinds = column!(record => record.kind.as_str());
+        let outcomes = column!(record => record.outcome.as_str());
         let streamed = column!(record => record.streamed);
         let inputs = column!(record => signed(record.tokens.input));
         let outputs = column!(record => signed(record.tokens.output));
@@ -55,10 +55,10 @@ impl Usage {
                 &organizations,
                 &users,
                 &keys as &[Option<uuid::Uuid>],
-                &models,
-                &providers,
-                &kinds,
-                &outcomes,
+                &models as &[&str],
+                &providers as &[&str],
+                &kinds as &[&str],
+                &outcomes as &[&str],
                 &streamed,
                 &inputs,
                 &outputs,
