@@ -25,14 +25,24 @@ is_present() {
     esac
 }
 
-# A browser without any font lays out boxes of zero width.
+is_ubuntu() {
+    grep -qs '^ID=ubuntu' /etc/os-release
+}
+
+# A browser without any font lays out boxes of zero width. Ubuntu has Chromium as a snap behind these package names.
 packages_for() {
     case $1 in
         compiler) echo gcc libc6-dev ;;
         make) echo make ;;
         postgres) echo postgresql ;;
         redis) echo redis-server ;;
-        browser) echo chromium chromium-driver fonts-dejavu-core ;;
+        browser)
+            if is_ubuntu; then
+                echo chromium-browser chromium-chromedriver fonts-dejavu-core
+            else
+                echo chromium chromium-driver fonts-dejavu-core
+            fi
+            ;;
         python) echo python3 python3-venv ;;
     esac
 }
