@@ -8,9 +8,7 @@ mod json;
 use std::io::{self, IsTerminal as _};
 
 use tracing::Subscriber;
-use tracing_subscriber::{
-    Layer, Registry, fmt, fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
+use tracing_subscriber::{fmt, fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::config::{LogConfig, log::LogFormat};
 
@@ -27,19 +25,24 @@ pub fn init(config: &LogConfig) -> Result<(), LoggingError> {
     Ok(subscriber(config, io::stdout, io::stdout().is_terminal())?.try_init()?)
 }
 
-fn subscriber<W>(config: &LogConfig, writer: W, colours: bool) -> Result<impl Subscriber + Send + Sync, LoggingError>
+fn subscriber<W>(
+    config: &LogConfig,
+    writer: W,
+    colours: bool,
+) -> Result<Box<dyn Subscriber + Send + Sync>, LoggingError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let filter = config
         .filter()
         .ok_or_else(|| LoggingError::Level(config.level.clone()))?;
-    let layer: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
-        LogFormat::Pretty => fmt::layer().with_writer(writer).with_ansi(colours).boxed(),
-        LogFormat::Json => json::JsonLines::new(writer).boxed(),
-    };
-    // The filter belongs to the layer, which lets `tracing` turn call sites off for good.
-    Ok(tracing_subscriber::registry().with(layer.with_filter(filter)))
+    // The filter is the whole subscriber's, not the layer's: a per-layer filter keeps state per thread between asking and
+    // recording, which a task that moves between the two leaves behind for the next event, and lines go missing.
+    let filtered = tracing_subscriber::registry().with(filter);
+    Ok(match config.format {
+        LogFormat::Pretty => Box::new(filtered.with(fmt::layer().with_writer(writer).with_ansi(colours))),
+        LogFormat::Json => Box::new(filtered.with(json::JsonLines::new(writer))),
+    })
 }
 
 #[cfg(test)]
