@@ -55,6 +55,7 @@ function ask({ title, text, value, ok, danger }) {
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "ok" ? (value === undefined ? true : input.value) : null), { once: true });
     dialog.returnValue = "";
+    $("#dialog-cancel").onclick = () => dialog.close("");
     dialog.showModal();
     if (value !== undefined) input.select();
   });

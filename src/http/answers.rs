@@ -86,7 +86,7 @@ impl From<TokenUsage> for UsageBody {
 
 /// Ask a question. Events: `message` (the stored question and the answer's place), `delta` (text), `render` (HTML, if
 /// asked for), then `done` or `error`. Ending the connection stops the answer; what there is of it is kept.
-#[utoipa::path(post, path = "/api/conversations/{id}/messages", tag = "Conversations", params(("id" = ConversationId, Path)), request_body = QuestionBody, responses((status = 200, description = "The answer as server-sent events", body = String, content_type = "text/event-stream")))]
+#[utoipa::path(post, path = "/api/conversations/{id}/messages", tag = "Conversations", params(("id" = ConversationId, Path)), request_body = QuestionBody, responses((status = 200, description = "The answer as server-sent events", body = crate::http::body::ServerSentEvent, content_type = "text/event-stream")))]
 pub async fn ask(
     State(answers): State<Answers>,
     CurrentUser(caller): CurrentUser,
@@ -100,7 +100,7 @@ pub async fn ask(
 
 /// Ask for the last answer again. The same events; `user` is null in the first.
 #[utoipa::path(post, path = "/api/conversations/{id}/regenerate", tag = "Conversations", params(("id" = ConversationId, Path)), request_body = RegenerateBody, responses(
-    (status = 200, description = "The answer as server-sent events", body = String, content_type = "text/event-stream"),
+    (status = 200, description = "The answer as server-sent events", body = crate::http::body::ServerSentEvent, content_type = "text/event-stream"),
     (status = 409, description = "The conversation has no question yet", body = crate::http::render::Problem, content_type = "application/problem+json"),
 ))]
 pub async fn regenerate(

@@ -83,6 +83,17 @@ pub struct ConversationBody {
     pub updated_at: DateTime<Utc>,
 }
 
+/// One event of a stream, as the document describes it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub struct ServerSentEvent {
+    /// Absent under `/v1`.
+    #[schema(required = false)]
+    event: String,
+    /// JSON, or `[DONE]` at the end of a stream under `/v1`.
+    data: String,
+}
+
 /// What a conversation is called before its first message.
 pub const UNTITLED: &str = "New conversation";
 

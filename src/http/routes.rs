@@ -90,6 +90,7 @@ impl Routes {
         for (path, mut item) in paths.paths {
             let dialect = Dialect::of(&path);
             for (method, operation) in operations(&mut item) {
+                operation.operation_id = Some(operation_id(&method, &path));
                 self.table.add(method, &path, access);
                 document_failures(operation, access, dialect, &path);
             }
@@ -144,6 +145,19 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
     ]
     .into_iter()
     .filter_map(|(method, operation)| operation.as_mut().map(|operation| (method, operation)))
+}
+
+/// Handlers have the names of what they do, which several do to different things; ids must differ.
+fn operation_id(method: &Method, path: &str) -> String {
+    let words = path
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty() && *word != "api");
+    let mut id = method.as_str().to_lowercase();
+    for word in words {
+        id.push('_');
+        id.push_str(word);
+    }
+    id
 }
 
 fn document_failures(operation: &mut Operation, access: Access, dialect: Dialect, path: &str) {

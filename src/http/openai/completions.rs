@@ -23,7 +23,7 @@ use crate::{
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "OpenAI API",
     request_body(content = Object, description = "As in OpenAI's API. Read here: `model`, `stream`, `stream_options`; the rest is the provider's."),
     responses(
-    (status = 200, description = "The provider's answer: a `chat.completion`, or `chat.completion.chunk` events", content((Object = "application/json"), (String = "text/event-stream"))),
+    (status = 200, description = "The provider's answer: a `chat.completion`, or `chat.completion.chunk` events", content((Object = "application/json"), (crate::http::body::ServerSentEvent = "text/event-stream"))),
     (status = 404, description = "There is no such model", body = crate::http::render::OpenAiError),
     (status = 422, description = "Refused by the provider", body = Object),
     (status = 429, description = "Too many requests, here or at the provider; see Retry-After", body = crate::http::render::OpenAiError),
