@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Endpoint, EventStream, Provider, ProviderError, ProviderReply, ProviderRequest};
 use crate::config::ProviderConfig;
@@ -24,6 +24,8 @@ pub struct MockProvider {
     name: String,
     first_token_delay: Duration,
     token_delay: Duration,
+    first_byte_timeout: Duration,
+    chunk_timeout: Duration,
     total_timeout: Duration,
 }
 
@@ -48,6 +50,8 @@ impl MockProvider {
             name: name.to_owned(),
             first_token_delay: config.first_token_delay,
             token_delay: config.token_delay,
+            first_byte_timeout: config.first_byte_timeout,
+            chunk_timeout: config.chunk_timeout,
             total_timeout: config.total_timeout,
         }
     }
@@ -79,35 +83,37 @@ impl MockProvider {
             }
             return Ok(whole(status, &error(&message, None)));
         }
+        let deadline = Instant::now() + self.total_timeout;
         if directives.stall {
-            return Err(self.stall().await);
+            let limit = self.first_byte_timeout;
+            return Err(stall(
+                limit,
+                ProviderError::FirstByteTimeout(limit),
+                deadline,
+                self.total_timeout,
+            )
+            .await);
         }
         sleep(self.first_token_delay).await;
         let delay = directives.delay.unwrap_or(self.token_delay);
-        let answer = answer.lengthened(directives.tokens);
+        let answer = answer.sized(directives.tokens);
         if streamed {
-            let events = self.stream(&answer, directives, delay);
+            let events = self.stream(&answer, directives, delay, deadline);
             return Ok(ProviderReply::Events {
                 headers: content_type("text/event-stream"),
                 events,
             });
         }
         let pieces = u32::try_from(answer.parts.len()).unwrap_or(u32::MAX);
-        sleep(delay.saturating_mul(pieces).min(self.total_timeout)).await;
+        take(delay.saturating_mul(pieces), deadline, self.total_timeout).await?;
         if directives.break_after.is_some() {
             return Err(broken_off());
         }
         Ok(whole(StatusCode::OK, &answer.whole()))
     }
 
-    /// Says nothing until the time that any upstream has is up.
-    async fn stall(&self) -> ProviderError {
-        sleep(self.total_timeout).await;
-        ProviderError::TotalTimeout(self.total_timeout)
-    }
-
-    fn stream(&self, answer: &Answer, directives: Directives, delay: Duration) -> EventStream {
-        let total = self.total_timeout;
+    fn stream(&self, answer: &Answer, directives: Directives, delay: Duration, deadline: Instant) -> EventStream {
+        let (chunk, total) = (self.chunk_timeout, self.total_timeout);
         let parts = answer.events();
         Box::pin(
             stream::iter(parts.into_iter().enumerate()).then(move |(index, (part, event))| async move {
@@ -115,11 +121,10 @@ impl MockProvider {
                     return Err(broken_off());
                 }
                 if directives.stall_after == Some(index) {
-                    sleep(total).await;
-                    return Err(ProviderError::TotalTimeout(total));
+                    return Err(stall(chunk, ProviderError::ChunkTimeout(chunk), deadline, total).await);
                 }
-                if part == Part::Text && index > 0 {
-                    sleep(delay).await;
+                if part == Part::Text {
+                    take(delay, deadline, total).await?;
                 }
                 Ok(event)
             }),
@@ -139,6 +144,21 @@ impl Provider for MockProvider {
     fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ProviderError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
+}
+
+/// Takes the time that a model would, within the limit on the whole call.
+async fn take(time: Duration, deadline: Instant, total: Duration) -> Result<(), ProviderError> {
+    if time.is_zero() {
+        return Ok(());
+    }
+    timeout_at(deadline, sleep(time))
+        .await
+        .map_err(|_| ProviderError::TotalTimeout(total))
+}
+
+/// Says nothing until a real upstream's time would be up.
+async fn stall(limit: Duration, error: ProviderError, deadline: Instant, total: Duration) -> ProviderError {
+    take(limit, deadline, total).await.err().unwrap_or(error)
 }
 
 fn broken_off() -> ProviderError {
@@ -171,3 +191,6 @@ fn hash(text: &str) -> u64 {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,10 @@ mod connect;
 mod events;
 mod reply;
 
-use std::time::{Duration, Instant};
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -12,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, h
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::{
-    client::legacy::Client,
+    client::legacy::{self as client, Client},
     rt::{TokioExecutor, TokioTimer},
 };
 use secrecy::ExposeSecret;
@@ -69,7 +72,11 @@ impl OpenAiProvider {
             let text = format!("{}{path}", base.as_str().trim_end_matches('/'));
             text.parse::<Uri>().map_err(|_| invalid("base_url"))
         };
-        let connector = TimedConnector::new(config.connect_timeout).map_err(ProviderSetupError::Tls)?;
+        let chat = uri(Endpoint::ChatCompletions.path())?;
+        let host = chat.authority().ok_or_else(|| invalid("base_url"))?.as_str();
+        let headers = headers(config, host).ok_or_else(|| invalid("api_key or headers"))?;
+        let connector =
+            TimedConnector::new(config.connect_timeout, base.scheme() == "https").map_err(ProviderSetupError::Tls)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
@@ -79,10 +86,10 @@ impl OpenAiProvider {
         Ok(Self {
             name: name.to_owned(),
             client,
-            chat: uri(Endpoint::ChatCompletions.path())?,
+            chat,
             embeddings: uri(Endpoint::Embeddings.path())?,
             models: uri("/models")?,
-            headers: headers(config).ok_or_else(|| invalid("api_key or headers"))?,
+            headers,
             limits: Limits {
                 connect: config.connect_timeout,
                 first_byte: config.first_byte_timeout,
@@ -111,13 +118,30 @@ impl OpenAiProvider {
         request
     }
 
-    async fn head(&self, request: Request<Full<Bytes>>, limit: Duration) -> Result<Response<Incoming>, ProviderError> {
-        match timeout(limit, self.client.request(request)).await {
+    async fn head(&self, request: Request<Full<Bytes>>, limits: Limits) -> Result<Response<Incoming>, ProviderError> {
+        match timeout(limits.first_byte.min(limits.total), self.client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) if is_connect_timeout(&error) => Err(ProviderError::ConnectTimeout(self.limits.connect)),
-            Ok(Err(error)) if error.is_connect() => Err(ProviderError::Unreachable(Box::new(error))),
-            Ok(Err(error)) => Err(ProviderError::BrokenOff(Box::new(error))),
-            Err(_) => Err(ProviderError::FirstByteTimeout(limit)),
+            Ok(Err(error)) => Err(self.unanswered(error)),
+            Err(_) if limits.total <= limits.first_byte => Err(ProviderError::TotalTimeout(limits.total)),
+            Err(_) => Err(ProviderError::FirstByteTimeout(limits.first_byte)),
+        }
+    }
+
+    /// What it means that there is no head.
+    #[cold]
+    fn unanswered(&self, error: client::Error) -> ProviderError {
+        let unreadable = error
+            .source()
+            .and_then(|source| source.downcast_ref::<hyper::Error>())
+            .is_some_and(hyper::Error::is_parse);
+        if unreadable {
+            ProviderError::BadReply("it is not HTTP/1.1")
+        } else if !error.is_connect() {
+            ProviderError::BrokenOff(Box::new(error))
+        } else if is_connect_timeout(&error) {
+            ProviderError::ConnectTimeout(self.limits.connect)
+        } else {
+            ProviderError::Unreachable(Box::new(error))
         }
     }
 
@@ -129,7 +153,7 @@ impl OpenAiProvider {
         };
         let stream = request.stream;
         let sent = self.request(Method::POST, uri, request.body, request.traceparent);
-        let response = self.head(sent, self.limits.first_byte.min(self.limits.total)).await?;
+        let response = self.head(sent, self.limits).await?;
         let (head, body) = response.into_parts();
         let status = head.status;
         // Our credentials with the upstream are nothing the caller can mend, and its message may quote them.
@@ -165,7 +189,7 @@ impl OpenAiProvider {
             ..self.limits
         };
         let request = self.request(Method::GET, &self.models, Bytes::new(), None);
-        let response = self.head(request, LIST_LIMIT.min(self.limits.first_byte)).await?;
+        let response = self.head(request, limits).await?;
         if !response.status().is_success() {
             return Err(ProviderError::Status(response.status()));
         }
@@ -191,8 +215,9 @@ impl Provider for OpenAiProvider {
 }
 
 /// `None` if a configured value cannot stand in a header.
-fn headers(config: &ProviderConfig) -> Option<HeaderMap> {
+fn headers(config: &ProviderConfig, host: &str) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
+    headers.insert(header::HOST, HeaderValue::from_str(host).ok()?);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(
         header::ACCEPT,
@@ -229,3 +254,6 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
                 .eq_ignore_ascii_case("text/event-stream")
         })
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use super::{Refusal, hash};
 
+/// As many choices as a request may ask for.
+const MOST_CHOICES: u64 = 8;
+
 /// What an event carries; text is what takes a model's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
@@ -26,6 +29,9 @@ pub(super) struct Answer {
     model: Value,
     content: Content,
     finish_reason: &'static str,
+    /// The same answer this many times: a deterministic model has no other.
+    choices: u64,
+    most_tokens: Option<usize>,
     prompt_tokens: usize,
     include_usage: bool,
 }
@@ -51,6 +57,13 @@ impl Answer {
         if limit == Some(0) {
             return Err(Refusal::new("max_tokens", "max_tokens must be at least 1"));
         }
+        let choices = match &body["n"] {
+            Value::Null => 1,
+            n => n
+                .as_u64()
+                .filter(|n| (1..=MOST_CHOICES).contains(n))
+                .ok_or_else(|| Refusal::new("n", format!("n must be between 1 and {MOST_CHOICES}")))?,
+        };
         let last = messages.last().unwrap_or(&Value::Null);
         let asked = messages.iter().rfind(|message| message["role"] == "user");
         let question = asked.map(|message| text_of(&message["content"])).unwrap_or_default();
@@ -69,14 +82,6 @@ impl Answer {
             ),
             None => (Content::Text, prose(&question, messages.len())),
         };
-        let mut parts = pieces(&text);
-        let mut finish_reason = if tool.is_some() { "tool_calls" } else { "stop" };
-        if let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok())
-            && parts.len() > limit
-        {
-            parts.truncate(limit);
-            finish_reason = "length";
-        }
         Ok(Self {
             id: format!("chatcmpl-{:016x}", hash(&body.to_string())),
             model: body["model"].clone(),
@@ -85,23 +90,29 @@ impl Answer {
                 .map(|message| pieces(&text_of(&message["content"])).len() + 4)
                 .sum(),
             include_usage: body["stream_options"]["include_usage"] == true,
+            most_tokens: limit.and_then(|limit| usize::try_from(limit).ok()),
+            choices,
             question,
-            parts,
+            parts: pieces(&text),
             content,
-            finish_reason,
+            finish_reason: if tool.is_some() { "tool_calls" } else { "stop" },
         })
     }
 
-    /// Repeats the text until it has `tokens` pieces.
-    pub(super) fn lengthened(mut self, tokens: Option<usize>) -> Self {
+    /// Repeats the text until it has `tokens` pieces, and cuts it where the request wants it cut.
+    pub(super) fn sized(mut self, tokens: Option<usize>) -> Self {
         if let Some(tokens) = tokens.filter(|_| matches!(self.content, Content::Text) && !self.parts.is_empty()) {
             self.parts = self.parts.iter().cycle().take(tokens.max(1)).cloned().collect();
+        }
+        if let Some(most) = self.most_tokens.filter(|most| self.parts.len() > *most) {
+            self.parts.truncate(most);
+            self.finish_reason = "length";
         }
         self
     }
 
     fn usage(&self) -> Value {
-        let (prompt, completion) = (self.prompt_tokens, self.parts.len());
+        let (prompt, completion) = (self.prompt_tokens as u64, self.parts.len() as u64 * self.choices);
         json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
     }
 
@@ -118,32 +129,32 @@ impl Answer {
         };
         json!({
             "id": self.id, "object": "chat.completion", "created": 1_700_000_000, "model": self.model,
-            "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": self.finish_reason}],
+            "choices": (0..self.choices)
+                .map(|index| json!({"index": index, "message": message, "logprobs": null, "finish_reason": self.finish_reason}))
+                .collect::<Vec<_>>(),
             "usage": self.usage(), "system_fingerprint": "fp_maple_dev"
         })
     }
 
     /// The events of a stream, in order.
     pub(super) fn events(&self) -> Vec<(Part, Bytes)> {
-        let mut events = vec![(
-            Part::Frame,
-            self.chunk(&json!({"role": "assistant", "content": ""}), None),
-        )];
-        if let Content::ToolCall(name) = &self.content {
-            let call = json!({"index": 0, "id": self.tool_call_id(), "type": "function", "function": {"name": name, "arguments": ""}});
-            events[0].1 = self.chunk(
-                &json!({"role": "assistant", "content": null, "tool_calls": [call]}),
-                None,
-            );
-        }
-        events.extend(self.parts.iter().map(|part| {
+        let opening = match &self.content {
+            Content::Text => json!({"role": "assistant", "content": ""}),
+            Content::ToolCall(name) => {
+                let call = json!({"index": 0, "id": self.tool_call_id(), "type": "function", "function": {"name": name, "arguments": ""}});
+                json!({"role": "assistant", "content": null, "tool_calls": [call]})
+            }
+        };
+        let mut events = Vec::new();
+        self.chunks(Part::Frame, &opening, None, &mut events);
+        for part in &self.parts {
             let delta = match self.content {
                 Content::Text => json!({ "content": part }),
                 Content::ToolCall(_) => json!({"tool_calls": [{"index": 0, "function": {"arguments": part}}]}),
             };
-            (Part::Text, self.chunk(&delta, None))
-        }));
-        events.push((Part::Frame, self.chunk(&json!({}), Some(self.finish_reason))));
+            self.chunks(Part::Text, &delta, None, &mut events);
+        }
+        self.chunks(Part::Frame, &json!({}), Some(self.finish_reason), &mut events);
         if self.include_usage {
             let mut usage = self.frame();
             usage["choices"] = json!([]);
@@ -158,13 +169,17 @@ impl Answer {
         json!({"id": self.id, "object": "chat.completion.chunk", "created": 1_700_000_000, "model": self.model, "system_fingerprint": "fp_maple_dev"})
     }
 
-    fn chunk(&self, delta: &Value, finish_reason: Option<&str>) -> Bytes {
-        let mut chunk = self.frame();
-        chunk["choices"] = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason}]);
-        if self.include_usage {
-            chunk["usage"] = Value::Null;
+    /// The same for each choice. The choices are made at once, so only the first takes time.
+    fn chunks(&self, part: Part, delta: &Value, finish_reason: Option<&str>, events: &mut Vec<(Part, Bytes)>) {
+        for index in 0..self.choices {
+            let mut chunk = self.frame();
+            chunk["choices"] =
+                json!([{"index": index, "delta": delta, "logprobs": null, "finish_reason": finish_reason}]);
+            if self.include_usage {
+                chunk["usage"] = Value::Null;
+            }
+            events.push((if index == 0 { part } else { Part::Frame }, event(&chunk)));
         }
-        event(&chunk)
     }
 }
 
@@ -297,7 +312,7 @@ mod tests {
         assert_eq!(call["choices"][0]["finish_reason"], "tool_calls");
         let short = json!({"messages": [{"role": "user", "content": "x"}], "max_tokens": 3});
         assert_eq!(
-            Answer::of(&short).ok().unwrap().whole()["choices"][0]["finish_reason"],
+            Answer::of(&short).ok().unwrap().sized(Some(10)).whole()["choices"][0]["finish_reason"],
             "length"
         );
         for bad in [
@@ -305,9 +320,30 @@ mod tests {
             json!({"messages": []}),
             json!({"messages": [1]}),
             json!({"messages": [{"role": "x"}]}),
+            json!({"messages": [{"role": "user", "content": "x"}], "n": 0}),
         ] {
             assert!(Answer::of(&bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn choices_are_as_many_as_asked_for() {
+        let body = json!({"messages": [{"role": "user", "content": "x"}], "n": 2, "max_tokens": 4});
+        let answer = Answer::of(&body).ok().unwrap().sized(None);
+        let whole = answer.whole();
+        assert_eq!(whole["choices"].as_array().unwrap().len(), 2);
+        assert_eq!(whole["choices"][1]["index"], 1);
+        assert_eq!(whole["usage"]["completion_tokens"], 8);
+        // The opening, four pieces and the end, for each of both; and the marker.
+        assert_eq!(answer.events().len(), 2 * (1 + 4 + 1) + 1);
+        assert_eq!(
+            answer
+                .events()
+                .iter()
+                .filter(|(part, _)| *part == super::Part::Text)
+                .count(),
+            4
+        );
     }
 
     proptest! {

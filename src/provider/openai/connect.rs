@@ -3,14 +3,16 @@
 use std::{
     error::Error,
     io,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures_util::future::BoxFuture;
 use http::Uri;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::{net::TcpStream, time::timeout};
 use tower::Service;
 
@@ -28,17 +30,26 @@ pub(super) struct TimedConnector {
 }
 
 impl TimedConnector {
-    /// Fails if the system's TLS roots cannot be read.
-    pub(super) fn new(limit: Duration) -> io::Result<Self> {
+    /// Fails if the system's TLS roots are needed and cannot be read. A plain upstream, such as a model server beside us,
+    /// needs none: minimal images have no certificates.
+    pub(super) fn new(limit: Duration, tls: bool) -> io::Result<Self> {
         // Names may have several addresses; a dead one must not use up the whole limit.
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(limit));
         tcp.set_keepalive(Some(Duration::from_mins(1)));
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?;
+        let config = if tls {
+            config.with_native_roots()?
+        } else {
+            config.with_root_certificates(RootCertStore::empty())
+        };
         let inner = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(provider)?
+            .with_tls_config(config.with_no_client_auth())
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
@@ -67,7 +78,7 @@ impl Service<Uri> for TimedConnector {
     }
 }
 
-/// Whether this is a connect that took too long, by our limit or by the system's own.
+/// Whether a failure to connect is one that took too long, by our limit or by the system's own.
 pub(super) fn is_connect_timeout(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {

@@ -30,7 +30,8 @@ pub(super) struct UpstreamEvents {
 
 impl UpstreamEvents {
     pub(super) fn new(body: Incoming, limits: Limits, started: Instant) -> Self {
-        let deadline = started + limits.first_byte.min(limits.total);
+        // The shortest of them, so that whichever applies by then is not noticed late.
+        let deadline = started + limits.first_byte.min(limits.chunk).min(limits.total);
         Self {
             body,
             splitter: EventSplitter::default(),

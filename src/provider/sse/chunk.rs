@@ -1,14 +1,10 @@
 //! OpenAI's answer objects, read for what metering needs. Nothing is copied, and a field of another type than expected
 //! means only that there is nothing to read.
 
-use std::fmt;
+use serde::Deserialize;
+use serde_json::Value;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, SeqAccess, Visitor},
-};
-use serde_json::value::RawValue;
-
+use super::skim::Skim;
 use crate::domain::tokens::TokenUsage;
 
 /// What one answer object, whole or a chunk of a stream, says.
@@ -18,129 +14,12 @@ pub struct ChunkInfo {
     pub usage: Option<TokenUsage>,
     /// The usage chunk at the end of a stream has none.
     pub has_choices: bool,
-    /// Bytes of generated text: content, reasoning, refusals and arguments of tool calls, as JSON writes them.
+    /// Bytes of generated text: content, reasoning, refusals and arguments of tool calls, as JSON writes them; for estimates.
     pub text_bytes: usize,
     /// A finish reason was given.
     pub finished: bool,
-}
-
-#[derive(Deserialize, Default)]
-struct Answer {
-    #[serde(default)]
-    choices: Choices,
-    #[serde(default)]
-    usage: Option<Usage>,
-}
-
-#[derive(Deserialize)]
-struct Usage {
-    #[serde(default)]
-    prompt_tokens: Option<u64>,
-    #[serde(default)]
-    completion_tokens: Option<u64>,
-}
-
-/// All choices, summed up as they are read.
-#[derive(Default)]
-struct Choices {
-    count: usize,
-    text_bytes: usize,
-    finished: bool,
-}
-
-#[derive(Deserialize)]
-struct Choice<'a> {
-    #[serde(borrow, default)]
-    delta: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    message: Option<Text<'a>>,
-    #[serde(default)]
-    finish_reason: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct Text<'a> {
-    #[serde(borrow, default)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    reasoning_content: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    reasoning: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    refusal: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    tool_calls: Option<Vec<ToolCall<'a>>>,
-}
-
-#[derive(Deserialize)]
-struct ToolCall<'a> {
-    #[serde(borrow, default)]
-    function: Option<Function<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Function<'a> {
-    #[serde(borrow, default)]
-    arguments: Option<&'a RawValue>,
-}
-
-/// Length of a JSON string without its quotes; 0 for null and other types.
-fn string_bytes(raw: Option<&RawValue>) -> usize {
-    raw.map(RawValue::get)
-        .filter(|raw| raw.starts_with('"'))
-        .map_or(0, |raw| raw.len() - 2)
-}
-
-impl Text<'_> {
-    fn bytes(&self) -> usize {
-        let arguments = self
-            .tool_calls
-            .iter()
-            .flatten()
-            .filter_map(|call| call.function.as_ref());
-        string_bytes(self.content)
-            + string_bytes(self.reasoning_content)
-            + string_bytes(self.reasoning)
-            + string_bytes(self.refusal)
-            + arguments
-                .map(|function| string_bytes(function.arguments))
-                .sum::<usize>()
-    }
-}
-
-impl<'de> Deserialize<'de> for Choices {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Sum;
-
-        impl<'de> Visitor<'de> for Sum {
-            type Value = Choices;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of choices")
-            }
-
-            fn visit_unit<E>(self) -> Result<Choices, E> {
-                Ok(Choices::default())
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut choices: A) -> Result<Choices, A::Error> {
-                let mut sum = Choices::default();
-                while let Some(choice) = choices.next_element::<Choice<'de>>()? {
-                    sum.count += 1;
-                    sum.text_bytes += choice
-                        .delta
-                        .iter()
-                        .chain(&choice.message)
-                        .map(Text::bytes)
-                        .sum::<usize>();
-                    sum.finished |= choice.finish_reason.is_some();
-                }
-                Ok(sum)
-            }
-        }
-
-        deserializer.deserialize_any(Sum)
-    }
+    /// An error in place of an answer, which some servers send within a stream that began well.
+    pub failed: bool,
 }
 
 /// Whether this is the marker that ends a stream.
@@ -150,22 +29,133 @@ pub fn is_done(data: &[u8]) -> bool {
 
 /// Reads one answer object. What is not one says nothing.
 pub fn scan_chunk(data: &[u8]) -> ChunkInfo {
-    let Ok(answer) = serde_json::from_slice::<Answer>(data) else {
+    skimmed(data).unwrap_or_else(|| parsed(data))
+}
+
+/// Reads an object that looks like OpenAI's.
+fn skimmed(data: &[u8]) -> Option<ChunkInfo> {
+    let mut info = ChunkInfo::default();
+    let mut skim = Skim::new(data);
+    skim.object(|skim, key| match key {
+        b"choices" => skim.array(|skim| {
+            info.has_choices = true;
+            choice(skim, &mut info)
+        }),
+        b"usage" => usage(skim, &mut info),
+        b"error" => {
+            info.failed = !skim.null();
+            if info.failed { skim.skip() } else { Some(()) }
+        }
+        _ => skim.skip(),
+    })?;
+    skim.is_over().then_some(info)
+}
+
+fn choice(skim: &mut Skim<'_>, info: &mut ChunkInfo) -> Option<()> {
+    skim.object(|skim, key| match key {
+        b"delta" | b"message" => object_or_null(skim, |skim, key| match key {
+            b"content" | b"reasoning_content" | b"reasoning" | b"refusal" => text(skim, info),
+            b"tool_calls" if !skim.null() => skim.array(|skim| {
+                object_or_null(skim, |skim, key| match key {
+                    b"function" => object_or_null(skim, |skim, key| match key {
+                        b"arguments" => text(skim, info),
+                        _ => skim.skip(),
+                    }),
+                    _ => skim.skip(),
+                })
+            }),
+            b"tool_calls" => Some(()),
+            _ => skim.skip(),
+        }),
+        b"finish_reason" if !skim.null() => {
+            info.finished = true;
+            skim.skip()
+        }
+        b"finish_reason" => Some(()),
+        _ => skim.skip(),
+    })
+}
+
+fn object_or_null(skim: &mut Skim<'_>, field: impl FnMut(&mut Skim<'_>, &[u8]) -> Option<()>) -> Option<()> {
+    if skim.null() { Some(()) } else { skim.object(field) }
+}
+
+fn text(skim: &mut Skim<'_>, info: &mut ChunkInfo) -> Option<()> {
+    if !skim.null() {
+        info.text_bytes += skim.string()?.len();
+    }
+    Some(())
+}
+
+fn usage(skim: &mut Skim<'_>, info: &mut ChunkInfo) -> Option<()> {
+    let (mut input, mut output) = (None, None);
+    object_or_null(skim, |skim, key| {
+        let count = match key {
+            b"prompt_tokens" => &mut input,
+            b"completion_tokens" => &mut output,
+            _ => return skim.skip(),
+        };
+        *count = if skim.null() { None } else { Some(skim.unsigned()?) };
+        Some(())
+    })?;
+    info.usage = token_usage(input, output);
+    Some(())
+}
+
+fn token_usage(input: Option<u64>, output: Option<u64>) -> Option<TokenUsage> {
+    (input.is_some() || output.is_some()).then(|| TokenUsage {
+        input: input.unwrap_or(0),
+        output: output.unwrap_or(0),
+        estimated: false,
+    })
+}
+
+/// Reads an object in which something has another type than in OpenAI's: the rest of it still counts, above all its
+/// usage, which is what is billed.
+#[cold]
+fn parsed(data: &[u8]) -> ChunkInfo {
+    let Ok(object) = serde_json::from_slice::<Value>(data) else {
         return ChunkInfo::default();
     };
-    let usage = answer
-        .usage
-        .filter(|usage| usage.prompt_tokens.is_some() || usage.completion_tokens.is_some());
+    let choices = object["choices"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let usage = &object["usage"];
     ChunkInfo {
-        usage: usage.map(|usage| TokenUsage {
-            input: usage.prompt_tokens.unwrap_or(0),
-            output: usage.completion_tokens.unwrap_or(0),
-            estimated: false,
-        }),
-        has_choices: answer.choices.count > 0,
-        text_bytes: answer.choices.text_bytes,
-        finished: answer.choices.finished,
+        usage: token_usage(count(&usage["prompt_tokens"]), count(&usage["completion_tokens"])),
+        has_choices: !choices.is_empty(),
+        text_bytes: choices
+            .iter()
+            .map(|choice| texts(&choice["delta"]) + texts(&choice["message"]))
+            .sum(),
+        finished: choices.iter().any(|choice| !choice["finish_reason"].is_null()),
+        failed: !object["error"].is_null(),
     }
+}
+
+/// Bytes of all texts under the keys that text comes under, in whatever structure.
+fn texts(part: &Value) -> usize {
+    fn all(value: &Value) -> usize {
+        match value {
+            Value::String(text) => text.len(),
+            Value::Array(values) => values.iter().map(all).sum(),
+            Value::Object(fields) => ["text", "function", "arguments"]
+                .iter()
+                .filter_map(|key| fields.get(*key))
+                .map(all)
+                .sum(),
+            _ => 0,
+        }
+    }
+    ["content", "reasoning_content", "reasoning", "refusal", "tool_calls"]
+        .iter()
+        .map(|key| all(&part[*key]))
+        .sum()
+}
+
+/// Servers in languages without integers write `12.0`.
+fn count(value: &Value) -> Option<u64> {
+    value
+        .as_u64()
+        .or_else(|| value.to_string().strip_suffix(".0")?.parse().ok())
 }
 
 /// What a whole answer, of chat or embeddings, reports and how many bytes of text it has.
@@ -213,9 +203,10 @@ fn first_content(data: &[u8], part: impl Fn(ContentChoice) -> Option<Content>) -
 
 #[cfg(test)]
 mod tests {
-    use super::{ChunkInfo, answer_text, delta_text, is_done, scan_chunk, usage_of_body};
+    use super::{ChunkInfo, answer_text, delta_text, is_done, parsed, scan_chunk, skimmed, usage_of_body};
     use crate::domain::tokens::TokenUsage;
     use proptest::prelude::*;
+    use serde_json::{Value, json};
 
     #[test]
     fn reads_what_servers_send() {
@@ -276,6 +267,55 @@ mod tests {
     }
 
     #[test]
+    fn one_field_of_another_type_does_not_hide_the_rest() {
+        let counted = Some(TokenUsage {
+            input: 12,
+            output: 5,
+            estimated: false,
+        });
+        let floats = br#"{"choices":[],"usage":{"prompt_tokens":12.0,"completion_tokens":5}}"#;
+        assert_eq!(scan_chunk(floats).usage, counted);
+        assert!(!scan_chunk(floats).has_choices);
+        let parts =
+            br#"{"choices":[{"delta":{"content":[{"type":"text","text":"abc"}],"tool_calls":{}},"finish_reason":null}],
+                         "usage":{"prompt_tokens":12,"completion_tokens":5}}"#;
+        let info = scan_chunk(parts);
+        assert_eq!(
+            (info.usage, info.has_choices, info.text_bytes, info.finished),
+            (counted, true, 3, false)
+        );
+        for negative in ["-1", "1.5", "1e400", "\"7\"", "null"] {
+            let usage = format!("{{\"choices\":[],\"usage\":{{\"prompt_tokens\":{negative}}}}}");
+            assert_eq!(scan_chunk(usage.as_bytes()), ChunkInfo::default(), "{negative}");
+        }
+    }
+
+    #[test]
+    fn an_error_within_a_stream_is_noticed() {
+        assert!(scan_chunk(br#"{"error":{"message":"out of memory","code":500}}"#).failed);
+        assert!(scan_chunk(br#"{"error" : "overloaded", "choices": 7}"#).failed);
+        assert!(!scan_chunk(br#"{"error":null,"choices":[]}"#).failed);
+    }
+
+    #[test]
+    fn what_servers_commonly_send_is_not_parsed() {
+        for usual in [
+            r#"{"id":"x","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}],"usage":null}"#,
+            r#"{ "id": "x", "choices": [ { "delta": { "content": "say \"hi\" \\" }, "finish_reason": "stop" } ] }"#,
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"{"}}]}}]}"#,
+            r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":0}}}"#,
+            r#"{"object":"list","data":[{"embedding":[0.1,-2e-3],"index":0}],"usage":{"prompt_tokens":4,"total_tokens":4}}"#,
+            r#"{"error":{"message":"overloaded"}}"#,
+        ] {
+            let found = skimmed(usual.as_bytes());
+            assert!(found.is_some(), "{usual}");
+            if !usual.contains('\\') {
+                assert_eq!(found, Some(parsed(usual.as_bytes())), "{usual}");
+            }
+        }
+    }
+
+    #[test]
     fn strange_answers_say_nothing() {
         for strange in [
             &b"[DONE]"[..],
@@ -296,9 +336,71 @@ mod tests {
         assert!(is_done(b"[DONE]") && is_done(b" [DONE] ") && !is_done(b"{}"));
     }
 
+    /// Any JSON, with the keys that are read and others.
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[a-z ,:\\[\\]{}]{0,8}".prop_map(Value::from),
+        ];
+        let keys = "choices|usage|error|delta|message|content|reasoning|refusal|tool_calls|function|arguments|\
+                    finish_reason|prompt_tokens|completion_tokens|text|[a-z]{0,3}";
+        leaf.prop_recursive(8, 64, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(keys, inner, 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// An answer as it should be, but for a value here and there.
+    fn answer() -> impl Strategy<Value = Value> {
+        let text = || prop_oneof![4 => "[a-z ,:]{0,8}".prop_map(Value::from), 1 => Just(Value::Null), 1 => json()];
+        let count = || prop_oneof![4 => any::<u64>().prop_map(Value::from), 1 => json()];
+        let calls = text().prop_map(|text| json!([{"index": 0, "function": {"name": "f", "arguments": text}}]));
+        let calls = prop_oneof![2 => Just(Value::Null), 2 => calls, 1 => json()];
+        let part = (text(), text(), calls)
+            .prop_map(|(text, refusal, calls)| json!({"content": text, "refusal": refusal, "tool_calls": calls}));
+        let part = prop_oneof![8 => part, 1 => json()];
+        let choice = (
+            part,
+            prop_oneof![2 => Just(Value::Null), 1 => Just("stop".into()), 1 => json()],
+            any::<bool>(),
+        );
+        let choice = choice.prop_map(|(part, finish, delta)| {
+            json!({"index": 0, if delta { "delta" } else { "message" }: part, "logprobs": null, "finish_reason": finish})
+        });
+        let choices = prop_oneof![8 => prop::collection::vec(choice, 0..3).prop_map(Value::from), 1 => json()];
+        let usage = (count(), count())
+            .prop_map(|(input, output)| json!({"prompt_tokens": input, "completion_tokens": output, "details": {}}));
+        let usage = prop_oneof![2 => Just(Value::Null), 4 => usage, 1 => json()];
+        let error = prop_oneof![8 => Just(Value::Null), 1 => json()];
+        (choices, usage, error).prop_map(
+            |(choices, usage, error)| json!({"id": "chatcmpl-1", "choices": choices, "usage": usage, "error": error}),
+        )
+    }
+
     proptest! {
         #[test]
-        fn never_panics(data in prop::collection::vec(any::<u8>(), 0..120)) {
+        fn skimming_finds_what_parsing_finds(value in prop_oneof![answer(), json()], pretty in any::<bool>()) {
+            let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
+            if let Some(info) = skimmed(text.as_bytes()) {
+                prop_assert_eq!(info, parsed(text.as_bytes()), "{}", text);
+            }
+        }
+
+        #[test]
+        fn a_text_that_is_cut_says_nothing(value in answer(), cut in any::<prop::sample::Index>()) {
+            let text = value.to_string();
+            let cut = cut.index(text.len());
+            prop_assert_eq!(scan_chunk(&text.as_bytes()[..cut]), ChunkInfo::default());
+        }
+
+        #[test]
+        fn never_panics(data in prop::collection::vec(prop_oneof![prop::sample::select(&b"{}[]\",:\\ n1-"[..]), any::<u8>()], 0..120)) {
             let _ = (scan_chunk(&data), delta_text(&data), answer_text(&data));
         }
 

@@ -14,8 +14,8 @@ use crate::{
         ids::{MessageId, OrganizationId},
         tokens::TokenUsage,
     },
-    provider::sse,
-    service::completions::{Answer, Call, Completions},
+    provider::{ProviderError, sse},
+    service::completions::{Answer, Call, Completions, stream::StreamError},
     store::{self, StoreError},
 };
 
@@ -114,6 +114,10 @@ impl Writer {
                         }
                     }
                     Some(Err(error)) => return End::Failed(error.into()),
+                    None if stream.has_failed() => {
+                        let told = ProviderError::BadReply("it ended with an error");
+                        return End::Failed(StreamError::from(told).into());
+                    }
                     None => return End::Complete(stream.tokens()),
                 },
                 () = self.events.closed() => return End::Stopped,

@@ -32,6 +32,8 @@ pub struct MeteredStream {
     withhold_usage: bool,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     over: bool,
+    /// The upstream sent an error in an event, and ended its stream in order.
+    failed: bool,
 }
 
 impl MeteredStream {
@@ -42,12 +44,27 @@ impl MeteredStream {
             withhold_usage,
             stop: Box::pin(stop.cancelled_owned()),
             over: false,
+            failed: false,
         }
     }
 
     /// What has been consumed so far.
     pub fn tokens(&self) -> TokenUsage {
         self.recorder.tokens()
+    }
+
+    /// The upstream told of an error inside the stream. The caller has seen it.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    fn finish(&mut self) {
+        let outcome = if self.failed {
+            Outcome::Failed
+        } else {
+            Outcome::Completed
+        };
+        self.recorder.finish(outcome);
     }
 
     /// Reads along and gives what the caller is to see; empty if that is nothing.
@@ -57,9 +74,10 @@ impl MeteredStream {
             let data = event.data();
             if sse::is_done(data) {
                 // The caller may hang up on this, which must not make a finished answer look cancelled.
-                self.recorder.finish(Outcome::Completed);
+                self.finish();
             } else {
                 let chunk = sse::scan_chunk(data);
+                self.failed |= chunk.failed;
                 if chunk.text_bytes > 0 {
                     self.recorder.note_text(chunk.text_bytes);
                 }
@@ -103,7 +121,7 @@ impl Stream for MeteredStream {
                     }
                     None => {
                         this.over = true;
-                        this.recorder.finish(Outcome::Completed);
+                        this.finish();
                     }
                 }
             } else {

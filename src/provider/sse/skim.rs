@@ -1,0 +1,152 @@
+//! Finding a few fields in a JSON object without parsing the others. Every event of every stream is read along, and a
+//! general parser spends most of its time on what metering then throws away.
+//!
+//! It trusts its input to be JSON and only has to be right if it is: all of it is `Option`, and `None` means "ask a real
+//! parser". It never reads beyond the input and takes time in proportion to it, whatever that is.
+
+use memchr::memchr2;
+
+/// A place in a JSON text, before a value unless told otherwise.
+pub(super) struct Skim<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Skim<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// The next byte that is not white space.
+    fn peek(&mut self) -> Option<u8> {
+        loop {
+            let byte = *self.bytes.get(self.at)?;
+            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+    }
+
+    fn take(&mut self, wanted: u8) -> Option<()> {
+        let found = self.peek()? == wanted;
+        self.at += usize::from(found);
+        found.then_some(())
+    }
+
+    /// After an entry of a list: whether another one follows.
+    fn more(&mut self, close: u8) -> Option<bool> {
+        let byte = self.peek()?;
+        self.at += 1;
+        match byte {
+            b',' => Some(true),
+            byte if byte == close => Some(false),
+            _ => None,
+        }
+    }
+
+    /// A string as it is written, without its quotes.
+    pub(super) fn string(&mut self) -> Option<&'a [u8]> {
+        self.take(b'"')?;
+        let start = self.at;
+        loop {
+            let found = self.at + memchr2(b'"', b'\\', self.bytes.get(self.at..)?)?;
+            if self.bytes[found] == b'"' {
+                self.at = found + 1;
+                return Some(&self.bytes[start..found]);
+            }
+            self.at = found + 2;
+        }
+    }
+
+    /// Calls `field` with each key, before its value, which it must take or skip. An escaped key is not understood.
+    pub(super) fn object(&mut self, mut field: impl FnMut(&mut Self, &[u8]) -> Option<()>) -> Option<()> {
+        self.take(b'{')?;
+        if self.take(b'}').is_some() {
+            return Some(());
+        }
+        loop {
+            let key = self.string()?;
+            if key.contains(&b'\\') {
+                return None;
+            }
+            self.take(b':')?;
+            field(self, key)?;
+            if !self.more(b'}')? {
+                return Some(());
+            }
+        }
+    }
+
+    /// Calls `entry` before each value, which it must take or skip.
+    pub(super) fn array(&mut self, mut entry: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.take(b'[')?;
+        if self.take(b']').is_some() {
+            return Some(());
+        }
+        loop {
+            entry(self)?;
+            if !self.more(b']')? {
+                return Some(());
+            }
+        }
+    }
+
+    pub(super) fn skip(&mut self) -> Option<()> {
+        match self.peek()? {
+            b'"' => self.string().map(|_| ()),
+            b'{' | b'[' => self.skip_nested(),
+            _ => self.scalar().map(|_| ()),
+        }
+    }
+
+    /// Only counts brackets, so no depth is too deep.
+    fn skip_nested(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            match self.bytes.get(self.at)? {
+                b'"' => {
+                    self.string()?;
+                    continue;
+                }
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return Some(());
+            }
+        }
+    }
+
+    /// A number or word, as it is written.
+    fn scalar(&mut self) -> Option<&'a [u8]> {
+        self.peek()?;
+        let start = self.at;
+        let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t');
+        let rest = &self.bytes[start..];
+        let length = rest.iter().position(ends).unwrap_or(rest.len());
+        self.at += length;
+        (length > 0).then_some(&rest[..length])
+    }
+
+    /// Takes a `null`, if there is one.
+    pub(super) fn null(&mut self) -> bool {
+        let found = self.peek() == Some(b'n') && self.bytes[self.at..].starts_with(b"null");
+        self.at += if found { 4 } else { 0 };
+        found
+    }
+
+    pub(super) fn unsigned(&mut self) -> Option<u64> {
+        let digits = self.scalar()?;
+        // `parse` takes a sign, which JSON numbers of this kind do not have.
+        digits.first()?.is_ascii_digit().then_some(())?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
+
+    /// Nothing but white space is left.
+    pub(super) fn is_over(&mut self) -> bool {
+        self.peek().is_none()
+    }
+}
