@@ -13,9 +13,11 @@ import requests
 HERE = pathlib.Path(__file__).resolve().parent
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 SIGN_OUT = "POST /api/auth/logout"
+DOCUMENT = "GET /api/openapi.json"
 # Operations that the main run leaves out, each with its reason.
 EXCLUDED = {
     SIGN_OUT: "its first valid call ends the session that all the others are tried with; test_signing_out tries it",
+    DOCUMENT: "the tool leaves out what it reads the document from, unless that is named; test_the_document names it",
 }
 EXAMPLES = 200
 
@@ -99,3 +101,10 @@ def test_signing_out(maple_url, register, document, tmp_path):
     )
     assert called.get(SIGN_OUT)
     account.call("GET", "/api/users/me", expect=401)
+
+
+@pytest.mark.timeout(120)
+def test_the_document(maple_url, register, document, tmp_path):
+    assert DOCUMENT in operations(document)
+    called = run_schemathesis(maple_url, register(), tmp_path, *("--include-name", DOCUMENT), seconds=100)
+    assert called.get(DOCUMENT)
