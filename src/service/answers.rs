@@ -5,6 +5,7 @@ pub mod writer;
 use std::time::Instant;
 
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -134,7 +135,7 @@ impl Answers {
             content: content.to_owned(),
             model: None,
             status: MessageStatus::Complete,
-            created_at: self.clock.now(),
+            created_at: self.after(&history),
         };
         history.push(question.clone());
         let title = title_from(content);
@@ -173,6 +174,14 @@ impl Answers {
             .await
     }
 
+    /// Now, but after every message so far: their order must not hang on a clock that stands still for a microsecond, or
+    /// is set back.
+    fn after(&self, history: &[Message]) -> DateTime<Utc> {
+        let last = history.iter().map(|message| message.created_at).max();
+        let next = last.map(|last| last + TimeDelta::microseconds(1));
+        next.map_or(self.clock.now(), |next| next.max(self.clock.now()))
+    }
+
     fn check_model(&self, faults: &mut Faults, model: Option<&str>) {
         if let Some(model) = model
             && self.models.get(model).is_none_or(|model| model.kind != ModelKind::Chat)
@@ -209,13 +218,14 @@ impl Answers {
         replaces: Vec<MessageId>,
     ) -> Result<mpsc::Receiver<AnswerEvent>, AnswerError> {
         let arrived = Instant::now();
+        let created_at = self.after(&history);
         let answer = Message {
             id: MessageId::generate(),
             author: Author::Assistant,
             content: String::new(),
             model: Some(model.clone()),
             status: MessageStatus::Streaming,
-            created_at: self.clock.now(),
+            created_at,
         };
         self.messages
             .begin_answer(caller.organization, conversation, question.as_ref(), &answer, title)
