@@ -179,7 +179,13 @@ function chat() {
     refreshTools();
     announce.textContent = "";
     const started = running;
-    let shown = null, over = false;
+    let shown = null, replaced = null, over = false;
+    // An answer that came to nothing gives its place back to the one it was to replace, as it does on the server.
+    const fail = () => {
+      if (!shown) return;
+      if (replaced && !shown.body.textContent) shown.article.replaceWith(replaced);
+      else shown.article.dataset.status = shown.body.textContent ? "partial" : "failed";
+    };
     try {
       if (!conversation) {
         const created = await (await api("POST", "/api/conversations", { model: $("#model").value }, started.signal)).json();
@@ -197,7 +203,8 @@ function chat() {
             grow();
             noteConversation(user.content);
           } else {
-            list.querySelector('[data-test="message"]:last-of-type[data-role="assistant"]')?.remove();
+            replaced = list.querySelector('[data-test="message"]:last-of-type[data-role="assistant"]');
+            replaced?.remove();
           }
           shown = addMessage(assistant);
           refreshTools();
@@ -221,14 +228,14 @@ function chat() {
         },
         error(problem) {
           over = true;
-          shown.article.dataset.status = shown.body.textContent ? "partial" : "failed";
+          fail();
           toast(problem.detail);
           announce.textContent = `The answer broke off. ${problem.detail}`;
         },
       });
       if (!over && shown) throw new Error("The connection was lost. What had arrived is kept.");
     } catch (error) {
-      if (shown && !over) shown.article.dataset.status = shown.body.textContent ? "partial" : "failed";
+      if (!over) fail();
       if (error.name === "AbortError") announce.textContent = "Stopped.";
       else toast(error.message);
     } finally {

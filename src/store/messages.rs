@@ -154,7 +154,7 @@ impl Messages {
         Ok(())
     }
 
-    /// Closes an answer. One that has text replaces those in `replaces`.
+    /// Closes an answer, and hides those in `replaces`, which may be the answer itself.
     pub async fn finish_answer(
         &self,
         organization: OrganizationId,

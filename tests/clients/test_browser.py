@@ -263,8 +263,9 @@ def test_regenerate_replaces_the_answer(signed_in):
     page.wait_for_status("complete")
     before = page.last_answer().get_attribute("data-id")
     page.click(hook("regenerate"))
+    # In this order: the first answer is complete too, until the second takes its place.
     page.until(
-        lambda: page.answer_status() == "complete" and page.last_answer().get_attribute("data-id") != before,
+        lambda: page.last_answer().get_attribute("data-id") != before and page.answer_status() == "complete",
         message="another answer in the first one's place",
     )
     assert len(page.answers()) == 1

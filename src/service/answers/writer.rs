@@ -145,10 +145,11 @@ impl Writer {
 
     /// Stores the answer, through a short outage if need be: the reader has seen it already.
     async fn keep(&self) -> Result<(), StoreError> {
-        let replaces = if self.answer.content.is_empty() {
-            &[][..]
-        } else {
-            &self.replaces
+        // Whichever of the two has no place: the old answer, or a new one that came to nothing.
+        let replaces = match (self.replaces.is_empty(), self.answer.content.is_empty()) {
+            (true, _) => &[][..],
+            (false, false) => &self.replaces,
+            (false, true) => std::slice::from_ref(&self.answer.id),
         };
         let mut attempt = 1;
         loop {
