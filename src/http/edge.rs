@@ -34,6 +34,8 @@ pub struct RequestContext {
     pub id: RequestId,
     pub arrived: Instant,
     pub client: ClientAddress,
+    /// The caller's trace (W3C Trace Context), to be passed on.
+    pub traceparent: Option<HeaderValue>,
 }
 
 /// The edge's own state.
@@ -103,10 +105,12 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
         organization_id = tracing::field::Empty,
         user_id = tracing::field::Empty,
     );
+    let traceparent = request.headers().get(TRACEPARENT).cloned();
     request.extensions_mut().insert(RequestContext {
         id: id.clone(),
         arrived,
         client,
+        traceparent,
     });
     let mut response = async {
         let admitted = match &route {
@@ -174,6 +178,7 @@ fn log_cause(failure: &Failure) {
     }
 }
 
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -126,7 +126,7 @@ impl ApiKeys {
     /// Who presents this key.
     pub async fn authenticate(&self, key: &str) -> Result<KeyOwner, ApiKeyError> {
         let digest = secret::digest_of(SecretKind::ApiKey, key).ok_or(ApiKeyError::InvalidKey)?;
-        let owner = self.known.get(digest, self.look_up(digest)).await?;
+        let owner = self.known.get(digest, || self.look_up(digest)).await?;
         match owner {
             Some(owner) if owner.expires_at.is_none_or(|expires_at| expires_at > self.clock.now()) => Ok(owner),
             _ => Err(ApiKeyError::InvalidKey),

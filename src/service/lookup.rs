@@ -36,15 +36,15 @@ where
         }
     }
 
-    pub async fn get(
-        &self,
-        key: K,
-        load: impl Future<Output = Result<Option<V>, StoreError>> + Send,
-    ) -> Result<Option<V>, Arc<StoreError>> {
+    /// `load` is asked only on a miss. It makes its future then, so that those who hit do not carry room for it.
+    pub async fn get<F>(&self, key: K, load: impl FnOnce() -> F) -> Result<Option<V>, Arc<StoreError>>
+    where
+        F: Future<Output = Result<Option<V>, StoreError>> + Send,
+    {
         if let Some(known) = self.known.get(&key) {
             return Ok(known);
         }
-        Box::pin(self.load(key, load)).await
+        Box::pin(self.load(key, load())).await
     }
 
     async fn load(

@@ -181,7 +181,7 @@ impl Sessions {
         let (organization, session) = (OrganizationId(claims.org), SessionId(claims.sid));
         let owner = self
             .by_id
-            .get(session, async { self.store.find(organization, session, now).await })
+            .get(session, || self.store.find(organization, session, now))
             .await?;
         // The signature vouches for the claims; this guards against a session id meeting another organisation's row.
         let owner = owner.filter(|owner| owner.organization == organization && owner.user.0 == claims.sub);
@@ -194,7 +194,7 @@ impl Sessions {
         let digest = secret::digest_of(SecretKind::Cookie, cookie).ok_or(SessionError::Invalid)?;
         let owner = self
             .by_cookie
-            .get(digest, async { self.store.find_by_cookie(&digest, now).await })
+            .get(digest, || self.store.find_by_cookie(&digest, now))
             .await?;
         self.still_valid(owner, now)
     }

@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 
 use crate::{
     auth::extract::ApiCaller,
@@ -34,18 +34,9 @@ pub async fn chat(
     State(completions): State<Completions>,
     caller: ApiCaller,
     context: RequestContext,
-    headers: HeaderMap,
     body: JsonBytes,
 ) -> Result<Response, Failure> {
-    call(
-        Endpoint::ChatCompletions,
-        &completions,
-        caller,
-        &context,
-        &headers,
-        body,
-    )
-    .await
+    call(Endpoint::ChatCompletions, &completions, caller, context, body).await
 }
 
 /// Embed texts. Every field of OpenAI's API is passed on.
@@ -63,26 +54,23 @@ pub async fn embeddings(
     State(completions): State<Completions>,
     caller: ApiCaller,
     context: RequestContext,
-    headers: HeaderMap,
     body: JsonBytes,
 ) -> Result<Response, Failure> {
-    call(Endpoint::Embeddings, &completions, caller, &context, &headers, body).await
+    call(Endpoint::Embeddings, &completions, caller, context, body).await
 }
 
 async fn call(
     endpoint: Endpoint,
     completions: &Completions,
     ApiCaller(account): ApiCaller,
-    context: &RequestContext,
-    headers: &HeaderMap,
+    context: RequestContext,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Failure> {
-    let traceparent = headers.get("traceparent").cloned();
     let call = Call {
         endpoint,
         account,
         body,
-        traceparent,
+        traceparent: context.traceparent,
         arrived: context.arrived,
     };
     Ok(match completions.call(call).await? {
