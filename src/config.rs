@@ -3,6 +3,7 @@
 //! [`load`] merges the sources in their documented order, refuses unknown keys and reports every fault at once.
 //! Each module is handed its own section, never the whole.
 
+pub mod admission;
 pub mod auth;
 pub mod database;
 pub mod environment;
@@ -14,6 +15,7 @@ pub mod usage;
 
 use serde::Deserialize;
 
+pub use admission::AdmissionConfig;
 pub use auth::AuthConfig;
 pub use database::{DatabaseConfig, RedisConfig};
 pub use environment::Environment;
@@ -40,6 +42,7 @@ pub struct Config {
     #[serde(default)]
     pub redis: RedisConfig,
     pub auth: AuthConfig,
+    pub admission: AdmissionConfig,
     pub usage: UsageConfig,
     pub log: LogConfig,
     /// Provider name -> how to reach it.
@@ -56,6 +59,7 @@ const FIELDS: &[Field] = &[
     required("database", Kind::Section(database::FIELDS)),
     optional("redis", Kind::Section(database::REDIS_FIELDS)),
     required("auth", Kind::Section(auth::FIELDS)),
+    required("admission", Kind::Section(admission::FIELDS)),
     required("usage", Kind::Section(usage::FIELDS)),
     required("log", Kind::Section(log::FIELDS)),
     optional("providers", Kind::Map(providers::FIELDS)),
@@ -68,6 +72,7 @@ impl Config {
         self.server.validate(check);
         self.database.validate(check);
         self.auth.validate(check);
+        self.admission.validate(check);
         self.usage.validate(check);
         self.log.validate(check);
         for (name, provider) in &self.providers {

@@ -1,6 +1,7 @@
 //! The rules, one file per noun. Nothing here knows HTTP, and nothing here writes SQL.
 
 pub mod accounts;
+pub mod admission;
 pub mod answers;
 pub mod api_keys;
 pub mod completions;

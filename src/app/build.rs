@@ -12,6 +12,7 @@ use crate::{
     service::{
         Services,
         accounts::Accounts,
+        admission::Admission,
         answers::Answers,
         api_keys::ApiKeys,
         completions::Completions,
@@ -70,7 +71,13 @@ pub fn services(
         config.usage.batch_size,
     );
     let models = Models::new(Arc::clone(&registry));
-    let completions = Completions::new(registry, usage.clone(), clock.clone(), lifecycle.end_streams.clone());
+    let completions = Completions::new(
+        registry,
+        Admission::new(&config.admission),
+        usage.clone(),
+        clock.clone(),
+        lifecycle.end_streams.clone(),
+    );
     let conversations = Conversations::new(
         store.conversations,
         store.messages.clone(),

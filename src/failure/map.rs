@@ -10,6 +10,7 @@ use crate::{
     provider::ProviderError,
     service::{
         accounts::AccountError,
+        admission::Refused,
         answers::{AnswerError, AnswerFailure},
         api_keys::ApiKeyError,
         completions::{BadRequest, CompletionError, stream::StreamError},
@@ -201,6 +202,25 @@ impl From<BacklogFull> for Failure {
     }
 }
 
+impl From<Refused> for Failure {
+    fn from(error: Refused) -> Self {
+        match error {
+            Refused::Organization { retry_after } => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "organization_limit",
+                "Your organisation has as many calls in flight as it may. Wait before the next.",
+            )
+            .retry_after(retry_after),
+            Refused::Process { retry_after } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "The service has as many calls as it can take. Try again.",
+            )
+            .retry_after(retry_after),
+        }
+    }
+}
+
 impl From<ProviderError> for Failure {
     fn from(error: ProviderError) -> Self {
         if error.is_timeout() {
@@ -238,6 +258,7 @@ impl From<CompletionError> for Failure {
                 Self::new(StatusCode::BAD_REQUEST, "invalid_request", error.to_string()).param("model")
             }
             CompletionError::BacklogFull(error) => error.into(),
+            CompletionError::Refused(error) => error.into(),
             CompletionError::Provider(error) => error.into(),
         }
     }

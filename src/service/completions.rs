@@ -14,7 +14,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio_util::sync::CancellationToken;
 
-use super::usage::{BacklogFull, Usage};
+use super::{
+    admission::{Admission, Refused},
+    usage::{BacklogFull, Usage},
+};
 use crate::{
     domain::{
         clock::Clock,
@@ -61,6 +64,8 @@ pub enum CompletionError {
     #[error(transparent)]
     BacklogFull(#[from] BacklogFull),
     #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error(transparent)]
     Provider(#[from] ProviderError),
 }
 
@@ -82,6 +87,7 @@ pub struct Completions(Arc<Inner>);
 
 struct Inner {
     registry: Arc<Registry>,
+    admission: Admission,
     usage: Usage,
     metrics: CompletionMetrics,
     clock: Clock,
@@ -90,10 +96,17 @@ struct Inner {
 }
 
 impl Completions {
-    pub fn new(registry: Arc<Registry>, usage: Usage, clock: Clock, stop: CancellationToken) -> Self {
+    pub fn new(
+        registry: Arc<Registry>,
+        admission: Admission,
+        usage: Usage,
+        clock: Clock,
+        stop: CancellationToken,
+    ) -> Self {
         let metrics = CompletionMetrics::new(registry.routes().map(|route| &*route.model));
         Self(Arc::new(Inner {
             registry,
+            admission,
             usage,
             metrics,
             clock,
@@ -106,12 +119,13 @@ impl Completions {
     pub async fn call(&self, call: Call) -> Result<Answer, CompletionError> {
         let request = Request::read(&call.body, call.endpoint)?;
         let route = self.route(&request.model, call.endpoint)?;
+        let permit = self.0.admission.enter(call.account.organization).await?;
         let slot = self.0.usage.reserve()?;
         let streamed = request.stream && call.endpoint == Endpoint::ChatCompletions;
         let withhold_usage = streamed && !request.include_usage;
         let body = request.for_upstream(&call.body, &route.model.upstream, withhold_usage);
         let mut recorder = Recorder::start(
-            slot,
+            (permit, slot),
             route,
             &call,
             streamed,

@@ -17,6 +17,9 @@ pub const TOKENS: &str = "maple_tokens_total";
 pub const COST: &str = "maple_cost_nanodollars_total";
 pub const USAGE_BACKLOG: &str = "maple_usage_backlog_records";
 pub const USAGE_WRITTEN: &str = "maple_usage_records_written_total";
+pub const QUEUE_LENGTH: &str = "maple_request_queue_length";
+pub const QUEUE_DURATION: &str = "maple_request_queue_duration_seconds";
+pub const REFUSALS: &str = "maple_requests_refused_total";
 pub const DATABASE_CONNECTIONS: &str = "maple_database_connections";
 pub const DATABASE_UP: &str = "maple_database_up";
 pub const BUILD_INFO: &str = "maple_build_info";
@@ -75,6 +78,17 @@ fn describe() {
         "Tokens by model and direction, reported or estimated"
     );
     describe_counter!(COST, Unit::Count, "Cost of calls in billionths of a US dollar");
+    describe_gauge!(QUEUE_LENGTH, Unit::Count, "Calls to models that wait for a place");
+    describe_histogram!(
+        QUEUE_DURATION,
+        Unit::Seconds,
+        "Time that calls waited for a place, those included that got none"
+    );
+    describe_counter!(
+        REFUSALS,
+        Unit::Count,
+        "Requests that were turned away to protect the service or its users, by reason"
+    );
     describe_gauge!(USAGE_BACKLOG, Unit::Count, "Usage records that wait for the database");
     describe_counter!(USAGE_WRITTEN, Unit::Count, "Usage records written to the database");
     describe_gauge!(

@@ -15,13 +15,14 @@ use crate::{
         usage::{Outcome, UsageRecord},
     },
     provider::{ProviderError, registry::Route},
-    service::usage::UsageSlot,
+    service::{admission::Permit, usage::UsageSlot},
 };
 use std::sync::Arc;
 
 /// Files exactly one record, by `finish` and its like or, when the caller went away first, by being dropped.
 pub struct Recorder {
-    slot: Option<UsageSlot>,
+    /// The place in flight is held, like the place for the record, until the record is filed.
+    places: Option<(Permit, UsageSlot)>,
     model: Arc<Model>,
     account: Account,
     streamed: bool,
@@ -36,7 +37,7 @@ pub struct Recorder {
 
 impl Recorder {
     pub(super) fn start(
-        slot: UsageSlot,
+        places: (Permit, UsageSlot),
         route: &Route,
         call: &Call,
         streamed: bool,
@@ -47,7 +48,7 @@ impl Recorder {
         let metrics = metrics.of(&route.model.id);
         metrics.started();
         Self {
-            slot: Some(slot),
+            places: Some(places),
             model: Arc::clone(&route.model),
             account: call.account,
             streamed,
@@ -105,7 +106,10 @@ impl Recorder {
     }
 
     fn file(&mut self, outcome: Outcome, tokens: TokenUsage) {
-        let Some(slot) = self.slot.take() else { return };
+        let Some((permit, slot)) = self.places.take() else {
+            return;
+        };
+        drop(permit);
         let cost = self.model.cost(tokens);
         let latency = self.arrived.elapsed();
         let first_token = self.first_token.map(|first| first.duration_since(self.arrived));

@@ -10,8 +10,8 @@ use std::{
 use mapleai::{
     app::Server,
     config::{
-        AuthConfig, Config, Environment, LogConfig, ModelConfig, ModelKind, ProviderConfig, ProviderKind, RedisConfig,
-        ServerConfig, UsageConfig, log::LogFormat,
+        AdmissionConfig, AuthConfig, Config, Environment, LogConfig, ModelConfig, ModelKind, ProviderConfig,
+        ProviderKind, RedisConfig, ServerConfig, UsageConfig, log::LogFormat,
     },
     telemetry,
 };
@@ -136,6 +136,12 @@ fn config(database_url: &str, upstream: &str) -> Config {
             throttle_per_account: 1_000,
             throttle_per_address: 10_000,
             throttle_window: Duration::from_mins(1),
+        },
+        admission: AdmissionConfig {
+            max_in_flight: 256,
+            max_in_flight_per_organization: 64,
+            queue_length: 64,
+            queue_timeout: Duration::from_secs(1),
         },
         usage: UsageConfig {
             queue_capacity: 1_000,

@@ -1,0 +1,185 @@
+//! Admission: who may call a model now, who waits, and who is told to come back later.
+//!
+//! Beyond what the process or an organisation may have in flight, calls wait in a queue that is bounded in length and in
+//! time. Organisations take turns, so that one that floods the service waits behind itself. Whoever cannot be served in
+//! time is told at once: a refusal after a long wait costs both sides more than a quick one.
+
+mod queue;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{
+    config::admission::AdmissionConfig,
+    domain::ids::OrganizationId,
+    telemetry::metrics::{QUEUE_DURATION, QUEUE_LENGTH, REFUSALS},
+};
+use queue::{Entry, Queue};
+
+/// Why a call was not let in. Both carry when to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the organization has as many calls in flight and waiting as it may")]
+    Organization { retry_after: Duration },
+    #[error("the service has as many calls in flight and waiting as it can take")]
+    Process { retry_after: Duration },
+}
+
+type Handover = oneshot::Sender<Result<Permit, Refused>>;
+
+/// The door to the providers. Cheap to clone.
+#[derive(Clone)]
+pub struct Admission(Arc<Inner>);
+
+struct Inner {
+    queue: Mutex<Queue<Handover>>,
+    patience: Duration,
+    waiting: Gauge,
+    waited: Histogram,
+    refused_organization: Counter,
+    refused_process: Counter,
+}
+
+/// The right to have one call in flight, until dropped.
+pub struct Permit {
+    admission: Admission,
+    organization: OrganizationId,
+    since: Instant,
+}
+
+impl Admission {
+    pub fn new(config: &AdmissionConfig) -> Self {
+        let refused = |reason: &'static str| counter!(REFUSALS, "reason" => reason);
+        Self(Arc::new(Inner {
+            queue: Mutex::new(Queue::new(config)),
+            patience: config.queue_timeout,
+            waiting: gauge!(QUEUE_LENGTH),
+            waited: histogram!(QUEUE_DURATION),
+            refused_organization: refused("organization_limit"),
+            refused_process: refused("overloaded"),
+        }))
+    }
+
+    /// Waits for a place, at most the configured time. Dropping the future leaves the queue.
+    pub async fn enter(&self, organization: OrganizationId) -> Result<Permit, Refused> {
+        let outcome = match self.ask(organization) {
+            Ok(Asked::Admitted(permit)) => return Ok(permit),
+            Ok(Asked::Waiting(place)) => place.wait(self.0.patience).await,
+            Err(refused) => Err(refused),
+        };
+        match &outcome {
+            Ok(_) => {}
+            Err(Refused::Organization { .. }) => self.0.refused_organization.increment(1),
+            Err(Refused::Process { .. }) => self.0.refused_process.increment(1),
+        }
+        outcome
+    }
+
+    fn ask(&self, organization: OrganizationId) -> Result<Asked, Refused> {
+        let (sender, receiver) = oneshot::channel();
+        let mut queue = self.lock();
+        match queue.enter(organization, sender) {
+            Entry::Admitted => {
+                drop(queue);
+                Ok(Asked::Admitted(self.permit(organization)))
+            }
+            Entry::Waiting { ticket, displaced } => {
+                self.0.waiting.set(queue.len() as f64);
+                drop(queue);
+                if let Some((handover, refused)) = displaced {
+                    // It may have left in the same moment, and then needs no answer.
+                    _ = handover.send(Err(refused));
+                }
+                Ok(Asked::Waiting(Place {
+                    admission: self.clone(),
+                    organization,
+                    ticket,
+                    receiver,
+                    since: Instant::now(),
+                }))
+            }
+            Entry::Refused(refused) => Err(refused),
+        }
+    }
+
+    fn permit(&self, organization: OrganizationId) -> Permit {
+        Permit {
+            admission: self.clone(),
+            organization,
+            since: Instant::now(),
+        }
+    }
+
+    /// Gives back a place, and hands it on.
+    fn release(&self, organization: OrganizationId, held: Duration) {
+        let mut queue = self.lock();
+        queue.release(organization, held);
+        let next = queue.next();
+        if next.is_some() {
+            self.0.waiting.set(queue.len() as f64);
+        }
+        drop(queue);
+        if let Some((organization, handover)) = next {
+            // Whoever has left in the same moment drops the permit, which hands it on again.
+            drop(handover.send(Ok(self.permit(organization))));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue<Handover>> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.admission.release(self.organization, self.since.elapsed());
+    }
+}
+
+enum Asked {
+    Admitted(Permit),
+    Waiting(Place),
+}
+
+/// A place in the queue, given up when dropped.
+struct Place {
+    admission: Admission,
+    organization: OrganizationId,
+    ticket: u64,
+    receiver: oneshot::Receiver<Result<Permit, Refused>>,
+    since: Instant,
+}
+
+impl Place {
+    async fn wait(mut self, patience: Duration) -> Result<Permit, Refused> {
+        let outcome = match tokio::time::timeout(patience, &mut self.receiver).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => {
+                // Handed over in the very moment that patience ended.
+                match self.receiver.try_recv() {
+                    Ok(outcome) => outcome,
+                    Err(_) => Err(self.admission.lock().too_late(self.organization)),
+                }
+            }
+        };
+        self.admission.0.waited.record(self.since.elapsed().as_secs_f64());
+        outcome
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut queue = self.admission.lock();
+        if queue.leave(self.organization, self.ticket) {
+            self.admission.0.waiting.set(queue.len() as f64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
