@@ -2,13 +2,16 @@
 
 pub mod build;
 pub mod listener;
+mod observe;
+pub mod ops;
+mod prepare;
 pub mod seed;
 pub mod server;
 
 use crate::{
     config::Config,
     crypto::{access_token::AccessTokenError, password::PasswordError},
-    lifecycle::{Broken, Lifecycle, stop_requested},
+    lifecycle::{Broken, Lifecycle, Signals},
     provider::registry::ProviderSetupError,
     store::{Database, StoreError, migrations, migrations::MigrationError},
     telemetry,
@@ -24,6 +27,18 @@ pub enum AppError {
         #[source]
         source: std::io::Error,
     },
+    #[error("cannot start the operations listener")]
+    OpsRuntime(#[source] std::io::Error),
+    #[error("the database could not be reached within {waited:?}")]
+    NoDatabase {
+        waited: std::time::Duration,
+        #[source]
+        source: StoreError,
+    },
+    #[error("migrating panicked")]
+    Preparation,
+    #[error("told to end at once by a second signal")]
+    Interrupted,
     #[error("cannot set up a provider")]
     Provider(#[from] ProviderSetupError),
     #[error("cannot set up access tokens")]
@@ -49,27 +64,30 @@ pub enum AppError {
 /// Runs the service until it is told to stop.
 pub async fn serve(config: Config) -> Result<(), AppError> {
     let metrics = telemetry::metrics::install()?;
-    if config.database.migrate_on_start {
-        migrate_and_seed(&config).await?;
-    }
+    let mut signals = Signals::listen()?;
     let server = Server::start(config, metrics).await?;
-    let asked = stop_requested(server.lifecycle()).await;
-    server.stop().await;
-    Ok(asked?)
-}
-
-/// Applies migrations, and the development account where there is one.
-async fn migrate_and_seed(config: &Config) -> Result<(), AppError> {
-    migrate(config.clone()).await?;
-    if config.environment.is_development() {
-        seed(config.clone()).await?;
+    let asked = signals.stop_requested(server.lifecycle()).await;
+    let failure = server.failure();
+    tokio::select! {
+        () = server.stop() => {}
+        () = signals.next() => {
+            tracing::warn!(target: "mapleai::lifecycle", "a second signal: ending at once");
+            return Err(AppError::Interrupted);
+        }
     }
-    Ok(())
+    match failure.take() {
+        Some(error) => Err(error),
+        None => Ok(asked?),
+    }
 }
 
 /// Applies what the database lacks.
 pub async fn migrate(config: Config) -> Result<(), AppError> {
     let database = Database::new(&config.database)?;
+    migrations_apply(database).await
+}
+
+async fn migrations_apply(database: Database) -> Result<(), AppError> {
     migrations::apply(&database).await?;
     tracing::info!(target: "mapleai::lifecycle", "database is migrated");
     Ok(())

@@ -6,6 +6,7 @@ use std::{
     error::Error,
     io::{self, Write as _},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Parser, Subcommand};
@@ -21,6 +22,10 @@ use crate::{
 
 /// Also clap's for wrong arguments: both mean "correct what you wrote and try again".
 const FAULTY_INPUT: u8 = 2;
+/// Ended by a second signal before everything was in order; what shells give for an interrupted program.
+const INTERRUPTED: u8 = 130;
+/// For work that blocks a thread, such as hashing a password, when the process ends.
+const LAST_WORK: Duration = Duration::from_millis(100);
 
 /// An AI service for an organisation's people and programs.
 #[derive(Debug, Parser)]
@@ -32,7 +37,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 The configuration is described in config/default.toml. MAPLE_ENV chooses development (the default), staging or production.
-Exit codes: 0 done, 1 failed while running, 2 faulty configuration or arguments.";
+Exit codes: 0 done, 1 failed while running, 2 faulty configuration or arguments, 130 ended at once by a second signal.";
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 enum Command {
@@ -81,6 +86,7 @@ pub fn run() -> ExitCode {
             _ = writeln!(io::stderr(), "mapleai: {}", with_sources(&error));
             match error {
                 CliError::Configuration(_) => ExitCode::from(FAULTY_INPUT),
+                CliError::App(AppError::Interrupted) => ExitCode::from(INTERRUPTED),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -92,20 +98,21 @@ fn execute(command: Command, sources: &Sources) -> Result<(), CliError> {
         return config::show(sources, json);
     }
     let config = Config::load(sources)?;
-    logging::init(&config.log)?;
+    let _log = logging::init(&config.log)?;
     // TOKIO_WORKER_THREADS, else one worker for each core.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(CliError::Runtime)?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match command {
             Command::Migrate => app::migrate(config).await,
             Command::Seed => app::seed(config).await,
             Command::Serve | Command::Config { .. } => app::serve(config).await,
         }
-    })?;
-    Ok(())
+    });
+    runtime.shutdown_timeout(LAST_WORK);
+    Ok(outcome?)
 }
 
 /// The error and what caused it, on one line. Errors that only pass on another's text are told once.

@@ -23,6 +23,7 @@ pub mod layers;
 pub mod models;
 pub mod openai;
 pub mod openapi;
+pub mod ops;
 pub mod pages;
 pub mod render;
 pub mod router;

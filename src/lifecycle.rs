@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The stop signals of one process. Cheap to clone.
@@ -40,14 +40,34 @@ impl Lifecycle {
     }
 }
 
-/// Waits for SIGTERM or SIGINT, or for an essential task to die. The latter is an error.
-pub async fn stop_requested(lifecycle: &Lifecycle) -> Result<(), Broken> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Broken::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Broken::Signals)?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
-        () = lifecycle.broken.cancelled() => Err(Broken::Task),
+/// SIGTERM and SIGINT, listened for from the start: one that comes while starting is not lost.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub fn listen() -> Result<Self, Broken> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(Broken::Signals)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(Broken::Signals)?,
+        })
+    }
+
+    /// Waits for the next of either.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits for one, or for an essential task to die, which is an error.
+    pub async fn stop_requested(&mut self, lifecycle: &Lifecycle) -> Result<(), Broken> {
+        tokio::select! {
+            () = self.next() => Ok(()),
+            () = lifecycle.broken.cancelled() => Err(Broken::Task),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod error;
 pub mod mock;
 pub mod openai;
+pub mod outcomes;
 pub mod registry;
 pub mod sse;
 

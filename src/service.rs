@@ -1,15 +1,18 @@
 //! The rules, one file per noun. Nothing here knows HTTP, and nothing here writes SQL.
 
 pub mod accounts;
+pub mod activity;
 pub mod admission;
 pub mod answers;
 pub mod api_keys;
 pub mod completions;
 pub mod conversations;
 pub mod field;
+pub mod health;
 pub mod invitations;
 pub mod lookup;
 pub mod models;
+pub mod readiness;
 pub mod sessions;
 pub mod throttle;
 pub mod usage;
@@ -18,6 +21,7 @@ pub mod usage;
 #[derive(Clone)]
 pub struct Services {
     pub accounts: accounts::Accounts,
+    pub activity: activity::Activity,
     pub answers: answers::Answers,
     pub api_keys: api_keys::ApiKeys,
     pub completions: completions::Completions,

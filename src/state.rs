@@ -6,9 +6,9 @@ use axum::extract::FromRef;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
-    http::health::Health,
     service::{
-        Services, accounts, answers, api_keys, completions, conversations, invitations, models, sessions, usage,
+        Services, accounts, answers, api_keys, completions, conversations, health::Health, invitations, models,
+        readiness::Readiness, sessions, usage,
     },
     web::Site,
 };
@@ -20,6 +20,7 @@ pub struct AppState(Arc<Handles>);
 pub struct Handles {
     pub services: Services,
     pub health: Health,
+    pub readiness: Readiness,
     pub metrics: PrometheusHandle,
     pub site: Site,
     /// The OpenAPI document, rendered once.
@@ -65,6 +66,12 @@ service! {
 impl FromRef<AppState> for Health {
     fn from_ref(state: &AppState) -> Self {
         state.health.clone()
+    }
+}
+
+impl FromRef<AppState> for Readiness {
+    fn from_ref(state: &AppState) -> Self {
+        state.readiness.clone()
     }
 }
 

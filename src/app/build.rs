@@ -12,6 +12,7 @@ use crate::{
     service::{
         Services,
         accounts::Accounts,
+        activity::Activity,
         admission::Admission,
         answers::Answers,
         api_keys::ApiKeys,
@@ -43,7 +44,8 @@ pub fn services(
         session_ttl: auth.session_ttl,
         lookup_ttl: auth.lookup_ttl,
     };
-    let sessions = Sessions::new(store.sessions, clock.clone(), &rules)?;
+    let activity = Activity::new(store.accounts.clone(), clock.clone());
+    let sessions = Sessions::new(store.sessions, activity.clone(), clock.clone(), &rules)?;
     let hasher = PasswordHasher::new(
         auth.argon2_memory_kib,
         auth.argon2_iterations,
@@ -95,7 +97,8 @@ pub fn services(
     Ok(Services {
         accounts,
         answers,
-        api_keys: ApiKeys::new(store.api_keys, clock.clone(), auth.lookup_ttl),
+        api_keys: ApiKeys::new(store.api_keys, activity.clone(), clock.clone(), auth.lookup_ttl),
+        activity,
         completions,
         conversations,
         invitations,

@@ -2,14 +2,20 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
-use super::{AppError, build, listener};
+use super::{
+    AppError, build, listener,
+    observe::{self, Observed},
+    ops::OpsListener,
+    prepare,
+};
 use crate::{
     auth::gate::Gate,
     config::Config,
@@ -17,16 +23,20 @@ use crate::{
     domain::clock::Clock,
     http::{
         edge::Edge,
-        health::Health,
+        ops::{self, OpsState},
         router::{self, EdgeRules},
     },
     lifecycle::{Lifecycle, wait_for},
     provider::Registry,
-    service::Services,
+    service::{
+        Services,
+        health::{Databases, Health, Watchdog},
+        readiness::Readiness,
+    },
     state::{AppState, Handles},
     store::Database,
     task,
-    telemetry::metrics::{DATABASE_CONNECTIONS, DATABASE_UP, UPKEEP_INTERVAL},
+    telemetry::logging,
     web::Site,
 };
 
@@ -36,13 +46,29 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
+/// Why the service cannot go on, once that is so.
+#[derive(Clone, Default)]
+pub struct Failed(Arc<Mutex<Option<AppError>>>);
+
+impl Failed {
+    pub fn take(&self) -> Option<AppError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn set(&self, error: AppError) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+}
+
 /// A running service. Ends only by [`Server::stop`].
 pub struct Server {
     address: SocketAddr,
     lifecycle: Lifecycle,
     database: Database,
     services: Services,
-    health: Health,
+    readiness: Readiness,
+    ops: Option<OpsListener>,
+    failure: Failed,
     edge: Edge,
     drain_delay: Duration,
     drain_timeout: Duration,
@@ -62,7 +88,8 @@ impl Server {
         let database = Database::new(&config.database)?;
         let mut registry = Registry::build(&config.providers, &config.models)?;
         registry.discover().await;
-        let services = build::services(&config, &database, Arc::new(registry), &clock, &lifecycle)?;
+        let registry = Arc::new(registry);
+        let services = build::services(&config, &database, Arc::clone(&registry), &clock, &lifecycle)?;
 
         let active_first = config.auth.signing_keys.get(&config.auth.active_key).into_iter();
         let csrf = CsrfSigner::new(active_first.chain(config.auth.signing_keys.values()));
@@ -73,17 +100,20 @@ impl Server {
             config.server.ops_token.clone(),
         );
         let https = config.server.public_url.scheme() == "https";
-        let health = Health::new(database.clone());
+        let readiness = Readiness::new(database.clone());
+        let databases = databases(&config, &database)?;
+        let health = Health::new(databases.clone(), &registry, clock.clone(), lifecycle.detached.clone());
         let rules = EdgeRules {
             request_timeout: config.server.request_timeout,
             body_limit: config.server.body_limit,
             cors_origins: config.server.cors_origins.clone(),
-            guard_metrics: !config.environment.is_development(),
+            public_metrics: config.server.public_metrics,
         };
         let (router, table, document) = router::routes(&rules).into_parts();
         let state = AppState::new(Handles {
             services: services.clone(),
             health: health.clone(),
+            readiness: readiness.clone(),
             metrics: metrics.clone(),
             site: Site::new(
                 &config.server.public_url,
@@ -92,6 +122,13 @@ impl Server {
             ),
             openapi: document.to_json()?.into(),
         });
+        let ops_state = OpsState {
+            health: health.clone(),
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+            gate: gate.clone(),
+            log: logging::control(),
+        };
         let edge = Edge::new(table, gate, config.server.trusted_proxies.clone(), https);
         let router = router::build(router, edge.clone(), state, &rules);
 
@@ -104,15 +141,44 @@ impl Server {
             idle_timeout: config.server.idle_timeout,
             max_connections: config.server.max_connections,
         };
+        let ops = config
+            .server
+            .ops_addr
+            .map(|address| OpsListener::start(address, ops::router(ops_state)))
+            .transpose()?;
         lifecycle.run("listener", listener::serve(socket, router, limits, lifecycle.clone()));
-        start_tasks(&lifecycle, &services, &database, metrics, config.usage.flush_interval);
-        tracing::info!(target: "mapleai::lifecycle", %address, environment = config.environment.as_str(), version = env!("CARGO_PKG_VERSION"), "listening");
+        start_tasks(&lifecycle, &services, &database, config.usage.flush_interval);
+        let observed = Observed {
+            databases: std::iter::once(("primary", database.clone()))
+                .chain(databases.replicas.iter().cloned())
+                .collect(),
+            activity: services.activity.clone(),
+            prometheus: metrics,
+        };
+        lifecycle.run("observer", observe::run(observed, lifecycle.stop_tasks.clone()));
+        lifecycle.run(
+            "watchdog",
+            watch(health.watchdog().clone(), lifecycle.stop_tasks.clone()),
+        );
+        let operations = ops.as_ref().map(|ops| ops.address().to_string());
+        tracing::info!(target: "mapleai::lifecycle", phase = 2, %address, operations, environment = config.environment.as_str(), version = env!("CARGO_PKG_VERSION"), "listening");
+        let failure = Failed::default();
+        let preparing = prepare(
+            config.clone(),
+            database.clone(),
+            readiness.clone(),
+            &lifecycle,
+            failure.clone(),
+        );
+        lifecycle.run("preparation", preparing);
         Ok(Self {
             address,
             lifecycle,
             database,
             services,
-            health,
+            readiness,
+            ops,
+            failure,
             edge,
             drain_delay: config.server.drain_delay,
             drain_timeout: config.server.drain_timeout,
@@ -132,6 +198,16 @@ impl Server {
         &self.services
     }
 
+    /// Where operations listen, with the port that was chosen.
+    pub fn ops_address(&self) -> Option<SocketAddr> {
+        self.ops.as_ref().map(OpsListener::address)
+    }
+
+    /// To be looked at after it has stopped.
+    pub fn failure(&self) -> Failed {
+        self.failure.clone()
+    }
+
     /// The route table that the edge enforces.
     pub fn edge(&self) -> &Edge {
         &self.edge
@@ -141,8 +217,11 @@ impl Server {
     pub async fn stop(self) {
         let started = Instant::now();
         tracing::info!(target: "mapleai::lifecycle", phase = 1, "stopping: readiness says no, connections are still accepted");
-        self.health.start_draining();
-        tokio::time::sleep(self.drain_delay).await;
+        self.readiness.start_draining();
+        // A process that cannot go on has nothing to gain from waiting.
+        if !self.lifecycle.broken.is_cancelled() {
+            tokio::time::sleep(self.drain_delay).await;
+        }
         tracing::info!(target: "mapleai::lifecycle", phase = 2, open_connections = self.lifecycle.connections.len(), "no new connections");
         self.lifecycle.stop_accepting.cancel();
         if !wait_for(&self.lifecycle.connections, self.drain_timeout).await {
@@ -157,17 +236,14 @@ impl Server {
         tracing::info!(target: "mapleai::lifecycle", phase = 4, written, lost, all_answers_kept = kept, "usage records flushed");
         let _ = self.services.api_keys.note_used().await;
         self.database.close(CLOSE_LIMIT).await;
+        if let Some(ops) = self.ops {
+            ops.stop().await;
+        }
         tracing::info!(target: "mapleai::lifecycle", phase = 5, seconds = started.elapsed().as_secs_f32(), "stopped");
     }
 }
 
-fn start_tasks(
-    lifecycle: &Lifecycle,
-    services: &Services,
-    database: &Database,
-    metrics: PrometheusHandle,
-    flush_interval: Duration,
-) {
+fn start_tasks(lifecycle: &Lifecycle, services: &Services, database: &Database, flush_interval: Duration) {
     let stop = || lifecycle.stop_tasks.clone();
     lifecycle.run(
         "usage flush",
@@ -184,20 +260,48 @@ fn start_tasks(
     let watched = database.clone();
     let token = stop();
     lifecycle.run("database watch", async move { watched.watch(token).await });
-    let (database, token) = (database.clone(), stop());
-    lifecycle.run("metrics upkeep", async move {
-        let up = metrics::gauge!(DATABASE_UP);
-        let connections =
-            ["in_use", "idle", "max"].map(|state| metrics::gauge!(DATABASE_CONNECTIONS, "state" => state));
-        let process = metrics_process::Collector::default();
-        while tokio::time::timeout(UPKEEP_INTERVAL, token.cancelled()).await.is_err() {
-            metrics.run_upkeep();
-            process.collect();
-            up.set(if database.is_down() { 0.0 } else { 1.0 });
-            let (in_use, idle, max) = database.connections();
-            for (gauge, value) in connections.iter().zip([in_use, idle, max]) {
-                gauge.set(value as f64);
-            }
+}
+
+/// The primary and whatever replicas are configured.
+fn databases(config: &Config, primary: &Database) -> Result<Databases, AppError> {
+    let settings = &config.database;
+    let configured = [
+        ("analytics", &settings.analytics_url),
+        ("reporting", &settings.reporting_url),
+    ];
+    let mut replicas = Vec::new();
+    for (role, url) in configured {
+        if let Some(url) = url {
+            replicas.push((role, Database::replica(settings, url)?));
         }
-    });
+    }
+    Ok(Databases {
+        primary: primary.clone(),
+        replicas,
+    })
+}
+
+/// Prepares the service while it answers probes already. What cannot be prepared ends the process.
+fn prepare(
+    config: Config,
+    database: Database,
+    readiness: Readiness,
+    lifecycle: &Lifecycle,
+    failure: Failed,
+) -> impl Future<Output = ()> + use<> {
+    let (broken, stop) = (lifecycle.broken.clone(), lifecycle.stop_tasks.clone());
+    async move {
+        let prepared = stop
+            .run_until_cancelled_owned(Box::pin(prepare::prepare(config, database, readiness)))
+            .await;
+        if let Some(Err(error)) = prepared {
+            tracing::error!(target: "mapleai::lifecycle", error = %error, "cannot start");
+            failure.set(error);
+            broken.cancel();
+        }
+    }
+}
+
+async fn watch(watchdog: Watchdog, stop: CancellationToken) {
+    let _ = stop.run_until_cancelled_owned(watchdog.run()).await;
 }

@@ -13,6 +13,8 @@ pub enum Access {
     Page,
     /// A program: API key or access token.
     Program,
+    /// Anybody; whoever holds the operations token is told more.
+    Probe,
     /// Whoever holds the operations token.
     Operator,
 }

@@ -15,6 +15,11 @@ use super::load::{
 pub struct DatabaseConfig {
     /// `postgres://user:password@host:port/database`; a secret, since it holds the password.
     pub url: SecretString,
+    /// Read replicas for analytics and for reports; absent means that there is none.
+    #[serde(default)]
+    pub analytics_url: Option<SecretString>,
+    #[serde(default)]
+    pub reporting_url: Option<SecretString>,
     pub max_connections: u32,
     pub min_connections: u32,
     /// How long a request waits for a pooled connection before it is answered 503.
@@ -23,6 +28,9 @@ pub struct DatabaseConfig {
     /// PostgreSQL ends a statement that runs longer.
     #[serde(with = "humantime_serde")]
     pub statement_timeout: Duration,
+    /// How long a started process waits for the database before it gives up.
+    #[serde(with = "humantime_serde")]
+    pub start_timeout: Duration,
     /// Apply migrations when the service starts; development only, elsewhere `mapleai migrate` does.
     pub migrate_on_start: bool,
 }
@@ -35,18 +43,20 @@ pub struct RedisConfig {
     pub url: Option<SecretString>,
 }
 
+const POSTGRES: Rule = Rule {
+    allowed: "a URL such as postgres://user:password@host:5432/database",
+    holds: is_postgres,
+};
+
 pub(super) const FIELDS: &[Field] = &[
-    required(
-        "url",
-        Kind::SecretUrl(Rule {
-            allowed: "a URL such as postgres://user:password@host:5432/database",
-            holds: is_postgres,
-        }),
-    ),
+    required("url", Kind::SecretUrl(POSTGRES)),
+    optional("analytics_url", Kind::SecretUrl(POSTGRES)),
+    optional("reporting_url", Kind::SecretUrl(POSTGRES)),
     required("max_connections", number(1, 10_000)),
     required("min_connections", number(0, 10_000)),
     required("acquire_timeout", span(MILLISECOND, MINUTE)),
     required("statement_timeout", span(MILLISECOND, HOUR)),
+    required("start_timeout", span(MILLISECOND, HOUR)),
     required("migrate_on_start", Kind::Flag),
 ];
 

@@ -7,7 +7,7 @@ use super::{
     Environment,
     load::{
         check::Check,
-        schema::{Field, Kind, Rule, required},
+        schema::{Field, Kind, Rule, optional, required},
     },
 };
 
@@ -17,6 +17,9 @@ pub struct LogConfig {
     /// A `tracing` filter: `info`, or `warn,mapleai::http=debug`.
     pub level: String,
     pub format: LogFormat,
+    /// Absent means standard output.
+    #[serde(default)]
+    pub file: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,18 +40,36 @@ pub(super) const FIELDS: &[Field] = &[
         }),
     ),
     required("format", Kind::Choice(&["pretty", "json"])),
+    optional(
+        "file",
+        Kind::Text(Rule {
+            allowed: "the path of a file, such as \"logs/mapleai.log\"",
+            holds: |path| !path.is_empty() && !path.ends_with('/') && !path.contains('\0'),
+        }),
+    ),
 ];
 
+/// What is told at every level: who signed in, was refused or changed what others may do; and the phases of start and stop.
+const ALWAYS: [&str; 2] = ["mapleai::security", "mapleai::lifecycle"];
+
 /// `tracing` takes a lone word for a target to log everything of, so that a misspelt level would open the flood gates.
-fn parse_filter(level: &str) -> Option<EnvFilter> {
+pub(crate) fn parse_filter(level: &str) -> Option<EnvFilter> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let directives: Vec<&str> = level.split(',').map(str::trim).collect();
     let plausible = directives
         .iter()
         .all(|directive| directive.contains('=') || LEVELS.contains(directive));
-    plausible
-        .then(|| EnvFilter::try_new(directives.join(",")).ok())
-        .flatten()
+    if !plausible {
+        return None;
+    }
+    let mut filter = EnvFilter::try_new(directives.join(",")).ok()?;
+    for always in ALWAYS {
+        // Not where the operator names the target: `mapleai::lifecycle=debug` is more.
+        if !directives.iter().any(|directive| directive.starts_with(always)) {
+            filter = filter.add_directive(format!("{always}=info").parse().ok()?);
+        }
+    }
+    Some(filter)
 }
 
 impl LogConfig {

@@ -1,6 +1,9 @@
 //! `[server]`: the listener, its limits, and how clients reach it.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
@@ -24,6 +27,14 @@ pub struct ServerConfig {
     /// Opens operator views. Absent means that nobody is an operator.
     #[serde(default)]
     pub ops_token: Option<SecretString>,
+    /// Where operations listen: probes in full, metrics, the log's level. Absent means nowhere.
+    #[serde(default)]
+    pub ops_addr: Option<SocketAddr>,
+    /// Whether `/metrics` is on the main listener as well.
+    pub public_metrics: bool,
+    /// How long readiness waits for caches to be filled.
+    #[serde(with = "humantime_serde")]
+    pub warmup_timeout: Duration,
     /// Limit for everything but provider calls, which have their own.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
@@ -71,6 +82,15 @@ pub(super) const FIELDS: &[Field] = &[
             holds: is_visible_ascii,
         }),
     ),
+    optional(
+        "ops_addr",
+        Kind::Text(Rule {
+            allowed: "an address with a port, such as \"127.0.0.1:9464\" or \"[::]:9464\"",
+            holds: |text| text.parse::<SocketAddr>().is_ok(),
+        }),
+    ),
+    required("public_metrics", Kind::Flag),
+    required("warmup_timeout", span(MILLISECOND, HOUR)),
     required("request_timeout", span(MILLISECOND, HOUR)),
     required("header_read_timeout", span(MILLISECOND, MINUTE)),
     required("idle_timeout", span(MILLISECOND, HOUR)),
@@ -112,6 +132,12 @@ impl ServerConfig {
         let name = environment.as_str();
         if environment == super::Environment::Production && self.public_url.scheme() != "https" {
             check.refuse(["server", "public_url"], "must start with https:// in production");
+        }
+        if self.public_metrics {
+            check.refuse(
+                ["server", "public_metrics"],
+                format!("must be false in {name}: metrics are for server.ops_addr, which the world does not reach"),
+            );
         }
         if self
             .ops_token

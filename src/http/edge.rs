@@ -4,16 +4,10 @@ mod client;
 mod request_id;
 mod route_metrics;
 
-use std::{sync::Arc, time::Instant};
-
-use axum::{
-    extract::{MatchedPath, Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use ipnet::IpNet;
-use tracing::Instrument;
 
 use super::{
     render::{Dialect, render},
@@ -22,7 +16,18 @@ use super::{
 use crate::{
     auth::{Caller, gate::Gate},
     failure::Failure,
+    telemetry::{
+        context::{self, RequestContext as LogContext},
+        limit::RateLimit,
+    },
 };
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use ipnet::IpNet;
 
 pub use client::{ClientAddress, Peer};
 pub use request_id::RequestId;
@@ -49,6 +54,7 @@ struct Inner {
     gate: Gate,
     trusted_proxies: Vec<IpNet>,
     unmatched: RouteMetrics,
+    unmatched_path: Arc<str>,
     /// Whether browsers are told to insist on https.
     https: bool,
 }
@@ -62,6 +68,7 @@ impl Edge {
                 gate,
                 trusted_proxies,
                 unmatched,
+                unmatched_path: "other".into(),
                 https,
             }),
         }
@@ -94,25 +101,25 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     let method = request.method().clone();
     let route = edge.route_of(&request);
     let metrics = route.as_ref().map_or(&edge.inner.unmatched, |route| &route.metrics);
-    let template = route.as_ref().map_or("other", |route| &*route.path);
     let in_flight = metrics.enter();
-    let span = tracing::info_span!(
-        target: "mapleai::http",
-        "request",
-        request_id = id.as_str(),
-        method = method.as_str(),
-        route = template,
-        organization_id = tracing::field::Empty,
-        user_id = tracing::field::Empty,
-    );
     let traceparent = request.headers().get(TRACEPARENT).cloned();
+    let trace_id = traceparent
+        .as_ref()
+        .and_then(|value| context::trace_id(value.to_str().ok()?))
+        .map(Box::from);
+    let log = Arc::new(LogContext::new(
+        id.shared(),
+        trace_id,
+        method_label(&method),
+        Arc::clone(route.as_ref().map_or(&edge.inner.unmatched_path, |route| &route.path)),
+    ));
     request.extensions_mut().insert(RequestContext {
         id: id.clone(),
         arrived,
         client,
         traceparent,
     });
-    let mut response = async {
+    let serving = async {
         let admitted = match &route {
             Ok(route) => edge.inner.gate.admit(route.access, &mut request).await,
             Err(failure) => Err(failure.clone()),
@@ -120,48 +127,72 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
         if let Err(failure) = admitted {
             return failure.into_response();
         }
-        note_caller(&request);
+        note_caller(&request, &log);
         next.run(request).await
-    }
-    .instrument(span.clone())
-    .await;
+    };
+    let mut response = context::within(Arc::clone(&log), serving).await;
     let failure = response.extensions_mut().remove::<Arc<Failure>>();
-    let _entered = span.enter();
-    if let Some(failure) = &failure {
-        log_cause(failure);
-        response = render(failure, dialect, id.as_str());
-    }
     let elapsed = arrived.elapsed();
+    context::within_sync(log, || {
+        if let Some(failure) = &failure {
+            log_failure(failure, elapsed, client);
+            response = render(failure, dialect, id.as_str());
+        }
+        tracing::info!(
+            target: "mapleai::http",
+            status = response.status().as_u16(),
+            duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            client = %client,
+            "request answered"
+        );
+    });
     drop(in_flight);
     metrics.record(response.status(), elapsed);
-    tracing::info!(
-        target: "mapleai::http",
-        status = response.status().as_u16(),
-        duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-        client = %client,
-        "request answered"
-    );
     finish(response.headers_mut(), &id, dialect, edge.inner.https);
     response
 }
 
-fn note_caller(request: &Request) {
-    let span = tracing::Span::current();
-    if span.is_disabled() {
-        return;
-    }
+fn note_caller(request: &Request, log: &LogContext) {
     if let Some(caller) = request.extensions().get::<Caller>() {
-        if let Some(organization) = caller.organization() {
-            span.record("organization_id", tracing::field::display(organization));
-        }
-        if let Some(user) = caller.user() {
-            span.record("user_id", tracing::field::display(user));
-        }
+        log.note_caller(
+            caller.organization().map(|organization| organization.0),
+            caller.user().map(|user| user.0),
+        );
     }
 }
 
+/// As a label and in the log: methods are the caller's to invent.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// Refusals of a person or program are for the security log, where an attack shows; a flood of them is not to become a
+/// flood of lines.
+static REFUSALS: RateLimit = RateLimit::new(20);
+
 /// The cause goes to the log once, here, and never to the caller.
-fn log_cause(failure: &Failure) {
+fn log_failure(failure: &Failure, elapsed: Duration, client: ClientAddress) {
+    if matches!(failure.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        && let Some(suppressed) = REFUSALS.allow(Instant::now())
+    {
+        tracing::info!(
+            target: "mapleai::security",
+            code = failure.code,
+            status = failure.status.as_u16(),
+            client = %client,
+            suppressed,
+            "request refused"
+        );
+    }
     let Some(cause) = &failure.cause else { return };
     let mut text = cause.to_string();
     let mut source = cause.source();
@@ -172,7 +203,8 @@ fn log_cause(failure: &Failure) {
     }
     // An outage is reported by whoever notices its start and end, not once per request.
     if failure.code == "internal" {
-        tracing::error!(target: "mapleai::http", code = failure.code, cause = text, "request failed");
+        let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        tracing::error!(target: "mapleai::http", code = failure.code, status = failure.status.as_u16(), duration_ms, cause = text, "request failed");
     } else {
         tracing::info!(target: "mapleai::http", code = failure.code, cause = text, "request failed");
     }

@@ -1,143 +1,198 @@
-//! `/api/health`, `/api/ready` and `/metrics`: what probes and Prometheus ask.
-
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
+//! `/api/health`, `/api/ready` and `/metrics`: what probes and Prometheus ask, on the main listener and on that for
+//! operations.
 
 use axum::{
     Json,
-    extract::State,
+    extract::{FromRequestParts, Query, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header, request::Parts};
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde::Serialize;
-use tokio::sync::Mutex;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use crate::store::{Database, migrations};
+use crate::{
+    auth::Caller,
+    failure::Failure,
+    service::{
+        health::{Finding, Health, Report, Status, worst},
+        readiness::Readiness,
+    },
+};
 
-/// A check's outcome is shared by all callers for this long: a storm of probes costs one check.
-const FRESH: Duration = Duration::from_secs(2);
-/// One look at the migrations takes no longer.
-const READY_LIMIT: Duration = Duration::from_secs(2);
+/// Whoever may see hosts, errors and counts.
+#[derive(Clone, Copy)]
+pub struct IsOperator(pub bool);
 
-/// What the process knows about its own fitness. Cheap to clone.
-#[derive(Clone)]
-pub struct Health(Arc<Inner>);
+impl<S: Sync> FromRequestParts<S> for IsOperator {
+    type Rejection = std::convert::Infallible;
 
-struct Inner {
-    database: Database,
-    draining: AtomicBool,
-    /// Set once all start-up conditions held; a dependency's blip later does not unset it.
-    ready: AtomicBool,
-    last: Mutex<Option<(Instant, bool, u64)>>,
-}
-
-impl Health {
-    pub fn new(database: Database) -> Self {
-        let inner = Inner {
-            database,
-            draining: AtomicBool::new(false),
-            ready: AtomicBool::new(false),
-            last: Mutex::default(),
-        };
-        Self(Arc::new(inner))
-    }
-
-    /// From now on the load balancer is told to send nobody.
-    pub fn start_draining(&self) {
-        self.0.draining.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the database answers, and in how many milliseconds.
-    async fn database(&self) -> (bool, u64) {
-        let mut last = self.0.last.lock().await;
-        if let Some((at, up, latency)) = *last
-            && at.elapsed() < FRESH
-        {
-            return (up, latency);
-        }
-        let started = Instant::now();
-        let up = self.0.database.probe().await.is_ok();
-        let latency = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        *last = Some((Instant::now(), up, latency));
-        (up, latency)
-    }
-
-    /// What still keeps the service from being ready.
-    async fn pending(&self) -> Vec<&'static str> {
-        if self.0.draining.load(Ordering::Relaxed) {
-            return vec!["draining"];
-        }
-        if self.0.ready.load(Ordering::Relaxed) {
-            return Vec::new();
-        }
-        let look = tokio::time::timeout(READY_LIMIT, migrations::pending(&self.0.database)).await;
-        if matches!(look, Ok(Ok(pending)) if pending.is_empty()) {
-            self.0.ready.store(true, Ordering::Relaxed);
-            return Vec::new();
-        }
-        vec!["database_migrations"]
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(matches!(parts.extensions.get::<Caller>(), Some(Caller::Operator))))
     }
 }
 
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct HealthQuery {
+    /// `liveness` asks only whether the process itself works. Nothing outside it can fail that.
+    #[param(value_type = Option<String>, example = "liveness", pattern = "^liveness$")]
+    probe: Option<Box<str>>,
+}
+
+/// One component of a check; for operators.
+#[derive(Serialize, ToSchema)]
+pub struct ComponentBody {
+    /// `pass`, `warn` or `fail`.
+    status: &'static str,
+    latency_ms: f64,
+    time: chrono::DateTime<chrono::Utc>,
+    age_ms: u64,
+    detail: String,
+}
+
+/// What one check found.
 #[derive(Serialize, ToSchema)]
 pub struct CheckBody {
-    /// `pass` or `fail`.
+    /// `pass`, `warn` or `fail`: the worst of its components.
     status: &'static str,
-    latency_ms: u64,
+    /// Of the slowest component.
+    latency_ms: f64,
+    /// When it was checked; absent where there is nothing to check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<chrono::DateTime<chrono::Utc>>,
+    /// How long ago that was. Checks are shared by all callers for two seconds.
+    age_ms: u64,
+    /// For operators, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    components: Option<std::collections::BTreeMap<String, ComponentBody>>,
 }
 
 #[derive(Serialize, ToSchema)]
 pub struct ChecksBody {
     database_connection: CheckBody,
+    redis_connection: CheckBody,
+    external_services: CheckBody,
 }
 
 #[derive(Serialize, ToSchema)]
 pub struct HealthBody {
-    /// `pass`, or `fail` if the service cannot do its work.
+    /// `pass`; `warn` if something is away that the service can do without; `fail` if it cannot do its work.
     status: &'static str,
-    checks: ChecksBody,
+    /// Absent for `probe=liveness`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<ChecksBody>,
+    /// For operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'static str>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ConditionsBody {
+    application_started: bool,
+    database_migrations: bool,
+    cache_warmup: bool,
 }
 
 #[derive(Serialize, ToSchema)]
 pub struct ReadyBody {
     /// `ready` or `not_ready`.
     status: &'static str,
-    /// What is still waited for.
+    /// What is still waited for, or `draining`.
     pending: Vec<&'static str>,
+    checks: ConditionsBody,
 }
 
-/// Whether the service and what it needs are well.
-#[utoipa::path(get, path = "/api/health", tag = "Operation", responses(
-    (status = 200, description = "All is well", body = HealthBody, content_type = "application/health+json"),
-    (status = 503, description = "The database does not answer", body = HealthBody, content_type = "application/health+json"),
+fn milliseconds(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn age(finding: &Finding) -> u64 {
+    u64::try_from(finding.age().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn check(findings: &[Finding], detailed: bool) -> CheckBody {
+    let components = findings.iter().map(|finding| {
+        let body = ComponentBody {
+            status: finding.status.as_str(),
+            latency_ms: milliseconds(finding.latency),
+            time: finding.time,
+            age_ms: age(finding),
+            detail: finding.detail.clone(),
+        };
+        (finding.component.clone(), body)
+    });
+    CheckBody {
+        status: worst(findings).as_str(),
+        latency_ms: findings
+            .iter()
+            .map(|finding| milliseconds(finding.latency))
+            .fold(0.0, f64::max),
+        time: findings.iter().map(|finding| finding.time).min(),
+        age_ms: findings.iter().map(age).max().unwrap_or(0),
+        components: detailed.then(|| components.collect()),
+    }
+}
+
+fn health_body(report: &Report, detailed: bool) -> HealthBody {
+    HealthBody {
+        status: report.status().as_str(),
+        checks: Some(ChecksBody {
+            database_connection: check(&report.database_connection, detailed),
+            redis_connection: check(&report.redis_connection, detailed),
+            external_services: check(&report.external_services, detailed),
+        }),
+        version: detailed.then_some(env!("CARGO_PKG_VERSION")),
+    }
+}
+
+/// Whether the service and what it needs are well. A database that is away is a failure, Redis or a provider a warning.
+/// With `probe=liveness`: whether the process itself works, whatever it needs.
+#[utoipa::path(get, path = "/api/health", tag = "Operation", params(HealthQuery), responses(
+    (status = 200, description = "Well, or able to do its work all the same", body = HealthBody, content_type = "application/health+json"),
+    (status = 503, description = "Not able to do its work", body = HealthBody, content_type = "application/health+json"),
 ))]
-pub async fn health(State(health): State<Health>) -> Response {
-    let (up, latency_ms) = health.database().await;
-    let status = if up { "pass" } else { "fail" };
-    let body = HealthBody {
-        status,
-        checks: ChecksBody {
-            database_connection: CheckBody { status, latency_ms },
+pub async fn health(
+    State(health): State<Health>,
+    IsOperator(detailed): IsOperator,
+    query: Result<Query<HealthQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Failure> {
+    let probe = query.map_err(|_| unknown_probe())?.0.probe;
+    let body = match probe.as_deref() {
+        Some("liveness") => only(if health.is_alive() { Status::Pass } else { Status::Fail }),
+        Some(_) => return Err(unknown_probe()),
+        None => match health.report().await {
+            Some(report) => health_body(&report, detailed),
+            None => only(Status::Fail),
         },
     };
-    let code = if up {
-        StatusCode::OK
-    } else {
+    let code = if body.status == Status::Fail.as_str() {
         StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::OK
     };
     let mut response = (code, Json(body)).into_response();
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/health+json"),
     );
-    response
+    Ok(response)
+}
+
+fn only(status: Status) -> HealthBody {
+    HealthBody {
+        status: status.as_str(),
+        checks: None,
+        version: None,
+    }
+}
+
+fn unknown_probe() -> Failure {
+    Failure::invalid(vec![crate::service::field::FieldFault {
+        field: "probe".into(),
+        message: "must be liveness or absent, and is the only parameter".into(),
+    }])
 }
 
 /// Whether the service may be sent requests.
@@ -145,14 +200,28 @@ pub async fn health(State(health): State<Health>) -> Response {
     (status = 200, description = "Ready", body = ReadyBody),
     (status = 503, description = "Starting, or draining before it stops", body = ReadyBody),
 ))]
-pub async fn ready(State(health): State<Health>) -> Response {
-    let pending = health.pending().await;
+pub async fn ready(State(readiness): State<Readiness>) -> Response {
+    let conditions = readiness.conditions().await;
+    let pending = conditions.pending();
     let (code, status) = if pending.is_empty() {
         (StatusCode::OK, "ready")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
     };
-    (code, Json(ReadyBody { status, pending })).into_response()
+    let checks = ConditionsBody {
+        application_started: conditions.application_started,
+        database_migrations: conditions.database_migrations,
+        cache_warmup: conditions.cache_warmup,
+    };
+    (
+        code,
+        Json(ReadyBody {
+            status,
+            pending,
+            checks,
+        }),
+    )
+        .into_response()
 }
 
 /// Metrics in Prometheus text.

@@ -20,17 +20,12 @@ pub struct EdgeRules {
     pub request_timeout: Duration,
     pub body_limit: usize,
     pub cors_origins: Vec<String>,
-    /// Whether `/metrics` needs the operations token.
-    pub guard_metrics: bool,
+    /// Whether `/metrics` is served here, rather than by the operations listener alone.
+    pub public_metrics: bool,
 }
 
 /// The table and document, before there is any state.
 pub fn routes(rules: &EdgeRules) -> Routes {
-    let metrics = if rules.guard_metrics {
-        Access::Operator
-    } else {
-        Access::Open
-    };
     let short = Routes::new(openapi::base())
         .api(Access::Open, routes!(sessions::register))
         .api(Access::Open, routes!(sessions::login))
@@ -38,9 +33,8 @@ pub fn routes(rules: &EdgeRules) -> Routes {
         .api(Access::Open, routes!(invitations::accept))
         .api(Access::Open, routes!(models::list))
         .api(Access::Open, routes!(openapi::document))
-        .api(Access::Open, routes!(health::health))
+        .api(Access::Probe, routes!(health::health))
         .api(Access::Open, routes!(health::ready))
-        .page(Method::GET, "/metrics", metrics, routing::get(health::metrics))
         .api(Access::Session, routes!(sessions::logout))
         .api(Access::Session, routes!(accounts::me, accounts::change_me))
         .api(Access::Session, routes!(accounts::list))
@@ -55,6 +49,11 @@ pub fn routes(rules: &EdgeRules) -> Routes {
             Access::Session,
             routes!(conversations::get, conversations::change, conversations::delete),
         );
+    let short = if rules.public_metrics {
+        short.page(Method::GET, "/metrics", Access::Open, routing::get(health::metrics))
+    } else {
+        short
+    };
     let timeout = rules.request_timeout;
     let short = pages::routes(short)
         .wrap(layers::compression)

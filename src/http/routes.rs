@@ -19,7 +19,7 @@ use crate::{auth::access::Access, state::AppState};
 /// What the edge knows of a route.
 pub struct RouteInfo {
     pub method: Method,
-    pub path: Box<str>,
+    pub path: Arc<str>,
     pub access: Access,
     pub metrics: RouteMetrics,
 }
@@ -167,7 +167,7 @@ fn document_failures(operation: &mut Operation, access: Access, dialect: Dialect
         .as_ref()
         .is_some_and(|parameters| !parameters.is_empty());
     let mut statuses = vec![(503, "The service, or a part it needs, is away for the moment")];
-    if access != Access::Open {
+    if !matches!(access, Access::Open | Access::Probe) {
         statuses.push((401, "Credentials are missing or not valid"));
     }
     if access == Access::Session {
@@ -212,6 +212,8 @@ fn document_failures(operation: &mut Operation, access: Access, dialect: Dialect
     }
     operation.security = Some(match access {
         Access::Open | Access::OpenForm => Vec::new(),
+        // The empty requirement: it works without.
+        Access::Probe => vec![SecurityRequirement::default(), requirement("operations_token")],
         Access::Session | Access::Page => vec![requirement("access_token"), requirement("session_cookie")],
         Access::Program => vec![requirement("api_key"), requirement("access_token")],
         Access::Operator => vec![requirement("operations_token")],

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::future::join_all;
 
-use super::{Provider, mock::MockProvider, openai::OpenAiProvider};
+use super::{Provider, mock::MockProvider, openai::OpenAiProvider, outcomes::Outcomes};
 use crate::{
     config::{self, ModelConfig, ProviderConfig, ProviderKind},
     domain::{
@@ -45,7 +45,13 @@ pub enum ProviderSetupError {
 #[derive(Clone)]
 pub struct Route {
     pub model: Arc<Model>,
-    pub provider: Arc<dyn Provider>,
+    pub upstream: Arc<Upstream>,
+}
+
+/// A provider and how its calls have gone lately.
+pub struct Upstream {
+    pub provider: Box<dyn Provider>,
+    pub outcomes: Outcomes,
 }
 
 /// The catalogue.
@@ -53,7 +59,9 @@ pub struct Registry {
     routes: HashMap<Arc<str>, Route>,
     /// For listing.
     sorted: Vec<Arc<str>>,
-    discovering: Vec<Arc<dyn Provider>>,
+    /// Sorted by name.
+    upstreams: Vec<Arc<Upstream>>,
+    discovering: Vec<Arc<Upstream>>,
 }
 
 impl Registry {
@@ -61,25 +69,30 @@ impl Registry {
         providers: &BTreeMap<String, ProviderConfig>,
         models: &[ModelConfig],
     ) -> Result<Self, ProviderSetupError> {
-        let mut by_name: HashMap<&str, Arc<dyn Provider>> = HashMap::new();
+        let mut by_name: BTreeMap<&str, Arc<Upstream>> = BTreeMap::new();
         let mut discovering = Vec::new();
         for (name, config) in providers {
-            let provider: Arc<dyn Provider> = match config.kind {
-                ProviderKind::Openai => Arc::new(OpenAiProvider::new(name, config)?),
-                ProviderKind::Mock => Arc::new(MockProvider::new(name, config)),
+            let provider: Box<dyn Provider> = match config.kind {
+                ProviderKind::Openai => Box::new(OpenAiProvider::new(name, config)?),
+                ProviderKind::Mock => Box::new(MockProvider::new(name, config)),
             };
+            let upstream = Arc::new(Upstream {
+                provider,
+                outcomes: Outcomes::default(),
+            });
             if config.discover_models {
-                discovering.push(Arc::clone(&provider));
+                discovering.push(Arc::clone(&upstream));
             }
-            by_name.insert(name, provider);
+            by_name.insert(name, upstream);
         }
         let mut registry = Self {
             routes: HashMap::new(),
             sorted: Vec::new(),
+            upstreams: by_name.values().cloned().collect(),
             discovering,
         };
         for model in models {
-            let provider = by_name
+            let upstream = by_name
                 .get(model.provider.as_str())
                 .ok_or_else(|| ProviderSetupError::UnknownProvider {
                     model: model.id.clone(),
@@ -87,7 +100,7 @@ impl Registry {
                 })?;
             registry.add(Route {
                 model: Arc::new(model_of(model)?),
-                provider: Arc::clone(provider),
+                upstream: Arc::clone(upstream),
             });
         }
         Ok(registry)
@@ -99,10 +112,11 @@ impl Registry {
         let lists = join_all(
             asked
                 .iter()
-                .map(|provider| tokio::time::timeout(DISCOVERY_LIMIT, provider.list_models())),
+                .map(|upstream| tokio::time::timeout(DISCOVERY_LIMIT, upstream.provider.list_models())),
         )
         .await;
-        for (provider, list) in asked.iter().zip(lists) {
+        for (upstream, list) in asked.iter().zip(lists) {
+            let provider = &upstream.provider;
             match list {
                 Ok(Ok(ids)) => {
                     for model in ids
@@ -114,7 +128,7 @@ impl Registry {
                         if !self.routes.contains_key(&model.id) {
                             self.add(Route {
                                 model: Arc::new(model),
-                                provider: Arc::clone(provider),
+                                upstream: Arc::clone(upstream),
                             });
                         }
                     }
@@ -139,6 +153,11 @@ impl Registry {
 
     pub fn route(&self, model: &str) -> Option<&Route> {
         self.routes.get(model)
+    }
+
+    /// Every configured provider, sorted by name.
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
     }
 
     /// Sorted by model id.

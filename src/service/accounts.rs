@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
+    activity,
     field::{Faults, FieldFault},
     sessions::{SessionError, Sessions},
     throttle::{Throttle, Throttled},
@@ -162,6 +163,7 @@ impl Accounts {
             .await
             .map_err(email_taken)?;
         tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, "organization registered");
+        activity::signed_up("organization");
         Ok(user)
     }
 
@@ -209,16 +211,19 @@ impl Accounts {
         let email = Email::parse(email).map_err(|_| AccountError::InvalidCredentials)?;
         let attempt = self.throttle.attempt(&email.folded(), from).inspect_err(|_| {
             tracing::warn!(target: "mapleai::security", address = %from, "sign-in throttled");
+            activity::signed_in("throttled");
         })?;
         let found = self.store.find_by_email(&email).await?;
         let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), Some(hash)));
         let matches = self.hasher.verify(password, hash).await?;
         let Some(user) = user.filter(|_| matches) else {
             tracing::warn!(target: "mapleai::security", address = %from, "sign-in failed");
+            activity::signed_in("refused");
             return Err(AccountError::InvalidCredentials);
         };
         attempt.forgive();
         tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, "signed in");
+        activity::signed_in("accepted");
         Ok(user)
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{
+    activity::Feature,
     completions::{Account, Call, CompletionError, Completions},
     conversations::{ConversationError, Conversations},
     field::Faults,
@@ -28,6 +29,7 @@ use crate::{
     },
     provider::Endpoint,
     store::{self, StoreError},
+    telemetry::context,
 };
 use writer::Writer;
 
@@ -139,6 +141,7 @@ impl Answers {
         };
         history.push(question.clone());
         let title = title_from(content);
+        Feature::QuestionAsked.note();
         self.begin(
             caller,
             conversation,
@@ -168,6 +171,7 @@ impl Answers {
             .iter()
             .rposition(|message| message.author == Author::User)
             .ok_or(AnswerError::NothingAsked)?;
+        Feature::AnswerRegenerated.note();
         let replaces = history.drain(asked + 1..).map(|message| message.id).collect();
         let model = self.choose_model(model, found.model)?;
         self.begin(caller, conversation, None, history, model, None, replaces)
@@ -252,8 +256,11 @@ impl Answers {
             events,
         };
         // Tracked: the process does not end before the answer is kept.
-        self.tasks
-            .spawn(writer.run(AnswerEvent::Started { question, answer }, call));
+        let writing = writer.run(AnswerEvent::Started { question, answer }, call);
+        match context::current() {
+            Some(request) => self.tasks.spawn(context::within(request, writing)),
+            None => self.tasks.spawn(writing),
+        };
         Ok(receiver)
     }
 

@@ -9,6 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use super::{
+    activity::{Activity, Feature},
     field::{Faults, FieldFault},
     lookup::Lookup,
 };
@@ -50,6 +51,7 @@ pub enum ApiKeyError {
 #[derive(Clone)]
 pub struct ApiKeys {
     store: store::api_keys::ApiKeys,
+    activity: Activity,
     clock: Clock,
     known: Lookup<Digest, KeyOwner>,
     /// Noted when a key is looked up, so at most once per look-up lifetime and never on the hot path.
@@ -58,9 +60,10 @@ pub struct ApiKeys {
 
 impl ApiKeys {
     /// `lookup_ttl` bounds how late a revocation elsewhere takes effect here.
-    pub fn new(store: store::api_keys::ApiKeys, clock: Clock, lookup_ttl: Duration) -> Self {
+    pub fn new(store: store::api_keys::ApiKeys, activity: Activity, clock: Clock, lookup_ttl: Duration) -> Self {
         Self {
             store,
+            activity,
             clock,
             known: Lookup::new(CAPACITY, lookup_ttl),
             used: Arc::default(),
@@ -103,6 +106,7 @@ impl ApiKeys {
             )
             .await?;
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, key_id = %stored.id, "API key created");
+        Feature::KeyMade.note();
         Ok((stored, key))
     }
 
@@ -137,6 +141,7 @@ impl ApiKeys {
         let now = self.clock.now();
         let owner = self.store.find(&digest, now).await?;
         if let Some(owner) = &owner {
+            self.activity.note(owner.organization, owner.user);
             let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
             if used.len() < MOST_UNNOTED {
                 used.insert(owner.key, now);

@@ -8,13 +8,15 @@ pub mod record;
 pub mod request;
 pub mod stream;
 
-use std::{sync::Arc, time::Instant};
+use std::{pin::Pin, sync::Arc, time::Instant};
 
+use ::metrics::Counter;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    activity::Feature,
     admission::{Admission, Refused},
     usage::{BacklogFull, Usage},
 };
@@ -78,7 +80,10 @@ pub enum Answer {
         body: Bytes,
     },
     /// Server-sent events, forwarded as they come.
-    Stream { headers: HeaderMap, events: MeteredStream },
+    Stream {
+        headers: HeaderMap,
+        events: Pin<Box<MeteredStream>>,
+    },
 }
 
 /// One pointer: the hot path clones it for every request.
@@ -90,6 +95,8 @@ struct Inner {
     admission: Admission,
     usage: Usage,
     metrics: CompletionMetrics,
+    /// Of programs: chat and embeddings.
+    uses: [Counter; 2],
     clock: Clock,
     /// Set when streams must end because the process does.
     stop: CancellationToken,
@@ -109,6 +116,7 @@ impl Completions {
             admission,
             usage,
             metrics,
+            uses: [Feature::ProgramChat, Feature::ProgramEmbeddings].map(Feature::counter),
             clock,
             stop,
         }))
@@ -118,6 +126,9 @@ impl Completions {
     /// is recorded all the same.
     pub async fn call(&self, call: Call) -> Result<Answer, CompletionError> {
         let request = Request::read(&call.body, call.endpoint)?;
+        if call.account.api_key.is_some() {
+            self.0.uses[usize::from(call.endpoint == Endpoint::Embeddings)].increment(1);
+        }
         let route = self.route(&request.model, call.endpoint)?;
         let permit = self.0.admission.enter(call.account.organization).await?;
         let slot = self.0.usage.reserve()?;
@@ -134,6 +145,7 @@ impl Completions {
             &self.0.clock,
         );
         let sent = route
+            .upstream
             .provider
             .send(ProviderRequest {
                 endpoint: call.endpoint,
@@ -152,12 +164,17 @@ impl Completions {
                     }
                     recorder.finish(Outcome::Completed);
                 } else {
-                    recorder.refuse();
+                    recorder.refuse(status);
                 }
                 Ok(Answer::Whole { status, headers, body })
             }
             Ok(ProviderReply::Events { headers, events }) => {
-                let events = MeteredStream::new(events, recorder, withhold_usage, self.0.stop.clone());
+                let events = Box::pin(MeteredStream::new(
+                    events,
+                    recorder,
+                    withhold_usage,
+                    self.0.stop.clone(),
+                ));
                 Ok(Answer::Stream { headers, events })
             }
             Err(error) => {

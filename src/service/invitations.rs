@@ -7,6 +7,7 @@ use secrecy::SecretString;
 
 use super::{
     accounts::{AccountError, Accounts, email_taken},
+    activity::{self, Feature},
     field::Faults,
     sessions::SessionError,
 };
@@ -96,6 +97,7 @@ impl Invitations {
         };
         self.store.create(caller.organization, &new, now).await?;
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, invitation_id = %invitation.id, role = role.as_str(), "invitation created");
+        Feature::InvitationSent.note();
         Ok((invitation, token))
     }
 
@@ -171,6 +173,7 @@ impl Invitations {
             return Err(InvitationError::NotFound);
         }
         tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, "invitation accepted");
+        activity::signed_up("invitation");
         Ok(user)
     }
 }

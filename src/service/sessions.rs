@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use moka::sync::Cache;
 
-use super::lookup::Lookup;
+use super::{activity::Activity, lookup::Lookup};
 use crate::{
     crypto::{
         access_token::{AccessTokenError, AccessTokens},
@@ -57,6 +57,7 @@ pub struct PageSession {
 pub struct Sessions {
     store: store::sessions::Sessions,
     tokens: Arc<AccessTokens>,
+    activity: Activity,
     clock: Clock,
     lasts: Duration,
     by_id: Lookup<SessionId, SessionOwner>,
@@ -78,11 +79,13 @@ pub struct SessionRules<'a> {
 impl Sessions {
     pub fn new(
         store: store::sessions::Sessions,
+        activity: Activity,
         clock: Clock,
         rules: &SessionRules<'_>,
     ) -> Result<Self, AccessTokenError> {
         Ok(Self {
             store,
+            activity,
             tokens: Arc::new(AccessTokens::new(
                 rules.signing_keys,
                 rules.active_key,
@@ -181,7 +184,7 @@ impl Sessions {
         let (organization, session) = (OrganizationId(claims.org), SessionId(claims.sid));
         let owner = self
             .by_id
-            .get(session, || self.store.find(organization, session, now))
+            .get(session, || self.noted(self.store.find(organization, session, now)))
             .await?;
         // The signature vouches for the claims; this guards against a session id meeting another organisation's row.
         let owner = owner.filter(|owner| owner.organization == organization && owner.user.0 == claims.sub);
@@ -194,9 +197,21 @@ impl Sessions {
         let digest = secret::digest_of(SecretKind::Cookie, cookie).ok_or(SessionError::Invalid)?;
         let owner = self
             .by_cookie
-            .get(digest, || self.store.find_by_cookie(&digest, now))
+            .get(digest, || self.noted(self.store.find_by_cookie(&digest, now)))
             .await?;
         self.still_valid(owner, now)
+    }
+
+    /// Whoever is looked up is at work.
+    async fn noted(
+        &self,
+        found: impl Future<Output = Result<Option<SessionOwner>, StoreError>>,
+    ) -> Result<Option<SessionOwner>, StoreError> {
+        let found = found.await?;
+        if let Some(owner) = &found {
+            self.activity.note(owner.organization, owner.user);
+        }
+        Ok(found)
     }
 
     fn still_valid(&self, owner: Option<SessionOwner>, now: DateTime<Utc>) -> Result<SessionOwner, SessionError> {
@@ -209,6 +224,7 @@ impl Sessions {
     pub async fn end(&self, organization: OrganizationId, session: SessionId) -> Result<(), SessionError> {
         self.store.end(organization, session, self.clock.now()).await?;
         self.note_ended(session).await;
+        tracing::info!(target: "mapleai::security", organization_id = %organization, session_id = %session, "signed out");
         Ok(())
     }
 

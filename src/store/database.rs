@@ -37,6 +37,7 @@ struct Shared {
     options: PgConnectOptions,
     max_connections: usize,
     leased: AtomicUsize,
+    waiting: AtomicUsize,
     acquire_timeout: Duration,
     statement_timeout: Duration,
     down: AtomicBool,
@@ -64,6 +65,7 @@ impl Database {
             options,
             max_connections: config.max_connections as usize,
             leased: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             acquire_timeout: config.acquire_timeout,
             statement_timeout: config.statement_timeout,
             down: AtomicBool::new(false),
@@ -79,6 +81,7 @@ impl Database {
         }
         // The pool has its own timeout; this one also bounds its ping of a connection whose peer hangs.
         let limit = shared.acquire_timeout + Duration::from_millis(100);
+        let _waiting = Waiting::begin(&shared.waiting);
         match tokio::time::timeout(limit, shared.pool.acquire()).await {
             Ok(Ok(connection)) => {
                 shared.leased.fetch_add(1, Ordering::Relaxed);
@@ -148,6 +151,16 @@ impl Database {
         }
     }
 
+    /// The same for another server, such as a replica. Few connections: what asks it is not on a request's path.
+    pub fn replica(config: &DatabaseConfig, url: &secrecy::SecretString) -> Result<Self, StoreError> {
+        Self::new(&DatabaseConfig {
+            url: url.clone(),
+            max_connections: config.max_connections.min(4),
+            min_connections: 0,
+            ..config.clone()
+        })
+    }
+
     /// One round trip over a connection of its own, so that neither a full pool nor a stale connection answers for it.
     pub async fn probe(&self) -> Result<(), StoreError> {
         let look = async {
@@ -168,22 +181,80 @@ impl Database {
         Ok(PgConnection::connect_with(&options).await?)
     }
 
+    /// One round trip over a connection of the pool, as a request makes it. A connection that fails it is closed.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let mut lease = self.lease().await?;
+        let look = async {
+            sqlx::query!(r#"SELECT 1 AS "one!""#)
+                .fetch_one(lease.connection())
+                .await
+                .map(|_| ())
+        };
+        let outcome = match tokio::time::timeout(PROBE_LIMIT, look).await {
+            Ok(outcome) => outcome.map_err(StoreError::from),
+            Err(_) => Err(StoreError::Unavailable(Unavailable::NoAnswer(PROBE_LIMIT))),
+        };
+        lease.settle(outcome)
+    }
+
+    /// Where it is, without user or password.
+    pub fn address(&self) -> String {
+        let options = &self.0.options;
+        format!(
+            "{}:{}/{}",
+            options.get_host(),
+            options.get_port(),
+            options.get_database().unwrap_or_default()
+        )
+    }
+
     pub fn is_down(&self) -> bool {
         self.0.down.load(Ordering::Relaxed)
     }
 
-    /// Connections in use, idle and allowed.
-    pub fn connections(&self) -> (usize, usize, usize) {
-        (
-            self.0.leased.load(Ordering::Relaxed),
-            self.0.pool.num_idle(),
-            self.0.max_connections,
-        )
+    /// The pool, counted.
+    pub fn connections(&self) -> Connections {
+        Connections {
+            in_use: self.0.leased.load(Ordering::Relaxed),
+            idle: self.0.pool.num_idle(),
+            most: self.0.max_connections,
+            waiting: self.0.waiting.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Opens the connections that the pool keeps, so that the first requests need not.
+    pub async fn warm_up(&self) -> Result<(), StoreError> {
+        self.check().await
     }
 
     /// Closes every connection, waiting for those in use at most `limit`.
     pub async fn close(&self, limit: Duration) {
         let _ = tokio::time::timeout(limit, self.0.pool.close()).await;
+    }
+}
+
+/// Connections of a pool by what they do, and requests that wait for one.
+#[derive(Debug, Clone, Copy)]
+pub struct Connections {
+    pub in_use: usize,
+    pub idle: usize,
+    pub most: usize,
+    pub waiting: usize,
+}
+
+/// Counts a request as waiting until dropped, even when it is given up.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

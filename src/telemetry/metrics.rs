@@ -2,8 +2,6 @@
 //!
 //! OpenTelemetry's names where its HTTP and GenAI conventions have one, in Prometheus form; `maple_` otherwise.
 
-use std::time::Duration;
-
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -20,6 +18,17 @@ pub const USAGE_WRITTEN: &str = "maple_usage_records_written_total";
 pub const QUEUE_LENGTH: &str = "maple_request_queue_length";
 pub const QUEUE_DURATION: &str = "maple_request_queue_duration_seconds";
 pub const REFUSALS: &str = "maple_requests_refused_total";
+pub const ACTIVE_USERS: &str = "maple_active_users";
+pub const SIGN_UPS: &str = "maple_sign_ups_total";
+pub const SIGN_INS: &str = "maple_sign_ins_total";
+pub const FEATURE_USES: &str = "maple_feature_uses_total";
+pub const BREAKER_OPEN: &str = "maple_breaker_open";
+pub const LOG_LINES_LOST: &str = "maple_log_lines_lost_total";
+pub const RUNTIME_WORKERS: &str = "maple_runtime_workers";
+pub const RUNTIME_TASKS: &str = "maple_runtime_tasks";
+pub const RUNTIME_QUEUE: &str = "maple_runtime_queue_length";
+pub const RUNTIME_BUSY: &str = "maple_runtime_busy_milliseconds_total";
+pub const DATABASE_WAITING: &str = "maple_database_requests_waiting";
 pub const DATABASE_CONNECTIONS: &str = "maple_database_connections";
 pub const DATABASE_UP: &str = "maple_database_up";
 pub const BUILD_INFO: &str = "maple_build_info";
@@ -37,9 +46,6 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe();
     Ok(handle)
 }
-
-/// How often samples are folded into buckets. Between two folds they take memory, at high rates quite some.
-pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 fn describe() {
     describe_histogram!(
@@ -94,12 +100,51 @@ fn describe() {
     describe_gauge!(
         DATABASE_CONNECTIONS,
         Unit::Count,
-        "Pooled database connections by state"
+        "Pooled database connections by database and state: in_use, idle, max"
     );
     describe_gauge!(
         DATABASE_UP,
         Unit::Count,
         "1 while the database answers, 0 while it is known to be away"
+    );
+    describe_gauge!(
+        DATABASE_WAITING,
+        Unit::Count,
+        "Requests that wait for a database connection"
+    );
+    describe_gauge!(
+        BREAKER_OPEN,
+        Unit::Count,
+        "1 while calls to a dependency are refused without being tried"
+    );
+    describe_gauge!(
+        ACTIVE_USERS,
+        Unit::Count,
+        "People who used the service within a day and a week, over all organisations"
+    );
+    describe_counter!(
+        SIGN_UPS,
+        Unit::Count,
+        "Organisations registered and invitations accepted, by kind"
+    );
+    describe_counter!(SIGN_INS, Unit::Count, "Attempts to sign in, by outcome");
+    describe_counter!(FEATURE_USES, Unit::Count, "What people and programs do, by feature");
+    describe_counter!(
+        LOG_LINES_LOST,
+        Unit::Count,
+        "Log lines that could not be written, or not fast enough"
+    );
+    describe_gauge!(RUNTIME_WORKERS, Unit::Count, "Threads that serve requests");
+    describe_gauge!(RUNTIME_TASKS, Unit::Count, "Tasks that have not ended");
+    describe_gauge!(
+        RUNTIME_QUEUE,
+        Unit::Count,
+        "Tasks that wait in the runtime's common queue"
+    );
+    describe_counter!(
+        RUNTIME_BUSY,
+        Unit::Milliseconds,
+        "Time that the threads which serve requests were at work"
     );
     describe_gauge!(BUILD_INFO, Unit::Count, "Always 1; the labels tell the version");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);

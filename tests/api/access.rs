@@ -55,11 +55,15 @@ fn example(template: &str) -> String {
 
 #[tokio::test]
 async fn the_open_list_is_the_tables_own() {
-    // As in production, where `/metrics` is guarded as well.
-    let app = TestApp::start_with(|config| config.environment = mapleai::config::Environment::Production).await;
+    // As in production, where `/metrics` is for operations alone.
+    let app = TestApp::start_with(|config| {
+        config.environment = mapleai::config::Environment::Production;
+        config.server.public_metrics = false;
+    })
+    .await;
     let open: BTreeSet<String> = table(&app)
         .iter()
-        .filter(|(.., access)| matches!(access, Access::Open | Access::OpenForm))
+        .filter(|(.., access)| matches!(access, Access::Open | Access::OpenForm | Access::Probe))
         .map(|(method, path, _)| format!("{method} {path}"))
         .collect();
     let expected: BTreeSet<String> = OPEN.iter().map(|route| (*route).to_owned()).collect();
@@ -71,7 +75,7 @@ async fn every_other_route_refuses_callers_without_good_credentials() {
     let app = TestApp::start_with(|config| config.environment = mapleai::config::Environment::Production).await;
     let closed: Vec<_> = table(&app)
         .into_iter()
-        .filter(|(.., access)| !matches!(access, Access::Open | Access::OpenForm))
+        .filter(|(.., access)| !matches!(access, Access::Open | Access::OpenForm | Access::Probe))
         .collect();
     assert!(closed.len() > 25, "only {} closed routes", closed.len());
     // Well-formed, and signed by somebody else.
@@ -115,24 +119,22 @@ async fn every_other_route_refuses_callers_without_good_credentials() {
 }
 
 #[tokio::test]
-async fn people_and_keys_are_no_operators() {
+async fn only_the_operations_token_shows_more_of_a_probe() {
     let app = TestApp::start_with(|config| config.environment = mapleai::config::Environment::Production).await;
     let ada = register(&app).await;
     let (_, key) = ada.create_key().await;
-    let operators: Vec<_> = table(&app)
-        .into_iter()
-        .filter(|(.., access)| *access == Access::Operator)
-        .collect();
-    assert_eq!(operators.len(), 1, "{operators:?}");
-    for (method, path, _) in operators {
-        for token in [&*ada.access_token, &*key, "", "wrong"] {
-            let answer = Answer::of(app.client.request(method.clone(), &path).bearer_auth(token)).await;
-            answer.problem(401, "unauthenticated");
-        }
-        let answer = Answer::of(app.client.request(method, &path).bearer_auth(OPS_TOKEN)).await;
-        assert_eq!(answer.status, 200);
-        assert!(answer.text().contains("maple_build_info"), "{}", answer.text());
+    for token in [&*ada.access_token, &*key, "", "wrong"] {
+        let answer = Answer::of(app.client.request(Method::GET, "/api/health").bearer_auth(token)).await;
+        let body = answer.ok(200);
+        assert!(body.get("version").is_none(), "{body}");
+        assert!(
+            body["checks"]["database_connection"].get("components").is_none(),
+            "{body}"
+        );
     }
+    let answer = Answer::of(app.client.request(Method::GET, "/api/health").bearer_auth(OPS_TOKEN)).await;
+    let components = &answer.ok(200)["checks"]["database_connection"]["components"];
+    assert_eq!(components["primary"]["status"], "pass");
 }
 
 #[tokio::test]

@@ -212,11 +212,8 @@ async fn a_server_that_starts_before_its_database_waits_for_it() {
     let mut postgres = Postgres::start().await;
     postgres.kill();
     let app = TestApp::start_on(&postgres.url(), |_| {}).await;
-    let answer = app.client.get("/api/ready").await;
-    assert_eq!(
-        answer.ok(503),
-        json!({"status": "not_ready", "pending": ["database_migrations"]})
-    );
+    let waiting = app.client.get("/api/ready").await.ok(503);
+    assert_eq!(waiting["status"], "not_ready");
     app.client.get("/api/models").await.ok(200);
     postgres.bring_back().await;
     eventually("readiness", || async {

@@ -23,6 +23,7 @@ mod errors;
 mod invitations;
 mod openai;
 mod openapi;
+mod probes;
 mod shutdown;
 mod streaming;
 mod support;

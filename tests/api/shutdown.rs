@@ -126,7 +126,7 @@ async fn readiness_says_no_before_the_door_closes() {
     let app = TestApp::start_with(|config| config.server.drain_delay = Duration::from_secs(1)).await;
     assert_eq!(
         app.client.get("/api/ready").await.ok(200),
-        json!({"status": "ready", "pending": []})
+        json!({"status": "ready", "pending": [], "checks": {"application_started": true, "database_migrations": true, "cache_warmup": true}})
     );
     let client = app.client.clone();
     let stopping = tokio::spawn(app.stop());
@@ -142,7 +142,10 @@ async fn readiness_says_no_before_the_door_closes() {
     let body = tokio::time::timeout(Duration::from_secs(1), refused)
         .await
         .expect("told before the door closes");
-    assert_eq!(body, json!({"status": "not_ready", "pending": ["draining"]}));
+    assert_eq!(
+        body,
+        json!({"status": "not_ready", "pending": ["draining"], "checks": {"application_started": true, "database_migrations": true, "cache_warmup": true}})
+    );
     client.get("/api/models").await.ok(200);
     tokio::time::timeout(ENDS_WITHIN, stopping)
         .await

@@ -264,17 +264,17 @@ fn one_wrong_value_one_line() {
         (
             "MAPLE__SERVER__PROT",
             "1",
-            "server.prot (from MAPLE__SERVER__PROT): unknown key; did you mean server.port? Allowed are host, port, public_url, ops_token, request_timeout, header_read_timeout, idle_timeout, body_limit, max_connections, trusted_proxies, cors_origins, drain_delay, drain_timeout",
+            "server.prot (from MAPLE__SERVER__PROT): unknown key; did you mean server.port? Allowed are host, port, public_url, ops_token, ops_addr, public_metrics, warmup_timeout, request_timeout, header_read_timeout, idle_timeout, body_limit, max_connections, trusted_proxies, cors_origins, drain_delay, drain_timeout",
         ),
         (
             "MAPLE__SEVER__PORT",
             "1",
-            "sever (from MAPLE__SEVER__PORT): unknown key; did you mean server? Allowed are server, database, redis, auth, usage, log, providers, models",
+            "sever (from MAPLE__SEVER__PORT): unknown key; did you mean server? Allowed are server, database, redis, auth, admission, usage, log, providers, models",
         ),
         (
             "MAPLE__ZZZ",
             "secret",
-            "zzz (from MAPLE__ZZZ): unknown key; allowed are server, database, redis, auth, usage, log, providers, models",
+            "zzz (from MAPLE__ZZZ): unknown key; allowed are server, database, redis, auth, admission, usage, log, providers, models",
         ),
         (
             "MAPLE__SERVER__PORT__X",
@@ -352,13 +352,13 @@ fn what_files_may_get_wrong() {
         (
             "\"models[999999999]\" = 1",
             &[
-                "\"models[999999999]\" (from development.toml): unknown key; did you mean models? Allowed are server, database, redis, auth, usage, log, providers, models",
+                "\"models[999999999]\" (from development.toml): unknown key; did you mean models? Allowed are server, database, redis, auth, admission, usage, log, providers, models",
             ],
         ),
         (
             "\"server.port\" = 1",
             &[
-                "\"server.port\" (from development.toml): unknown key; did you mean server? Allowed are server, database, redis, auth, usage, log, providers, models",
+                "\"server.port\" (from development.toml): unknown key; did you mean server? Allowed are server, database, redis, auth, admission, usage, log, providers, models",
             ],
         ),
     ];

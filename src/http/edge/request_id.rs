@@ -13,7 +13,7 @@ const LONGEST: usize = 128;
 pub struct RequestId(Arc<str>);
 
 impl RequestId {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(in crate::http) fn of(headers: &HeaderMap) -> Self {
         let sent = headers.get("x-request-id").and_then(|value| value.to_str().ok());
         match sent {
             Some(id) if is_plain(id) => Self(id.into()),
@@ -28,7 +28,11 @@ impl RequestId {
         &self.0
     }
 
-    pub(super) fn header(&self) -> HeaderValue {
+    pub(super) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
+    pub(in crate::http) fn header(&self) -> HeaderValue {
         HeaderValue::from_str(&self.0).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
     }
 }

@@ -87,8 +87,7 @@ async fn call(
 }
 
 /// A stream that fails says so in a last event, which OpenAI's clients raise as an error, and then ends.
-fn until_error(events: MeteredStream) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
-    let events: Pin<Box<MeteredStream>> = Box::pin(events);
+fn until_error(events: Pin<Box<MeteredStream>>) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
     stream::unfold(events, |mut events| async move {
         let item = match events.next().await? {
             Ok(item) => item,

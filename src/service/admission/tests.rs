@@ -166,13 +166,13 @@ fn a_full_queue_makes_room_for_who_waits_with_less() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Enter(u8),
-    Release(u8),
-    Leave(u8),
+    Enter(u16),
+    Release(u16),
+    Leave(u16),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0_u8..3, 0_u8..4).prop_map(|(what, who)| match what {
+    let step = (0_u8..3, 0_u16..4).prop_map(|(what, who)| match what {
         0 => Step::Enter(who),
         1 => Step::Release(who),
         _ => Step::Leave(who),
@@ -184,8 +184,8 @@ proptest! {
     #[test]
     fn the_books_balance(steps in steps(), most in 1_usize..6, own in 1_usize..6, length in 0_usize..6) {
         let mut queue = Queue::new(&limits(most, own.min(most), length));
-        let mut running: Vec<u8> = Vec::new();
-        let mut waiting: Vec<(u8, u64)> = Vec::new();
+        let mut running: Vec<u16> = Vec::new();
+        let mut waiting: Vec<(u16, u64)> = Vec::new();
         for step in steps {
             match step {
                 Step::Enter(who) => match queue.enter(organization(who.into()), who) {

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use http::StatusCode;
+
 use super::{
     Account, Call, estimated,
     metrics::{CompletionMetrics, ModelMetrics},
@@ -14,7 +16,10 @@ use crate::{
         tokens::TokenUsage,
         usage::{Outcome, UsageRecord},
     },
-    provider::{ProviderError, registry::Route},
+    provider::{
+        ProviderError,
+        registry::{Route, Upstream},
+    },
     service::{admission::Permit, usage::UsageSlot},
 };
 use std::sync::Arc;
@@ -24,6 +29,7 @@ pub struct Recorder {
     /// The place in flight is held, like the place for the record, until the record is filed.
     places: Option<(Permit, UsageSlot)>,
     model: Arc<Model>,
+    upstream: Arc<Upstream>,
     account: Account,
     streamed: bool,
     input_bytes: usize,
@@ -50,6 +56,7 @@ impl Recorder {
         Self {
             places: Some(places),
             model: Arc::clone(&route.model),
+            upstream: Arc::clone(&route.upstream),
             account: call.account,
             streamed,
             input_bytes,
@@ -86,7 +93,9 @@ impl Recorder {
     }
 
     /// The upstream refused the request: nothing was consumed.
-    pub(super) fn refuse(&mut self) {
+    pub(super) fn refuse(&mut self, status: StatusCode) {
+        // One that has had enough of us is up, but does not do its work.
+        self.upstream.outcomes.note(status != StatusCode::TOO_MANY_REQUESTS);
         self.file(Outcome::Refused, TokenUsage::default());
     }
 
@@ -111,6 +120,11 @@ impl Recorder {
         };
         drop(permit);
         let cost = self.model.cost(tokens);
+        match outcome {
+            Outcome::Completed => self.upstream.outcomes.note(true),
+            Outcome::Failed | Outcome::TimedOut => self.upstream.outcomes.note(false),
+            Outcome::Refused | Outcome::Cancelled => {}
+        }
         let latency = self.arrived.elapsed();
         let first_token = self.first_token.map(|first| first.duration_since(self.arrived));
         self.metrics.finished(outcome, tokens, cost, latency, first_token);

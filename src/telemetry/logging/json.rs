@@ -20,6 +20,8 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+use crate::telemetry::context;
+
 /// Keys of the line itself; a field of one of these names is written as `field.<name>`.
 const OWN_KEYS: [&str; 4] = ["time", "level", "target", "message"];
 
@@ -84,6 +86,11 @@ where
                 line.extend(fields.0.iter().map(|(name, value)| (name.clone(), value.clone())));
             }
         }
+        context::with_current(|request| {
+            request.for_each(|name, value| {
+                line.insert(name.to_owned(), value.into());
+            });
+        });
         event.record(&mut Collect {
             into: &mut line,
             own_message: true,

@@ -58,6 +58,7 @@ impl TestApp {
         change(&mut config);
         let server = Server::start(config.clone(), metrics()).await.unwrap();
         let address = server.address();
+        settled(&Client::new(address)).await;
         Self {
             address,
             server,
@@ -91,6 +92,16 @@ impl TestApp {
     }
 }
 
+/// Waits until the service is ready, or for as long as a database that is there takes.
+async fn settled(client: &Client) {
+    for _ in 0..100 {
+        if client.get("/api/ready").await.status == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// The recorder is one per process.
 fn metrics() -> PrometheusHandle {
     static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -105,6 +116,9 @@ fn config(database_url: &str, upstream: &str) -> Config {
             port: 0,
             public_url: "http://maple.test".parse().unwrap(),
             ops_token: Some(SecretString::from(OPS_TOKEN)),
+            ops_addr: Some("127.0.0.1:0".parse().unwrap()),
+            public_metrics: true,
+            warmup_timeout: Duration::from_secs(1),
             request_timeout: Duration::from_secs(15),
             header_read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
@@ -151,6 +165,7 @@ fn config(database_url: &str, upstream: &str) -> Config {
         log: LogConfig {
             level: "info".to_owned(),
             format: LogFormat::Json,
+            file: None,
         },
         providers: BTreeMap::from([
             ("fake".to_owned(), provider(upstream)),

@@ -66,6 +66,9 @@ pub fn config(url: &str) -> DatabaseConfig {
         min_connections: 0,
         acquire_timeout: std::time::Duration::from_millis(500),
         statement_timeout: std::time::Duration::from_secs(5),
+        analytics_url: None,
+        reporting_url: None,
+        start_timeout: std::time::Duration::from_mins(5),
         migrate_on_start: false,
     }
 }

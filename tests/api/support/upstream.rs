@@ -249,6 +249,9 @@ fn next_reply(state: &Mutex<State>, call: &Call) -> Reply {
     if let Some(reply) = state.lock().unwrap().replies.pop_front() {
         return reply;
     }
+    if call.path.ends_with("/models") {
+        return Reply::json(200, &json!({"object": "list", "data": [{"id": "upstream-chat-001"}]}));
+    }
     if call.path.ends_with("/embeddings") {
         return Reply::json(
             200,

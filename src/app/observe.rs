@@ -1,0 +1,127 @@
+//! Gauges that somebody has to look at: pools, the runtime, the process, people. Once a second; what asks the database is
+//! rarer.
+
+use std::time::Duration;
+
+use metrics::{Gauge, counter, gauge};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    service::activity::Activity,
+    store::Database,
+    telemetry::{logging, metrics as names},
+};
+
+/// How often samples are folded into buckets, too: between two folds they take memory, at high rates quite some.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// People come and go slowly, and counting them costs the database something.
+const PEOPLE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What is looked at.
+pub(super) struct Observed {
+    /// Role and handle.
+    pub(super) databases: Vec<(&'static str, Database)>,
+    pub(super) activity: Activity,
+    pub(super) prometheus: PrometheusHandle,
+}
+
+struct PoolGauges {
+    database: Database,
+    in_use: Gauge,
+    idle: Gauge,
+    most: Gauge,
+    waiting: Gauge,
+    up: Gauge,
+    breaker: Gauge,
+}
+
+impl PoolGauges {
+    fn new(role: &'static str, database: Database) -> Self {
+        let connections =
+            |state: &'static str| gauge!(names::DATABASE_CONNECTIONS, "database" => role, "state" => state);
+        Self {
+            database,
+            in_use: connections("in_use"),
+            idle: connections("idle"),
+            most: connections("max"),
+            waiting: gauge!(names::DATABASE_WAITING, "database" => role),
+            up: gauge!(names::DATABASE_UP, "database" => role),
+            breaker: gauge!(names::BREAKER_OPEN, "dependency" => format!("database_{role}")),
+        }
+    }
+
+    fn set(&self) {
+        let pool = self.database.connections();
+        let down = self.database.is_down();
+        self.in_use.set(pool.in_use as f64);
+        self.idle.set(pool.idle as f64);
+        self.most.set(pool.most as f64);
+        self.waiting.set(pool.waiting as f64);
+        self.up.set(f64::from(u8::from(!down)));
+        self.breaker.set(f64::from(u8::from(down)));
+    }
+}
+
+/// Looks until `stop`.
+pub(super) async fn run(observed: Observed, stop: CancellationToken) {
+    let pools: Vec<_> = observed
+        .databases
+        .into_iter()
+        .map(|(role, database)| PoolGauges::new(role, database))
+        .collect();
+    let process = metrics_process::Collector::default();
+    let runtime = RuntimeGauges::new();
+    let mut people_due = tokio::time::Instant::now();
+    loop {
+        observed.prometheus.run_upkeep();
+        process.collect();
+        runtime.set();
+        for pool in &pools {
+            pool.set();
+        }
+        if let Some(log) = logging::control() {
+            log.restore_if_over();
+        }
+        counter!(names::LOG_LINES_LOST).absolute(logging::lost_lines());
+        if tokio::time::Instant::now() >= people_due {
+            people_due = tokio::time::Instant::now() + PEOPLE_INTERVAL;
+            // Not known for the moment is what it was before.
+            let _ = stop.run_until_cancelled(observed.activity.publish()).await;
+        }
+        if tokio::time::timeout(INTERVAL, stop.cancelled()).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Tokio's own figures about the runtime that serves requests.
+struct RuntimeGauges {
+    handle: Handle,
+    workers: Gauge,
+    tasks: Gauge,
+    queue: Gauge,
+}
+
+impl RuntimeGauges {
+    fn new() -> Self {
+        Self {
+            handle: Handle::current(),
+            workers: gauge!(names::RUNTIME_WORKERS),
+            tasks: gauge!(names::RUNTIME_TASKS),
+            queue: gauge!(names::RUNTIME_QUEUE),
+        }
+    }
+
+    fn set(&self) {
+        let runtime = self.handle.metrics();
+        self.workers.set(runtime.num_workers() as f64);
+        self.tasks.set(runtime.num_alive_tasks() as f64);
+        self.queue.set(runtime.global_queue_depth() as f64);
+        let busy: Duration = (0..runtime.num_workers())
+            .map(|worker| runtime.worker_total_busy_duration(worker))
+            .sum();
+        counter!(names::RUNTIME_BUSY).absolute(u64::try_from(busy.as_millis()).unwrap_or(u64::MAX));
+    }
+}

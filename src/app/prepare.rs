@@ -1,0 +1,80 @@
+//! What a started process does before it is ready: wait for its database, bring it up to date where that is its job, and
+//! warm up. Probes are answered all the while.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+
+use super::{AppError, migrations_apply, seed};
+use crate::{
+    config::Config,
+    service::readiness::Readiness,
+    store::{Database, StoreError, migrations::MigrationError},
+};
+
+/// Between two looks for the database, and between two lines about it.
+const PAUSE: Duration = Duration::from_millis(500);
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Ends when the service is prepared, or with the reason why it never will be.
+pub(super) async fn prepare(config: Config, database: Database, readiness: Readiness) -> Result<(), AppError> {
+    let started = Instant::now();
+    wait_for_database(&database, config.database.start_timeout).await?;
+    if config.database.migrate_on_start {
+        migrate(&database, config.database.start_timeout).await?;
+        if config.environment.is_development() {
+            let seeding: BoxFuture<'static, _> = Box::pin(seed(config.clone()));
+            seeding.await?;
+        }
+    }
+    readiness.note_started();
+    tracing::info!(target: "mapleai::lifecycle", phase = 3, seconds = started.elapsed().as_secs_f32(), "the database is there");
+    if let Ok(Err(error)) = tokio::time::timeout(config.server.warmup_timeout, database.warm_up()).await {
+        tracing::warn!(target: "mapleai::lifecycle", error = %error, "warm-up failed; going on without");
+    }
+    readiness.note_warm();
+    tracing::info!(target: "mapleai::lifecycle", phase = 4, seconds = started.elapsed().as_secs_f32(), "warm");
+    Ok(())
+}
+
+async fn wait_for_database(database: &Database, limit: Duration) -> Result<(), AppError> {
+    let started = Instant::now();
+    let mut told: Option<Instant> = None;
+    loop {
+        let Err(error) = database.probe().await else {
+            return Ok(());
+        };
+        if started.elapsed() > limit {
+            return Err(AppError::NoDatabase {
+                waited: limit,
+                source: error,
+            });
+        }
+        if told.is_none_or(|at| at.elapsed() > REPORT_INTERVAL) {
+            told = Some(Instant::now());
+            let waited = started.elapsed().as_secs();
+            tracing::warn!(target: "mapleai::lifecycle", error = %error, waited_seconds = waited, limit_seconds = limit.as_secs(), "waiting for the database");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// A database that goes away again meanwhile is waited for as well.
+async fn migrate(database: &Database, limit: Duration) -> Result<(), AppError> {
+    let started = Instant::now();
+    loop {
+        // On a thread of its own: sqlx's migrator is not one for tasks that move between threads.
+        let (database, runtime) = (database.clone(), Handle::current());
+        let applying = tokio::task::spawn_blocking(move || runtime.block_on(migrations_apply(database)));
+        match applying.await.unwrap_or(Err(AppError::Preparation)) {
+            Err(AppError::Migration(MigrationError::Store(StoreError::Unavailable(cause))))
+                if started.elapsed() < limit =>
+            {
+                tracing::warn!(target: "mapleai::lifecycle", error = %cause, "migrating is tried again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}

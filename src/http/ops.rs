@@ -1,0 +1,145 @@
+//! The listener for operations: probes in full, metrics, and the log's level. It is for the cluster, not for the world;
+//! what changes anything needs the operations token all the same.
+
+use std::time::Duration;
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, FromRef, Request, State},
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    edge::RequestId,
+    extract::Json as JsonBody,
+    health,
+    render::{Dialect, render},
+};
+use crate::{
+    auth::{Caller, gate::Gate},
+    failure::Failure,
+    service::{field::FieldFault, health::Health, readiness::Readiness},
+    telemetry::logging::{LevelError, LogControl},
+};
+
+const LARGEST_BODY: usize = 4 * 1024;
+/// A level is changed for no longer, so that a forgotten `debug` does not fill the disks.
+const LONGEST_CHANGE: Duration = Duration::from_hours(24);
+
+#[derive(Clone)]
+pub struct OpsState {
+    pub health: Health,
+    pub readiness: Readiness,
+    pub metrics: PrometheusHandle,
+    pub gate: Gate,
+    /// Absent where the process has no log of its own, as in tests.
+    pub log: Option<LogControl>,
+}
+
+impl FromRef<OpsState> for Health {
+    fn from_ref(state: &OpsState) -> Self {
+        state.health.clone()
+    }
+}
+
+impl FromRef<OpsState> for Readiness {
+    fn from_ref(state: &OpsState) -> Self {
+        state.readiness.clone()
+    }
+}
+
+impl FromRef<OpsState> for PrometheusHandle {
+    fn from_ref(state: &OpsState) -> Self {
+        state.metrics.clone()
+    }
+}
+
+/// The routes.
+pub fn router(state: OpsState) -> Router {
+    Router::new()
+        .route("/api/health", get(health::health))
+        .route("/api/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/log-level", get(log_level).put(set_log_level))
+        .fallback(|| async { Failure::not_found() })
+        .method_not_allowed_fallback(|| async { Failure::method_not_allowed() })
+        .layer((from_fn(frame), DefaultBodyLimit::max(LARGEST_BODY)))
+        .with_state(state)
+}
+
+/// Whoever reaches this listener is an operator as far as reading goes. Failures are written as problem documents.
+async fn frame(mut request: Request, next: Next) -> Response {
+    let id = RequestId::of(request.headers());
+    request.extensions_mut().insert(Caller::Operator);
+    let mut response = next.run(request).await;
+    if let Some(failure) = response.extensions_mut().remove::<std::sync::Arc<Failure>>() {
+        response = render(&failure, Dialect::Problem, id.as_str());
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(HeaderName::from_static("x-request-id"), id.header());
+    response
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogLevelBody {
+    /// As `log.level` in the configuration.
+    level: String,
+    /// Until it falls back to what is configured; for good if not said.
+    #[serde(default, with = "humantime_serde")]
+    r#for: Option<Duration>,
+}
+
+#[derive(Serialize)]
+struct LogLevelAnswer {
+    level: String,
+    configured: String,
+    /// Until the configured level is restored.
+    seconds_left: Option<u64>,
+}
+
+async fn log_level(State(state): State<OpsState>) -> Result<Response, Failure> {
+    Ok(Json(answer(&log_of(&state)?)).into_response())
+}
+
+async fn set_log_level(
+    State(state): State<OpsState>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<LogLevelBody>,
+) -> Result<Response, Failure> {
+    state.gate.operator(&headers)?;
+    let log = log_of(&state)?;
+    let refused = |field: &'static str, message: String| {
+        Failure::invalid(vec![FieldFault {
+            field: field.into(),
+            message,
+        }])
+    };
+    if body.r#for.is_some_and(|span| span > LONGEST_CHANGE) {
+        return Err(refused("for", "must not be longer than 24h".to_owned()));
+    }
+    match log.set(&body.level, body.r#for) {
+        Ok(()) => Ok(Json(answer(&log)).into_response()),
+        Err(error @ LevelError::Filter(_)) => Err(refused("level", error.to_string())),
+        Err(error @ LevelError::Gone(_)) => Err(Failure::internal().because(error)),
+    }
+}
+
+fn log_of(state: &OpsState) -> Result<LogControl, Failure> {
+    state.log.clone().ok_or_else(Failure::not_found)
+}
+
+fn answer(log: &LogControl) -> LogLevelAnswer {
+    let (level, left) = log.current();
+    LogLevelAnswer {
+        level,
+        configured: log.configured().to_owned(),
+        seconds_left: left.map(|left| left.as_secs()),
+    }
+}

@@ -1,0 +1,169 @@
+//! How a provider's calls have gone lately: what its health is judged by, at the price of one atomic per call.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+/// Calls older than this say nothing about now.
+pub const WINDOW: Duration = Duration::from_secs(30);
+const SLOTS: usize = 6;
+const SLOT: Duration = Duration::from_secs(5);
+
+/// Counts of calls in the last [`WINDOW`], in slots of five seconds.
+///
+/// A slot is one word: which slot of time it counts (24 bits), calls that went well and calls that failed (20 bits each),
+/// so that counting needs no lock. Counts stop at about a million.
+pub struct Outcomes {
+    started: Instant,
+    slots: [AtomicU64; SLOTS],
+}
+
+/// What the window holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recent {
+    pub succeeded: u64,
+    pub failed: u64,
+}
+
+impl Recent {
+    /// Nobody called.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    /// At least every second call failed.
+    pub fn is_failing(self) -> bool {
+        self.failed > 0 && self.failed >= self.succeeded
+    }
+}
+
+const COUNT_BITS: u32 = 20;
+const MOST: u64 = (1 << COUNT_BITS) - 1;
+
+fn pack(number: u64, recent: Recent) -> u64 {
+    (number << (2 * COUNT_BITS)) | (recent.succeeded.min(MOST) << COUNT_BITS) | recent.failed.min(MOST)
+}
+
+fn unpack(word: u64) -> (u64, Recent) {
+    let recent = Recent {
+        succeeded: (word >> COUNT_BITS) & MOST,
+        failed: word & MOST,
+    };
+    (word >> (2 * COUNT_BITS), recent)
+}
+
+impl Default for Outcomes {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            slots: [const { AtomicU64::new(0) }; SLOTS],
+        }
+    }
+}
+
+impl Outcomes {
+    pub fn note(&self, succeeded: bool) {
+        self.note_at(self.started.elapsed(), succeeded);
+    }
+
+    pub fn recent(&self) -> Recent {
+        self.recent_at(self.started.elapsed())
+    }
+
+    fn note_at(&self, age: Duration, succeeded: bool) {
+        let number = number_of(age);
+        let slot = &self.slots[usize::try_from(number).unwrap_or_default() % SLOTS];
+        // Never fails: the closure always gives a value.
+        let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+            let (counted, mut recent) = unpack(word);
+            if counted != number {
+                recent = Recent::default();
+            }
+            if succeeded {
+                recent.succeeded += 1;
+            } else {
+                recent.failed += 1;
+            }
+            Some(pack(number, recent))
+        });
+    }
+
+    fn recent_at(&self, age: Duration) -> Recent {
+        let now = number_of(age);
+        let mut sum = Recent::default();
+        for slot in &self.slots {
+            let (number, recent) = unpack(slot.load(Ordering::Relaxed));
+            if number + SLOTS as u64 > now {
+                sum.succeeded += recent.succeeded;
+                sum.failed += recent.failed;
+            }
+        }
+        sum
+    }
+}
+
+/// Counted from one, so that an unused slot is never the current one; wraps after two and a half years.
+fn number_of(age: Duration) -> u64 {
+    (age.as_secs() / SLOT.as_secs() + 1) & ((1 << (64 - 2 * COUNT_BITS)) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcomes, Recent, WINDOW, pack, unpack};
+    use std::time::Duration;
+
+    #[test]
+    fn calls_are_counted_and_forgotten() {
+        let outcomes = Outcomes::default();
+        let at = Duration::from_secs;
+        assert!(outcomes.recent_at(at(0)).is_empty());
+        for _ in 0..3 {
+            outcomes.note_at(at(100), true);
+        }
+        outcomes.note_at(at(107), false);
+        let both = Recent {
+            succeeded: 3,
+            failed: 1,
+        };
+        assert_eq!(outcomes.recent_at(at(107)), both);
+        assert!(!both.is_failing());
+        assert_eq!(outcomes.recent_at(at(124)), both);
+        // The slot from 100 to 105 is past, the one from 105 to 110 is not.
+        let failed = Recent {
+            succeeded: 0,
+            failed: 1,
+        };
+        assert_eq!(outcomes.recent_at(at(134)), failed);
+        assert!(failed.is_failing());
+        assert!(outcomes.recent_at(at(107) + WINDOW + at(5)).is_empty());
+        // A slot that is used again starts from nothing.
+        outcomes.note_at(at(160), true);
+        assert_eq!(
+            outcomes.recent_at(at(160)),
+            Recent {
+                succeeded: 1,
+                failed: 0
+            }
+        );
+    }
+
+    #[test]
+    fn counts_stop_instead_of_running_over() {
+        let full = Recent {
+            succeeded: 5_000_000,
+            failed: 7,
+        };
+        let (number, recent) = unpack(pack(9, full));
+        assert_eq!(
+            (number, recent),
+            (
+                9,
+                Recent {
+                    succeeded: (1 << 20) - 1,
+                    failed: 7
+                }
+            )
+        );
+    }
+}

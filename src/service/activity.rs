@@ -1,0 +1,101 @@
+//! How many people use the service: an organisation's first question about it.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use metrics::{Counter, counter, gauge};
+
+use crate::{
+    domain::{
+        clock::Clock,
+        ids::{OrganizationId, UserId},
+    },
+    store::{self, StoreError},
+    telemetry::metrics::{ACTIVE_USERS, FEATURE_USES, SIGN_INS, SIGN_UPS},
+};
+
+/// What people and programs do with the service.
+#[derive(Debug, Clone, Copy)]
+pub enum Feature {
+    QuestionAsked,
+    AnswerRegenerated,
+    ProgramChat,
+    ProgramEmbeddings,
+    KeyMade,
+    InvitationSent,
+}
+
+impl Feature {
+    /// For where it is counted often.
+    pub fn counter(self) -> Counter {
+        let name = match self {
+            Self::QuestionAsked => "question_asked",
+            Self::AnswerRegenerated => "answer_regenerated",
+            Self::ProgramChat => "program_chat",
+            Self::ProgramEmbeddings => "program_embeddings",
+            Self::KeyMade => "key_made",
+            Self::InvitationSent => "invitation_sent",
+        };
+        counter!(FEATURE_USES, "feature" => name)
+    }
+
+    pub fn note(self) {
+        self.counter().increment(1);
+    }
+}
+
+/// Somebody joined: with an organisation of their own, or by invitation.
+pub fn signed_up(kind: &'static str) {
+    counter!(SIGN_UPS, "kind" => kind).increment(1);
+}
+
+/// Somebody tried to sign in: accepted, refused or throttled.
+pub fn signed_in(outcome: &'static str) {
+    counter!(SIGN_INS, "outcome" => outcome).increment(1);
+}
+
+/// People noted between two writes; more are noted at their next request.
+const MOST_NOTED: usize = 100_000;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Activity {
+    store: store::accounts::Accounts,
+    clock: Clock,
+    seen: Arc<Mutex<HashSet<(OrganizationId, UserId)>>>,
+}
+
+impl Activity {
+    pub fn new(store: store::accounts::Accounts, clock: Clock) -> Self {
+        Self {
+            store,
+            clock,
+            seen: Arc::default(),
+        }
+    }
+
+    /// Somebody is at work. To be called when credentials are looked up, not for each request.
+    pub fn note(&self, organization: OrganizationId, user: UserId) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() < MOST_NOTED {
+            seen.insert((organization, user));
+        }
+    }
+
+    /// Writes down who was at work, and sets the gauges of active users over all organisations. What cannot be written
+    /// is noted again by the people's next requests.
+    pub async fn publish(&self) -> Result<(), StoreError> {
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        let seen: Vec<_> = seen.into_iter().collect();
+        let now = self.clock.now();
+        if !seen.is_empty() {
+            self.store.note_active(&seen, now).await?;
+        }
+        let (day, week) = self.store.active_users(now).await?;
+        gauge!(ACTIVE_USERS, "window" => "day").set(day as f64);
+        gauge!(ACTIVE_USERS, "window" => "week").set(week as f64);
+        Ok(())
+    }
+}

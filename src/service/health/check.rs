@@ -1,0 +1,146 @@
+//! The single checks.
+
+use std::{
+    collections::HashMap,
+    error::Error,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::Status;
+use crate::{
+    provider::registry::Upstream,
+    store::{Database, StoreError, error::Unavailable},
+};
+
+/// A provider that nobody calls is asked again after this long; sooner where it did not answer.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+const ASK_AGAIN_SOON: Duration = Duration::from_secs(5);
+/// A free request takes no longer.
+const LIST_LIMIT: Duration = Duration::from_millis(1_500);
+
+/// Something that is checked.
+pub(super) enum Component {
+    Primary(Database),
+    Replica(&'static str, Database),
+    Provider(Arc<Upstream>),
+}
+
+/// What free requests to providers found, and when. One entry for each configured provider.
+#[derive(Default)]
+pub(super) struct Listed(Mutex<HashMap<String, (Instant, Answer)>>);
+
+/// How many models there are, or what went wrong.
+type Answer = Result<usize, String>;
+
+impl Component {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Primary(_) => "primary",
+            Self::Replica(role, _) => role,
+            Self::Provider(upstream) => upstream.provider.name(),
+        }
+    }
+
+    /// How bad it is without this component.
+    pub(super) fn when_away(&self) -> Status {
+        match self {
+            Self::Primary(_) => Status::Fail,
+            Self::Replica(..) | Self::Provider(_) => Status::Warn,
+        }
+    }
+
+    /// Its status, and what operators may know.
+    pub(super) async fn check(&self, listed: &Listed) -> (Status, String) {
+        match self {
+            Self::Primary(database) | Self::Replica(_, database) => self.check_database(database).await,
+            Self::Provider(upstream) => self.check_provider(upstream, listed).await,
+        }
+    }
+
+    async fn check_database(&self, database: &Database) -> (Status, String) {
+        let outcome = database.check().await;
+        let pool = database.connections();
+        let pool = format!(
+            "{}; {} connections in use, {} idle, at most {}, {} requests waiting",
+            database.address(),
+            pool.in_use,
+            pool.idle,
+            pool.most,
+            pool.waiting
+        );
+        match outcome {
+            Ok(()) => (Status::Pass, pool),
+            // Every connection is at work: that is load, and the database is there.
+            Err(StoreError::Unavailable(Unavailable::Busy)) => {
+                (Status::Warn, format!("{pool}; all connections are busy"))
+            }
+            Err(error) => (self.when_away(), format!("{pool}; {}", told(&error))),
+        }
+    }
+
+    /// Judged by real calls where there were any. Only a provider that nobody called is asked, by a request that is free.
+    async fn check_provider(&self, upstream: &Upstream, listed: &Listed) -> (Status, String) {
+        let recent = upstream.outcomes.recent();
+        if !recent.is_empty() {
+            let status = if recent.is_failing() {
+                Status::Warn
+            } else {
+                Status::Pass
+            };
+            let detail = format!(
+                "{} calls succeeded and {} failed in the last 30 s",
+                recent.succeeded, recent.failed
+            );
+            return (status, detail);
+        }
+        let answer = if let Some(answer) = listed.known(self.name()) {
+            answer
+        } else {
+            let asked = tokio::time::timeout(LIST_LIMIT, upstream.provider.list_models()).await;
+            let answer = match asked {
+                Ok(Ok(models)) => Ok(models.len()),
+                Ok(Err(error)) => Err(told(&error)),
+                Err(_) => Err(format!("no answer within {LIST_LIMIT:?}")),
+            };
+            listed.note(self.name(), answer)
+        };
+        match answer {
+            Ok(models) => (
+                Status::Pass,
+                format!("no calls in the last 30 s; it lists {models} models"),
+            ),
+            Err(error) => (Status::Warn, format!("no calls in the last 30 s; {error}")),
+        }
+    }
+}
+
+impl Listed {
+    fn known(&self, provider: &str) -> Option<Answer> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, answer) = known.get(provider)?;
+        let valid = if answer.is_ok() { ASK_AGAIN } else { ASK_AGAIN_SOON };
+        (at.elapsed() < valid).then(|| answer.clone())
+    }
+
+    fn note(&self, provider: &str, answer: Answer) -> Answer {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(provider.to_owned(), (Instant::now(), answer.clone()));
+        answer
+    }
+}
+
+/// An error with what caused it.
+fn told(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,60 @@
+//! A bound on how often something is told.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Lets a number of lines a second through, and counts the others.
+pub struct RateLimit {
+    most: u32,
+    /// When the current second began, and how many it has seen.
+    second: Mutex<Option<(Instant, u32)>>,
+    suppressed: AtomicU64,
+}
+
+impl RateLimit {
+    pub const fn new(most: u32) -> Self {
+        Self {
+            most,
+            second: Mutex::new(None),
+            suppressed: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether to tell it, and how many have not been told since the last that was.
+    pub fn allow(&self, now: Instant) -> Option<u64> {
+        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = match &mut *second {
+            Some((began, seen)) if now.saturating_duration_since(*began) < SECOND => seen,
+            other => &mut other.insert((now, 0)).1,
+        };
+        *seen += 1;
+        if *seen <= self.most {
+            Some(self.suppressed.swap(0, Ordering::Relaxed))
+        } else {
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RateLimit;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_flood_is_counted_instead_of_told() {
+        let (limit, start) = (RateLimit::new(2), Instant::now());
+        let told: Vec<_> = (0..5).map(|_| limit.allow(start)).collect();
+        assert_eq!(told, [Some(0), Some(0), None, None, None]);
+        assert_eq!(limit.allow(start + Duration::from_secs(1)), Some(3));
+        assert_eq!(limit.allow(start + Duration::from_secs(1)), Some(0));
+    }
+}
