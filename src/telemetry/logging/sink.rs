@@ -55,12 +55,15 @@ pub(super) fn open(file: Option<&str>) -> (NonBlocking, LogGuard, Option<InitErr
 fn rolling(file: &Path) -> Result<RollingFileAppender, InitError> {
     let name = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy();
     let extension = file.extension().map_or("log".into(), |end| end.to_string_lossy());
+    let folder = file.parent().unwrap_or(Path::new("."));
+    // Opening tells of what fails here.
+    let _ = std::fs::create_dir_all(folder);
     RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix(name)
         .filename_suffix(extension)
         .max_log_files(MOST_FILES)
-        .build(file.parent().unwrap_or(Path::new(".")))
+        .build(folder)
 }
 
 /// Counts what cannot be written, and carries on: a full disk may have room again for the next line.

@@ -1,0 +1,306 @@
+//! The process as a whole: its log, its signals, and what never reaches the one or survives the other.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use http::Method;
+use serde_json::json;
+
+use crate::support::{Answer, Client, database::TestDatabase, eventually, postgres::Postgres, process::Process};
+
+const OPS_TOKEN: &str = "MARKED-operations-token-0123456789abcdef";
+const SIGNING_KEY: &str = "MARKED-signing-key-0123456789abcdefghijk";
+
+fn staging(database: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("MAPLE_ENV", "staging".to_owned()),
+        ("DATABASE_URL", database.to_owned()),
+        ("MAPLE__SERVER__HOST", "127.0.0.1".to_owned()),
+        ("MAPLE__SERVER__PUBLIC_URL", "https://maple.test".to_owned()),
+        ("MAPLE__SERVER__OPS_TOKEN", OPS_TOKEN.to_owned()),
+        ("MAPLE__SERVER__DRAIN_DELAY", "0s".to_owned()),
+        ("MAPLE__AUTH__SIGNING_KEYS__K", SIGNING_KEY.to_owned()),
+        ("MAPLE__AUTH__ACTIVE_KEY", "k".to_owned()),
+        ("MAPLE__LOG__FILE", String::new()),
+    ]
+}
+
+fn start(variables: &[(&'static str, String)]) -> Process {
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    Process::start(&variables)
+}
+
+fn development(database: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("DATABASE_URL", database.to_owned()),
+        ("MAPLE__SERVER__OPS_TOKEN", OPS_TOKEN.to_owned()),
+        ("MAPLE__LOG__LEVEL", "trace".to_owned()),
+        ("MAPLE__AUTH__SIGNING_KEYS__K", SIGNING_KEY.to_owned()),
+        ("MAPLE__AUTH__ACTIVE_KEY", "k".to_owned()),
+    ]
+}
+
+async fn register(client: &Client) -> (String, String) {
+    let body = json!({"email": "ada@maple.test", "password": "MARKED-password-of-ada", "name": "Ada", "organization": "Maple"});
+    let made = client.post("/api/auth/register", &body).await.ok(201);
+    let token = |name: &str| made[name].as_str().unwrap().to_owned();
+    (token("access_token"), token("refresh_token"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_and_no_text_reaches_the_log_at_any_level() {
+    let database = TestDatabase::create().await;
+    let process = start(&development(&database.url));
+    let (client, operations) = process.ready().await;
+    let (access, refresh) = register(&client).await;
+    let mut secrets = vec![
+        "MARKED-".to_owned(),
+        access.clone(),
+        refresh.clone(),
+        // The mock's answers quote the question and begin so.
+        "Good question".to_owned(),
+    ];
+    let person = client.with(&access);
+    let key = person.post("/api/keys", &json!({"name": "a key"})).await.ok(201);
+    let key = key["key"].as_str().unwrap().to_owned();
+    secrets.push(key.clone());
+    let invited = person
+        .post(
+            "/api/invitations",
+            &json!({"email": "bob@maple.test", "role": "member"}),
+        )
+        .await
+        .ok(201);
+    secrets.extend(
+        invited["url"]
+            .as_str()
+            .and_then(|url| url.rsplit('/').next())
+            .map(str::to_owned),
+    );
+
+    // Every route, with marked secrets wherever a caller could put one.
+    let document = client.get("/api/openapi.json").await.ok(200);
+    let routes: Vec<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| {
+            item.as_object()
+                .unwrap()
+                .keys()
+                .map(move |method| (path.clone(), method.clone()))
+        })
+        .filter(|(path, _)| !path.contains("logout"))
+        .collect();
+    assert!(routes.len() > 25, "{routes:?}");
+    let body = json!({
+        "email": "MARKED-mail@maple.test", "password": "MARKED-password", "current_password": "MARKED-current",
+        "new_password": "MARKED-new", "name": "MARKED-name", "organization": "MARKED-organization",
+        "refresh_token": "mr_MARKED-refresh", "token": "mi_MARKED-invitation", "content": "MARKED-prompt", "title": "MARKED-title",
+        "model": "maple-dev", "messages": [{"role": "user", "content": "MARKED-prompt [[mock:tokens=3]]"}],
+        "input": "MARKED-input", "role": "member",
+    });
+    for (path, method) in &routes {
+        let path = path
+            .replace("{id}", "01890000-0000-7000-8000-000000000000")
+            .replace("{token}", "mi_MARKED-path");
+        let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+        for token in [&*access, &*key, "MARKED-token", "mk_MARKED-key"] {
+            let request = client
+                .request(method.clone(), &format!("{path}?secret=MARKED-query"))
+                .header("cookie", "maple_session=ms_MARKED-cookie; other=MARKED-other")
+                .header("x-csrf-token", "MARKED-csrf")
+                .header("traceparent", "MARKED-trace")
+                .bearer_auth(token);
+            let request = if method == Method::GET {
+                request
+            } else {
+                request.json(&body)
+            };
+            let _ = Answer::of(request).await;
+        }
+    }
+    let wrong = json!({"email": "ada@maple.test", "password": "MARKED-wrong-password"});
+    client
+        .post("/api/auth/login", &wrong)
+        .await
+        .problem(401, "invalid_credentials");
+    let right = json!({"email": "ada@maple.test", "password": "MARKED-password-of-ada"});
+    let again = client.post("/api/auth/login", &right).await.ok(200);
+    secrets.extend([&again["access_token"], &again["refresh_token"]].map(|token| token.as_str().unwrap().to_owned()));
+    let ask =
+        json!({"model": "maple-dev", "stream": true, "messages": [{"role": "user", "content": "MARKED-question"}]});
+    let streamed = Answer::of(
+        client
+            .request(Method::POST, "/v1/chat/completions")
+            .bearer_auth(&key)
+            .json(&ask),
+    )
+    .await;
+    assert!(streamed.text().contains("[DONE]"), "{}", streamed.text());
+    let level = operations
+        .request(Method::PUT, "/log-level")
+        .bearer_auth("MARKED-not-the-token");
+    Answer::of(level.json(&json!({"level": "MARKED"})))
+        .await
+        .problem(401, "unauthenticated");
+    drop(database);
+    client.get("/api/health").await;
+
+    let lines = process.lines();
+    assert!(lines.len() > 200, "only {} lines at trace", lines.len());
+    assert!(lines.iter().any(|line| line.contains("mapleai::security")));
+    for line in &lines {
+        for secret in &secrets {
+            assert!(!line.contains(secret.as_str()), "{secret} in {line}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_line_has_the_schema_and_says_whose_request_it_was() {
+    let database = TestDatabase::create().await;
+    let process = start(&staging(&database.url));
+    let (client, _) = process.ready().await;
+    let (access, _) = register(&client).await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let request = client
+        .request(Method::GET, "/api/users/me")
+        .header("x-request-id", "the-request")
+        .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
+        .bearer_auth(&access);
+    let me = Answer::of(request).await.ok(200);
+    let line = eventually("the request's line", || async {
+        process
+            .lines()
+            .iter()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .find(|line| line["request_id"] == "the-request" && line["message"] == "request answered")
+    })
+    .await;
+    assert_eq!(line["trace_id"], trace);
+    assert_eq!(
+        (&line["route"], &line["method"], &line["status"]),
+        (&json!("/api/users/me"), &json!("GET"), &json!(200))
+    );
+    assert_eq!(line["user_id"], me["id"]);
+    assert!(
+        line["organization_id"].is_string() && line["duration_ms"].is_u64(),
+        "{line}"
+    );
+    for line in process.lines() {
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+        for field in ["time", "level", "target", "message"] {
+            assert!(line[field].is_string(), "{line}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_level_can_be_changed_while_it_runs() {
+    let database = TestDatabase::create().await;
+    let mut variables = staging(&database.url);
+    variables.push(("MAPLE__LOG__LEVEL", "error".to_owned()));
+    let process = start(&variables);
+    let (client, operations) = process.ready().await;
+    let answered = |process: &Process| process.lines().iter().any(|line| line.contains("request answered"));
+    client.get("/api/models").await.ok(200);
+    let put = |body: serde_json::Value| {
+        operations
+            .request(Method::PUT, "/log-level")
+            .bearer_auth(OPS_TOKEN)
+            .json(&body)
+    };
+    Answer::of(put(json!({"level": "loud"})))
+        .await
+        .problem(422, "invalid_fields");
+    assert!(!answered(&process));
+    let changed = Answer::of(put(json!({"level": "info", "for": "1s"}))).await.ok(200);
+    assert_eq!(
+        (&changed["level"], &changed["configured"]),
+        (&json!("info"), &json!("error"))
+    );
+    client.get("/api/models").await.ok(200);
+    eventually("a line", || async { answered(&process).then_some(()) }).await;
+    eventually("the old level", || async {
+        let level = operations.get("/log-level").await.ok(200);
+        (level["level"] == "error").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn staging_logs_to_a_file_and_goes_on_where_it_cannot() {
+    let database = TestDatabase::create().await;
+    let mut variables = staging(&database.url);
+    variables.retain(|(name, _)| *name != "MAPLE__LOG__FILE");
+    let own = tempfile::tempdir().unwrap();
+    let file = own.path().join("deep/in/maple.log");
+    variables.push(("MAPLE__LOG__FILE", file.to_str().unwrap().to_owned()));
+    variables.push(("PORT", "0".to_owned()));
+    let process = start(&variables);
+    let log = eventually("the log file", || async {
+        let folder = fs::read_dir(file.parent().unwrap()).ok()?;
+        let text: String = folder
+            .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+            .collect();
+        text.contains("\"listening\"").then_some(text)
+    })
+    .await;
+    assert!(log.lines().all(|line| line.starts_with('{')), "{log}");
+    assert!(process.lines().is_empty(), "{:?}", process.lines());
+
+    // A folder that cannot be: the log goes to standard output, and says so.
+    variables.retain(|(name, _)| *name != "MAPLE__LOG__FILE");
+    variables.push(("MAPLE__LOG__FILE", "/dev/null/maple.log".to_owned()));
+    let process = start(&variables);
+    process.ready().await;
+    process
+        .line("the log file cannot be written; the log goes to standard output")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_it_at_once() {
+    let database = TestDatabase::create().await;
+    let mut variables = staging(&database.url);
+    variables.push(("MAPLE__SERVER__DRAIN_DELAY", "30s".to_owned()));
+    let mut process = start(&variables);
+    let (client, _) = process.ready().await;
+    process.signal("TERM");
+    process
+        .line("stopping: readiness says no, connections are still accepted")
+        .await;
+    assert_eq!(client.get("/api/ready").await.status, 503);
+    client.get("/api/models").await.ok(200);
+    let asked = Instant::now();
+    process.signal("INT");
+    let status = process.ended(Duration::from_secs(2)).await;
+    assert_eq!(status.code(), Some(130), "after {:?}", asked.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_waits_for_its_database_and_stops_when_told_while_waiting() {
+    let mut postgres = Postgres::start().await;
+    postgres.kill();
+    let mut process = start(&staging(&postgres.url()));
+    let (client, operations) = process.clients().await;
+    let waiting = process.line("waiting for the database").await;
+    assert_eq!(waiting["limit_seconds"], 300);
+    for client in [&client, &operations] {
+        client.get("/api/health?probe=liveness").await.ok(200);
+        assert_eq!(client.get("/api/ready").await.status, 503);
+    }
+    postgres.bring_back().await;
+    process.ready().await;
+    process.signal("TERM");
+    assert_eq!(process.ended(Duration::from_secs(15)).await.code(), Some(0));
+
+    postgres.kill();
+    let mut process = start(&staging(&postgres.url()));
+    process.line("waiting for the database").await;
+    process.signal("TERM");
+    assert_eq!(process.ended(Duration::from_secs(15)).await.code(), Some(0));
+}
