@@ -45,6 +45,8 @@ pub enum AppError {
     Tokens(#[from] AccessTokenError),
     #[error("cannot set up password hashing")]
     Passwords(#[from] PasswordError),
+    #[error(transparent)]
+    Traces(#[from] telemetry::traces::TracesError),
     #[error("cannot set up metrics")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
     #[error("cannot render the OpenAPI document")]
@@ -107,6 +109,7 @@ pub async fn seed(config: Config) -> Result<(), AppError> {
         registry,
         &crate::domain::clock::Clock::system(),
         &lifecycle,
+        None,
     )?;
     seed::development_account(&services.accounts).await?;
     Ok(())

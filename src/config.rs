@@ -11,6 +11,7 @@ pub mod load;
 pub mod log;
 pub mod providers;
 pub mod server;
+pub mod traces;
 pub mod usage;
 
 use serde::Deserialize;
@@ -22,6 +23,7 @@ pub use environment::Environment;
 pub use log::LogConfig;
 pub use providers::{ModelConfig, ModelKind, ProviderConfig, ProviderKind};
 pub use server::ServerConfig;
+pub use traces::TracesConfig;
 pub use usage::UsageConfig;
 
 use load::{
@@ -45,6 +47,7 @@ pub struct Config {
     pub admission: AdmissionConfig,
     pub usage: UsageConfig,
     pub log: LogConfig,
+    pub traces: TracesConfig,
     /// Provider name -> how to reach it.
     #[serde(default)]
     pub providers: std::collections::BTreeMap<String, ProviderConfig>,
@@ -62,6 +65,7 @@ const FIELDS: &[Field] = &[
     required("admission", Kind::Section(admission::FIELDS)),
     required("usage", Kind::Section(usage::FIELDS)),
     required("log", Kind::Section(log::FIELDS)),
+    required("traces", Kind::Section(traces::FIELDS)),
     optional("providers", Kind::Map(providers::FIELDS)),
     optional("models", Kind::List(providers::MODEL_FIELDS)),
 ];

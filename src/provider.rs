@@ -27,6 +27,14 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// OpenTelemetry's name for it.
+    pub fn operation(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "chat",
+            Self::Embeddings => "embeddings",
+        }
+    }
+
     /// Below the provider's base URL.
     pub fn path(self) -> &'static str {
         match self {

@@ -4,3 +4,4 @@ pub mod context;
 pub mod limit;
 pub mod logging;
 pub mod metrics;
+pub mod traces;

@@ -25,6 +25,7 @@ use crate::{
         usage::Usage,
     },
     store::{Database, Store},
+    telemetry::traces::Traces,
 };
 
 /// Every service over one database and one set of providers.
@@ -34,6 +35,7 @@ pub fn services(
     registry: Arc<Registry>,
     clock: &Clock,
     lifecycle: &Lifecycle,
+    traces: Option<Traces>,
 ) -> Result<Services, AppError> {
     let store = Store::new(database);
     let auth = &config.auth;
@@ -77,6 +79,7 @@ pub fn services(
         registry,
         Admission::new(&config.admission),
         usage.clone(),
+        traces,
         clock.clone(),
         lifecycle.end_streams.clone(),
     );

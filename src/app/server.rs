@@ -36,7 +36,7 @@ use crate::{
     state::{AppState, Handles},
     store::Database,
     task,
-    telemetry::logging,
+    telemetry::{logging, traces::Traces},
     web::Site,
 };
 
@@ -69,6 +69,7 @@ pub struct Server {
     readiness: Readiness,
     ops: Option<OpsListener>,
     failure: Failed,
+    traces: Option<Traces>,
     edge: Edge,
     drain_delay: Duration,
     drain_timeout: Duration,
@@ -89,7 +90,15 @@ impl Server {
         let mut registry = Registry::build(&config.providers, &config.models)?;
         registry.discover().await;
         let registry = Arc::new(registry);
-        let services = build::services(&config, &database, Arc::clone(&registry), &clock, &lifecycle)?;
+        let traces = exporter(&config)?;
+        let services = build::services(
+            &config,
+            &database,
+            Arc::clone(&registry),
+            &clock,
+            &lifecycle,
+            traces.clone(),
+        )?;
 
         let active_first = config.auth.signing_keys.get(&config.auth.active_key).into_iter();
         let csrf = CsrfSigner::new(active_first.chain(config.auth.signing_keys.values()));
@@ -129,7 +138,13 @@ impl Server {
             gate: gate.clone(),
             log: logging::control(),
         };
-        let edge = Edge::new(table, gate, config.server.trusted_proxies.clone(), https);
+        let edge = Edge::new(
+            table,
+            gate,
+            config.server.trusted_proxies.clone(),
+            https,
+            traces.clone(),
+        );
         let router = router::build(router, edge.clone(), state, &rules);
 
         let address = SocketAddr::new(config.server.host, config.server.port);
@@ -179,6 +194,7 @@ impl Server {
             readiness,
             ops,
             failure,
+            traces,
             edge,
             drain_delay: config.server.drain_delay,
             drain_timeout: config.server.drain_timeout,
@@ -236,6 +252,10 @@ impl Server {
         tracing::info!(target: "mapleai::lifecycle", phase = 4, written, lost, all_answers_kept = kept, "usage records flushed");
         let _ = self.services.api_keys.note_used().await;
         self.database.close(CLOSE_LIMIT).await;
+        if let Some(traces) = self.traces {
+            let closed = tokio::task::spawn_blocking(move || traces.close());
+            let _ = tokio::time::timeout(CLOSE_LIMIT, closed).await;
+        }
         if let Some(ops) = self.ops {
             ops.stop().await;
         }
@@ -260,6 +280,13 @@ fn start_tasks(lifecycle: &Lifecycle, services: &Services, database: &Database, 
     let watched = database.clone();
     let token = stop();
     lifecycle.run("database watch", async move { watched.watch(token).await });
+}
+
+/// On a thread of its own: the exporter's blocking client must not be made in a runtime.
+fn exporter(config: &Config) -> Result<Option<Traces>, AppError> {
+    let config = config.traces.clone();
+    let made = std::thread::spawn(move || Traces::new(&config)).join();
+    made.unwrap_or(Ok(None)).map_err(AppError::from)
 }
 
 /// The primary and whatever replicas are configured.

@@ -19,6 +19,7 @@ use crate::{
     telemetry::{
         context::{self, RequestContext as LogContext},
         limit::RateLimit,
+        traces::Traces,
     },
 };
 use axum::{
@@ -55,12 +56,19 @@ struct Inner {
     trusted_proxies: Vec<IpNet>,
     unmatched: RouteMetrics,
     unmatched_path: Arc<str>,
+    traces: Option<Traces>,
     /// Whether browsers are told to insist on https.
     https: bool,
 }
 
 impl Edge {
-    pub fn new(table: RouteTable, gate: Gate, trusted_proxies: Vec<IpNet>, https: bool) -> Self {
+    pub fn new(
+        table: RouteTable,
+        gate: Gate,
+        trusted_proxies: Vec<IpNet>,
+        https: bool,
+        traces: Option<Traces>,
+    ) -> Self {
         let unmatched = RouteMetrics::new(&http::Method::GET, "other");
         Self {
             inner: Arc::new(Inner {
@@ -69,6 +77,7 @@ impl Edge {
                 trusted_proxies,
                 unmatched,
                 unmatched_path: "other".into(),
+                traces,
                 https,
             }),
         }
@@ -102,17 +111,22 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     let route = edge.route_of(&request);
     let metrics = route.as_ref().map_or(&edge.inner.unmatched, |route| &route.metrics);
     let in_flight = metrics.enter();
-    let traceparent = request.headers().get(TRACEPARENT).cloned();
-    let trace_id = traceparent
+    let mut traceparent = request.headers().get(TRACEPARENT).cloned();
+    let path = route.as_ref().map_or(&edge.inner.unmatched_path, |route| &route.path);
+    let label = method_label(&method);
+    let span = edge
+        .inner
+        .traces
         .as_ref()
-        .and_then(|value| context::trace_id(value.to_str().ok()?))
-        .map(Box::from);
-    let log = Arc::new(LogContext::new(
-        id.shared(),
-        trace_id,
-        method_label(&method),
-        Arc::clone(route.as_ref().map_or(&edge.inner.unmatched_path, |route| &route.path)),
-    ));
+        .map(|traces| traces.request(label, path, traceparent.as_ref()));
+    let trace_id = if let Some(span) = &span {
+        traceparent = span.traceparent();
+        Some(span.trace_id())
+    } else {
+        let sent = traceparent.as_ref().and_then(|value| value.to_str().ok());
+        sent.and_then(context::trace_id).map(Box::from)
+    };
+    let log = Arc::new(LogContext::new(id.shared(), trace_id, label, Arc::clone(path)));
     request.extensions_mut().insert(RequestContext {
         id: id.clone(),
         arrived,
@@ -148,6 +162,9 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     });
     drop(in_flight);
     metrics.record(response.status(), elapsed);
+    if let Some(span) = span {
+        span.answered(response.status());
+    }
     finish(response.headers_mut(), &id, dialect, edge.inner.https);
     response
 }

@@ -29,6 +29,7 @@ use crate::{
         usage::Outcome,
     },
     provider::{Endpoint, ProviderError, ProviderReply, ProviderRequest, Registry, registry::Route, sse},
+    telemetry::traces::Traces,
 };
 use metrics::CompletionMetrics;
 use record::Recorder;
@@ -97,6 +98,7 @@ struct Inner {
     metrics: CompletionMetrics,
     /// Of programs: chat and embeddings.
     uses: [Counter; 2],
+    traces: Option<Traces>,
     clock: Clock,
     /// Set when streams must end because the process does.
     stop: CancellationToken,
@@ -107,6 +109,7 @@ impl Completions {
         registry: Arc<Registry>,
         admission: Admission,
         usage: Usage,
+        traces: Option<Traces>,
         clock: Clock,
         stop: CancellationToken,
     ) -> Self {
@@ -117,6 +120,7 @@ impl Completions {
             usage,
             metrics,
             uses: [Feature::ProgramChat, Feature::ProgramEmbeddings].map(Feature::counter),
+            traces,
             clock,
             stop,
         }))
@@ -124,7 +128,7 @@ impl Completions {
 
     /// Makes one call. Dropping the future, or the stream it gives, ends the upstream call; what was consumed until then
     /// is recorded all the same.
-    pub async fn call(&self, call: Call) -> Result<Answer, CompletionError> {
+    pub async fn call(&self, mut call: Call) -> Result<Answer, CompletionError> {
         let request = Request::read(&call.body, call.endpoint)?;
         if call.account.api_key.is_some() {
             self.0.uses[usize::from(call.endpoint == Endpoint::Embeddings)].increment(1);
@@ -135,6 +139,13 @@ impl Completions {
         let streamed = request.stream && call.endpoint == Endpoint::ChatCompletions;
         let withhold_usage = streamed && !request.include_usage;
         let body = request.for_upstream(&call.body, &route.model.upstream, withhold_usage);
+        let span = self.0.traces.as_ref().map(|traces| {
+            let (model, provider) = (&route.model.id, &route.model.provider);
+            traces.call(call.endpoint.operation(), model, provider, call.traceparent.as_ref())
+        });
+        if let Some(span) = &span {
+            call.traceparent = span.traceparent();
+        }
         let mut recorder = Recorder::start(
             (permit, slot),
             route,
@@ -144,6 +155,7 @@ impl Completions {
             &self.0.metrics,
             &self.0.clock,
         );
+        recorder.trace(span);
         let sent = route
             .upstream
             .provider

@@ -30,4 +30,5 @@ mod shutdown;
 mod streaming;
 mod support;
 mod tenancy;
+mod traces;
 mod usage;

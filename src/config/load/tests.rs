@@ -269,7 +269,7 @@ fn one_wrong_value_one_line() {
         (
             "MAPLE__SEVER__PORT",
             "1",
-            "sever (from MAPLE__SEVER__PORT): unknown key; did you mean server? Allowed are server, database, redis, auth, admission, usage, log, providers, models",
+            "sever (from MAPLE__SEVER__PORT): unknown key; did you mean server? Allowed are server, database, redis, auth, admission, usage, log, traces, providers, models",
         ),
         (
             "MAPLE__ZZZ",

@@ -21,6 +21,7 @@ use crate::{
         registry::{Route, Upstream},
     },
     service::{admission::Permit, usage::UsageSlot},
+    telemetry::traces::OpenSpan,
 };
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ pub struct Recorder {
     first_token: Option<Instant>,
     metrics: Arc<ModelMetrics>,
     clock: Clock,
+    span: Option<OpenSpan>,
 }
 
 impl Recorder {
@@ -66,7 +68,13 @@ impl Recorder {
             first_token: None,
             metrics,
             clock: clock.clone(),
+            span: None,
         }
+    }
+
+    /// The span that ends with the record.
+    pub(super) fn trace(&mut self, span: Option<OpenSpan>) {
+        self.span = span;
     }
 
     /// Text of the answer went by; the first marks the time to first token.
@@ -128,6 +136,9 @@ impl Recorder {
         let latency = self.arrived.elapsed();
         let first_token = self.first_token.map(|first| first.duration_since(self.arrived));
         self.metrics.finished(outcome, tokens, cost, latency, first_token);
+        if let Some(span) = self.span.take() {
+            span.finished(outcome.as_str(), tokens.input, tokens.output);
+        }
         let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         slot.send(UsageRecord {
             id: UsageRecordId::generate(),

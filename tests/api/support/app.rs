@@ -11,7 +11,7 @@ use mapleai::{
     app::Server,
     config::{
         AdmissionConfig, AuthConfig, Config, Environment, LogConfig, ModelConfig, ModelKind, ProviderConfig,
-        ProviderKind, RedisConfig, ServerConfig, UsageConfig, log::LogFormat,
+        ProviderKind, RedisConfig, ServerConfig, TracesConfig, UsageConfig, log::LogFormat,
     },
     telemetry,
 };
@@ -166,6 +166,10 @@ fn config(database_url: &str, upstream: &str) -> Config {
             level: "info".to_owned(),
             format: LogFormat::Json,
             file: None,
+        },
+        traces: TracesConfig {
+            endpoint: None,
+            sample_percent: 100,
         },
         providers: BTreeMap::from([
             ("fake".to_owned(), provider(upstream)),
