@@ -45,6 +45,8 @@ pub enum AppError {
     Tokens(#[from] AccessTokenError),
     #[error("cannot set up password hashing")]
     Passwords(#[from] PasswordError),
+    #[error("cannot set up Redis")]
+    Redis(#[from] crate::cache::redis::RedisError),
     #[error(transparent)]
     Traces(#[from] telemetry::traces::TracesError),
     #[error("cannot set up metrics")]

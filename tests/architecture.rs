@@ -37,6 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "app",
         &[
             "auth",
+            "cache",
             "config",
             "crypto",
             "domain",
@@ -78,8 +79,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("task", &["service", "telemetry"]),
     (
         "service",
-        &["config", "crypto", "domain", "provider", "store", "telemetry"],
+        &["cache", "config", "crypto", "domain", "provider", "store", "telemetry"],
     ),
+    ("cache", &["config", "domain", "crypto", "telemetry"]),
     ("store", &["config", "domain", "crypto"]),
     ("provider", &["config", "domain", "crypto"]),
     ("lifecycle", &[]),
@@ -93,6 +95,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("sqlx", &["store", "app", "cli"]),
     ("axum", &["http", "web", "auth", "app", "state"]),
+    ("deadpool_redis", &["cache", "app"]),
 ];
 
 /// Who may name `config::Config`, rather than the section of its own.

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    cache::redis::Redis,
     service::activity::Activity,
     store::Database,
     telemetry::{logging, metrics as names},
@@ -23,6 +24,7 @@ const PEOPLE_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct Observed {
     /// Role and handle.
     pub(super) databases: Vec<(&'static str, Database)>,
+    pub(super) redis: Option<Redis>,
     pub(super) activity: Activity,
     pub(super) prometheus: PrometheusHandle,
 }
@@ -80,6 +82,12 @@ pub(super) async fn run(observed: Observed, stop: CancellationToken) {
         runtime.set();
         for pool in &pools {
             pool.set();
+        }
+        if let Some(redis) = &observed.redis {
+            let (in_use, idle, most, waiting) = redis.connections();
+            for (state, value) in [("in_use", in_use), ("idle", idle), ("max", most), ("waiting", waiting)] {
+                gauge!(names::REDIS_CONNECTIONS, "state" => state).set(value as f64);
+            }
         }
         if let Some(log) = logging::control() {
             log.restore_if_over();

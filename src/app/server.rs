@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     auth::gate::Gate,
+    cache::redis::Redis,
     config::Config,
     crypto::csrf::CsrfSigner,
     domain::clock::Clock,
@@ -111,7 +112,14 @@ impl Server {
         let https = config.server.public_url.scheme() == "https";
         let readiness = Readiness::new(database.clone());
         let databases = databases(&config, &database)?;
-        let health = Health::new(databases.clone(), &registry, clock.clone(), lifecycle.detached.clone());
+        let redis = config.redis.url.as_ref().map(Redis::new).transpose()?;
+        let health = Health::new(
+            databases.clone(),
+            redis.clone(),
+            &registry,
+            clock.clone(),
+            lifecycle.detached.clone(),
+        );
         let rules = EdgeRules {
             request_timeout: config.server.request_timeout,
             body_limit: config.server.body_limit,
@@ -167,6 +175,7 @@ impl Server {
             databases: std::iter::once(("primary", database.clone()))
                 .chain(databases.replicas.iter().cloned())
                 .collect(),
+            redis,
             activity: services.activity.clone(),
             prometheus: metrics,
         };

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use tokio::{runtime::Handle, sync::watch};
 use tokio_util::task::TaskTracker;
 
-use crate::{domain::clock::Clock, provider::Registry, store::Database};
+use crate::{cache::redis::Redis, domain::clock::Clock, provider::Registry, store::Database};
 use check::{Component, Listed};
 pub use watchdog::Watchdog;
 
@@ -111,6 +111,7 @@ pub struct Health(Arc<Inner>);
 
 struct Inner {
     databases: Vec<Component>,
+    redis: Vec<Component>,
     providers: Vec<Component>,
     clock: Clock,
     /// Checks run where the pools live, and outlive a probe that gives up.
@@ -131,12 +132,19 @@ struct Current {
 
 impl Health {
     /// To be called in the runtime that serves requests.
-    pub fn new(databases: Databases, registry: &Registry, clock: Clock, tasks: TaskTracker) -> Self {
+    pub fn new(
+        databases: Databases,
+        redis: Option<Redis>,
+        registry: &Registry,
+        clock: Clock,
+        tasks: TaskTracker,
+    ) -> Self {
         let replicas = databases.replicas.into_iter();
         let inner = Inner {
             databases: std::iter::once(Component::Primary(databases.primary))
                 .chain(replicas.map(|(role, database)| Component::Replica(role, database)))
                 .collect(),
+            redis: redis.into_iter().map(Component::Redis).collect(),
             providers: registry
                 .upstreams()
                 .iter()
@@ -203,10 +211,12 @@ impl Inner {
     async fn check(&self) -> Report {
         let databases = self.databases.iter().map(|component| self.check_one(component));
         let providers = self.providers.iter().map(|component| self.check_one(component));
-        let (database_connection, external_services) = tokio::join!(join_all(databases), join_all(providers));
+        let redis = self.redis.iter().map(|component| self.check_one(component));
+        let (database_connection, redis_connection, external_services) =
+            tokio::join!(join_all(databases), join_all(redis), join_all(providers));
         Report {
             database_connection,
-            redis_connection: Vec::new(),
+            redis_connection,
             external_services,
             taken: Instant::now(),
         }

@@ -29,6 +29,7 @@ pub const RUNTIME_TASKS: &str = "maple_runtime_tasks";
 pub const RUNTIME_QUEUE: &str = "maple_runtime_queue_length";
 pub const RUNTIME_BUSY: &str = "maple_runtime_busy_milliseconds_total";
 pub const DATABASE_WAITING: &str = "maple_database_requests_waiting";
+pub const REDIS_CONNECTIONS: &str = "maple_redis_connections";
 pub const DATABASE_CONNECTIONS: &str = "maple_database_connections";
 pub const DATABASE_UP: &str = "maple_database_up";
 pub const BUILD_INFO: &str = "maple_build_info";
@@ -145,6 +146,11 @@ fn describe() {
         RUNTIME_BUSY,
         Unit::Milliseconds,
         "Time that the threads which serve requests were at work"
+    );
+    describe_gauge!(
+        REDIS_CONNECTIONS,
+        Unit::Count,
+        "Pooled Redis connections by state: in_use, idle, max; and callers waiting"
     );
     describe_gauge!(BUILD_INFO, Unit::Count, "Always 1; the labels tell the version");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);

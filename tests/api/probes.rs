@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Client, Reply, TestApp, accounts::register, app::OPS_TOKEN, eventually, postgres::Postgres,
+    Answer, Client, Reply, TestApp, accounts::register, app::OPS_TOKEN, eventually, postgres::Postgres, redis::Redis,
 };
 
 fn operations(app: &TestApp) -> Client {
@@ -259,4 +259,37 @@ async fn junk_makes_no_series() {
         .iter()
         .filter(|line| line.contains("_count{") && line.contains("http_route=\"other\""));
     assert!(counts.count() <= 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_away_is_a_warning_in_time() {
+    let mut redis = Redis::start().await;
+    let url = redis.url();
+    let app = TestApp::start_with(|config| {
+        config.redis.url = Some(url.into());
+        config.providers.remove("refusing");
+        config.models.retain(|model| model.provider != "refusing");
+    })
+    .await;
+    let seen = |status: &'static str| {
+        let app = &app;
+        async move {
+            eventually("health to notice", || async {
+                let asked = Instant::now();
+                let health = app.client.get("/api/health").await.ok(200);
+                assert!(asked.elapsed() < Duration::from_secs(5), "after {:?}", asked.elapsed());
+                (check(&health, "redis_connection")["status"] == status).then_some(health)
+            })
+            .await
+        }
+    };
+    assert_eq!(seen("pass").await["status"], "pass");
+    redis.hang();
+    assert_eq!(seen("warn").await["status"], "warn");
+    redis.wake();
+    seen("pass").await;
+    redis.kill();
+    assert_eq!(seen("warn").await["status"], "warn");
+    redis.bring_back().await;
+    seen("pass").await;
 }

@@ -6,6 +6,7 @@ pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod redis;
 pub(crate) mod upstream;
 
 pub(crate) use app::TestApp;

@@ -9,6 +9,7 @@ use std::{
 
 use super::Status;
 use crate::{
+    cache::redis::Redis,
     provider::registry::Upstream,
     store::{Database, StoreError, error::Unavailable},
 };
@@ -23,6 +24,7 @@ const LIST_LIMIT: Duration = Duration::from_millis(1_500);
 pub(super) enum Component {
     Primary(Database),
     Replica(&'static str, Database),
+    Redis(Redis),
     Provider(Arc<Upstream>),
 }
 
@@ -38,6 +40,7 @@ impl Component {
         match self {
             Self::Primary(_) => "primary",
             Self::Replica(role, _) => role,
+            Self::Redis(_) => "redis",
             Self::Provider(upstream) => upstream.provider.name(),
         }
     }
@@ -46,7 +49,7 @@ impl Component {
     pub(super) fn when_away(&self) -> Status {
         match self {
             Self::Primary(_) => Status::Fail,
-            Self::Replica(..) | Self::Provider(_) => Status::Warn,
+            Self::Replica(..) | Self::Redis(_) | Self::Provider(_) => Status::Warn,
         }
     }
 
@@ -54,6 +57,10 @@ impl Component {
     pub(super) async fn check(&self, listed: &Listed) -> (Status, String) {
         match self {
             Self::Primary(database) | Self::Replica(_, database) => self.check_database(database).await,
+            Self::Redis(redis) => match redis.ping().await {
+                Ok(()) => (Status::Pass, redis.address().to_owned()),
+                Err(error) => (self.when_away(), format!("{}; {}", redis.address(), told(&error))),
+            },
             Self::Provider(upstream) => self.check_provider(upstream, listed).await,
         }
     }

@@ -1,0 +1,87 @@
+//! A Redis of the test's own, to be killed, hung and brought back.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::eventually;
+
+pub struct Redis {
+    folder: TempDir,
+    port: u16,
+    running: Option<Child>,
+}
+
+impl Redis {
+    pub async fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut redis = Self {
+            folder: tempfile::tempdir().unwrap(),
+            port,
+            running: None,
+        };
+        redis.bring_back().await;
+        redis
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.running.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Connections stay open and nobody answers.
+    pub fn hang(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn wake(&self) {
+        self.signal("CONT");
+    }
+
+    /// Starts it (again) and waits until it answers.
+    pub async fn bring_back(&mut self) {
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
+            .arg(self.port.to_string())
+            .arg("--dir")
+            .arg(self.folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.running = Some(child);
+        let port = self.port;
+        eventually("Redis's start", || async move {
+            tokio::time::timeout(
+                Duration::from_secs(1),
+                tokio::net::TcpStream::connect(("127.0.0.1", port)),
+            )
+            .await
+            .ok()?
+            .ok()
+        })
+        .await;
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.running.as_ref().expect("it runs").id().to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap();
+        assert!(status.success(), "kill -{name}");
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // A stopped process takes the signal all the same.
+        self.kill();
+    }
+}
