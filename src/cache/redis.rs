@@ -62,14 +62,12 @@ impl Redis {
     pub async fn ping(&self) -> Result<(), RedisError> {
         let mut connection = self.pool.get().await?;
         let ping = redis::cmd("PING");
-        match tokio::time::timeout(LIMIT, ping.query_async::<()>(&mut connection)).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => {
-                // What is still to come on it would be taken for the next command's answer.
-                drop(deadpool_redis::Connection::take(connection));
-                Err(RedisError::NoAnswer(LIMIT))
-            }
+        if let Ok(answer) = tokio::time::timeout(LIMIT, ping.query_async::<()>(&mut connection)).await {
+            return Ok(answer?);
         }
+        // What is still to come on it would be taken for the next command's answer.
+        drop(deadpool_redis::Connection::take(connection));
+        Err(RedisError::NoAnswer(LIMIT))
     }
 
     /// Connections in use, idle and allowed, and callers that wait for one.
