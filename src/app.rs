@@ -89,6 +89,7 @@ pub async fn seed(config: Config) -> Result<(), AppError> {
         registry,
         &crate::domain::clock::Clock::system(),
         &lifecycle,
+        None,
     )?;
     seed::development_account(&services.accounts).await?;
     Ok(())

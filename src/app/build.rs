@@ -20,18 +20,19 @@ use crate::{
         models::Models,
         sessions::{SessionRules, Sessions},
         throttle::Throttle,
-        usage::Usage,
+        usage::{Usage, journal::Journal},
     },
     store::{Database, Store},
 };
 
-/// Every service over one database and one set of providers.
+/// Every service over one database and one set of providers. With a journal, usage records outlive the process.
 pub fn services(
     config: &Config,
     database: &Database,
     registry: Arc<Registry>,
     clock: &Clock,
     lifecycle: &Lifecycle,
+    journal: Option<Journal>,
 ) -> Result<Services, AppError> {
     let store = Store::new(database);
     let auth = &config.auth;
@@ -68,6 +69,7 @@ pub fn services(
         clock.clone(),
         config.usage.queue_capacity,
         config.usage.batch_size,
+        journal,
     );
     let models = Models::new(Arc::clone(&registry));
     let completions = Completions::new(registry, usage.clone(), clock.clone(), lifecycle.end_streams.clone());

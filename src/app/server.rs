@@ -22,7 +22,7 @@ use crate::{
     },
     lifecycle::{Lifecycle, wait_for},
     provider::Registry,
-    service::Services,
+    service::{Services, usage::journal::Journal},
     state::{AppState, Handles},
     store::Database,
     task,
@@ -62,7 +62,12 @@ impl Server {
         let database = Database::new(&config.database)?;
         let mut registry = Registry::build(&config.providers, &config.models)?;
         registry.discover().await;
-        let services = build::services(&config, &database, Arc::new(registry), &clock, &lifecycle)?;
+        let usage = &config.usage;
+        let journal = usage.journal_dir.as_deref();
+        let journal = journal.map(|directory| Journal::new(directory, usage.journal_max_bytes));
+        let services = build::services(&config, &database, Arc::new(registry), &clock, &lifecycle, journal)?;
+        // Before the first request: its record is to be in the journal.
+        services.usage.tend_journal().await;
 
         let active_first = config.auth.signing_keys.get(&config.auth.active_key).into_iter();
         let csrf = CsrfSigner::new(active_first.chain(config.auth.signing_keys.values()));
@@ -153,8 +158,10 @@ impl Server {
         let kept = wait_for(&self.lifecycle.detached, FLUSH_LIMIT).await;
         self.lifecycle.stop_tasks.cancel();
         wait_for(&self.lifecycle.background, FLUSH_LIMIT).await;
-        let (written, lost) = task::usage_flush::drain(&self.services.usage, FLUSH_LIMIT).await;
-        tracing::info!(target: "mapleai::lifecycle", phase = 4, written, lost, all_answers_kept = kept, "usage records flushed");
+        let (written, left) = task::usage_flush::drain(&self.services.usage, FLUSH_LIMIT).await;
+        let journalled = self.services.usage.close_journal().await;
+        let lost = left.saturating_sub(journalled);
+        tracing::info!(target: "mapleai::lifecycle", phase = 4, written, journalled, lost, all_answers_kept = kept, "usage records flushed");
         let _ = self.services.api_keys.note_used().await;
         self.database.close(CLOSE_LIMIT).await;
         tracing::info!(target: "mapleai::lifecycle", phase = 5, seconds = started.elapsed().as_secs_f32(), "stopped");
@@ -172,6 +179,14 @@ fn start_tasks(
     lifecycle.run(
         "usage flush",
         task::usage_flush::run(services.usage.clone(), flush_interval, stop()),
+    );
+    lifecycle.run(
+        "usage journal",
+        task::usage_journal::run(services.usage.clone(), stop()),
+    );
+    lifecycle.run(
+        "usage replay",
+        task::usage_journal::replay(services.usage.clone(), stop()),
     );
     lifecycle.run(
         "key use",

@@ -49,18 +49,18 @@ pub async fn run(usage: Usage, interval: Duration, stop: CancellationToken) {
 }
 
 /// Writes what is left, within `limit`. Gives how many records were written and how many had to be given up.
-pub async fn drain(usage: &Usage, limit: Duration) -> (usize, usize) {
+pub async fn drain(usage: &Usage, limit: Duration) -> (u64, u64) {
     let deadline = tokio::time::Instant::now() + limit;
     let mut written = 0;
     while tokio::time::Instant::now() < deadline {
         match tokio::time::timeout_at(deadline, usage.flush(Duration::ZERO)).await {
             Ok(Ok(0)) => return (written, 0),
-            Ok(Ok(count)) => written += count,
+            Ok(Ok(count)) => written += count as u64,
             Ok(Err(_)) => tokio::time::sleep(PAUSE.min(limit / 4)).await,
             Err(_) => break,
         }
     }
-    (written, usage.backlog())
+    (written, usage.unwritten().await as u64)
 }
 
 /// Notes when keys were last used.
