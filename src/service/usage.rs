@@ -128,14 +128,14 @@ impl Usage {
         self.queue.max_capacity() - self.queue.capacity()
     }
 
-    /// All that the database has not confirmed. Waits for a batch that is being written.
-    pub async fn unwritten(&self) -> usize {
-        self.waiting.lock().await.batch.len() + self.backlog()
+    /// All that the database has not confirmed, but for a batch that is being written.
+    pub fn unwritten(&self) -> usize {
+        let batch = self.waiting.try_lock().map_or(0, |waiting| waiting.batch.len());
+        batch + self.backlog()
     }
 
-    /// Waits up to `patience` for records and writes one batch. On failure the batch is kept for the next call, and
-    /// since inserting ignores what is there already, none is written twice. Gives how many were written.
-    pub async fn flush(&self, patience: Duration) -> Result<usize, StoreError> {
+    /// Waits up to `patience` for a batch to fill, unless there is one that could not be written. May be cut off.
+    pub async fn gather(&self, patience: Duration) {
         let mut waiting = self.waiting.lock().await;
         let Waiting {
             queue,
@@ -143,22 +143,30 @@ impl Usage {
             batch,
             places,
         } = &mut *waiting;
-        if batch.is_empty() {
-            let deadline = tokio::time::Instant::now() + patience;
-            while batch.len() < self.batch_size {
-                let room = self.batch_size - batch.len();
-                match tokio::time::timeout_at(deadline, queue.recv_many(incoming, room)).await {
-                    Ok(0) | Err(_) => break,
-                    Ok(_) => {}
-                }
-                for Queued { record, place } in incoming.drain(..) {
-                    batch.push(record);
-                    if let Some(place) = place {
-                        *places.entry(place).or_default() += 1;
-                    }
+        if !batch.is_empty() {
+            return;
+        }
+        let deadline = tokio::time::Instant::now() + patience;
+        while batch.len() < self.batch_size {
+            let room = self.batch_size - batch.len();
+            match tokio::time::timeout_at(deadline, queue.recv_many(incoming, room)).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+            for Queued { record, place } in incoming.drain(..) {
+                batch.push(record);
+                if let Some(place) = place {
+                    *places.entry(place).or_default() += 1;
                 }
             }
         }
+    }
+
+    /// Writes what was gathered. On failure the batch is kept for the next call, and since inserting ignores what is
+    /// there already, none is written twice. Gives how many were written.
+    pub async fn write(&self) -> Result<usize, StoreError> {
+        let mut waiting = self.waiting.lock().await;
+        let Waiting { batch, places, .. } = &mut *waiting;
         if batch.is_empty() {
             return Ok(0);
         }
