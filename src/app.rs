@@ -112,6 +112,7 @@ pub async fn seed(config: Config) -> Result<(), AppError> {
         &crate::domain::clock::Clock::system(),
         &lifecycle,
         None,
+        None,
     )?;
     seed::development_account(&services.accounts).await?;
     Ok(())

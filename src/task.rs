@@ -2,3 +2,4 @@
 
 pub mod sweep;
 pub mod usage_flush;
+pub mod usage_journal;

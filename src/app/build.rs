@@ -22,13 +22,13 @@ use crate::{
         models::Models,
         sessions::{SessionRules, Sessions},
         throttle::Throttle,
-        usage::Usage,
+        usage::{Usage, journal::Journal},
     },
     store::{Database, Store},
     telemetry::traces::Traces,
 };
 
-/// Every service over one database and one set of providers.
+/// Every service over one database and one set of providers. With a journal, usage records outlive the process.
 pub fn services(
     config: &Config,
     database: &Database,
@@ -36,6 +36,7 @@ pub fn services(
     clock: &Clock,
     lifecycle: &Lifecycle,
     traces: Option<Traces>,
+    journal: Option<Journal>,
 ) -> Result<Services, AppError> {
     let store = Store::new(database);
     let auth = &config.auth;
@@ -73,6 +74,7 @@ pub fn services(
         clock.clone(),
         config.usage.queue_capacity,
         config.usage.batch_size,
+        journal,
     );
     let models = Models::new(Arc::clone(&registry));
     let completions = Completions::new(

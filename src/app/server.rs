@@ -33,6 +33,7 @@ use crate::{
         Services,
         health::{Databases, Health, Watchdog},
         readiness::Readiness,
+        usage::journal::Journal,
     },
     state::{AppState, Handles},
     store::Database,
@@ -92,6 +93,9 @@ impl Server {
         registry.discover().await;
         let registry = Arc::new(registry);
         let traces = exporter(&config)?;
+        let usage = &config.usage;
+        let journal = usage.journal_dir.as_deref();
+        let journal = journal.map(|directory| Journal::new(directory, usage.journal_max_bytes));
         let services = build::services(
             &config,
             &database,
@@ -99,7 +103,10 @@ impl Server {
             &clock,
             &lifecycle,
             traces.clone(),
+            journal,
         )?;
+        // Before the first request: its record is to be in the journal.
+        services.usage.tend_journal().await;
 
         let active_first = config.auth.signing_keys.get(&config.auth.active_key).into_iter();
         let csrf = CsrfSigner::new(active_first.chain(config.auth.signing_keys.values()));
@@ -257,8 +264,10 @@ impl Server {
         let kept = wait_for(&self.lifecycle.detached, FLUSH_LIMIT).await;
         self.lifecycle.stop_tasks.cancel();
         wait_for(&self.lifecycle.background, FLUSH_LIMIT).await;
-        let (written, lost) = task::usage_flush::drain(&self.services.usage, FLUSH_LIMIT).await;
-        tracing::info!(target: "mapleai::lifecycle", phase = 4, written, lost, all_answers_kept = kept, "usage records flushed");
+        let (written, left) = task::usage_flush::drain(&self.services.usage, FLUSH_LIMIT).await;
+        let journalled = self.services.usage.close_journal().await;
+        let lost = left.saturating_sub(journalled);
+        tracing::info!(target: "mapleai::lifecycle", phase = 4, written, journalled, lost, all_answers_kept = kept, "usage records flushed");
         let _ = self.services.api_keys.note_used().await;
         self.database.close(CLOSE_LIMIT).await;
         if let Some(traces) = self.traces {
@@ -277,6 +286,14 @@ fn start_tasks(lifecycle: &Lifecycle, services: &Services, database: &Database, 
     lifecycle.run(
         "usage flush",
         task::usage_flush::run(services.usage.clone(), flush_interval, stop()),
+    );
+    lifecycle.run(
+        "usage journal",
+        task::usage_journal::run(services.usage.clone(), stop()),
+    );
+    lifecycle.run(
+        "usage replay",
+        task::usage_journal::replay(services.usage.clone(), stop()),
     );
     lifecycle.run(
         "key use",

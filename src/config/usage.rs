@@ -1,12 +1,12 @@
 //! `[usage]`: how usage records travel to the database.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
 use super::load::{
     check::Check,
-    schema::{Field, MILLISECOND, MINUTE, number, required, span},
+    schema::{Field, Kind, MILLISECOND, MINUTE, Rule, number, optional, required, span},
 };
 
 #[derive(Debug, Clone, Deserialize)]
@@ -19,12 +19,25 @@ pub struct UsageConfig {
     /// A record waits no longer than this for its batch to fill.
     #[serde(with = "humantime_serde")]
     pub flush_interval: Duration,
+    /// Where records are kept until the database has them. Absent: in memory only.
+    #[serde(default)]
+    pub journal_dir: Option<PathBuf>,
+    /// Bytes that this process keeps there at most.
+    pub journal_max_bytes: u64,
 }
 
 pub(super) const FIELDS: &[Field] = &[
     required("queue_capacity", number(1, 10_000_000)),
     required("batch_size", number(1, 10_000)),
     required("flush_interval", span(MILLISECOND, MINUTE)),
+    optional(
+        "journal_dir",
+        Kind::Text(Rule {
+            allowed: "the path of a folder, such as \"/var/lib/mapleai/journal\"",
+            holds: |path| !path.trim().is_empty() && !path.contains(char::is_control),
+        }),
+    ),
+    required("journal_max_bytes", number(1024 * 1024, 1 << 40)),
 ];
 
 impl UsageConfig {

@@ -1,10 +1,14 @@
 //! Metering: records on their way to the database, and reports made from them.
 
+pub mod journal;
+mod replay;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{NaiveDate, TimeDelta};
 use tokio::sync::{Mutex, mpsc};
 
+use self::journal::{Journal, Place};
 use super::field::{Faults, FieldFault};
 use crate::{
     domain::{
@@ -34,7 +38,24 @@ pub enum UsageError {
 pub struct BacklogFull;
 
 /// A place in the queue, taken before the call is made, so that its record cannot be lost to a full queue.
-pub type UsageSlot = mpsc::OwnedPermit<UsageRecord>;
+pub struct UsageSlot {
+    permit: mpsc::OwnedPermit<Queued>,
+    journal: Option<Journal>,
+}
+
+impl UsageSlot {
+    /// Once this has returned, the record outlives the process: what is sent after it is sent recorded.
+    pub fn send(self, record: UsageRecord) {
+        let place = self.journal.as_ref().and_then(|journal| journal.append(&record));
+        self.permit.send(Queued { record, place });
+    }
+}
+
+struct Queued {
+    record: UsageRecord,
+    /// Where in the journal it is, if it is there.
+    place: Option<Place>,
+}
 
 /// What was consumed in a span of days.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,24 +73,36 @@ pub struct UsageReport {
 pub struct Usage {
     store: store::usage::Usage,
     clock: Clock,
-    queue: mpsc::Sender<UsageRecord>,
+    queue: mpsc::Sender<Queued>,
     waiting: Arc<Mutex<Waiting>>,
     batch_size: usize,
+    journal: Option<Journal>,
 }
 
 /// The reading end. `batch` keeps what the database has not confirmed.
 struct Waiting {
-    queue: mpsc::Receiver<UsageRecord>,
+    queue: mpsc::Receiver<Queued>,
+    incoming: Vec<Queued>,
     batch: Vec<UsageRecord>,
+    /// How many of the batch are in which part of the journal.
+    places: BTreeMap<Place, u64>,
 }
 
 impl Usage {
-    /// `capacity` records may wait, and are written `batch_size` at a time.
-    pub fn new(store: store::usage::Usage, clock: Clock, capacity: usize, batch_size: usize) -> Self {
+    /// `capacity` records may wait, and are written `batch_size` at a time. With a journal they outlive the process.
+    pub fn new(
+        store: store::usage::Usage,
+        clock: Clock,
+        capacity: usize,
+        batch_size: usize,
+        journal: Option<Journal>,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel(capacity.max(1));
         let waiting = Waiting {
             queue: receiver,
+            incoming: Vec::with_capacity(batch_size),
             batch: Vec::with_capacity(batch_size),
+            places: BTreeMap::new(),
         };
         Self {
             store,
@@ -77,12 +110,17 @@ impl Usage {
             queue: sender,
             waiting: Arc::new(Mutex::new(waiting)),
             batch_size: batch_size.max(1),
+            journal,
         }
     }
 
     /// Takes a place for one record.
     pub fn reserve(&self) -> Result<UsageSlot, BacklogFull> {
-        self.queue.clone().try_reserve_owned().map_err(|_| BacklogFull)
+        let permit = self.queue.clone().try_reserve_owned().map_err(|_| BacklogFull)?;
+        Ok(UsageSlot {
+            permit,
+            journal: self.journal.clone(),
+        })
     }
 
     /// Records that wait, not counting the batch being written.
@@ -90,28 +128,70 @@ impl Usage {
         self.queue.max_capacity() - self.queue.capacity()
     }
 
-    /// Waits up to `patience` for records and writes one batch. On failure the batch is kept for the next call, and
-    /// since inserting ignores what is there already, none is written twice. Gives how many were written.
-    pub async fn flush(&self, patience: Duration) -> Result<usize, StoreError> {
+    /// All that the database has not confirmed, but for a batch that is being written.
+    pub fn unwritten(&self) -> usize {
+        let batch = self.waiting.try_lock().map_or(0, |waiting| waiting.batch.len());
+        batch + self.backlog()
+    }
+
+    /// Waits up to `patience` for a batch to fill, unless there is one that could not be written. May be cut off.
+    pub async fn gather(&self, patience: Duration) {
         let mut waiting = self.waiting.lock().await;
-        let Waiting { queue, batch } = &mut *waiting;
-        if batch.is_empty() {
-            let deadline = tokio::time::Instant::now() + patience;
-            while batch.len() < self.batch_size {
-                let room = self.batch_size - batch.len();
-                match tokio::time::timeout_at(deadline, queue.recv_many(batch, room)).await {
-                    Ok(0) | Err(_) => break,
-                    Ok(_) => {}
+        let Waiting {
+            queue,
+            incoming,
+            batch,
+            places,
+        } = &mut *waiting;
+        if !batch.is_empty() {
+            return;
+        }
+        let deadline = tokio::time::Instant::now() + patience;
+        while batch.len() < self.batch_size {
+            let room = self.batch_size - batch.len();
+            match tokio::time::timeout_at(deadline, queue.recv_many(incoming, room)).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+            for Queued { record, place } in incoming.drain(..) {
+                batch.push(record);
+                if let Some(place) = place {
+                    *places.entry(place).or_default() += 1;
                 }
             }
         }
+    }
+
+    /// Writes what was gathered. On failure the batch is kept for the next call, and since inserting ignores what is
+    /// there already, none is written twice. Gives how many were written.
+    pub async fn write(&self) -> Result<usize, StoreError> {
+        let mut waiting = self.waiting.lock().await;
+        let Waiting { batch, places, .. } = &mut *waiting;
         if batch.is_empty() {
             return Ok(0);
         }
         self.store.insert(batch).await?;
         let written = batch.len();
         batch.clear();
+        while let (Some(journal), Some((place, count))) = (&self.journal, places.pop_first()) {
+            journal.confirm(place, count);
+        }
         Ok(written)
+    }
+
+    /// The journal's regular work, every [`journal::TEND_INTERVAL`].
+    pub async fn tend_journal(&self) {
+        if let Some(journal) = self.journal.clone().filter(|journal| !journal.is_idle()) {
+            // A panic in it is a bug that the next call meets again; it must not end the service.
+            let _ = tokio::task::spawn_blocking(move || journal.tend()).await;
+        }
+    }
+
+    /// Ends the journal. What the database has is removed from the disk; the rest, of which the number is given, is for
+    /// the next start.
+    pub async fn close_journal(&self) -> u64 {
+        let Some(journal) = self.journal.clone() else { return 0 };
+        tokio::task::spawn_blocking(move || journal.close()).await.unwrap_or(0)
     }
 
     /// Sums the caller's organisation from `from` to `to`, both included; the last 30 days if not said.

@@ -20,8 +20,12 @@ pub async fn run(usage: Usage, interval: Duration, stop: CancellationToken) {
     let backlog = metrics::gauge!(USAGE_BACKLOG);
     let mut failing = false;
     loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = usage.gather(interval) => {}
+        }
         // Not cancelled while it writes: a batch whose insert was cut off would be sent again, which costs, if no more.
-        let flushed = usage.flush(interval).await;
+        let flushed = usage.write().await;
         backlog.set(usage.backlog() as f64);
         match flushed {
             Ok(count) => {
@@ -42,25 +46,26 @@ pub async fn run(usage: Usage, interval: Duration, stop: CancellationToken) {
                 }
             }
         }
-        if stop.is_cancelled() {
-            return;
-        }
     }
 }
 
 /// Writes what is left, within `limit`. Gives how many records were written and how many had to be given up.
-pub async fn drain(usage: &Usage, limit: Duration) -> (usize, usize) {
+pub async fn drain(usage: &Usage, limit: Duration) -> (u64, u64) {
     let deadline = tokio::time::Instant::now() + limit;
     let mut written = 0;
     while tokio::time::Instant::now() < deadline {
-        match tokio::time::timeout_at(deadline, usage.flush(Duration::ZERO)).await {
+        let flush = async {
+            usage.gather(Duration::ZERO).await;
+            usage.write().await
+        };
+        match tokio::time::timeout_at(deadline, flush).await {
             Ok(Ok(0)) => return (written, 0),
-            Ok(Ok(count)) => written += count,
+            Ok(Ok(count)) => written += count as u64,
             Ok(Err(_)) => tokio::time::sleep(PAUSE.min(limit / 4)).await,
             Err(_) => break,
         }
     }
-    (written, usage.backlog())
+    (written, usage.unwritten() as u64)
 }
 
 /// Notes when keys were last used.

@@ -30,6 +30,10 @@ pub const RUNTIME_QUEUE: &str = "maple_runtime_queue_length";
 pub const RUNTIME_BUSY: &str = "maple_runtime_busy_milliseconds_total";
 pub const DATABASE_WAITING: &str = "maple_database_requests_waiting";
 pub const REDIS_CONNECTIONS: &str = "maple_redis_connections";
+pub const USAGE_JOURNAL_UP: &str = "maple_usage_journal_up";
+pub const USAGE_JOURNAL_BYTES: &str = "maple_usage_journal_bytes";
+pub const USAGE_JOURNAL_REPLAYED: &str = "maple_usage_journal_replayed_total";
+pub const USAGE_JOURNAL_DAMAGED: &str = "maple_usage_journal_damaged_total";
 pub const DATABASE_CONNECTIONS: &str = "maple_database_connections";
 pub const DATABASE_UP: &str = "maple_database_up";
 pub const BUILD_INFO: &str = "maple_build_info";
@@ -98,6 +102,26 @@ fn describe() {
     );
     describe_gauge!(USAGE_BACKLOG, Unit::Count, "Usage records that wait for the database");
     describe_counter!(USAGE_WRITTEN, Unit::Count, "Usage records written to the database");
+    describe_gauge!(
+        USAGE_JOURNAL_UP,
+        Unit::Count,
+        "1 while usage records are kept in the journal, 0 while it cannot be written; absent without a journal"
+    );
+    describe_gauge!(
+        USAGE_JOURNAL_BYTES,
+        Unit::Bytes,
+        "Bytes of usage records in the journal"
+    );
+    describe_counter!(
+        USAGE_JOURNAL_REPLAYED,
+        Unit::Count,
+        "Usage records of processes that died, taken from the journal to the database"
+    );
+    describe_counter!(
+        USAGE_JOURNAL_DAMAGED,
+        Unit::Count,
+        "Damaged places in journals of processes that died, passed over"
+    );
     describe_gauge!(
         DATABASE_CONNECTIONS,
         Unit::Count,

@@ -21,6 +21,7 @@ mod conversations;
 mod degraded;
 mod errors;
 mod invitations;
+mod journal;
 mod openai;
 mod openapi;
 mod overload;

@@ -7,6 +7,7 @@ pub(crate) mod database;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod redis;
+pub(crate) mod served;
 pub(crate) mod upstream;
 
 pub(crate) use app::TestApp;

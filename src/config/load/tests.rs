@@ -274,7 +274,7 @@ fn one_wrong_value_one_line() {
         (
             "MAPLE__ZZZ",
             "secret",
-            "zzz (from MAPLE__ZZZ): unknown key; allowed are server, database, redis, auth, admission, usage, log, providers, models",
+            "zzz (from MAPLE__ZZZ): unknown key; allowed are server, database, redis, auth, admission, usage, log, traces, providers, models",
         ),
         (
             "MAPLE__SERVER__PORT__X",
@@ -352,13 +352,13 @@ fn what_files_may_get_wrong() {
         (
             "\"models[999999999]\" = 1",
             &[
-                "\"models[999999999]\" (from development.toml): unknown key; did you mean models? Allowed are server, database, redis, auth, admission, usage, log, providers, models",
+                "\"models[999999999]\" (from development.toml): unknown key; did you mean models? Allowed are server, database, redis, auth, admission, usage, log, traces, providers, models",
             ],
         ),
         (
             "\"server.port\" = 1",
             &[
-                "\"server.port\" (from development.toml): unknown key; did you mean server? Allowed are server, database, redis, auth, admission, usage, log, providers, models",
+                "\"server.port\" (from development.toml): unknown key; did you mean server? Allowed are server, database, redis, auth, admission, usage, log, traces, providers, models",
             ],
         ),
     ];

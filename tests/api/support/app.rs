@@ -161,6 +161,8 @@ fn config(database_url: &str, upstream: &str) -> Config {
             queue_capacity: 1_000,
             batch_size: 100,
             flush_interval: Duration::from_millis(20),
+            journal_dir: None,
+            journal_max_bytes: 1024 * 1024,
         },
         log: LogConfig {
             level: "info".to_owned(),

@@ -174,7 +174,8 @@ struct State {
     replies: VecDeque<Reply>,
 }
 
-/// The server. Without instructions it answers any chat, streamed or not, with "Hello there" and 9 and 2 tokens.
+/// The server. Without instructions it answers any chat, streamed or not, with "Hello there" and 9 and 2 tokens; a request
+/// with a `seed` gets that as its number of input tokens, by which its record is known.
 pub struct FakeUpstream {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -262,12 +263,13 @@ fn next_reply(state: &Mutex<State>, call: &Call) -> Reply {
         );
     }
     let wanted = serde_json::from_slice::<Value>(&call.body).unwrap_or_default();
+    let input = wanted["seed"].as_u64().unwrap_or(9);
     if wanted["stream"] == true {
         let reply = Reply::events().text("Hello").text(" there");
         let usage = wanted["stream_options"]["include_usage"] == true;
-        (if usage { reply.usage(9, 2) } else { reply }).done()
+        (if usage { reply.usage(input, 2) } else { reply }).done()
     } else {
-        Reply::json(200, &completion("Hello there", Some((9, 2))))
+        Reply::json(200, &completion("Hello there", Some((input, 2))))
     }
 }
 

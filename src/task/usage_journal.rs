@@ -1,0 +1,29 @@
+//! The journal's upkeep, and taking up what processes that died left in it.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::service::usage::{Usage, journal::TEND_INTERVAL};
+
+/// Between two looks for journals of processes that died: those of other instances in the same folder, or on a disk that
+/// was not there at the start.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Tends the journal until `stop`. It is closed after the last record has been filed, not here.
+pub async fn run(usage: Usage, stop: CancellationToken) {
+    while tokio::time::timeout(TEND_INTERVAL, stop.cancelled()).await.is_err() {
+        usage.tend_journal().await;
+    }
+}
+
+/// Takes leftovers to the database, at once and then now and again, until `stop`.
+pub async fn replay(usage: Usage, stop: CancellationToken) {
+    let Some(mut replay) = usage.replay() else { return };
+    loop {
+        replay.run(&stop).await;
+        if tokio::time::timeout(LOOK_INTERVAL, stop.cancelled()).await.is_ok() {
+            return;
+        }
+    }
+}
