@@ -20,7 +20,7 @@ const EXTENSION: &str = "usage";
 /// Until it is locked, when nobody else is to look at it.
 const UNFINISHED: &str = "new";
 /// Written and cut off again when a disk that failed is tried anew: a full one often still takes an empty file.
-const TRIAL: [u8; 64 * 1024] = [0; 64 * 1024];
+static TRIAL: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// A segment of this process.
 pub(super) struct Segment {
