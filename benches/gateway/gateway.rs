@@ -50,6 +50,9 @@ impl Gateway {
     /// Migrates the database, starts the process, waits for its health and makes an API key.
     pub(crate) fn start(launch: &Launch<'_>) -> Result<Self, BenchError> {
         let config = configuration(launch)?;
+        // Builds from before the journal refuse the key.
+        let manual = fs::read_to_string(config.path().join("default.toml")).unwrap_or_default();
+        let journal = manual.contains("journal_dir").then(|| config.path().join("journal"));
         let port = free_port().during("looking for a free port")?;
         let command = |arguments: &[&str], prefix: &[String]| -> Result<Command, BenchError> {
             let log = File::options().create(true).append(true).open(launch.log);
@@ -65,6 +68,7 @@ impl Gateway {
                 .env("MAPLE__AUTH__OPEN_REGISTRATION", "true")
                 .env("MAPLE__AUTH__ACTIVE_KEY", "bench")
                 .env("MAPLE__AUTH__SIGNING_KEYS__BENCH", SIGNING_KEY)
+                .envs(journal.iter().map(|folder| ("MAPLE__USAGE__JOURNAL_DIR", folder)))
                 .env("MAPLE__LOG__LEVEL", "warn")
                 .env("MAPLE__LOG__FORMAT", "json")
                 .env("DATABASE_URL", launch.database_url)

@@ -322,6 +322,7 @@ impl Journal {
     }
 
     fn tell_recovery(&self) {
+        self.0.up.set(1.0);
         tracing::warn!(target: "mapleai::lifecycle", directory = %self.0.directory.display(), "the usage journal is written again");
     }
 }

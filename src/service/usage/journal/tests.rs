@@ -99,11 +99,8 @@ fn what_was_not_confirmed_is_found_by_the_next_process_and_only_once_the_first_i
 fn closing_keeps_what_the_database_does_not_have() {
     let (journal, folder) = journal();
     let records = records(5);
-    let mut place = None;
-    for record in &records {
-        place = Some(journal.append(record).unwrap());
-    }
-    journal.confirm(place.unwrap(), 3);
+    let places: Vec<_> = records.iter().map(|record| journal.append(record).unwrap()).collect();
+    journal.confirm(places[4], 3);
     assert_eq!(journal.close(), 2);
     assert_eq!(left_over(folder.path()), records);
     assert!(journal.append(&records[0]).is_none());
