@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing of: install.sh [compiler] [postgres] [redis] [browser] [python] [make]
+# Installs what is missing of: install.sh [compiler] [postgres] [redis] [browser] [python] [make] [haproxy] [prometheus] [faketime]
 #
 # Uses apt as root or through a sudo that asks for no password; otherwise says exactly what to install, and ends with 1.
 set -euo pipefail
@@ -20,6 +20,9 @@ is_present() {
         postgres) find_postgres >/dev/null ;;
         redis) has redis-server ;;
         browser) { has chromium || has chromium-browser || has google-chrome; } && has chromedriver ;;
+        haproxy) [ -x /usr/sbin/haproxy ] || has haproxy ;;
+        prometheus) has promtool ;;
+        faketime) has faketime ;;
         python) python3 -c 'import ensurepip, venv, ssl' 2>/dev/null ;;
         *) die "cannot install '$1'" ;;
     esac
@@ -44,6 +47,7 @@ packages_for() {
             fi
             ;;
         python) echo python3 python3-venv ;;
+        haproxy | prometheus | faketime) echo "$1" ;;
     esac
 }
 

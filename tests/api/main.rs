@@ -27,6 +27,7 @@ mod openapi;
 mod overload;
 mod probes;
 mod process;
+mod rolling;
 mod shutdown;
 mod streaming;
 mod support;
