@@ -1,7 +1,7 @@
 //! Gauges that somebody has to look at: pools, the runtime, the process, people. Once a second; what asks the database is
 //! rarer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::{Gauge, counter, gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -74,7 +74,7 @@ pub(super) async fn run(observed: Observed, stop: CancellationToken) {
         .map(|(role, database)| PoolGauges::new(role, database))
         .collect();
     let process = metrics_process::Collector::default();
-    let runtime = RuntimeGauges::new();
+    let mut runtime = RuntimeGauges::new();
     let mut people_due = tokio::time::Instant::now();
     loop {
         observed.prometheus.run_upkeep();
@@ -110,6 +110,9 @@ struct RuntimeGauges {
     workers: Gauge,
     tasks: Gauge,
     queue: Gauge,
+    busy: Gauge,
+    /// When it was last looked at, and how long all workers together had been busy then.
+    last: (Instant, Duration),
 }
 
 impl RuntimeGauges {
@@ -119,10 +122,12 @@ impl RuntimeGauges {
             workers: gauge!(names::RUNTIME_WORKERS),
             tasks: gauge!(names::RUNTIME_TASKS),
             queue: gauge!(names::RUNTIME_QUEUE),
+            busy: gauge!(names::RUNTIME_BUSY),
+            last: (Instant::now(), Duration::ZERO),
         }
     }
 
-    fn set(&self) {
+    fn set(&mut self) {
         let runtime = self.handle.metrics();
         self.workers.set(runtime.num_workers() as f64);
         self.tasks.set(runtime.num_alive_tasks() as f64);
@@ -130,6 +135,10 @@ impl RuntimeGauges {
         let busy: Duration = (0..runtime.num_workers())
             .map(|worker| runtime.worker_total_busy_duration(worker))
             .sum();
-        counter!(names::RUNTIME_BUSY).absolute(u64::try_from(busy.as_millis()).unwrap_or(u64::MAX));
+        let now = Instant::now();
+        let possible = now.duration_since(self.last.0).as_secs_f64() * runtime.num_workers() as f64;
+        let share = busy.saturating_sub(self.last.1).as_secs_f64() / possible.max(f64::EPSILON);
+        self.busy.set(share.clamp(0.0, 1.0));
+        self.last = (now, busy);
     }
 }

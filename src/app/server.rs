@@ -177,7 +177,8 @@ impl Server {
             .map(|address| OpsListener::start(address, ops::router(ops_state)))
             .transpose()?;
         lifecycle.run("listener", listener::serve(socket, router, limits, lifecycle.clone()));
-        start_tasks(&lifecycle, &services, &database, config.usage.flush_interval);
+        let watched = std::iter::once(&database).chain(databases.replicas.iter().map(|(_, replica)| replica));
+        start_tasks(&lifecycle, &services, watched.cloned(), config.usage.flush_interval);
         let observed = Observed {
             databases: std::iter::once(("primary", database.clone()))
                 .chain(databases.replicas.iter().cloned())
@@ -281,7 +282,12 @@ impl Server {
     }
 }
 
-fn start_tasks(lifecycle: &Lifecycle, services: &Services, database: &Database, flush_interval: Duration) {
+fn start_tasks(
+    lifecycle: &Lifecycle,
+    services: &Services,
+    databases: impl Iterator<Item = Database>,
+    flush_interval: Duration,
+) {
     let stop = || lifecycle.stop_tasks.clone();
     lifecycle.run(
         "usage flush",
@@ -303,9 +309,10 @@ fn start_tasks(lifecycle: &Lifecycle, services: &Services, database: &Database, 
         "sweep",
         task::sweep::run(services.answers.clone(), services.sessions.clone(), stop()),
     );
-    let watched = database.clone();
-    let token = stop();
-    lifecycle.run("database watch", async move { watched.watch(token).await });
+    for database in databases {
+        let token = stop();
+        lifecycle.run("database watch", async move { database.watch(token).await });
+    }
 }
 
 /// On a thread of its own: the exporter's blocking client must not be made in a runtime.

@@ -3,6 +3,8 @@
 //! Without the memory each request would wait out the pool's timeout while the database is away. The first failure
 //! closes the gate, requests are refused in microseconds, and one probe watches for the return.
 
+mod outage;
+
 use std::{
     sync::{
         Arc,
@@ -18,13 +20,10 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use super::error::{StoreError, Unavailable};
 use crate::config::DatabaseConfig;
 
-/// Between two looks whether the database is back. Recovery is noticed within this and one connection set-up.
-const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 /// One look takes no longer.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -41,7 +40,10 @@ struct Shared {
     acquire_timeout: Duration,
     statement_timeout: Duration,
     down: AtomicBool,
-    went_down: Notify,
+    read_only: AtomicBool,
+    /// The server takes no more connections; those of the pool go on.
+    exhausted: AtomicBool,
+    changed: Notify,
 }
 
 impl Database {
@@ -69,7 +71,9 @@ impl Database {
             acquire_timeout: config.acquire_timeout,
             statement_timeout: config.statement_timeout,
             down: AtomicBool::new(false),
-            went_down: Notify::new(),
+            read_only: AtomicBool::new(false),
+            exhausted: AtomicBool::new(false),
+            changed: Notify::new(),
         })))
     }
 
@@ -121,34 +125,6 @@ impl Database {
             self.judge(error);
         }
         outcome
-    }
-
-    fn judge(&self, error: &StoreError) {
-        if let StoreError::Unavailable(cause) = error
-            && !self.0.down.swap(true, Ordering::Relaxed)
-        {
-            tracing::error!(target: "mapleai::database", error = %cause, "database is unavailable; refusing requests that need it until it is back");
-            self.0.went_down.notify_one();
-        }
-    }
-
-    /// Watches for the database's return whenever it has gone. Runs until `stop`; must be running for the gate to open
-    /// again.
-    pub async fn watch(&self, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.0.went_down.notified() => {}
-            }
-            while self.probe().await.is_err() {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(PROBE_INTERVAL) => {}
-                }
-            }
-            self.0.down.store(false, Ordering::Relaxed);
-            tracing::warn!(target: "mapleai::database", "database is back");
-        }
     }
 
     /// The same for another server, such as a replica. Few connections: what asks it is not on a request's path.

@@ -26,6 +26,8 @@ pub enum Unavailable {
     KnownDown,
     #[error("all connections are busy")]
     Busy,
+    #[error("the database takes no writes")]
+    ReadOnly(#[source] sqlx::Error),
     #[error("no answer within {0:?}")]
     NoAnswer(std::time::Duration),
     #[error(transparent)]
@@ -35,6 +37,14 @@ pub enum Unavailable {
 impl StoreError {
     pub fn corrupt(source: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Corrupt(Box::new(source))
+    }
+
+    /// The server is there, but takes no more connections.
+    pub(super) fn is_out_of_connections(&self) -> bool {
+        let Self::Unavailable(Unavailable::Connection(sqlx::Error::Database(error))) = self else {
+            return false;
+        };
+        error.code().is_some_and(|code| code == TOO_MANY_CONNECTIONS)
     }
 
     /// The constraint that was violated, if one was.
@@ -47,10 +57,15 @@ impl StoreError {
 }
 
 /// SQLSTATE classes that speak of the server's state rather than of the query: 08 connection exception, 53 insufficient
-/// resources, 57P operator intervention; and a server that takes no writes (25006, a demoted primary).
+/// resources, 57P operator intervention.
 fn is_outage(code: &str) -> bool {
-    code.starts_with("08") || code.starts_with("53") || code.starts_with("57P") || code == "25006"
+    code.starts_with("08") || code.starts_with("53") || code.starts_with("57P")
 }
+
+/// A primary that was demoted, or whose operator says so.
+const READ_ONLY: &str = "25006";
+/// The server takes no more connections; those it has go on.
+const TOO_MANY_CONNECTIONS: &str = "53300";
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
@@ -62,6 +77,9 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Protocol(_) => Self::Unavailable(Unavailable::Connection(error)),
             sqlx::Error::Database(database) => {
+                if database.code().is_some_and(|code| code == READ_ONLY) {
+                    return Self::Unavailable(Unavailable::ReadOnly(error));
+                }
                 if database.code().is_some_and(|code| is_outage(&code)) {
                     return Self::Unavailable(Unavailable::Connection(error));
                 }

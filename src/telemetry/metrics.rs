@@ -27,7 +27,7 @@ pub const LOG_LINES_LOST: &str = "maple_log_lines_lost_total";
 pub const RUNTIME_WORKERS: &str = "maple_runtime_workers";
 pub const RUNTIME_TASKS: &str = "maple_runtime_tasks";
 pub const RUNTIME_QUEUE: &str = "maple_runtime_queue_length";
-pub const RUNTIME_BUSY: &str = "maple_runtime_busy_milliseconds_total";
+pub const RUNTIME_BUSY: &str = "maple_runtime_busy_ratio";
 pub const DATABASE_WAITING: &str = "maple_database_requests_waiting";
 pub const REDIS_CONNECTIONS: &str = "maple_redis_connections";
 pub const USAGE_JOURNAL_UP: &str = "maple_usage_journal_up";
@@ -166,10 +166,10 @@ fn describe() {
         Unit::Count,
         "Tasks that wait in the runtime's common queue"
     );
-    describe_counter!(
+    describe_gauge!(
         RUNTIME_BUSY,
-        Unit::Milliseconds,
-        "Time that the threads which serve requests were at work"
+        Unit::Count,
+        "Share of the last second that the threads which serve requests were at work, 0 to 1"
     );
     describe_gauge!(
         REDIS_CONNECTIONS,

@@ -17,11 +17,13 @@
 mod access;
 mod accounts;
 mod api_keys;
+mod contract;
 mod conversations;
 mod degraded;
 mod errors;
 mod invitations;
 mod journal;
+mod metrics;
 mod openai;
 mod openapi;
 mod overload;

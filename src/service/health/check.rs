@@ -77,6 +77,7 @@ impl Component {
             pool.waiting
         );
         match outcome {
+            Ok(()) if database.is_read_only() => (Status::Warn, format!("{pool}; it takes no writes")),
             Ok(()) => (Status::Pass, pool),
             // Every connection is at work: that is load, and the database is there.
             Err(StoreError::Unavailable(Unavailable::Busy)) => {

@@ -27,11 +27,12 @@ impl Haproxy {
     /// request nor sends it elsewhere: what fails, fails for the client.
     pub async fn start(instances: &[u16]) -> Self {
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-        let servers: String = instances
+        let servers: Vec<String> = instances
             .iter()
             .enumerate()
             .map(|(number, port)| format!("    server s{number} 127.0.0.1:{port} check\n"))
             .collect();
+        let servers = servers.concat();
         let config = format!(
             "global\n    maxconn 2000\ndefaults\n    mode http\n    retries 0\n    no option redispatch\n    \
              timeout connect 2s\n    timeout client 60s\n    timeout server 60s\n    timeout check 1s\n\

@@ -73,6 +73,11 @@ impl Reply {
         Self(vec![Step::Head(head), Step::Raw(body)])
     }
 
+    /// Takes the request, and says nothing.
+    pub fn silent() -> Self {
+        Self::default().stall()
+    }
+
     pub fn json(status: u16, body: &Value) -> Self {
         Self::whole(status, &[("content-type", "application/json")], body.to_string())
     }
