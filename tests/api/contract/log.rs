@@ -21,7 +21,10 @@ fn production(postgres: &Postgres, upstream: &FakeUpstream) -> Process {
         ("MAPLE__SERVER__HOST", "127.0.0.1"),
         ("MAPLE__SERVER__PUBLIC_URL", "https://maple.test"),
         ("MAPLE__SERVER__DRAIN_DELAY", "0s"),
-        ("MAPLE__AUTH__SIGNING_KEYS__K", "a-signing-key-that-only-these-tests-use-0123456789"),
+        (
+            "MAPLE__AUTH__SIGNING_KEYS__K",
+            "a-signing-key-that-only-these-tests-use-0123456789",
+        ),
         ("MAPLE__AUTH__ACTIVE_KEY", "k"),
         ("MAPLE__USAGE__JOURNAL_DIR", ""),
         ("MAPLE__PROVIDERS__FAKE__KIND", "openai"),
@@ -91,7 +94,11 @@ async fn states_are_told_once_and_not_per_request() {
     postgres.bring_back().await;
     process.line("database is back").await;
     traffic.flows().await;
-    told(&process, before, &["database is unavailable; refusing", "database is back"]);
+    told(
+        &process,
+        before,
+        &["database is unavailable; refusing", "database is back"],
+    );
 
     let before = process.lines().len();
     postgres.hang();
@@ -99,7 +106,11 @@ async fn states_are_told_once_and_not_per_request() {
     postgres.wake();
     process.line_after(before, "database is back").await;
     traffic.flows().await;
-    told(&process, before, &["database is unavailable; refusing", "database is back"]);
+    told(
+        &process,
+        before,
+        &["database is unavailable; refusing", "database is back"],
+    );
 
     let before = process.lines().len();
     set_read_only(&postgres, "on").await;
@@ -107,7 +118,11 @@ async fn states_are_told_once_and_not_per_request() {
     set_read_only(&postgres, "off").await;
     process.line_after(before, "database takes writes again").await;
     traffic.flows().await;
-    told(&process, before, &["database takes no writes", "database takes writes again"]);
+    told(
+        &process,
+        before,
+        &["database takes no writes", "database takes writes again"],
+    );
 
     let before = process.lines().len();
     let taken = take_all_connections(&postgres).await;

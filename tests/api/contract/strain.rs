@@ -31,7 +31,11 @@ async fn run(connection: &mut PgConnection, statement: &str) {
 /// Keeps everybody else from the conversations until it is rolled back.
 async fn lock_conversations(postgres: &Postgres) -> PgConnection {
     let mut connection = postgres.connection().await;
-    run(&mut connection, "BEGIN; LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE").await;
+    run(
+        &mut connection,
+        "BEGIN; LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE",
+    )
+    .await;
     connection
 }
 
@@ -109,7 +113,8 @@ async fn database_with_a_full_disk() {
     let mut operator = postgres.connection().await;
     run(&mut operator, FULL).await;
     for table in TABLES {
-        let trigger = format!("CREATE TRIGGER disk_full BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION disk_full()");
+        let trigger =
+            format!("CREATE TRIGGER disk_full BEFORE INSERT OR UPDATE ON {table} EXECUTE FUNCTION disk_full()");
         run(&mut operator, &trigger).await;
     }
     // As a server that takes no writes.

@@ -57,7 +57,11 @@ impl Writers {
             assert_eq!(*count, 1, "{title} was written twice");
         }
         let confirmed = written.iter().filter(|write| write.confirmed).count();
-        assert!(confirmed > 2 * COUNT, "only {confirmed} of {} were confirmed", written.len());
+        assert!(
+            confirmed > 2 * COUNT,
+            "only {confirmed} of {} were confirmed",
+            written.len()
+        );
         for write in &written {
             assert!(
                 !write.confirmed || kept.contains_key(write.title.as_str()),
