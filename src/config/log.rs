@@ -52,6 +52,10 @@ pub(super) const FIELDS: &[Field] = &[
 /// What is told at every level: who signed in, was refused or changed what others may do; and the phases of start and stop.
 const ALWAYS: [&str; 2] = ["mapleai::security", "mapleai::lifecycle"];
 
+/// Only told where the operator names it: what a server says on each connection that it ends, once for every connection. The
+/// failure that follows is told as such.
+const UNLESS_NAMED: &str = "sqlx::postgres::notice";
+
 /// `tracing` takes a lone word for a target to log everything of, so that a misspelt level would open the flood gates.
 pub(crate) fn parse_filter(level: &str) -> Option<EnvFilter> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -68,6 +72,9 @@ pub(crate) fn parse_filter(level: &str) -> Option<EnvFilter> {
         if !directives.iter().any(|directive| directive.starts_with(always)) {
             filter = filter.add_directive(format!("{always}=info").parse().ok()?);
         }
+    }
+    if !directives.iter().any(|directive| directive.starts_with("sqlx")) {
+        filter = filter.add_directive(format!("{UNLESS_NAMED}=off").parse().ok()?);
     }
     Some(filter)
 }

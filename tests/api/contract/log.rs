@@ -134,9 +134,13 @@ async fn states_are_told_once_and_not_per_request() {
     for connection in taken {
         connection.close().await.unwrap();
     }
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    process.line_after(before, "database takes connections again").await;
     traffic.flows().await;
-    told(&process, before, &[]);
+    told(
+        &process,
+        before,
+        &["database takes no more connections", "database takes connections again"],
+    );
 
     let before = process.lines().len();
     for _ in 0..REQUESTS / 3 {
