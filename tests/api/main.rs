@@ -20,6 +20,7 @@ mod api_keys;
 mod contract;
 mod conversations;
 mod degraded;
+mod doctor;
 mod errors;
 mod invitations;
 mod journal;
