@@ -35,5 +35,6 @@ mod shutdown;
 mod streaming;
 mod support;
 mod tenancy;
+mod tls;
 mod traces;
 mod usage;
