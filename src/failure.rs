@@ -155,7 +155,7 @@ impl Failure {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "database_unavailable",
-            "A part of the service is away for the moment. Nothing was changed; try again shortly.",
+            "A part of the service is away for the moment, and nothing was confirmed. Try again shortly.",
         )
         .retry_after(Duration::from_secs(1))
     }

@@ -7,10 +7,10 @@ mod outage;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use secrecy::ExposeSecret;
@@ -43,6 +43,8 @@ struct Shared {
     read_only: AtomicBool,
     /// The server takes no more connections; those of the pool go on.
     exhausted: AtomicBool,
+    /// When a write or a connection was last refused by a server that otherwise goes on.
+    refused: Mutex<Option<Instant>>,
     changed: Notify,
 }
 
@@ -73,6 +75,7 @@ impl Database {
             down: AtomicBool::new(false),
             read_only: AtomicBool::new(false),
             exhausted: AtomicBool::new(false),
+            refused: Mutex::default(),
             changed: Notify::new(),
         })))
     }
@@ -101,8 +104,9 @@ impl Database {
             {
                 Err(StoreError::Unavailable(Unavailable::Busy))
             }
+            // Whatever the reason is, such as a password that was changed: without a connection there is no database.
             Ok(Err(error)) => {
-                let error = StoreError::from(error);
+                let error = StoreError::Unavailable(Unavailable::Connection(error));
                 self.judge(&error);
                 Err(error)
             }
@@ -145,7 +149,7 @@ impl Database {
             connection.close().await
         };
         match tokio::time::timeout(PROBE_LIMIT, look).await {
-            Ok(outcome) => outcome.map_err(StoreError::from),
+            Ok(outcome) => outcome.map_err(|error| StoreError::Unavailable(Unavailable::Connection(error))),
             Err(_) => Err(StoreError::Unavailable(Unavailable::NoAnswer(PROBE_LIMIT))),
         }
     }

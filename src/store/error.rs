@@ -28,6 +28,10 @@ pub enum Unavailable {
     Busy,
     #[error("the database takes no writes")]
     ReadOnly(#[source] sqlx::Error),
+    /// The statement took longer than it may, met a deadlock, or the server had not enough memory for it. The server is
+    /// well, and the statement has changed nothing.
+    #[error("the database gave the statement up")]
+    GivenUp(#[source] sqlx::Error),
     #[error("no answer within {0:?}")]
     NoAnswer(std::time::Duration),
     #[error(transparent)]
@@ -56,14 +60,29 @@ impl StoreError {
     }
 }
 
-/// SQLSTATE classes that speak of the server's state rather than of the query: 08 connection exception, 53 insufficient
-/// resources, 57P operator intervention.
-fn is_outage(code: &str) -> bool {
-    code.starts_with("08") || code.starts_with("53") || code.starts_with("57P")
+/// What a SQLSTATE says of the server, where it does not speak of the query alone.
+enum Trouble {
+    /// It is going away, or cannot be spoken to.
+    Outage,
+    NoWrites,
+    GivenUp,
 }
 
-/// A primary that was demoted, or whose operator says so.
-const READ_ONLY: &str = "25006";
+impl Trouble {
+    fn of(code: &str) -> Option<Self> {
+        match code {
+            // A primary that was demoted, or whose operator says so; and one whose disk is full, which still reads.
+            "25006" | "53100" => Some(Self::NoWrites),
+            // query_canceled (by `statement_timeout` or an operator), serialization_failure, deadlock_detected,
+            // lock_not_available, out_of_memory, configuration_limit_exceeded.
+            "57014" | "40001" | "40P01" | "55P03" | "53200" | "53400" => Some(Self::GivenUp),
+            // Connection exception, insufficient resources, operator intervention.
+            _ if ["08", "53", "57P"].iter().any(|class| code.starts_with(class)) => Some(Self::Outage),
+            _ => None,
+        }
+    }
+}
+
 /// The server takes no more connections; those it has go on.
 const TOO_MANY_CONNECTIONS: &str = "53300";
 
@@ -77,11 +96,11 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Protocol(_) => Self::Unavailable(Unavailable::Connection(error)),
             sqlx::Error::Database(database) => {
-                if database.code().is_some_and(|code| code == READ_ONLY) {
-                    return Self::Unavailable(Unavailable::ReadOnly(error));
-                }
-                if database.code().is_some_and(|code| is_outage(&code)) {
-                    return Self::Unavailable(Unavailable::Connection(error));
+                match database.code().and_then(|code| Trouble::of(&code)) {
+                    Some(Trouble::Outage) => return Self::Unavailable(Unavailable::Connection(error)),
+                    Some(Trouble::NoWrites) => return Self::Unavailable(Unavailable::ReadOnly(error)),
+                    Some(Trouble::GivenUp) => return Self::Unavailable(Unavailable::GivenUp(error)),
+                    None => {}
                 }
                 match database.constraint().map(str::to_owned) {
                     Some(constraint) => Self::Conflict {

@@ -4,11 +4,15 @@
 mod clock;
 mod database;
 mod disk;
+mod log;
 mod provider;
+mod strain;
+mod writers;
 
 use std::time::{Duration, Instant};
 
 use http::Method;
+use mapleai::config::Config;
 use serde_json::json;
 
 use crate::support::{
@@ -65,10 +69,15 @@ const NORMAL: Row = Row {
 
 impl World {
     async fn on(postgres: &Postgres) -> Self {
+        Self::with(postgres, |_| {}).await
+    }
+
+    async fn with(postgres: &Postgres, change: impl FnOnce(&mut Config)) -> Self {
         let app = TestApp::start_on(&postgres.url(), |config| {
             // Long enough that what is known at the start of an outage is known to its end.
             config.auth.lookup_ttl = Duration::from_mins(1);
             config.database.max_connections = 8;
+            change(config);
         })
         .await;
         Self::over(app).await

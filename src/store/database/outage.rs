@@ -1,7 +1,10 @@
 //! Noticing that the database is away, takes no writes or no more connections, and noticing that it is well again. States
 //! are logged when they change, never per request.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
 use sqlx::{Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
@@ -11,25 +14,52 @@ use crate::store::error::{StoreError, Unavailable};
 
 /// Between two looks whether the database is back. Recovery is noticed within this and one connection set-up.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
+/// A database that refuses some requests is well when it looks well and has refused none for so long: near a limit it would
+/// otherwise be told of twice a second. Nobody waits for it, since such a database is asked all the while.
+const QUIET: Duration = Duration::from_secs(3);
 
 impl Database {
     pub(super) fn judge(&self, error: &StoreError) {
         let StoreError::Unavailable(cause) = error else { return };
-        if matches!(cause, Unavailable::ReadOnly(_)) {
-            // Reads go on: the gate stays open, and only writes are refused, each by the server.
-            if !self.0.read_only.swap(true, Ordering::Relaxed) {
-                tracing::error!(target: "mapleai::database", error = %cause, "database takes no writes; refusing requests that write until it does");
-                self.0.changed.notify_one();
+        match cause {
+            // These speak of one request, or of what is known.
+            Unavailable::KnownDown | Unavailable::Busy | Unavailable::GivenUp(_) => {}
+            Unavailable::ReadOnly(_) => {
+                self.note_refusal();
+                // Reads go on: the gate stays open, and only writes are refused, each by the server.
+                if !self.0.read_only.swap(true, Ordering::Relaxed) {
+                    tracing::error!(target: "mapleai::database", error = %cause, "database takes no writes; refusing requests that write until it does");
+                    self.0.changed.notify_one();
+                }
             }
-            return;
+            // No connection was to be had in time. Whether nobody answers or the server has no more of them, the watch
+            // finds out; until then those who get one of the pool's are served.
+            Unavailable::Connection(sqlx::Error::PoolTimedOut) => self.0.changed.notify_one(),
+            Unavailable::NoAnswer(_) | Unavailable::Connection(_) => {
+                if !self.0.exhausted.load(Ordering::Relaxed) && self.close_gate(cause) {
+                    self.0.changed.notify_one();
+                }
+            }
         }
-        if self.0.exhausted.load(Ordering::Relaxed) {
-            return;
-        }
-        if !self.0.down.swap(true, Ordering::Relaxed) {
+    }
+
+    /// True if the gate was open.
+    fn close_gate(&self, cause: &Unavailable) -> bool {
+        let was_open = !self.0.down.swap(true, Ordering::Relaxed);
+        if was_open {
             tracing::error!(target: "mapleai::database", error = %cause, "database is unavailable; refusing requests that need it until it is back");
-            self.0.changed.notify_one();
         }
+        was_open
+    }
+
+    fn note_refusal(&self) {
+        let mut refused = self.0.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        *refused = Some(Instant::now());
+    }
+
+    fn is_quiet(&self) -> bool {
+        let refused = self.0.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.is_none_or(|refused| refused.elapsed() >= QUIET)
     }
 
     /// Watches for the database's return whenever it has gone. Runs until `stop`; must be running for the gate to open
@@ -53,9 +83,14 @@ impl Database {
         let shared = &self.0;
         match self.probe().await {
             Ok(()) => {
-                shared.exhausted.store(false, Ordering::Relaxed);
                 if shared.down.swap(false, Ordering::Relaxed) {
                     tracing::warn!(target: "mapleai::database", "database is back");
+                }
+                if !self.is_quiet() {
+                    return false;
+                }
+                if shared.exhausted.swap(false, Ordering::Relaxed) {
+                    tracing::warn!(target: "mapleai::database", "database takes connections again");
                 }
                 if shared.read_only.load(Ordering::Relaxed) && self.takes_writes().await {
                     shared.read_only.store(false, Ordering::Relaxed);
@@ -65,15 +100,18 @@ impl Database {
             }
             // The connections that the pool has are good: no reason to turn everybody away.
             Err(error) if error.is_out_of_connections() => {
+                self.note_refusal();
                 if !shared.exhausted.swap(true, Ordering::Relaxed) {
                     tracing::error!(target: "mapleai::database", error = %error, "database takes no more connections; going on with those there are");
                 }
                 shared.down.store(false, Ordering::Relaxed);
                 false
             }
-            Err(_) => {
+            Err(error) => {
                 shared.exhausted.store(false, Ordering::Relaxed);
-                shared.down.store(true, Ordering::Relaxed);
+                if let StoreError::Unavailable(cause) = &error {
+                    self.close_gate(cause);
+                }
                 false
             }
         }

@@ -1,14 +1,18 @@
 //! The database down, hung, read-only, and out of connections.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
 
+use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
-use super::{Row, World};
-use crate::support::{eventually, postgres::Postgres, process::Process};
+use super::{Row, World, writers::Writers};
+use crate::support::{eventually, postgres::Postgres};
 
-const AWAY: Row = Row {
+pub(super) const AWAY: Row = Row {
     read: (503, "database_unavailable"),
     write: (503, "database_unavailable"),
     sign_in: (503, "database_unavailable"),
@@ -20,7 +24,7 @@ const AWAY: Row = Row {
 };
 
 /// Each finished call of a known key is in the ledger once, however long it had to wait for the database.
-async fn the_ledger_is_exact(world: &World, postgres: &Postgres) {
+pub(super) async fn the_ledger_is_exact(world: &World, postgres: &Postgres) {
     let answered = world
         .app
         .upstream
@@ -47,6 +51,8 @@ async fn the_ledger_is_exact(world: &World, postgres: &Postgres) {
 async fn database_down() {
     let mut postgres = Postgres::start().await;
     let world = World::on(&postgres).await;
+    let writers = Writers::start(&world.ada.client);
+    tokio::time::sleep(Duration::from_millis(200)).await;
     postgres.kill();
     // The first requests find out, and are told like those after them.
     let first = world.ada.client.get("/api/conversations").await;
@@ -54,6 +60,7 @@ async fn database_down() {
     world.holds(AWAY).await;
     postgres.bring_back().await;
     world.recovers().await;
+    writers.lost_nothing(&postgres).await;
     the_ledger_is_exact(&world, &postgres).await;
 }
 
@@ -61,16 +68,19 @@ async fn database_down() {
 async fn database_hung() {
     let postgres = Postgres::start().await;
     let world = World::on(&postgres).await;
+    let writers = Writers::start(&world.ada.client);
+    tokio::time::sleep(Duration::from_millis(200)).await;
     postgres.hang();
     let first = world.ada.client.get("/api/conversations").await;
     first.problem(503, "database_unavailable");
     world.holds(AWAY).await;
     postgres.wake();
     world.recovers().await;
+    writers.lost_nothing(&postgres).await;
     the_ledger_is_exact(&world, &postgres).await;
 }
 
-async fn set_read_only(postgres: &Postgres, value: &str) {
+pub(super) async fn set_read_only(postgres: &Postgres, value: &str) {
     let mut connection = postgres.connection().await;
     sqlx::raw_sql("SET default_transaction_read_only = off")
         .execute(&mut connection)
@@ -92,6 +102,8 @@ async fn set_read_only(postgres: &Postgres, value: &str) {
 async fn database_read_only() {
     let postgres = Postgres::start().await;
     let world = World::on(&postgres).await;
+    let writers = Writers::start(&world.ada.client);
+    tokio::time::sleep(Duration::from_millis(200)).await;
     set_read_only(&postgres, "on").await;
     world
         .ada
@@ -112,70 +124,96 @@ async fn database_read_only() {
     assert_eq!(health["checks"]["database_connection"]["status"], "warn", "{health}");
     set_read_only(&postgres, "off").await;
     world.recovers().await;
+    writers.lost_nothing(&postgres).await;
     the_ledger_is_exact(&world, &postgres).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn database_out_of_connections() {
-    let postgres = Postgres::start().await;
-    let world = World::on(&postgres).await;
+/// Takes every connection that the server still has.
+pub(super) async fn take_all_connections(postgres: &Postgres) -> Vec<PgConnection> {
     let mut taken = Vec::new();
     while let Ok(connection) = PgConnection::connect(&postgres.url()).await {
         taken.push(connection);
         assert!(taken.len() < 100, "the server has no limit");
     }
-    // Those that the pool has serve on, one request after the other: everything works, at a slower pace.
-    for _ in 0..3 {
+    taken
+}
+
+/// Reads at once, more than there are connections: some are told to come back, none is left waiting.
+async fn crowd(world: &World, size: usize, served: &AtomicUsize) {
+    let reads = (0..size).map(|_| async {
+        let asked = Instant::now();
+        let answer = world.ada.client.get("/api/keys").await;
+        assert!(asked.elapsed() < super::BOUND, "{:?}", asked.elapsed());
+        if answer.status == 200 {
+            served.fetch_add(1, Ordering::Relaxed);
+        } else {
+            answer.problem(503, "database_unavailable");
+        }
+    });
+    join_all(reads).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn database_out_of_connections() {
+    let postgres = Postgres::start().await;
+    // Far more than have been opened when the server has no more of them.
+    let world = World::with(&postgres, |config| config.database.max_connections = 20).await;
+    let taken = take_all_connections(&postgres).await;
+    // One after the other, everything works: the pool's own connections are enough.
+    for _ in 0..10 {
         world.ada.client.get("/api/conversations").await.ok(200);
         world.ada.client.post("/api/conversations", &json!({})).await.ok(201);
         world.known.get("/v1/models").await.ok(200);
     }
-    // More at once than there are connections: some are told to come back, none is left waiting, and nothing breaks.
-    let asked = std::time::Instant::now();
-    let many = (0..30).map(|_| async { world.ada.client.get("/api/conversations").await.status.as_u16() });
-    let statuses = futures_util::future::join_all(many).await;
-    assert!(asked.elapsed() < super::BOUND, "{:?}", asked.elapsed());
-    assert!(
-        statuses.iter().all(|status| [200, 503].contains(status)),
-        "{statuses:?}"
-    );
-    assert!(statuses.contains(&200), "{statuses:?}");
-    world.app.client.get("/api/ready").await.ok(200);
+    // When a crowd finds out that there are no more, that shuts out nobody whom those of the pool can serve.
+    let served = AtomicUsize::new(0);
+    let alone = async {
+        eventually("the crowd to be served", || async {
+            (served.load(Ordering::Relaxed) >= 5).then_some(())
+        })
+        .await;
+        let until = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < until {
+            world.ada.client.get("/api/conversations").await.ok(200);
+        }
+    };
+    tokio::join!(crowd(&world, 30, &served), alone);
+    let writers = Writers::start(&world.ada.client);
+    for _ in 0..3 {
+        let (deviations, ()) = tokio::join!(world.deviations(&super::NORMAL), crowd(&world, 30, &served));
+        let wrong: Vec<_> = deviations
+            .iter()
+            .filter(|deviation| !deviation.contains(": 503 Service Unavailable \"database_unavailable\" after"))
+            .filter(|deviation| !deviation.starts_with("page: 503"))
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
     for connection in taken {
         connection.close().await.unwrap();
     }
     world.recovers().await;
+    writers.lost_nothing(&postgres).await;
+    the_ledger_is_exact(&world, &postgres).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_is_told_once_and_not_per_request() {
-    let mut postgres = Postgres::start().await;
-    let process = Process::start(&[
-        ("DATABASE_URL", &postgres.url()),
-        ("MAPLE__DATABASE__MIGRATE_ON_START", "false"),
-        ("MAPLE__LOG__LEVEL", "warn"),
-        ("MAPLE__AUTH__ARGON2_MEMORY_KIB", "64"),
-    ]);
-    let (client, _) = process.ready().await;
-    let body = json!({"email": "ada@maple.test", "password": "a long enough password", "name": "Ada", "organization": "Maple"});
-    let made = client.post("/api/auth/register", &body).await.ok(201);
-    let person = client.with(made["access_token"].as_str().unwrap());
-    let before = process.lines().len();
-    postgres.kill();
-    for _ in 0..300 {
-        person
-            .get("/api/conversations")
-            .await
-            .problem(503, "database_unavailable");
-    }
-    postgres.bring_back().await;
-    process.line("database is back").await;
-    let lines = process.lines().split_off(before);
-    let of = |message: &str| lines.iter().filter(|line| line.contains(message)).count();
-    assert_eq!(
-        (of("database is unavailable; refusing"), of("database is back")),
-        (1, 1),
-        "{lines:#?}"
-    );
-    assert!(lines.len() < 15, "{} lines: {lines:#?}", lines.len());
+async fn database_refusing_our_login() {
+    let postgres = Postgres::start().await;
+    let world = World::on(&postgres).await;
+    let mut operator = postgres.connection().await;
+    sqlx::raw_sql("ALTER ROLE maple NOLOGIN")
+        .execute(&mut operator)
+        .await
+        .unwrap();
+    sqlx::raw_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mapleai'")
+        .execute(&mut operator)
+        .await
+        .unwrap();
+    world.holds(AWAY).await;
+    sqlx::raw_sql("ALTER ROLE maple LOGIN")
+        .execute(&mut operator)
+        .await
+        .unwrap();
+    world.recovers().await;
+    the_ledger_is_exact(&world, &postgres).await;
 }

@@ -56,9 +56,15 @@ impl Process {
 
     /// The first JSON line with this message, once it is there.
     pub async fn line(&self, message: &str) -> Value {
+        self.line_after(0, message).await
+    }
+
+    /// The same, past the first `before` lines.
+    pub async fn line_after(&self, before: usize, message: &str) -> Value {
         eventually("a log line", || async {
             self.lines()
                 .iter()
+                .skip(before)
                 .filter_map(|line| serde_json::from_str::<Value>(line).ok())
                 .find(|line| line["message"] == message)
         })

@@ -177,6 +177,8 @@ pub fn completion(text: &str, usage: Option<(u64, u64)>) -> Value {
 struct State {
     calls: Vec<Call>,
     replies: VecDeque<Reply>,
+    /// In place of what it answers without instructions.
+    always: Option<Reply>,
 }
 
 /// The server. Without instructions it answers any chat, streamed or not, with "Hello there" and 9 and 2 tokens; a request
@@ -190,7 +192,12 @@ pub struct FakeUpstream {
 
 impl FakeUpstream {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(0).await
+    }
+
+    /// On a port of the caller's, where nobody was listening until now.
+    pub async fn start_at(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
         let (alive, mut over) = watch::channel(());
@@ -223,6 +230,11 @@ impl FakeUpstream {
         self.state.lock().unwrap().replies.push_back(reply);
     }
 
+    /// What to answer every request that has no reply of its own; `None` for what it answers of itself.
+    pub fn always(&self, reply: Option<Reply>) {
+        self.state.lock().unwrap().always = reply;
+    }
+
     pub fn calls(&self) -> Vec<Call> {
         self.state.lock().unwrap().calls.clone()
     }
@@ -252,8 +264,11 @@ impl FakeUpstream {
 }
 
 fn next_reply(state: &Mutex<State>, call: &Call) -> Reply {
-    if let Some(reply) = state.lock().unwrap().replies.pop_front() {
-        return reply;
+    {
+        let mut state = state.lock().unwrap();
+        if let Some(reply) = state.replies.pop_front().or_else(|| state.always.clone()) {
+            return reply;
+        }
     }
     if call.path.ends_with("/models") {
         return Reply::json(200, &json!({"object": "list", "data": [{"id": "upstream-chat-001"}]}));
