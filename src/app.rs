@@ -1,6 +1,7 @@
 //! The composition root: configuration in, running service out.
 
 pub mod build;
+pub mod doctor;
 pub mod listener;
 mod observe;
 pub mod ops;
@@ -99,7 +100,7 @@ async fn migrations_apply(database: Database) -> Result<(), AppError> {
 
 /// Creates the development account if it is not there.
 pub async fn seed(config: Config) -> Result<(), AppError> {
-    if !config.environment.is_development() {
+    if !config.environment.has_demo_account() {
         return Err(AppError::SeedOutsideDevelopment);
     }
     let lifecycle = Lifecycle::default();

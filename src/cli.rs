@@ -1,6 +1,7 @@
 //! The command line: parse, load the configuration, dispatch, and turn what happened into an exit code.
 
 mod config;
+mod doctor;
 
 use std::{
     error::Error,
@@ -53,6 +54,12 @@ enum Command {
     },
     /// Create the demo account in development
     Seed,
+    /// Examine a deployment from inside; exits with 1 if something is wrong
+    Doctor {
+        /// As one JSON object instead of a table
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What ends the process with another code than 0.
@@ -66,6 +73,8 @@ enum CliError {
     Runtime(#[source] io::Error),
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
+    #[error("something is wrong; see above")]
+    Unwell,
     #[error(transparent)]
     App(#[from] AppError),
 }
@@ -97,6 +106,9 @@ fn execute(command: Command, sources: &Sources) -> Result<(), CliError> {
     if let Command::Config { json } = command {
         return config::show(sources, json);
     }
+    if let Command::Doctor { json } = command {
+        return doctor::examine(sources, json);
+    }
     let config = Config::load(sources)?;
     let _log = logging::init(&config.log)?;
     // TOKIO_WORKER_THREADS, else one worker for each core.
@@ -108,7 +120,7 @@ fn execute(command: Command, sources: &Sources) -> Result<(), CliError> {
         match command {
             Command::Migrate => app::migrate(config).await,
             Command::Seed => app::seed(config).await,
-            Command::Serve | Command::Config { .. } => app::serve(config).await,
+            Command::Serve | Command::Config { .. } | Command::Doctor { .. } => app::serve(config).await,
         }
     });
     runtime.shutdown_timeout(LAST_WORK);

@@ -84,3 +84,23 @@ pub async fn wait_for(tasks: &TaskTracker, limit: Duration) -> bool {
     tasks.close();
     tokio::time::timeout(limit, tasks.wait()).await.is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Lifecycle;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_the_end_and_one_that_ends_is_not() {
+        let lifecycle = Lifecycle::default();
+        lifecycle.run("well", async {});
+        let soon = Duration::from_millis(100);
+        assert!(tokio::time::timeout(soon, lifecycle.broken.cancelled()).await.is_err());
+        lifecycle.run("ill", async { panic!("on purpose") });
+        assert!(
+            tokio::time::timeout(10 * soon, lifecycle.broken.cancelled())
+                .await
+                .is_ok()
+        );
+    }
+}

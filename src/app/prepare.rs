@@ -23,7 +23,7 @@ pub(super) async fn prepare(config: Config, database: Database, readiness: Readi
     wait_for_database(&database, config.database.start_timeout).await?;
     if config.database.migrate_on_start {
         migrate(&database, config.database.start_timeout).await?;
-        if config.environment.is_development() {
+        if config.environment.has_demo_account() {
             let seeding: BoxFuture<'static, _> = Box::pin(seed(config.clone()));
             seeding.await?;
         }

@@ -142,7 +142,7 @@ impl Server {
             site: Site::new(
                 &config.server.public_url,
                 gate.clone(),
-                !config.environment.is_development(),
+                !config.environment.allows_http_cookies(),
             ),
             openapi: document.to_json()?.into(),
         });

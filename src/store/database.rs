@@ -163,7 +163,17 @@ impl Database {
 
     /// One round trip over a connection of the pool, as a request makes it. A connection that fails it is closed.
     pub async fn check(&self) -> Result<(), StoreError> {
-        let mut lease = self.lease().await?;
+        let mut lease = match self.lease().await {
+            Ok(lease) => lease,
+            // None was free. Whether that is load or an outage, the server itself tells.
+            Err(StoreError::Unavailable(Unavailable::Connection(sqlx::Error::PoolTimedOut))) => {
+                return match self.probe().await {
+                    Err(error) if !error.is_out_of_connections() => Err(error),
+                    _ => Err(StoreError::Unavailable(Unavailable::Busy)),
+                };
+            }
+            Err(error) => return Err(error),
+        };
         let look = async {
             sqlx::query!(r#"SELECT 1 AS "one!""#)
                 .fetch_one(lease.connection())

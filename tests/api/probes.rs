@@ -293,3 +293,42 @@ async fn redis_away_is_a_warning_in_time() {
     redis.bring_back().await;
     seen("pass").await;
 }
+
+#[test]
+fn a_wedged_runtime_is_noticed_by_the_operations_listener() {
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (serving, watching) = (runtime(), runtime());
+    let app = serving.block_on(TestApp::start());
+    let address = app.server.ops_address().unwrap();
+    let liveness = || async move {
+        Client::new(address)
+            .get("/api/health?probe=liveness")
+            .await
+            .status
+            .as_u16()
+    };
+    assert_eq!(watching.block_on(liveness()), 200);
+    // Every thread that serves requests is stuck, as in a dead lock.
+    for _ in 0..4 {
+        serving.spawn(async { std::thread::sleep(Duration::from_secs(15)) });
+    }
+    watching.block_on(async {
+        let stuck = Instant::now();
+        while liveness().await == 200 {
+            assert!(stuck.elapsed() < Duration::from_secs(13), "nobody noticed");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        assert!(
+            stuck.elapsed() > Duration::from_secs(8),
+            "noticed after {:?}",
+            stuck.elapsed()
+        );
+    });
+    serving.shutdown_background();
+}

@@ -409,6 +409,7 @@ fn all_faults_come_at_once() {
         ("MAPLE__SERVER__PORT", "abc"),
         ("MAPLE__SERVER__OPS_TOKEN", "short"),
         ("MAPLE__SERVER__CORS_ORIGINS", "*"),
+        ("MAPLE__SERVER__PUBLIC_METRICS", "true"),
         ("MAPLE__DATABASE__MIGRATE_ON_START", "true"),
         (
             "MAPLE__AUTH__SIGNING_KEYS__OLD",
@@ -431,6 +432,7 @@ fn all_faults_come_at_once() {
             "server.cors_origins",
             "server.ops_token",
             "server.port",
+            "server.public_metrics",
             "typo",
         ],
         "{found:#?}"

@@ -80,9 +80,9 @@ async fn database_hanging_under_statements() {
     let mut lock = lock_conversations(&postgres).await;
     let hang = async {
         eventually("statements to be under way", || async {
-            let mut look = postgres.connection().await;
+            let mut watching = postgres.connection().await;
             let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_locks WHERE NOT granted")
-                .fetch_one(&mut look)
+                .fetch_one(&mut watching)
                 .await
                 .unwrap();
             (waiting >= 4).then_some(())

@@ -1,0 +1,106 @@
+//! The machine that the service runs on.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{Found, doubtful, ill, well};
+use crate::config::Config;
+
+/// Beside connections: files, logs, the pools.
+const OTHER_FILES: u64 = 256;
+/// Less than this is soon nothing.
+const LITTLE: u64 = 1024 * 1024 * 1024;
+const TOO_LITTLE: u64 = 64 * 1024 * 1024;
+
+/// Whether as many connections can be open as are allowed.
+pub(super) fn file_limits(config: &Config) -> Found {
+    let Some(limit) = fs::read_to_string("/proc/self/limits")
+        .ok()
+        .and_then(|text| soft_limit(&text))
+    else {
+        return doubtful("/proc/self/limits cannot be read", "see `ulimit -n`");
+    };
+    let pools = u64::from(config.database.max_connections) * 2;
+    let wanted = config.server.max_connections as u64 + pools + OTHER_FILES;
+    let finding = format!("{limit} open files allowed, up to {wanted} wanted");
+    if limit >= wanted {
+        well(finding)
+    } else {
+        doubtful(
+            finding,
+            "raise it (`ulimit -n`, LimitNOFILE=) or lower server.max_connections",
+        )
+    }
+}
+
+fn soft_limit(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
+/// Whether what the service writes has room, and may be written.
+pub(super) fn disk(config: &Config) -> Found {
+    let mut folders: Vec<PathBuf> = Vec::new();
+    folders.extend(config.usage.journal_dir.iter().map(PathBuf::from));
+    let log = config.log.file.as_deref().map(Path::new);
+    folders.extend(log.and_then(Path::parent).map(Path::to_path_buf));
+    if folders.is_empty() {
+        return well("nothing is written to disk");
+    }
+    let (mut findings, mut worst) = (Vec::new(), None);
+    for folder in folders {
+        let shown = folder.display();
+        // The service makes what is missing, in the first folder above that there is.
+        let Some(existing) = folder
+            .ancestors()
+            .find(|above| above.as_os_str().is_empty() || above.exists())
+        else {
+            findings.push(format!("{shown}: no such folder"));
+            continue;
+        };
+        let existing = if existing.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            existing
+        };
+        match rustix::fs::statvfs(existing) {
+            Ok(stat) => {
+                let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+                findings.push(format!("{shown}: {} MiB free", free / (1024 * 1024)));
+                worst = Some(worst.map_or(free, |worst: u64| worst.min(free)));
+            }
+            Err(error) => findings.push(format!("{shown}: {error}")),
+        }
+        if rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_err() {
+            findings.push(format!("{shown}: cannot be written"));
+            worst = Some(0);
+        }
+    }
+    let finding = findings.join("; ");
+    match worst {
+        Some(free) if free >= LITTLE => well(finding),
+        Some(free) if free >= TOO_LITTLE => {
+            doubtful(finding, "make room, or place usage.journal_dir and log.file elsewhere")
+        }
+        _ => ill(finding, "make room, or place usage.journal_dir and log.file elsewhere"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::soft_limit;
+
+    #[test]
+    fn the_soft_limit_is_read() {
+        let text = "Limit                     Soft Limit           Hard Limit           Units\n\
+                    Max open files            1024                 524288               files\n";
+        assert_eq!(soft_limit(text), Some(1024));
+        assert_eq!(soft_limit("Max open files  unlimited unlimited files"), Some(u64::MAX));
+        assert_eq!(soft_limit(""), None);
+    }
+}

@@ -1,0 +1,155 @@
+//! `mapleai doctor` on deployments that are well, and that are not.
+
+use std::process::Command;
+
+use serde_json::Value;
+use sqlx::{Connection, PgConnection};
+
+use crate::support::{FakeUpstream, database::TestDatabase, postgres::Postgres};
+
+const SECRET: &str = "sk-a-secret-of-the-provider";
+
+fn examine(variables: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_mapleai"))
+        .arg("doctor")
+        .args(arguments)
+        .current_dir(folder.path())
+        .env_clear()
+        .env("MAPLE__USAGE__JOURNAL_DIR", folder.path())
+        .env("MAPLE__SERVER__MAX_CONNECTIONS", "100")
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+async fn examined(variables: Vec<(&'static str, String)>) -> (Option<i32>, Value) {
+    let blocking = move || {
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        examine(&variables, &["--json"])
+    };
+    let (code, text) = tokio::task::spawn_blocking(blocking).await.unwrap();
+    assert!(!text.contains(SECRET) && !text.contains("hunter2"), "{text}");
+    (code, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}")))
+}
+
+fn check<'a>(examination: &'a Value, name: &str) -> &'a Value {
+    let checks = examination["checks"].as_array().unwrap();
+    checks
+        .iter()
+        .find(|check| check["name"] == name)
+        .unwrap_or_else(|| panic!("{name}: {examination}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_that_is_well() {
+    let (database, upstream) = (TestDatabase::create().await, FakeUpstream::start().await);
+    let variables = vec![
+        ("DATABASE_URL", database.url.clone()),
+        ("MAPLE__PROVIDERS__FAKE__KIND", "openai".to_owned()),
+        ("MAPLE__PROVIDERS__FAKE__BASE_URL", upstream.base_url()),
+        ("MAPLE__PROVIDERS__FAKE__API_KEY", SECRET.to_owned()),
+    ];
+    let (code, examination) = examined(variables).await;
+    assert_eq!(code, Some(0), "{examination:#}");
+    for name in [
+        "configuration",
+        "migrations",
+        "clock",
+        "redis",
+        "file limits",
+        "provider fake",
+    ] {
+        let check = check(&examination, name);
+        assert_eq!(check["status"], "ok", "{examination:#}");
+        assert!(check["finding"].is_string() && check["latency_ms"].is_u64(), "{check}");
+    }
+    assert!(
+        check(&examination, "database")["finding"]
+            .as_str()
+            .unwrap()
+            .contains("PostgreSQL")
+    );
+    // Nothing but the free list was asked for.
+    assert!(upstream.calls().iter().all(|call| call.path.ends_with("/models")));
+    let (code, table) = examine(&[("DATABASE_URL", database.url.as_str())], &[]);
+    assert_eq!(code, Some(0), "{table}");
+    assert!(
+        table
+            .lines()
+            .any(|line| line.starts_with("migrations") && line.contains("ok")),
+        "{table}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_that_is_not() {
+    let database = TestDatabase::create().await;
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("DELETE FROM _sqlx_migrations WHERE version = 2; UPDATE _sqlx_migrations SET checksum = '\\x00' WHERE version = 3")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let variables = vec![
+        ("DATABASE_URL", database.url.clone()),
+        ("MAPLE__DATABASE__REPORTING_URL", database.url.clone()),
+        ("REDIS_URL", "redis://:hunter2@127.0.0.1:1".to_owned()),
+        ("MAPLE__PROVIDERS__GONE__KIND", "openai".to_owned()),
+        ("MAPLE__PROVIDERS__GONE__BASE_URL", "http://127.0.0.1:1/v1".to_owned()),
+        ("MAPLE__PROVIDERS__GONE__API_KEY", SECRET.to_owned()),
+    ];
+    let (code, examination) = examined(variables).await;
+    assert_eq!(
+        (code, &examination["status"]),
+        (Some(1), &"fail".into()),
+        "{examination:#}"
+    );
+    for (name, status) in [
+        ("configuration", "ok"),
+        ("database", "ok"),
+        ("migrations", "fail"),
+        ("replica reporting", "warn"),
+        ("redis", "warn"),
+        ("provider gone", "fail"),
+    ] {
+        let check = check(&examination, name);
+        if name == "database" && check["status"] == "warn" {
+            // Other tests hold many of the shared server's connections.
+            continue;
+        }
+        assert_eq!(check["status"], status, "{examination:#}");
+        assert_eq!(check["advice"] == "", status == "ok", "{check}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_hangs_or_is_gone_and_a_configuration_that_does_not_load() {
+    let mut postgres = Postgres::start().await;
+    postgres.hang();
+    let started = std::time::Instant::now();
+    let (code, examination) = examined(vec![("DATABASE_URL", postgres.url())]).await;
+    assert!(
+        started.elapsed() < std::time::Duration::from_secs(8),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(
+        (code, &check(&examination, "database")["status"]),
+        (Some(1), &"fail".into())
+    );
+    postgres.wake();
+    postgres.kill();
+    let (code, examination) = examined(vec![("DATABASE_URL", postgres.url())]).await;
+    assert_eq!(
+        (code, &check(&examination, "database")["status"]),
+        (Some(1), &"fail".into())
+    );
+    let (code, examination) = examined(vec![("MAPLE__SERVER__PORT", "many".to_owned())]).await;
+    assert_eq!(code, Some(1));
+    let finding = check(&examination, "configuration")["finding"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(finding.contains("server.port"), "{finding}");
+}
