@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use sqlx::Connection;
 
-use super::database::{set_read_only, take_all_connections};
+use super::database::set_read_only;
 use crate::support::{Client, FakeUpstream, Reply, postgres::Postgres, process::Process};
 
 /// Requests in each state; and the lines that one state may take from its beginning to its end.
@@ -122,24 +121,6 @@ async fn states_are_told_once_and_not_per_request() {
         &process,
         before,
         &["database takes no writes", "database takes writes again"],
-    );
-
-    let before = process.lines().len();
-    let taken = take_all_connections(&postgres).await;
-    for _ in 0..2 {
-        // More at once than the pool has.
-        join_all((0..40).map(|_| traffic.person.get("/api/conversations"))).await;
-        traffic.flows().await;
-    }
-    for connection in taken {
-        connection.close().await.unwrap();
-    }
-    process.line_after(before, "database takes connections again").await;
-    traffic.flows().await;
-    told(
-        &process,
-        before,
-        &["database takes no more connections", "database takes connections again"],
     );
 
     let before = process.lines().len();
