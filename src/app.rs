@@ -56,6 +56,8 @@ pub enum AppError {
     Document(#[from] serde_json::Error),
     #[error("cannot use the database")]
     Store(#[from] StoreError),
+    #[error("cannot warm up")]
+    WarmUp(#[from] crate::service::api_keys::ApiKeyError),
     #[error("cannot migrate the database")]
     Migration(#[from] MigrationError),
     #[error("cannot seed the development account")]
@@ -105,16 +107,15 @@ pub async fn seed(config: Config) -> Result<(), AppError> {
     }
     let lifecycle = Lifecycle::default();
     let database = Database::new(&config.database)?;
-    let registry = std::sync::Arc::new(crate::provider::Registry::build(&config.providers, &config.models)?);
-    let services = build::services(
-        &config,
-        &database,
-        registry,
-        &crate::domain::clock::Clock::system(),
-        &lifecycle,
-        None,
-        None,
-    )?;
+    let registry = std::sync::Arc::new(crate::provider::Registry::build(
+        &config.providers,
+        &config.models,
+        config.cache.answers,
+    )?);
+    let clock = crate::domain::clock::Clock::system();
+    // One short-lived process: there is nobody whose memory it could share.
+    let caches = build::caches(&config, None, &clock, &lifecycle);
+    let services = build::services(&config, &database, &caches, registry, &clock, &lifecycle, None, None)?;
     seed::development_account(&services.accounts).await?;
     Ok(())
 }

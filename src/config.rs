@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod auth;
+pub mod cache;
 pub mod database;
 pub mod environment;
 pub mod load;
@@ -18,7 +19,8 @@ use serde::Deserialize;
 
 pub use admission::AdmissionConfig;
 pub use auth::AuthConfig;
-pub use database::{DatabaseConfig, RedisConfig};
+pub use cache::{AnswerCaching, CacheConfig};
+pub use database::{DatabaseConfig, RedisConfig, RedisMode};
 pub use environment::Environment;
 pub use log::LogConfig;
 pub use providers::{ModelConfig, ModelKind, ProviderConfig, ProviderKind};
@@ -41,8 +43,8 @@ pub struct Config {
     pub environment: Environment,
     pub server: ServerConfig,
     pub database: DatabaseConfig,
-    #[serde(default)]
     pub redis: RedisConfig,
+    pub cache: CacheConfig,
     pub auth: AuthConfig,
     pub admission: AdmissionConfig,
     pub usage: UsageConfig,
@@ -60,7 +62,8 @@ pub struct Config {
 const FIELDS: &[Field] = &[
     required("server", Kind::Section(server::FIELDS)),
     required("database", Kind::Section(database::FIELDS)),
-    optional("redis", Kind::Section(database::REDIS_FIELDS)),
+    required("redis", Kind::Section(database::REDIS_FIELDS)),
+    required("cache", Kind::Section(cache::FIELDS)),
     required("auth", Kind::Section(auth::FIELDS)),
     required("admission", Kind::Section(admission::FIELDS)),
     required("usage", Kind::Section(usage::FIELDS)),
@@ -75,6 +78,8 @@ impl Config {
     fn validate(&self, check: &mut Check<'_>) {
         self.server.validate(check);
         self.database.validate(check);
+        self.redis.validate(check);
+        self.cache.validate(check);
         self.auth.validate(check);
         self.admission.validate(check);
         self.usage.validate(check);

@@ -14,6 +14,7 @@ pub mod accounts;
 pub mod answers;
 pub mod api_keys;
 pub mod body;
+pub mod caches;
 pub mod conversations;
 pub mod edge;
 pub mod extract;

@@ -5,12 +5,12 @@ pub mod activity;
 pub mod admission;
 pub mod answers;
 pub mod api_keys;
+pub mod caches;
 pub mod completions;
 pub mod conversations;
 pub mod field;
 pub mod health;
 pub mod invitations;
-pub mod lookup;
 pub mod models;
 pub mod readiness;
 pub mod sessions;
@@ -24,6 +24,7 @@ pub struct Services {
     pub activity: activity::Activity,
     pub answers: answers::Answers,
     pub api_keys: api_keys::ApiKeys,
+    pub caches: caches::Caches,
     pub completions: completions::Completions,
     pub conversations: conversations::Conversations,
     pub invitations: invitations::Invitations,

@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
     service::{
-        Services, accounts, answers, api_keys, completions, conversations, health::Health, invitations, models,
+        Services, accounts, answers, api_keys, caches, completions, conversations, health::Health, invitations, models,
         readiness::Readiness, sessions, usage,
     },
     web::Site,
@@ -55,6 +55,7 @@ service! {
     accounts: accounts::Accounts,
     answers: answers::Answers,
     api_keys: api_keys::ApiKeys,
+    caches: caches::Caches,
     completions: completions::Completions,
     conversations: conversations::Conversations,
     invitations: invitations::Invitations,

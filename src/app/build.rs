@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     app::AppError,
+    cache::{Tiers, redis::Redis},
     config::Config,
     crypto::password::PasswordHasher,
     domain::clock::Clock,
@@ -16,6 +17,7 @@ use crate::{
         admission::Admission,
         answers::Answers,
         api_keys::ApiKeys,
+        caches::Caches,
         completions::Completions,
         conversations::Conversations,
         invitations::Invitations,
@@ -28,10 +30,24 @@ use crate::{
     telemetry::traces::Traces,
 };
 
+/// The caches, over Redis where there is one.
+pub fn caches(config: &Config, redis: Option<Redis>, clock: &Clock, lifecycle: &Lifecycle) -> Caches {
+    let tiers = Tiers::new(
+        redis,
+        config.auth.lookup_ttl,
+        clock.clone(),
+        rand::random(),
+        lifecycle.detached.clone(),
+    );
+    Caches::new(tiers, &config.cache)
+}
+
 /// Every service over one database and one set of providers. With a journal, usage records outlive the process.
+#[expect(clippy::too_many_arguments, reason = "the composition root has all there is")]
 pub fn services(
     config: &Config,
     database: &Database,
+    caches: &Caches,
     registry: Arc<Registry>,
     clock: &Clock,
     lifecycle: &Lifecycle,
@@ -45,10 +61,9 @@ pub fn services(
         active_key: &auth.active_key,
         access_token_ttl: auth.access_token_ttl,
         session_ttl: auth.session_ttl,
-        lookup_ttl: auth.lookup_ttl,
     };
     let activity = Activity::new(store.accounts.clone(), clock.clone());
-    let sessions = Sessions::new(store.sessions, activity.clone(), clock.clone(), &rules)?;
+    let sessions = Sessions::new(store.sessions, activity.clone(), caches.clone(), clock.clone(), &rules)?;
     let hasher = PasswordHasher::new(
         auth.argon2_memory_kib,
         auth.argon2_iterations,
@@ -62,6 +77,7 @@ pub fn services(
     let accounts = Accounts::new(
         store.accounts,
         sessions.clone(),
+        caches.clone(),
         hasher,
         throttle,
         clock.clone(),
@@ -71,6 +87,7 @@ pub fn services(
     let invitations = Invitations::new(store.invitations, accounts.clone(), clock.clone(), auth.invitation_ttl);
     let usage = Usage::new(
         store.usage,
+        caches.clone(),
         clock.clone(),
         config.usage.queue_capacity,
         config.usage.batch_size,
@@ -81,6 +98,8 @@ pub fn services(
         registry,
         Admission::new(&config.admission),
         usage.clone(),
+        caches.clone(),
+        usize::try_from(config.cache.answer_max_bytes).unwrap_or(usize::MAX),
         traces,
         clock.clone(),
         lifecycle.end_streams.clone(),
@@ -89,6 +108,7 @@ pub fn services(
         store.conversations,
         store.messages.clone(),
         models.clone(),
+        caches.clone(),
         clock.clone(),
     );
     let answers = Answers::new(
@@ -102,8 +122,9 @@ pub fn services(
     Ok(Services {
         accounts,
         answers,
-        api_keys: ApiKeys::new(store.api_keys, activity.clone(), clock.clone(), auth.lookup_ttl),
+        api_keys: ApiKeys::new(store.api_keys, activity.clone(), caches.clone(), clock.clone()),
         activity,
+        caches: caches.clone(),
         completions,
         conversations,
         invitations,

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cache::redis::Redis,
+    cache::Tiers,
     service::activity::Activity,
     store::Database,
     telemetry::{logging, metrics as names},
@@ -24,7 +24,7 @@ const PEOPLE_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct Observed {
     /// Role and handle.
     pub(super) databases: Vec<(&'static str, Database)>,
-    pub(super) redis: Option<Redis>,
+    pub(super) tiers: Tiers,
     pub(super) activity: Activity,
     pub(super) prometheus: PrometheusHandle,
 }
@@ -83,7 +83,11 @@ pub(super) async fn run(observed: Observed, stop: CancellationToken) {
         for pool in &pools {
             pool.set();
         }
-        if let Some(redis) = &observed.redis {
+        // As a side effect each class sets its gauges.
+        observed.tiers.stats();
+        if let Some(redis) = observed.tiers.redis() {
+            gauge!(names::CACHE_CHANNEL_UP).set(f64::from(u8::from(observed.tiers.hears())));
+            gauge!(names::BREAKER_OPEN, "dependency" => "redis").set(f64::from(u8::from(!redis.is_whole())));
             let (in_use, idle, most, waiting) = redis.connections();
             for (state, value) in [("in_use", in_use), ("idle", idle), ("max", most), ("waiting", waiting)] {
                 gauge!(names::REDIS_CONNECTIONS, "state" => state).set(value as f64);

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use super::{AppError, migrations_apply, seed};
 use crate::{
     config::Config,
-    service::readiness::Readiness,
+    service::{Services, readiness::Readiness},
     store::{Database, StoreError, migrations::MigrationError},
 };
 
@@ -18,7 +18,12 @@ const PAUSE: Duration = Duration::from_millis(500);
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Ends when the service is prepared, or with the reason why it never will be.
-pub(super) async fn prepare(config: Config, database: Database, readiness: Readiness) -> Result<(), AppError> {
+pub(super) async fn prepare(
+    config: Config,
+    database: Database,
+    services: Services,
+    readiness: Readiness,
+) -> Result<(), AppError> {
     let started = Instant::now();
     wait_for_database(&database, config.database.start_timeout).await?;
     if config.database.migrate_on_start {
@@ -30,8 +35,22 @@ pub(super) async fn prepare(config: Config, database: Database, readiness: Readi
     }
     readiness.note_started();
     tracing::info!(target: "mapleai::lifecycle", phase = 3, seconds = started.elapsed().as_secs_f32(), "the database is there");
-    if let Ok(Err(error)) = tokio::time::timeout(config.server.warmup_timeout, database.warm_up()).await {
-        tracing::warn!(target: "mapleai::lifecycle", error = %error, "warm-up failed; going on without");
+    let warming = async {
+        database.warm_up().await?;
+        services.caches.warm_up().await;
+        services.api_keys.warm_up().await.map_err(AppError::from)
+    };
+    match tokio::time::timeout(config.server.warmup_timeout, Box::pin(warming)).await {
+        Ok(Ok(keys)) => {
+            tracing::debug!(target: "mapleai::lifecycle", keys, "caches are warm");
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(target: "mapleai::lifecycle", error = %error, "warm-up failed; going on without");
+        }
+        Err(_) => {
+            let limit = config.server.warmup_timeout;
+            tracing::warn!(target: "mapleai::lifecycle", ?limit, "warm-up took too long; going on without");
+        }
     }
     readiness.note_warm();
     tracing::info!(target: "mapleai::lifecycle", phase = 4, seconds = started.elapsed().as_secs_f32(), "warm");

@@ -1,5 +1,7 @@
 //! One running service: what `mapleai serve` starts, and what tests start on a free port.
 
+mod tasks;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -8,14 +10,8 @@ use std::{
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
-use super::{
-    AppError, build, listener,
-    observe::{self, Observed},
-    ops::OpsListener,
-    prepare,
-};
+use super::{AppError, build, listener, observe::Observed, ops::OpsListener, prepare};
 use crate::{
     auth::gate::Gate,
     cache::redis::Redis,
@@ -31,7 +27,7 @@ use crate::{
     provider::Registry,
     service::{
         Services,
-        health::{Databases, Health, Watchdog},
+        health::{Databases, Health},
         readiness::Readiness,
         usage::journal::Journal,
     },
@@ -89,16 +85,23 @@ impl Server {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let lifecycle = Lifecycle::default();
         let database = Database::new(&config.database)?;
-        let mut registry = Registry::build(&config.providers, &config.models)?;
+        let mut registry = Registry::build(&config.providers, &config.models, config.cache.answers)?;
         registry.discover().await;
         let registry = Arc::new(registry);
         let traces = exporter(&config)?;
         let usage = &config.usage;
         let journal = usage.journal_dir.as_deref();
         let journal = journal.map(|directory| Journal::new(directory, usage.journal_max_bytes));
+        let redis = config
+            .redis
+            .in_use()
+            .map(|url| Redis::new(url, config.redis.mode))
+            .transpose()?;
+        let caches = build::caches(&config, redis.clone(), &clock, &lifecycle);
         let services = build::services(
             &config,
             &database,
+            &caches,
             Arc::clone(&registry),
             &clock,
             &lifecycle,
@@ -119,7 +122,6 @@ impl Server {
         let https = config.server.public_url.scheme() == "https";
         let readiness = Readiness::new(database.clone());
         let databases = databases(&config, &database)?;
-        let redis = config.redis.url.as_ref().map(Redis::new).transpose()?;
         let health = Health::new(
             databases.clone(),
             redis.clone(),
@@ -151,6 +153,7 @@ impl Server {
             readiness: readiness.clone(),
             metrics: metrics.clone(),
             gate: gate.clone(),
+            caches: caches.clone(),
             log: logging::control(),
         };
         let edge = Edge::new(
@@ -177,27 +180,29 @@ impl Server {
             .map(|address| OpsListener::start(address, ops::router(ops_state)))
             .transpose()?;
         lifecycle.run("listener", listener::serve(socket, router, limits, lifecycle.clone()));
-        let watched = std::iter::once(&database).chain(databases.replicas.iter().map(|(_, replica)| replica));
-        start_tasks(&lifecycle, &services, watched.cloned(), config.usage.flush_interval);
         let observed = Observed {
             databases: std::iter::once(("primary", database.clone()))
                 .chain(databases.replicas.iter().cloned())
                 .collect(),
-            redis,
+            tiers: caches.tiers.clone(),
             activity: services.activity.clone(),
             prometheus: metrics,
         };
-        lifecycle.run("observer", observe::run(observed, lifecycle.stop_tasks.clone()));
-        lifecycle.run(
-            "watchdog",
-            watch(health.watchdog().clone(), lifecycle.stop_tasks.clone()),
-        );
+        tasks::start(tasks::Parts {
+            lifecycle: &lifecycle,
+            services: &services,
+            tiers: &caches.tiers,
+            watchdog: health.watchdog().clone(),
+            observed,
+            flush_interval: config.usage.flush_interval,
+        });
         let operations = ops.as_ref().map(|ops| ops.address().to_string());
         tracing::info!(target: "mapleai::lifecycle", phase = 2, %address, operations, environment = config.environment.as_str(), version = env!("CARGO_PKG_VERSION"), "listening");
         let failure = Failed::default();
         let preparing = prepare(
             config.clone(),
             database.clone(),
+            services.clone(),
             readiness.clone(),
             &lifecycle,
             failure.clone(),
@@ -282,39 +287,6 @@ impl Server {
     }
 }
 
-fn start_tasks(
-    lifecycle: &Lifecycle,
-    services: &Services,
-    databases: impl Iterator<Item = Database>,
-    flush_interval: Duration,
-) {
-    let stop = || lifecycle.stop_tasks.clone();
-    lifecycle.run(
-        "usage flush",
-        task::usage_flush::run(services.usage.clone(), flush_interval, stop()),
-    );
-    lifecycle.run(
-        "usage journal",
-        task::usage_journal::run(services.usage.clone(), stop()),
-    );
-    lifecycle.run(
-        "usage replay",
-        task::usage_journal::replay(services.usage.clone(), stop()),
-    );
-    lifecycle.run(
-        "key use",
-        task::usage_flush::note_key_use(services.api_keys.clone(), stop()),
-    );
-    lifecycle.run(
-        "sweep",
-        task::sweep::run(services.answers.clone(), services.sessions.clone(), stop()),
-    );
-    for database in databases {
-        let token = stop();
-        lifecycle.run("database watch", async move { database.watch(token).await });
-    }
-}
-
 /// On a thread of its own: the exporter's blocking client must not be made in a runtime.
 fn exporter(config: &Config) -> Result<Option<Traces>, AppError> {
     let config = config.traces.clone();
@@ -345,6 +317,7 @@ fn databases(config: &Config, primary: &Database) -> Result<Databases, AppError>
 fn prepare(
     config: Config,
     database: Database,
+    services: Services,
     readiness: Readiness,
     lifecycle: &Lifecycle,
     failure: Failed,
@@ -352,7 +325,7 @@ fn prepare(
     let (broken, stop) = (lifecycle.broken.clone(), lifecycle.stop_tasks.clone());
     async move {
         let prepared = stop
-            .run_until_cancelled_owned(Box::pin(prepare::prepare(config, database, readiness)))
+            .run_until_cancelled_owned(Box::pin(prepare::prepare(config, database, services, readiness)))
             .await;
         if let Some(Err(error)) = prepared {
             tracing::error!(target: "mapleai::lifecycle", error = %error, "cannot start");
@@ -360,8 +333,4 @@ fn prepare(
             broken.cancel();
         }
     }
-}
-
-async fn watch(watchdog: Watchdog, stop: CancellationToken) {
-    let _ = stop.run_until_cancelled_owned(watchdog.run()).await;
 }

@@ -1,16 +1,43 @@
-//! A pool of connections to one Redis, with a limit on every wait.
+//! One Redis, or one Redis Cluster, with a limit on every wait.
+//!
+//! All callers share one multiplexed connection. A call that finds nobody home opens the breaker of its part of the key
+//! space, and from then on calls there cost nothing; a task of our own looks when it is back, and connects anew where the
+//! connection is to blame. A shared cluster connection never re-routes a hung node's slots by itself: only a new one does.
 
-use std::time::Duration;
+mod breaker;
+mod commands;
+mod link;
+
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use deadpool_redis::{
-    Config, CreatePoolError, Pool, PoolError, Runtime,
-    redis::{self, IntoConnectionInfo as _},
+    CreatePoolError, PoolError,
+    redis::{self, FromRedisValue},
 };
-use secrecy::{ExposeSecret as _, SecretString};
+use futures_util::future::join_all;
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 
-const CONNECTIONS: usize = 8;
-/// To get a connection, and for its answer. Longer than a healthy Redis ever takes, short enough to go without.
-const LIMIT: Duration = Duration::from_millis(500);
+use crate::config::RedisMode;
+use breaker::Breakers;
+use link::{Link, Target};
+
+/// For a look by [`Redis::ping`]. Longer than a healthy Redis ever takes, short enough to go without.
+const PING_LIMIT: Duration = Duration::from_millis(500);
+/// For a command that nobody waits for.
+pub(super) const BACKGROUND_LIMIT: Duration = Duration::from_millis(250);
+/// To connect, for a whole cluster.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+/// Between two looks of the task that watches.
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+/// A part that does not come back on this connection by then is tried on a new one, and again after as long.
+const RECONNECT_AFTER: Duration = Duration::from_millis(400);
 
 #[derive(Debug, thiserror::Error)]
 pub enum RedisError {
@@ -24,60 +51,178 @@ pub enum RedisError {
     Command(#[from] redis::RedisError),
     #[error("no answer within {0:?}")]
     NoAnswer(Duration),
+    #[error("not asked, since it did not answer just now")]
+    Open,
 }
 
-/// Cheap to clone. Connects when it is first used.
+/// Cheap to clone. Connects when it is first used, or watched.
 #[derive(Clone)]
-pub struct Redis {
-    pool: Pool,
-    address: std::sync::Arc<str>,
+pub struct Redis(Arc<Inner>);
+
+struct Inner {
+    target: Target,
+    link: RwLock<Option<Link>>,
+    connecting: tokio::sync::Mutex<()>,
+    breakers: Breakers,
+    told_away: AtomicBool,
 }
 
 impl Redis {
-    pub fn new(url: &SecretString) -> Result<Self, RedisError> {
-        let info = url.expose_secret().into_connection_info().map_err(RedisError::Url)?;
-        let address = info.addr().to_string();
-        let pool = Config::from_url(url.expose_secret())
-            .builder()
-            .map_err(|error| RedisError::Setup(CreatePoolError::Config(error)))?
-            .max_size(CONNECTIONS)
-            .wait_timeout(Some(LIMIT))
-            .create_timeout(Some(LIMIT))
-            .recycle_timeout(Some(LIMIT))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| RedisError::Setup(CreatePoolError::Build(error)))?;
-        Ok(Self {
-            pool,
-            address: address.into(),
-        })
+    /// `url` may be a comma-separated list for a cluster: any nodes of it.
+    pub fn new(url: &SecretString, mode: RedisMode) -> Result<Self, RedisError> {
+        let target = Target::new(url, mode)?;
+        let parts = if target.is_cluster() { breaker::PARTS } else { 1 };
+        Ok(Self(Arc::new(Inner {
+            target,
+            link: RwLock::default(),
+            connecting: tokio::sync::Mutex::default(),
+            breakers: Breakers::new(parts),
+            told_away: AtomicBool::new(false),
+        })))
     }
 
     /// Where it is, without user or password.
     pub fn address(&self) -> &str {
-        &self.address
+        self.0.target.address()
     }
 
-    /// One round trip.
+    /// One round trip, to every primary of a cluster.
     pub async fn ping(&self) -> Result<(), RedisError> {
-        let mut connection = self.pool.get().await?;
-        let ping = redis::cmd("PING");
-        if let Ok(answer) = tokio::time::timeout(LIMIT, ping.query_async::<()>(&mut connection)).await {
-            return Ok(answer?);
-        }
-        // What is still to come on it would be taken for the next command's answer.
-        drop(deadpool_redis::Connection::take(connection));
-        Err(RedisError::NoAnswer(LIMIT))
+        let ping = async {
+            let mut link = self.connect().await?;
+            link.query::<redis::Value>(&redis::cmd("PING")).await?;
+            Ok(())
+        };
+        tokio::time::timeout(PING_LIMIT, ping)
+            .await
+            .unwrap_or(Err(RedisError::NoAnswer(PING_LIMIT)))
     }
 
     /// Connections in use, idle and allowed, and callers that wait for one.
     pub fn connections(&self) -> (usize, usize, usize, usize) {
-        let status = self.pool.status();
-        (
-            status.size.saturating_sub(status.available),
-            status.available,
-            status.max_size,
-            status.waiting,
-        )
+        self.0.target.connections()
     }
+
+    /// Whether calls are made, to all of it. Parts of a cluster may be away while others serve.
+    pub fn is_whole(&self) -> bool {
+        self.current().is_some() && !self.0.breakers.any_open()
+    }
+
+    /// The connection, made if there is none yet.
+    async fn connect(&self) -> Result<Link, RedisError> {
+        if let Some(link) = self.current() {
+            return Ok(link);
+        }
+        let _one = self.0.connecting.lock().await;
+        if let Some(link) = self.current() {
+            return Ok(link);
+        }
+        self.replace().await
+    }
+
+    async fn replace(&self) -> Result<Link, RedisError> {
+        let made = tokio::time::timeout(CONNECT_LIMIT, self.0.target.connect())
+            .await
+            .map_err(|_| RedisError::NoAnswer(CONNECT_LIMIT))??;
+        *self.0.link.write().unwrap_or_else(PoisonError::into_inner) = Some(made.clone());
+        Ok(made)
+    }
+
+    fn current(&self) -> Option<Link> {
+        self.0.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks by `deadline`, unless it is known that nobody would answer.
+    async fn ask<T: FromRedisValue>(
+        &self,
+        slot: u16,
+        deadline: Instant,
+        request: impl AsyncFnOnce(&mut Link) -> redis::RedisResult<T>,
+    ) -> Result<T, RedisError> {
+        let part = self.0.breakers.part(slot);
+        if part.is_open() {
+            return Err(RedisError::Open);
+        }
+        let mut link = self.current().ok_or(RedisError::Open)?;
+        let started = Instant::now();
+        match tokio::time::timeout_at(deadline.into(), request(&mut link)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                if is_away(&error) {
+                    part.open();
+                }
+                Err(error.into())
+            }
+            Err(_) => {
+                part.open();
+                Err(RedisError::NoAnswer(started.elapsed()))
+            }
+        }
+    }
+
+    /// Connects, and looks after what does not answer, until told to stop.
+    pub async fn watch(&self, stop: CancellationToken) {
+        let mut connected: Option<Instant> = None;
+        let work = async {
+            loop {
+                self.look(&mut connected).await;
+                tokio::time::sleep(WATCH_INTERVAL).await;
+            }
+        };
+        let _ = stop.run_until_cancelled(work).await;
+    }
+
+    async fn look(&self, connected: &mut Option<Instant>) {
+        let breakers = &self.0.breakers;
+        if self.current().is_some() && !breakers.any_open() {
+            self.tell(true);
+            return;
+        }
+        if let Some(link) = self.current() {
+            let probes = breakers.open_parts().map(|part| {
+                let mut link = link.clone();
+                async move {
+                    let mut probe = redis::cmd("EXISTS");
+                    probe.arg(part.probe_key());
+                    let answer = tokio::time::timeout(BACKGROUND_LIMIT, link.query::<redis::Value>(&probe)).await;
+                    if matches!(&answer, Ok(Ok(_))) {
+                        part.close();
+                    }
+                }
+            });
+            join_all(probes).await;
+            if !breakers.any_open() {
+                self.tell(true);
+                return;
+            }
+        }
+        self.tell(false);
+        if connected.is_none_or(|at| at.elapsed() >= RECONNECT_AFTER) {
+            if self.replace().await.is_err() {
+                tracing::debug!(target: "mapleai::cache", address = self.address(), "still no connection to Redis");
+            }
+            *connected = Some(Instant::now());
+        }
+    }
+
+    /// Changes of state are told, not calls.
+    fn tell(&self, is_there: bool) {
+        if self.0.told_away.swap(!is_there, Ordering::Relaxed) == is_there {
+            if is_there {
+                tracing::info!(target: "mapleai::cache", address = self.address(), "Redis answers again");
+            } else {
+                tracing::warn!(target: "mapleai::cache", address = self.address(), "Redis, or a part of it, does not answer; going on without");
+            }
+        }
+    }
+}
+
+/// Whether the error says that there is nobody who could answer, rather than that an answer is no.
+fn is_away(error: &redis::RedisError) -> bool {
+    error.is_io_error()
+        || error.is_timeout()
+        || error.is_cluster_error()
+        || error.is_connection_dropped()
+        || error.is_connection_refusal()
+        || error.is_unrecoverable_error()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use super::load::{
@@ -35,12 +35,48 @@ pub struct DatabaseConfig {
     pub migrate_on_start: bool,
 }
 
-/// Named now so that one environment serves all releases; the caches of the next release are its first user.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// What the caches of all instances share.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RedisConfig {
-    /// `redis://host:port`; absent means that caches stay in the process.
+    pub mode: RedisMode,
+    /// `redis://host:port`, for a cluster a comma-separated list; absent means that caches stay in the process.
+    #[serde(default)]
     pub url: Option<SecretString>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RedisMode {
+    /// Caches stay in the process, whatever the URL says.
+    None,
+    Single,
+    Cluster,
+}
+
+impl RedisConfig {
+    /// Where it is, unless it is not to be used.
+    pub fn in_use(&self) -> Option<&SecretString> {
+        self.url.as_ref().filter(|_| self.mode != RedisMode::None)
+    }
+
+    pub(super) fn validate(&self, check: &mut Check<'_>) {
+        let Some(url) = &self.url else {
+            if self.mode == RedisMode::Cluster {
+                check.refuse(
+                    ["redis", "mode"],
+                    "must not be \"cluster\" without redis.url, which names nodes of it",
+                );
+            }
+            return;
+        };
+        if self.mode == RedisMode::Single && url.expose_secret().contains(',') {
+            check.refuse(
+                ["redis", "mode"],
+                "must be \"cluster\" where redis.url names more than one server",
+            );
+        }
+    }
 }
 
 const POSTGRES: Rule = Rule {
@@ -60,20 +96,25 @@ pub(super) const FIELDS: &[Field] = &[
     required("migrate_on_start", Kind::Flag),
 ];
 
-pub(super) const REDIS_FIELDS: &[Field] = &[optional(
-    "url",
-    Kind::SecretUrl(Rule {
-        allowed: "a URL such as redis://:password@host:6379 or rediss://host:6380",
-        holds: is_redis,
-    }),
-)];
+pub(super) const REDIS_FIELDS: &[Field] = &[
+    required("mode", Kind::Choice(&["none", "single", "cluster"])),
+    optional(
+        "url",
+        Kind::SecretUrl(Rule {
+            allowed: "a URL such as redis://:password@host:6379, for a cluster several, separated by commas",
+            holds: is_redis,
+        }),
+    ),
+];
 
 fn is_postgres(url: &str) -> bool {
     (url.starts_with("postgres://") || url.starts_with("postgresql://")) && !url.contains(char::is_whitespace)
 }
 
-fn is_redis(url: &str) -> bool {
-    (url.starts_with("redis://") || url.starts_with("rediss://")) && !url.contains(char::is_whitespace)
+/// TLS is not compiled in, so `rediss://` is refused here rather than at the first use.
+fn is_redis(urls: &str) -> bool {
+    urls.split(',')
+        .all(|url| url.starts_with("redis://") && url.len() > 8 && !url.contains(char::is_whitespace))
 }
 
 impl DatabaseConfig {

@@ -10,12 +10,15 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::load::{
-    check::Check,
-    path::Path,
-    schema::{
-        DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Preset, Rule, is_visible_ascii, optional, preset,
-        required, span,
+use super::{
+    cache::{ANSWERS, AnswerCaching},
+    load::{
+        check::Check,
+        path::Path,
+        schema::{
+            DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Preset, Rule, is_visible_ascii, optional, preset,
+            required, span,
+        },
     },
 };
 use crate::domain::money::Price;
@@ -109,6 +112,9 @@ pub struct ModelConfig {
     pub input_price: Option<String>,
     #[serde(default)]
     pub output_price: Option<String>,
+    /// Which of its answers are remembered; `cache.answers` if absent.
+    #[serde(default)]
+    pub cache: Option<AnswerCaching>,
 }
 
 /// What the client sets itself; a second one would break requests or leak them.
@@ -209,6 +215,7 @@ pub(super) const MODEL_FIELDS: &[Field] = &[
     ),
     optional("input_price", PRICE),
     optional("output_price", PRICE),
+    optional("cache", ANSWERS),
 ];
 
 fn is_provider_name(name: &str) -> bool {

@@ -1,17 +1,18 @@
 //! Organisations, their people, and the credentials they hold.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::ids::{ApiKeyId, InvitationId, OrganizationId, SessionId, UserId};
 use super::role::Role;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Organization {
     pub id: OrganizationId,
     pub name: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     pub id: UserId,
     pub organization: Organization,
@@ -44,7 +45,7 @@ pub struct ApiKey {
 }
 
 /// Who calls through a session: what each request needs to know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionOwner {
     pub session: SessionId,
     pub organization: OrganizationId,
@@ -54,7 +55,7 @@ pub struct SessionOwner {
 }
 
 /// Who calls through an API key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyOwner {
     pub key: ApiKeyId,
     pub organization: OrganizationId,

@@ -1,6 +1,7 @@
 //! Conversations and what is said in them.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::ids::{ConversationId, MessageId};
 
@@ -8,7 +9,7 @@ use super::ids::{ConversationId, MessageId};
 pub const LONGEST_MESSAGE: usize = 200_000;
 pub const LONGEST_TITLE: usize = 200;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conversation {
     pub id: ConversationId,
     /// `None` until the first message gives it one.

@@ -33,6 +33,16 @@ pub struct Model {
     pub upstream: Arc<str>,
     pub input_price: Price,
     pub output_price: Price,
+    pub caching: Caching,
+}
+
+/// Which answers of a model are remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caching {
+    All,
+    /// To requests that ask for a repeatable answer, and embeddings.
+    Deterministic,
+    Off,
 }
 
 impl Model {

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 const NANOS_PER_DOLLAR: u64 = 1_000_000_000;
 const TOKENS_PER_PRICE: u128 = 1_000_000;
 
@@ -10,7 +12,8 @@ const TOKENS_PER_PRICE: u128 = 1_000_000;
 pub struct Price(u64);
 
 /// An amount in billionths of a US dollar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Cost(u64);
 
 /// A price that is not a plain decimal.

@@ -1,7 +1,9 @@
 //! Token counts, reported or estimated.
 
+use serde::{Deserialize, Serialize};
+
 /// What one call consumed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TokenUsage {
     pub input: u64,
     pub output: u64,

@@ -1,6 +1,7 @@
 //! What a call consumed, and sums over such records.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::ids::{ApiKeyId, OrganizationId, UsageRecordId, UserId};
 use super::model::ModelKind;
@@ -56,6 +57,10 @@ pub struct UsageRecord {
     pub streamed: bool,
     pub tokens: TokenUsage,
     pub cost: Cost,
+    /// Answered from the cache, or from another call's answer: it cost nothing.
+    pub cached: bool,
+    /// What it would have cost.
+    pub saved: Cost,
     pub latency_us: u64,
     /// From the arrival of the request to the first chunk of the answer.
     pub first_token_us: Option<u64>,
@@ -63,7 +68,7 @@ pub struct UsageRecord {
 }
 
 /// A sum over records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct UsageTotals {
     pub requests: u64,
     pub input_tokens: u64,
@@ -71,6 +76,10 @@ pub struct UsageTotals {
     pub cost: Cost,
     /// How many of the requests have estimated token counts.
     pub estimated_requests: u64,
+    /// How many of the requests were answered from the cache.
+    pub cached_requests: u64,
+    /// What those would have cost.
+    pub saved: Cost,
 }
 
 impl std::ops::AddAssign for UsageTotals {
@@ -80,11 +89,13 @@ impl std::ops::AddAssign for UsageTotals {
         self.output_tokens += other.output_tokens;
         self.cost = self.cost + other.cost;
         self.estimated_requests += other.estimated_requests;
+        self.cached_requests += other.cached_requests;
+        self.saved = self.saved + other.saved;
     }
 }
 
 /// The sum of one day, model and key: the finest row a report is made from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageCell {
     pub day: NaiveDate,
     pub model: String,

@@ -13,6 +13,7 @@ use crate::{
         admission::Refused,
         answers::{AnswerError, AnswerFailure},
         api_keys::ApiKeyError,
+        caches::operate::CacheError,
         completions::{BadRequest, CompletionError, stream::StreamError},
         conversations::ConversationError,
         invitations::InvitationError,
@@ -135,6 +136,7 @@ impl From<AccountError> for Failure {
             AccountError::Password(error) => error.into(),
             AccountError::Session(error) => error.into(),
             AccountError::Store(error) => error.into(),
+            AccountError::SharedStore(error) => error.into(),
         }
     }
 }
@@ -177,6 +179,7 @@ impl From<ConversationError> for Failure {
             ConversationError::Invalid(fields) => Self::invalid(fields),
             ConversationError::NotFound => Self::not_found(),
             ConversationError::Store(error) => error.into(),
+            ConversationError::SharedStore(error) => error.into(),
         }
     }
 }
@@ -186,6 +189,7 @@ impl From<UsageError> for Failure {
         match error {
             UsageError::Invalid(fields) => Self::invalid(fields),
             UsageError::Store(error) => error.into(),
+            UsageError::SharedStore(error) => error.into(),
         }
     }
 }
@@ -260,6 +264,26 @@ impl From<CompletionError> for Failure {
             CompletionError::BacklogFull(error) => error.into(),
             CompletionError::Refused(error) => error.into(),
             CompletionError::Provider(error) => error.into(),
+            CompletionError::Stopping => StreamError::Stopping.into(),
+        }
+    }
+}
+
+impl From<CacheError> for Failure {
+    fn from(error: CacheError) -> Self {
+        match error {
+            CacheError::Invalid(fields) => Self::invalid(fields),
+            CacheError::NotAllowed => Self::new(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "This takes an administrator or owner of the organization.",
+            ),
+            CacheError::Redis(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "cache_unreachable",
+                "This instance has forgotten; the others could not be told. Try again.",
+            )
+            .because(error),
         }
     }
 }

@@ -42,6 +42,8 @@ pub struct RequestContext {
     pub client: ClientAddress,
     /// The caller's trace (W3C Trace Context), to be passed on.
     pub traceparent: Option<HeaderValue>,
+    /// What the caller asks of caches.
+    pub cache_control: Option<HeaderValue>,
 }
 
 /// The edge's own state.
@@ -112,6 +114,7 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     let metrics = route.as_ref().map_or(&edge.inner.unmatched, |route| &route.metrics);
     let in_flight = metrics.enter();
     let mut traceparent = request.headers().get(TRACEPARENT).cloned();
+    let cache_control = request.headers().get(header::CACHE_CONTROL).cloned();
     let path = route.as_ref().map_or(&edge.inner.unmatched_path, |route| &route.path);
     let label = method_label(&method);
     let span = edge
@@ -132,6 +135,7 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
         arrived,
         client,
         traceparent,
+        cache_control,
     });
     let serving = async {
         let admitted = match &route {

@@ -8,9 +8,9 @@ use axum::{
     extract::{DefaultBodyLimit, FromRef, Request, State},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +22,14 @@ use super::{
 };
 use crate::{
     auth::{Caller, gate::Gate},
+    domain::ids::OrganizationId,
     failure::Failure,
-    service::{field::FieldFault, health::Health, readiness::Readiness},
+    service::{
+        caches::{Caches, operate::CacheReport},
+        field::FieldFault,
+        health::Health,
+        readiness::Readiness,
+    },
     telemetry::logging::{LevelError, LogControl},
 };
 
@@ -37,6 +43,7 @@ pub struct OpsState {
     pub readiness: Readiness,
     pub metrics: PrometheusHandle,
     pub gate: Gate,
+    pub caches: Caches,
     /// Absent where the process has no log of its own, as in tests.
     pub log: Option<LogControl>,
 }
@@ -66,6 +73,8 @@ pub fn router(state: OpsState) -> Router {
         .route("/api/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .route("/log-level", get(log_level).put(set_log_level))
+        .route("/cache", get(cache))
+        .route("/cache/purge", post(purge_cache))
         .fallback(|| async { Failure::not_found() })
         .method_not_allowed_fallback(|| async { Failure::method_not_allowed() })
         .layer((from_fn(frame), DefaultBodyLimit::max(LARGEST_BODY)))
@@ -129,6 +138,29 @@ async fn set_log_level(
         Err(error @ LevelError::Filter(_)) => Err(refused("level", error.to_string())),
         Err(error @ LevelError::Gone(_)) => Err(Failure::internal().because(error)),
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PurgeBody {
+    /// All if absent.
+    class: Option<String>,
+    /// Every organisation's if absent.
+    organization: Option<OrganizationId>,
+}
+
+async fn cache(State(state): State<OpsState>) -> Json<CacheReport> {
+    Json(state.caches.report())
+}
+
+async fn purge_cache(
+    State(state): State<OpsState>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<PurgeBody>,
+) -> Result<StatusCode, Failure> {
+    state.gate.operator(&headers)?;
+    state.caches.purge(body.class.as_deref(), body.organization).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn log_of(state: &OpsState) -> Result<LogControl, Failure> {

@@ -7,7 +7,7 @@ use http::Method;
 use utoipa_axum::routes;
 
 use super::{
-    accounts, answers, api_keys, conversations,
+    accounts, answers, api_keys, caches, conversations,
     edge::{Edge, edge},
     health, invitations, layers, models, openai, openapi, pages,
     routes::Routes,
@@ -44,6 +44,7 @@ pub fn routes(rules: &EdgeRules) -> Routes {
         .api(Access::Session, routes!(invitations::create, invitations::list))
         .api(Access::Session, routes!(invitations::withdraw))
         .api(Access::Session, routes!(usage::report))
+        .api(Access::Session, routes!(caches::purge))
         .api(Access::Session, routes!(conversations::create, conversations::list))
         .api(
             Access::Session,

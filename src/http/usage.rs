@@ -34,6 +34,10 @@ pub struct TotalsBody {
     cost_usd: String,
     /// How many of the requests have token counts that were estimated, since the provider reported none.
     estimated_requests: u64,
+    /// How many of the requests were answered from the cache, at no cost.
+    cached_requests: u64,
+    /// What those would have cost, in US dollars, decimal.
+    saved_usd: String,
 }
 
 impl From<UsageTotals> for TotalsBody {
@@ -44,6 +48,8 @@ impl From<UsageTotals> for TotalsBody {
             output_tokens: totals.output_tokens,
             cost_usd: totals.cost.to_string(),
             estimated_requests: totals.estimated_requests,
+            cached_requests: totals.cached_requests,
+            saved_usd: totals.saved.to_string(),
         }
     }
 }

@@ -10,9 +10,9 @@ use futures_util::future::join_all;
 
 use super::{Provider, mock::MockProvider, openai::OpenAiProvider, outcomes::Outcomes};
 use crate::{
-    config::{self, ModelConfig, ProviderConfig, ProviderKind},
+    config::{self, AnswerCaching, ModelConfig, ProviderConfig, ProviderKind},
     domain::{
-        model::{Model, ModelKind},
+        model::{Caching, Model, ModelKind},
         money::{InvalidPrice, Price},
     },
 };
@@ -52,6 +52,8 @@ pub struct Route {
 pub struct Upstream {
     pub provider: Box<dyn Provider>,
     pub outcomes: Outcomes,
+    /// Tells servers apart that have, or had, the same name in the configuration. Holds no secret.
+    pub identity: Box<str>,
 }
 
 /// The catalogue.
@@ -62,12 +64,15 @@ pub struct Registry {
     /// Sorted by name.
     upstreams: Vec<Arc<Upstream>>,
     discovering: Vec<Arc<Upstream>>,
+    /// For models that say nothing themselves.
+    caching: Caching,
 }
 
 impl Registry {
     pub fn build(
         providers: &BTreeMap<String, ProviderConfig>,
         models: &[ModelConfig],
+        caching: AnswerCaching,
     ) -> Result<Self, ProviderSetupError> {
         let mut by_name: BTreeMap<&str, Arc<Upstream>> = BTreeMap::new();
         let mut discovering = Vec::new();
@@ -79,6 +84,7 @@ impl Registry {
             let upstream = Arc::new(Upstream {
                 provider,
                 outcomes: Outcomes::default(),
+                identity: config.base_url.as_ref().map_or("mock", |url| url.as_str()).into(),
             });
             if config.discover_models {
                 discovering.push(Arc::clone(&upstream));
@@ -90,6 +96,7 @@ impl Registry {
             sorted: Vec::new(),
             upstreams: by_name.values().cloned().collect(),
             discovering,
+            caching: caching_of(caching),
         };
         for model in models {
             let upstream = by_name
@@ -99,7 +106,7 @@ impl Registry {
                     provider: model.provider.clone(),
                 })?;
             registry.add(Route {
-                model: Arc::new(model_of(model)?),
+                model: Arc::new(model_of(model, caching)?),
                 upstream: Arc::clone(upstream),
             });
         }
@@ -109,6 +116,7 @@ impl Registry {
     /// Adds the models that providers say they have. A provider that does not answer is told in the log and skipped.
     pub async fn discover(&mut self) {
         let asked = std::mem::take(&mut self.discovering);
+        let caching = self.caching;
         let lists = join_all(
             asked
                 .iter()
@@ -122,7 +130,7 @@ impl Registry {
                     for model in ids
                         .iter()
                         .take(MOST_DISCOVERED)
-                        .filter_map(|id| discovered(id, provider.name()))
+                        .filter_map(|id| discovered(id, provider.name(), caching))
                     {
                         // What is configured wins: it has a price.
                         if !self.routes.contains_key(&model.id) {
@@ -166,7 +174,7 @@ impl Registry {
     }
 }
 
-fn model_of(config: &ModelConfig) -> Result<Model, ProviderSetupError> {
+fn model_of(config: &ModelConfig, caching: AnswerCaching) -> Result<Model, ProviderSetupError> {
     let price = |text: &Option<String>| {
         text.as_deref()
             .map_or(Ok(Price::default()), str::parse)
@@ -186,11 +194,20 @@ fn model_of(config: &ModelConfig) -> Result<Model, ProviderSetupError> {
         upstream: config.upstream.as_deref().unwrap_or(&config.id).into(),
         input_price: price(&config.input_price)?,
         output_price: price(&config.output_price)?,
+        caching: caching_of(config.cache.unwrap_or(caching)),
     })
 }
 
+fn caching_of(configured: AnswerCaching) -> Caching {
+    match configured {
+        AnswerCaching::All => Caching::All,
+        AnswerCaching::Deterministic => Caching::Deterministic,
+        AnswerCaching::Off => Caching::Off,
+    }
+}
+
 /// Lists hold models for other uses as well; ids are all there is to tell them by.
-fn discovered(id: &str, provider: &str) -> Option<Model> {
+fn discovered(id: &str, provider: &str, caching: Caching) -> Option<Model> {
     const OTHER_USES: [&str; 10] = [
         "whisper",
         "tts",
@@ -221,5 +238,6 @@ fn discovered(id: &str, provider: &str) -> Option<Model> {
         upstream: id.into(),
         input_price: Price::default(),
         output_price: Price::default(),
+        caching,
     })
 }

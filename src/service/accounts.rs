@@ -1,11 +1,12 @@
 //! Registering, signing in, and what people may change about themselves and each other.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     activity,
+    caches::{self, Caches},
     field::{Faults, FieldFault},
     sessions::{SessionError, Sessions},
     throttle::{Throttle, Throttled},
@@ -58,6 +59,8 @@ pub enum AccountError {
     Session(#[from] SessionError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    SharedStore(#[from] Arc<StoreError>),
 }
 
 /// What registering takes.
@@ -81,6 +84,7 @@ pub struct ProfileChange {
 pub struct Accounts {
     store: store::accounts::Accounts,
     sessions: Sessions,
+    caches: Caches,
     hasher: PasswordHasher,
     throttle: Throttle,
     clock: Clock,
@@ -89,9 +93,11 @@ pub struct Accounts {
 }
 
 impl Accounts {
+    #[expect(clippy::too_many_arguments, reason = "called once, by the composition root")]
     pub fn new(
         store: store::accounts::Accounts,
         sessions: Sessions,
+        caches: Caches,
         hasher: PasswordHasher,
         throttle: Throttle,
         clock: Clock,
@@ -101,6 +107,7 @@ impl Accounts {
         Self {
             store,
             sessions,
+            caches,
             hasher,
             throttle,
             clock,
@@ -228,7 +235,20 @@ impl Accounts {
     }
 
     pub async fn get(&self, organization: OrganizationId, user: UserId) -> Result<User, AccountError> {
-        self.store.get(organization, user).await?.ok_or(AccountError::NotFound)
+        let store = self.store.clone();
+        let find = || async move { store.get(organization, user).await };
+        let found = self
+            .caches
+            .profiles
+            .get_or_load(caches::profile_key(organization, user), find);
+        found.await?.ok_or(AccountError::NotFound)
+    }
+
+    async fn forget(&self, organization: OrganizationId, user: UserId) {
+        self.caches
+            .profiles
+            .invalidate(&[caches::profile_key(organization, user)])
+            .await;
     }
 
     pub async fn list(&self, organization: OrganizationId) -> Result<Vec<User>, AccountError> {
@@ -274,6 +294,7 @@ impl Accounts {
                 self.clock.now(),
             )
             .await?;
+        self.forget(caller.organization, caller.user).await;
         if password_hash.is_some() {
             self.sessions
                 .end_others(caller.organization, caller.user, caller.session)
@@ -296,7 +317,8 @@ impl Accounts {
         {
             return Err(AccountError::LastOwner);
         }
-        self.sessions.forget_user(member);
+        self.forget(caller.organization, member).await;
+        self.sessions.forget_user(caller.organization, member).await?;
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, member_id = %member, role = role.as_str(), "role changed");
         self.get(caller.organization, member).await
     }

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     activity::Feature,
-    completions::{Account, Call, CompletionError, Completions},
+    completions::{Account, Call, CompletionError, Completions, Freshness},
     conversations::{ConversationError, Conversations},
     field::Faults,
     models::Models,
@@ -234,6 +234,7 @@ impl Answers {
         self.messages
             .begin_answer(caller.organization, conversation, question.as_ref(), &answer, title)
             .await?;
+        self.conversations.forget_list(caller.organization, caller.user).await;
         let call = Call {
             endpoint: Endpoint::ChatCompletions,
             account: Account {
@@ -244,6 +245,11 @@ impl Answers {
             body: request_body(&model, &history),
             traceparent: None,
             arrived,
+            // Who asks again wants another answer.
+            freshness: Freshness {
+                reload: question.is_none(),
+                ..Freshness::default()
+            },
         };
         let (events, receiver) = mpsc::channel(EVENTS_BUFFERED);
         let writer = Writer {

@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use moka::sync::Cache;
 
 use super::{
     activity::{Activity, Feature},
+    caches::{self, Caches},
     field::{Faults, FieldFault},
-    lookup::Lookup,
 };
 use crate::{
     crypto::secret::{self, Digest, NoEntropy, SecretKind},
@@ -25,7 +26,15 @@ use crate::{
     store::{self, StoreError},
 };
 
+/// Keys whose revocation, or whose use, is remembered.
 const CAPACITY: u64 = 100_000;
+const MOST_AT_ONCE: i64 = 10_000;
+/// A key's use is noted so often at most.
+const NOTE_INTERVAL: Duration = Duration::from_secs(4);
+/// How long a revocation overrules every cache.
+const REVOKED_FOR: Duration = Duration::from_hours(24);
+/// Keys that are looked up before there is anybody to ask for them.
+const WARM: i64 = 1_000;
 const LONGEST_NAME: usize = 100;
 /// Enough of a key to recognise it by, far too little to guess it from.
 const SHOWN: usize = 9;
@@ -53,19 +62,29 @@ pub struct ApiKeys {
     store: store::api_keys::ApiKeys,
     activity: Activity,
     clock: Clock,
-    known: Lookup<Digest, KeyOwner>,
-    /// Noted when a key is looked up, so at most once per look-up lifetime and never on the hot path.
+    caches: Caches,
+    /// Known to be revoked, whatever any cache says.
+    revoked: Cache<Digest, ()>,
+    noted: Cache<ApiKeyId, ()>,
+    /// Noted now and again, not for each request.
     used: Arc<Mutex<HashMap<ApiKeyId, DateTime<Utc>>>>,
 }
 
 impl ApiKeys {
-    /// `lookup_ttl` bounds how late a revocation elsewhere takes effect here.
-    pub fn new(store: store::api_keys::ApiKeys, activity: Activity, clock: Clock, lookup_ttl: Duration) -> Self {
+    pub fn new(store: store::api_keys::ApiKeys, activity: Activity, caches: Caches, clock: Clock) -> Self {
         Self {
             store,
             activity,
             clock,
-            known: Lookup::new(CAPACITY, lookup_ttl),
+            caches,
+            revoked: Cache::builder()
+                .max_capacity(CAPACITY)
+                .time_to_live(REVOKED_FOR)
+                .build(),
+            noted: Cache::builder()
+                .max_capacity(CAPACITY)
+                .time_to_live(NOTE_INTERVAL)
+                .build(),
             used: Arc::default(),
         }
     }
@@ -115,14 +134,14 @@ impl ApiKeys {
         Ok(self.store.list(caller.organization, own_only(caller), page).await?)
     }
 
-    /// Revokes a key: at once here, and in other processes when their look-up expires.
+    /// Revokes a key: at once here, and within a second in other processes.
     pub async fn revoke(&self, caller: &SessionOwner, key: ApiKeyId) -> Result<(), ApiKeyError> {
         let digest = self
             .store
             .revoke(caller.organization, own_only(caller), key, self.clock.now())
             .await?
             .ok_or(ApiKeyError::NotFound)?;
-        self.known.forget(&digest).await;
+        self.note_revoked(&digest).await;
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, key_id = %key, "API key revoked");
         Ok(())
     }
@@ -130,24 +149,66 @@ impl ApiKeys {
     /// Who presents this key.
     pub async fn authenticate(&self, key: &str) -> Result<KeyOwner, ApiKeyError> {
         let digest = secret::digest_of(SecretKind::ApiKey, key).ok_or(ApiKeyError::InvalidKey)?;
-        let owner = self.known.get(digest, || self.look_up(digest)).await?;
+        let (store, now) = (self.store.clone(), self.clock.now());
+        let find = || async move { store.find(&digest, now).await };
+        let owner = self
+            .caches
+            .api_keys
+            .get_or_load(caches::api_key_key(&digest), find)
+            .await?;
         match owner {
-            Some(owner) if owner.expires_at.is_none_or(|expires_at| expires_at > self.clock.now()) => Ok(owner),
+            Some(owner)
+                if owner.expires_at.is_none_or(|expires_at| expires_at > now)
+                    && !self.revoked.contains_key(&digest) =>
+            {
+                self.note_use(&owner, now);
+                Ok(owner)
+            }
             _ => Err(ApiKeyError::InvalidKey),
         }
     }
 
-    async fn look_up(&self, digest: Digest) -> Result<Option<KeyOwner>, StoreError> {
-        let now = self.clock.now();
-        let owner = self.store.find(&digest, now).await?;
-        if let Some(owner) = &owner {
-            self.activity.note(owner.organization, owner.user);
-            let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-            if used.len() < MOST_UNNOTED {
-                used.insert(owner.key, now);
+    fn note_use(&self, owner: &KeyOwner, now: DateTime<Utc>) {
+        if self.noted.contains_key(&owner.key) {
+            return;
+        }
+        self.noted.insert(owner.key, ());
+        self.activity.note(owner.organization, owner.user);
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.len() < MOST_UNNOTED {
+            used.insert(owner.key, now);
+        }
+    }
+
+    async fn note_revoked(&self, digest: &Digest) {
+        self.revoked.insert(*digest, ());
+        self.caches.api_keys.invalidate(&[caches::api_key_key(digest)]).await;
+    }
+
+    /// Takes note of what other processes revoked, from the database; see
+    /// [`Sessions::take_note_of_ended`](super::sessions::Sessions::take_note_of_ended).
+    pub async fn take_note_of_revoked(&self, back: TimeDelta) -> Result<(), ApiKeyError> {
+        let since = self.clock.now() - back;
+        for digest in self.store.revoked_since(since, MOST_AT_ONCE).await? {
+            if !self.revoked.contains_key(&digest) {
+                self.note_revoked(&digest).await;
             }
         }
-        Ok(owner)
+        Ok(())
+    }
+
+    /// Looks up the keys that are likely to be used next. Gives how many.
+    pub async fn warm_up(&self) -> Result<usize, ApiKeyError> {
+        let keys = self.store.most_used(self.clock.now(), WARM).await?;
+        let count = keys.len();
+        for (digest, owner) in keys {
+            let found = || async move { Ok(Some(owner)) };
+            self.caches
+                .api_keys
+                .get_or_load(caches::api_key_key(&digest), found)
+                .await?;
+        }
+        Ok(count)
     }
 
     /// Writes down when keys were last used. Kept for the next try if the database is away.

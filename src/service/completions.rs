@@ -3,12 +3,18 @@
 //! Bodies pass as bytes. A request is read only as far as routing and metering need, and changed only where the upstream
 //! must see something else: its own name for the model, and the wish for usage in a stream.
 
+mod canonical;
+mod forms;
 pub mod metrics;
+pub mod plan;
 pub mod record;
+mod remembered;
 pub mod request;
+pub mod shared;
+pub mod stored;
 pub mod stream;
 
-use std::{pin::Pin, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use ::metrics::Counter;
 use bytes::Bytes;
@@ -17,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     activity::Feature,
-    admission::{Admission, Refused},
-    usage::{BacklogFull, Usage},
+    admission::{Admission, Permit, Refused},
+    caches::Caches,
+    usage::{BacklogFull, Usage, UsageSlot},
 };
 use crate::{
     domain::{
@@ -29,13 +36,15 @@ use crate::{
         usage::Outcome,
     },
     provider::{Endpoint, ProviderError, ProviderReply, ProviderRequest, Registry, registry::Route, sse},
-    telemetry::traces::Traces,
+    telemetry::traces::{OpenSpan, Traces},
 };
 use metrics::CompletionMetrics;
+pub use plan::{CacheStatus, Freshness};
 use record::Recorder;
+use remembered::Remembering;
 pub use request::BadRequest;
 use request::Request;
-pub use stream::MeteredStream;
+pub use stream::{AnswerStream, MeteredStream};
 
 /// On whose account a call is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +63,7 @@ pub struct Call {
     pub traceparent: Option<HeaderValue>,
     /// When the request arrived; latencies count from here.
     pub arrived: Instant,
+    pub freshness: Freshness,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +80,8 @@ pub enum CompletionError {
     Refused(#[from] Refused),
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    #[error("the server is shutting down")]
+    Stopping,
 }
 
 /// What goes back to the caller.
@@ -81,10 +93,13 @@ pub enum Answer {
         body: Bytes,
     },
     /// Server-sent events, forwarded as they come.
-    Stream {
-        headers: HeaderMap,
-        events: Pin<Box<MeteredStream>>,
-    },
+    Stream { headers: HeaderMap, events: AnswerStream },
+}
+
+/// What goes back to the caller, and what the cache had to do with it.
+pub struct Answered {
+    pub answer: Answer,
+    pub cache: CacheStatus,
 }
 
 /// One pointer: the hot path clones it for every request.
@@ -96,6 +111,8 @@ struct Inner {
     admission: Admission,
     usage: Usage,
     metrics: CompletionMetrics,
+    caches: Caches,
+    remembering: Remembering,
     /// Of programs: chat and embeddings.
     uses: [Counter; 2],
     traces: Option<Traces>,
@@ -105,10 +122,13 @@ struct Inner {
 }
 
 impl Completions {
+    #[expect(clippy::too_many_arguments, reason = "called once, by the composition root")]
     pub fn new(
         registry: Arc<Registry>,
         admission: Admission,
         usage: Usage,
+        caches: Caches,
+        longest_answer: usize,
         traces: Option<Traces>,
         clock: Clock,
         stop: CancellationToken,
@@ -119,6 +139,8 @@ impl Completions {
             admission,
             usage,
             metrics,
+            caches,
+            remembering: Remembering::new(longest_answer),
             uses: [Feature::ProgramChat, Feature::ProgramEmbeddings].map(Feature::counter),
             traces,
             clock,
@@ -126,47 +148,87 @@ impl Completions {
         }))
     }
 
-    /// Makes one call. Dropping the future, or the stream it gives, ends the upstream call; what was consumed until then
-    /// is recorded all the same.
-    pub async fn call(&self, mut call: Call) -> Result<Answer, CompletionError> {
+    /// Makes one call, or gives what an equal one was answered. Dropping the future, or the stream it gives, ends the
+    /// upstream call unless others share it; what was consumed until then is recorded all the same.
+    pub async fn call(&self, call: Call) -> Result<Answered, CompletionError> {
         let request = Request::read(&call.body, call.endpoint)?;
         if call.account.api_key.is_some() {
             self.0.uses[usize::from(call.endpoint == Endpoint::Embeddings)].increment(1);
         }
         let route = self.route(&request.model, call.endpoint)?;
+        let plan = plan::plan(
+            &call.account,
+            call.endpoint,
+            route,
+            &request,
+            &call.body,
+            call.freshness,
+        );
+        if let Some(plan) = plan {
+            // A box of its own: those who have nothing to do with the cache do not carry room for it.
+            return Box::pin(self.remembered(&call, &request, route, plan)).await;
+        }
+        self.0.remembering.note(CacheStatus::Bypass);
+        let answer = self.direct(&call, &request, route).await?;
+        Ok(Answered {
+            answer,
+            cache: CacheStatus::Bypass,
+        })
+    }
+
+    /// Takes the places that a call needs, and starts its record.
+    async fn prepare(
+        &self,
+        call: &Call,
+        request: &Request<'_>,
+        route: &Route,
+    ) -> Result<(ProviderRequest, Recorder), CompletionError> {
         let permit = self.0.admission.enter(call.account.organization).await?;
         let slot = self.0.usage.reserve()?;
-        let streamed = request.stream && call.endpoint == Endpoint::ChatCompletions;
+        let streamed = is_streamed(call, request);
         let withhold_usage = streamed && !request.include_usage;
         let body = request.for_upstream(&call.body, &route.model.upstream, withhold_usage);
         let span = self.0.traces.as_ref().map(|traces| {
             let (model, provider) = (&route.model.id, &route.model.provider);
             traces.call(call.endpoint.operation(), model, provider, call.traceparent.as_ref())
         });
-        if let Some(span) = &span {
-            call.traceparent = span.traceparent();
-        }
-        let mut recorder = Recorder::start(
-            (permit, slot),
+        let traceparent = span
+            .as_ref()
+            .and_then(OpenSpan::traceparent)
+            .or_else(|| call.traceparent.clone());
+        let mut recorder = self.recorder((Some(permit), slot), call, request, route);
+        recorder.trace(span);
+        let wanted = ProviderRequest {
+            endpoint: call.endpoint,
+            body,
+            stream: streamed,
+            traceparent,
+        };
+        Ok((wanted, recorder))
+    }
+
+    fn recorder(
+        &self,
+        places: (Option<Permit>, UsageSlot),
+        call: &Call,
+        request: &Request<'_>,
+        route: &Route,
+    ) -> Recorder {
+        Recorder::start(
+            places,
             route,
-            &call,
-            streamed,
+            call,
+            is_streamed(call, request),
             request.input_bytes,
             &self.0.metrics,
             &self.0.clock,
-        );
-        recorder.trace(span);
-        let sent = route
-            .upstream
-            .provider
-            .send(ProviderRequest {
-                endpoint: call.endpoint,
-                body,
-                stream: streamed,
-                traceparent: call.traceparent,
-            })
-            .await;
-        match sent {
+        )
+    }
+
+    async fn direct(&self, call: &Call, request: &Request<'_>, route: &Route) -> Result<Answer, CompletionError> {
+        let (wanted, mut recorder) = self.prepare(call, request, route).await?;
+        let withhold_usage = wanted.stream && !request.include_usage;
+        match route.upstream.provider.send(wanted).await {
             Ok(ProviderReply::Whole { status, headers, body }) => {
                 if status.is_success() {
                     let (reported, text_bytes) = sse::usage_of_body(&body);
@@ -181,13 +243,11 @@ impl Completions {
                 Ok(Answer::Whole { status, headers, body })
             }
             Ok(ProviderReply::Events { headers, events }) => {
-                let events = Box::pin(MeteredStream::new(
-                    events,
-                    recorder,
-                    withhold_usage,
-                    self.0.stop.clone(),
-                ));
-                Ok(Answer::Stream { headers, events })
+                let events = MeteredStream::new(events, recorder, withhold_usage, self.0.stop.clone());
+                Ok(Answer::Stream {
+                    headers,
+                    events: AnswerStream::Metered(Box::pin(events)),
+                })
             }
             Err(error) => {
                 recorder.fail(&error);
@@ -217,6 +277,10 @@ impl Completions {
             })
         }
     }
+}
+
+fn is_streamed(call: &Call, request: &Request<'_>) -> bool {
+    request.stream && call.endpoint == Endpoint::ChatCompletions
 }
 
 /// What to bill when the upstream reported nothing.

@@ -1,6 +1,9 @@
 //! A user's conversations. Asking for an answer is in [`super::answers`].
 
+use std::sync::Arc;
+
 use super::{
+    caches::{self, Caches, REMEMBERED},
     field::{Faults, FieldFault},
     models::Models,
 };
@@ -9,7 +12,7 @@ use crate::{
         account::SessionOwner,
         clock::Clock,
         conversation::{Conversation, LONGEST_TITLE, Message},
-        ids::ConversationId,
+        ids::{ConversationId, OrganizationId, UserId},
         model::ModelKind,
         page::{Page, PageRequest},
         text,
@@ -28,6 +31,8 @@ pub enum ConversationError {
     NotFound,
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    SharedStore(#[from] Arc<StoreError>),
 }
 
 /// Absent fields stay.
@@ -42,6 +47,7 @@ pub struct Conversations {
     store: store::conversations::Conversations,
     messages: store::messages::Messages,
     models: Models,
+    caches: Caches,
     clock: Clock,
 }
 
@@ -50,12 +56,14 @@ impl Conversations {
         store: store::conversations::Conversations,
         messages: store::messages::Messages,
         models: Models,
+        caches: Caches,
         clock: Clock,
     ) -> Self {
         Self {
             store,
             messages,
             models,
+            caches,
             clock,
         }
     }
@@ -87,7 +95,7 @@ impl Conversations {
     ) -> Result<Conversation, ConversationError> {
         let new = self.check(change)?;
         let now = self.clock.now();
-        Ok(self
+        let created = self
             .store
             .create(
                 caller.organization,
@@ -96,7 +104,15 @@ impl Conversations {
                 new.model.as_deref(),
                 now,
             )
-            .await?)
+            .await?;
+        self.forget_list(caller.organization, caller.user).await;
+        Ok(created)
+    }
+
+    /// Something happened in one of a user's conversations.
+    pub async fn forget_list(&self, organization: OrganizationId, user: UserId) {
+        let key = caches::conversations_key(organization, user);
+        self.caches.conversations.invalidate(&[key]).await;
     }
 
     pub async fn list(
@@ -104,7 +120,20 @@ impl Conversations {
         caller: &SessionOwner,
         page: PageRequest,
     ) -> Result<Page<Conversation>, ConversationError> {
-        Ok(self.store.list(caller.organization, caller.user, page).await?)
+        if page.after.is_some() || page.limit > REMEMBERED {
+            return Ok(self.store.list(caller.organization, caller.user, page).await?);
+        }
+        let (store, organization, user) = (self.store.clone(), caller.organization, caller.user);
+        let newest = || async move {
+            let all = PageRequest {
+                limit: REMEMBERED,
+                after: None,
+            };
+            Ok(Some(store.list(organization, user, all).await?.into()))
+        };
+        let key = caches::conversations_key(organization, user);
+        let newest = self.caches.conversations.get_or_load(key, newest).await?;
+        Ok(newest.unwrap_or_default().first(page.limit))
     }
 
     pub async fn get(&self, caller: &SessionOwner, id: ConversationId) -> Result<Conversation, ConversationError> {
@@ -132,7 +161,8 @@ impl Conversations {
         change: ConversationChange,
     ) -> Result<Conversation, ConversationError> {
         let change = self.check(change)?;
-        self.store
+        let changed = self
+            .store
             .update(
                 caller.organization,
                 caller.user,
@@ -142,11 +172,14 @@ impl Conversations {
                 self.clock.now(),
             )
             .await?
-            .ok_or(ConversationError::NotFound)
+            .ok_or(ConversationError::NotFound)?;
+        self.forget_list(caller.organization, caller.user).await;
+        Ok(changed)
     }
 
     pub async fn delete(&self, caller: &SessionOwner, id: ConversationId) -> Result<(), ConversationError> {
         if self.store.delete(caller.organization, caller.user, id).await? {
+            self.forget_list(caller.organization, caller.user).await;
             Ok(())
         } else {
             Err(ConversationError::NotFound)

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use moka::sync::Cache;
 
-use super::{activity::Activity, lookup::Lookup};
+use super::{
+    activity::Activity,
+    caches::{self, Caches, PageCookie},
+};
 use crate::{
     crypto::{
         access_token::{AccessTokenError, AccessTokens},
@@ -22,8 +25,13 @@ use crate::{
     },
 };
 
-/// Remembered look-ups; a session costs about 200 bytes.
-const CAPACITY: u64 = 50_000;
+/// Sessions whose end is remembered; some 100 bytes each.
+const MOST_ENDED: u64 = 100_000;
+/// How far back each look for ended sessions goes: far enough for slow commits and clocks that differ.
+const LOOK_BACK: TimeDelta = TimeDelta::seconds(60);
+const MOST_AT_ONCE: i64 = 10_000;
+/// A person at work is noted so often at most.
+const NOTE_INTERVAL: Duration = Duration::from_mins(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -60,11 +68,11 @@ pub struct Sessions {
     activity: Activity,
     clock: Clock,
     lasts: Duration,
-    by_id: Lookup<SessionId, SessionOwner>,
-    by_cookie: Lookup<Digest, SessionOwner>,
-    /// Sessions ended by this process. A look-up that was under way when its session ended may still put the old answer
-    /// in the cache; this overrules it until that answer has expired.
+    caches: Caches,
+    /// Sessions known to be over, whatever any cache says: one that missed a message, or came back from the dead with old
+    /// data, must not sign anybody in again.
     ended: Cache<SessionId, ()>,
+    noted: Cache<UserId, ()>,
 }
 
 /// How sessions behave, from `[auth]`.
@@ -73,13 +81,13 @@ pub struct SessionRules<'a> {
     pub active_key: &'a str,
     pub access_token_ttl: Duration,
     pub session_ttl: Duration,
-    pub lookup_ttl: Duration,
 }
 
 impl Sessions {
     pub fn new(
         store: store::sessions::Sessions,
         activity: Activity,
+        caches: Caches,
         clock: Clock,
         rules: &SessionRules<'_>,
     ) -> Result<Self, AccessTokenError> {
@@ -93,11 +101,14 @@ impl Sessions {
             )?),
             clock,
             lasts: rules.session_ttl,
-            by_id: Lookup::new(CAPACITY, rules.lookup_ttl),
-            by_cookie: Lookup::new(CAPACITY, rules.lookup_ttl),
+            caches,
             ended: Cache::builder()
-                .max_capacity(CAPACITY)
-                .time_to_live(rules.lookup_ttl * 4)
+                .max_capacity(MOST_ENDED)
+                .time_to_live(rules.session_ttl)
+                .build(),
+            noted: Cache::builder()
+                .max_capacity(MOST_ENDED)
+                .time_to_live(NOTE_INTERVAL)
                 .build(),
         })
     }
@@ -168,9 +179,9 @@ impl Sessions {
                 let tokens = self.tokens_for(owner.organization, owner.user, owner.session, new)?;
                 Ok((owner, tokens))
             }
-            Rotation::Reused(session) => {
+            Rotation::Reused(organization, session) => {
                 tracing::warn!(target: "mapleai::security", session_id = %session, "a used refresh token came again; its session is ended");
-                self.note_ended(session).await;
+                self.note_ended(organization, &[session]).await;
                 Err(SessionError::Invalid)
             }
             Rotation::Unknown => Err(SessionError::Invalid),
@@ -182,10 +193,7 @@ impl Sessions {
         let now = self.clock.now();
         let claims = self.tokens.verify(token, now)?;
         let (organization, session) = (OrganizationId(claims.org), SessionId(claims.sid));
-        let owner = self
-            .by_id
-            .get(session, || self.noted(self.store.find(organization, session, now)))
-            .await?;
+        let owner = self.owner(organization, session, now).await?;
         // The signature vouches for the claims; this guards against a session id meeting another organisation's row.
         let owner = owner.filter(|owner| owner.organization == organization && owner.user.0 == claims.sub);
         self.still_valid(owner, now)
@@ -195,23 +203,41 @@ impl Sessions {
     pub async fn authenticate_cookie(&self, cookie: &str) -> Result<SessionOwner, SessionError> {
         let now = self.clock.now();
         let digest = secret::digest_of(SecretKind::Cookie, cookie).ok_or(SessionError::Invalid)?;
-        let owner = self
-            .by_cookie
-            .get(digest, || self.noted(self.store.find_by_cookie(&digest, now)))
+        let store = self.store.clone();
+        let find = || async move {
+            let owner = store.find_by_cookie(&digest, now).await?;
+            Ok(owner.map(|owner| PageCookie {
+                organization: owner.organization,
+                session: owner.session,
+            }))
+        };
+        let found = self
+            .caches
+            .cookies
+            .get_or_load(caches::cookie_key(&digest), find)
             .await?;
+        let PageCookie { organization, session } = found.ok_or(SessionError::Invalid)?;
+        let owner = self.owner(organization, session, now).await?;
         self.still_valid(owner, now)
     }
 
-    /// Whoever is looked up is at work.
-    async fn noted(
+    async fn owner(
         &self,
-        found: impl Future<Output = Result<Option<SessionOwner>, StoreError>>,
-    ) -> Result<Option<SessionOwner>, StoreError> {
-        let found = found.await?;
-        if let Some(owner) = &found {
+        organization: OrganizationId,
+        session: SessionId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<SessionOwner>, SessionError> {
+        let store = self.store.clone();
+        let find = || async move { store.find(organization, session, now).await };
+        let key = caches::session_key(organization, session);
+        let owner = self.caches.sessions.get_or_load(key, find).await?;
+        if let Some(owner) = &owner
+            && !self.noted.contains_key(&owner.user)
+        {
+            self.noted.insert(owner.user, ());
             self.activity.note(owner.organization, owner.user);
         }
-        Ok(found)
+        Ok(owner)
     }
 
     fn still_valid(&self, owner: Option<SessionOwner>, now: DateTime<Utc>) -> Result<SessionOwner, SessionError> {
@@ -220,10 +246,10 @@ impl Sessions {
             .ok_or(SessionError::Invalid)
     }
 
-    /// Signs out: at once here, and in other processes when their look-up expires.
+    /// Signs out: at once here, and within a second in other processes.
     pub async fn end(&self, organization: OrganizationId, session: SessionId) -> Result<(), SessionError> {
         self.store.end(organization, session, self.clock.now()).await?;
-        self.note_ended(session).await;
+        self.note_ended(organization, &[session]).await;
         tracing::info!(target: "mapleai::security", organization_id = %organization, session_id = %session, "signed out");
         Ok(())
     }
@@ -235,25 +261,52 @@ impl Sessions {
         user: UserId,
         kept: SessionId,
     ) -> Result<(), SessionError> {
-        for session in self
+        let ended = self
             .store
             .end_others(organization, user, kept, self.clock.now())
-            .await?
-        {
-            self.note_ended(session).await;
+            .await?;
+        self.note_ended(organization, &ended).await;
+        Ok(())
+    }
+
+    async fn note_ended(&self, organization: OrganizationId, sessions: &[SessionId]) {
+        for session in sessions {
+            self.ended.insert(*session, ());
+        }
+        let keys: Vec<_> = sessions
+            .iter()
+            .map(|session| caches::session_key(organization, *session))
+            .collect();
+        self.caches.sessions.invalidate(&keys).await;
+    }
+
+    /// A user's role has changed: the next request looks it up again.
+    pub async fn forget_user(&self, organization: OrganizationId, user: UserId) -> Result<(), SessionError> {
+        let sessions = self.store.of_user(organization, user, self.clock.now()).await?;
+        let keys: Vec<_> = sessions
+            .into_iter()
+            .map(|session| caches::session_key(organization, session))
+            .collect();
+        self.caches.sessions.invalidate(&keys).await;
+        Ok(())
+    }
+
+    /// Takes note of what other processes ended, from the database, which nobody can sign out without: so that it is known
+    /// here even if no message came. `back` is how far the look goes back.
+    pub async fn take_note_of_ended(&self, back: TimeDelta) -> Result<(), SessionError> {
+        let since = self.clock.now() - back;
+        let ended = self.store.ended_since(since, MOST_AT_ONCE).await?;
+        for (organization, session) in ended {
+            if !self.ended.contains_key(&session) {
+                self.note_ended(organization, &[session]).await;
+            }
         }
         Ok(())
     }
 
-    async fn note_ended(&self, session: SessionId) {
-        self.ended.insert(session, ());
-        self.by_id.forget(&session).await;
-    }
-
-    /// A user's role has changed: the next request looks it up again.
-    pub fn forget_user(&self, user: UserId) {
-        self.by_id.forget_if(|owner| owner.user == user);
-        self.by_cookie.forget_if(|owner| owner.user == user);
+    /// How far back to look regularly, and at first: for as long as a cached session may live.
+    pub fn look_back(&self) -> (TimeDelta, TimeDelta) {
+        (LOOK_BACK, TimeDelta::from_std(self.lasts).unwrap_or(TimeDelta::days(1)))
     }
 
     /// Removes sessions that expired a while ago. Gives how many.

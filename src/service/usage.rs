@@ -9,12 +9,15 @@ use chrono::{NaiveDate, TimeDelta};
 use tokio::sync::{Mutex, mpsc};
 
 use self::journal::{Journal, Place};
-use super::field::{Faults, FieldFault};
+use super::{
+    caches::{self, Caches, UsageCells},
+    field::{Faults, FieldFault},
+};
 use crate::{
     domain::{
         clock::Clock,
         ids::{ApiKeyId, OrganizationId},
-        usage::{UsageRecord, UsageTotals},
+        usage::{UsageCell, UsageRecord, UsageTotals},
     },
     store::{self, StoreError},
 };
@@ -30,6 +33,8 @@ pub enum UsageError {
     Invalid(Vec<FieldFault>),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    SharedStore(#[from] Arc<StoreError>),
 }
 
 /// More records wait for the database than are allowed to; serving more would mean serving them unrecorded.
@@ -72,6 +77,7 @@ pub struct UsageReport {
 #[derive(Clone)]
 pub struct Usage {
     store: store::usage::Usage,
+    caches: Caches,
     clock: Clock,
     queue: mpsc::Sender<Queued>,
     waiting: Arc<Mutex<Waiting>>,
@@ -92,6 +98,7 @@ impl Usage {
     /// `capacity` records may wait, and are written `batch_size` at a time. With a journal they outlive the process.
     pub fn new(
         store: store::usage::Usage,
+        caches: Caches,
         clock: Clock,
         capacity: usize,
         batch_size: usize,
@@ -106,6 +113,7 @@ impl Usage {
         };
         Self {
             store,
+            caches,
             clock,
             queue: sender,
             waiting: Arc::new(Mutex::new(waiting)),
@@ -225,7 +233,7 @@ impl Usage {
             by_model: BTreeMap::new(),
             by_key: BTreeMap::new(),
         };
-        for cell in self.store.cells(organization, from, to, MOST_CELLS).await? {
+        for cell in self.cells(organization, from, to).await? {
             report.totals += cell.totals;
             *report.by_day.entry(cell.day).or_default() += cell.totals;
             *report.by_model.entry(cell.model).or_default() += cell.totals;
@@ -237,5 +245,32 @@ impl Usage {
             row.1 += cell.totals;
         }
         Ok(report)
+    }
+
+    /// Days that are over are remembered; a day that is not is always summed anew.
+    async fn cells(
+        &self,
+        organization: OrganizationId,
+        from: NaiveDate,
+        to: NaiveDate,
+    ) -> Result<Vec<UsageCell>, UsageError> {
+        let today = self.clock.now().date_naive();
+        let mut cells = Vec::new();
+        let over = to.min(today.pred_opt().unwrap_or(today));
+        if from <= over && over < today {
+            let store = self.store.clone();
+            let sum = || async move {
+                let cells = store.cells(organization, from, over, MOST_CELLS).await?;
+                Ok(Some(UsageCells(cells.into())))
+            };
+            let key = caches::usage_key(organization, from, over);
+            if let Some(UsageCells(remembered)) = self.caches.usage.get_or_load(key, sum).await? {
+                cells.extend_from_slice(&remembered);
+            }
+        }
+        if to >= today {
+            cells.extend(self.store.cells(organization, from.max(today), to, MOST_CELLS).await?);
+        }
+        Ok(cells)
     }
 }

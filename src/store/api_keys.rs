@@ -144,6 +144,52 @@ impl ApiKeys {
         }))
     }
 
+    /// Keys that were revoked after `since`, the latest first, at most `limit`.
+    pub async fn revoked_since(&self, since: DateTime<Utc>, limit: i64) -> Result<Vec<Digest>, StoreError> {
+        let digests = run!(
+            self.0,
+            sqlx::query_scalar!(
+                "SELECT digest FROM api_keys WHERE revoked_at > $1 ORDER BY revoked_at DESC LIMIT $2",
+                since,
+                limit
+            ),
+            fetch_all
+        )?;
+        digests
+            .iter()
+            .map(|digest| Digest::try_from(digest.as_slice()).map_err(StoreError::corrupt))
+            .collect()
+    }
+
+    /// The keys that were used last, of the organisations that were at work last.
+    pub async fn most_used(&self, now: DateTime<Utc>, limit: i64) -> Result<Vec<(Digest, KeyOwner)>, StoreError> {
+        let rows = run!(
+            self.0,
+            sqlx::query!(
+                "SELECT digest, id, organization_id, user_id, expires_at FROM api_keys
+                 WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $1) AND last_used_at IS NOT NULL
+                 ORDER BY last_used_at DESC LIMIT $2",
+                now,
+                limit
+            ),
+            fetch_all
+        )?;
+        rows.into_iter()
+            .map(|row| {
+                let owner = KeyOwner {
+                    key: row.id.into(),
+                    organization: row.organization_id.into(),
+                    user: row.user_id.into(),
+                    expires_at: row.expires_at,
+                };
+                Ok((
+                    Digest::try_from(row.digest.as_slice()).map_err(StoreError::corrupt)?,
+                    owner,
+                ))
+            })
+            .collect()
+    }
+
     /// Notes when keys were last used, for those not noted later already.
     pub async fn touch(&self, used: &[(ApiKeyId, DateTime<Utc>)]) -> Result<(), StoreError> {
         let ids: Vec<uuid::Uuid> = used.iter().map(|(key, _)| key.0).collect();

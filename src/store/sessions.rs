@@ -29,7 +29,7 @@ pub enum Rotation {
     /// The token was good and is now used up.
     Rotated(SessionOwner),
     /// The token had been used before; its session has been ended.
-    Reused(SessionId),
+    Reused(OrganizationId, SessionId),
     /// No such token, or its session is over.
     Unknown,
 }
@@ -162,15 +162,15 @@ impl Sessions {
                     return Ok(None);
                 };
                 if token.used_at.is_some() {
-                    sqlx::query!(
-                        "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL",
+                    let organization = sqlx::query_scalar!(
+                        "UPDATE sessions SET ended_at = COALESCE(ended_at, $2) WHERE id = $1 RETURNING organization_id",
                         token.session_id,
                         now
                     )
-                    .execute(&mut *transaction)
+                    .fetch_one(&mut *transaction)
                     .await?;
                     transaction.commit().await?;
-                    return Ok(Some(Err(SessionId(token.session_id))));
+                    return Ok(Some(Err((organization.into(), SessionId(token.session_id)))));
                 }
                 let Some(owner) = sqlx::query_as!(
                     OwnerRow,
@@ -206,7 +206,7 @@ impl Sessions {
             .await;
         Ok(match lease.settle(outcome)? {
             Some(Ok(owner)) => Rotation::Rotated(owner.try_into()?),
-            Some(Err(session)) => Rotation::Reused(session),
+            Some(Err((organization, session))) => Rotation::Reused(organization, session),
             None => Rotation::Unknown,
         })
     }
@@ -252,6 +252,48 @@ impl Sessions {
             fetch_all
         )?;
         Ok(ended.into_iter().map(SessionId).collect())
+    }
+
+    /// Sessions that were ended after `since`, the latest first, at most `limit`.
+    pub async fn ended_since(
+        &self,
+        since: DateTime<Utc>,
+        limit: i64,
+    ) -> Result<Vec<(OrganizationId, SessionId)>, StoreError> {
+        let rows = run!(
+            self.0,
+            sqlx::query!(
+                "SELECT organization_id, id FROM sessions WHERE ended_at > $1 ORDER BY ended_at DESC LIMIT $2",
+                since,
+                limit
+            ),
+            fetch_all
+        )?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.organization_id.into(), row.id.into()))
+            .collect())
+    }
+
+    /// A user's sessions that are neither over nor expired.
+    pub async fn of_user(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let ids = run!(
+            self.0,
+            sqlx::query_scalar!(
+                "SELECT id FROM sessions
+                 WHERE organization_id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3",
+                organization.0,
+                user.0,
+                now
+            ),
+            fetch_all
+        )?;
+        Ok(ids.into_iter().map(SessionId).collect())
     }
 
     /// Removes sessions that ended or expired before `before`, at most `limit` at a time. Gives how many.

@@ -38,6 +38,8 @@ impl Usage {
         let outputs = column!(record => signed(record.tokens.output));
         let estimated = column!(record => record.tokens.estimated);
         let costs = column!(record => signed(record.cost.nanodollars()));
+        let cached = column!(record => record.cached);
+        let saved = column!(record => signed(record.saved.nanodollars()));
         let latencies = column!(record => signed(record.latency_us));
         let first_tokens = column!(record => record.first_token_us.map(signed));
         let times = column!(record => record.created_at);
@@ -46,10 +48,11 @@ impl Usage {
             sqlx::query!(
                 "INSERT INTO usage_records
                      (id, organization_id, user_id, api_key_id, model, provider, kind, outcome, streamed, input_tokens,
-                      output_tokens, estimated, cost_nanodollars, latency_us, first_token_us, created_at)
+                      output_tokens, estimated, cost_nanodollars, latency_us, first_token_us, created_at, cached,
+                      saved_nanodollars)
                  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
                       $8::text[], $9::bool[], $10::bigint[], $11::bigint[], $12::bool[], $13::bigint[], $14::bigint[],
-                      $15::bigint[], $16::timestamptz[])
+                      $15::bigint[], $16::timestamptz[], $17::bool[], $18::bigint[])
                  ON CONFLICT (id) DO NOTHING",
                 &ids,
                 &organizations,
@@ -66,7 +69,9 @@ impl Usage {
                 &costs,
                 &latencies,
                 &first_tokens as &[Option<i64>],
-                &times
+                &times,
+                &cached,
+                &saved
             ),
             execute
         )?;
@@ -90,7 +95,8 @@ impl Usage {
                        (SELECT k.name FROM api_keys k WHERE k.organization_id = $1 AND k.id = r.api_key_id) AS key_name,
                        count(*) AS "requests!", sum(r.input_tokens)::bigint AS "input_tokens!",
                        sum(r.output_tokens)::bigint AS "output_tokens!", sum(r.cost_nanodollars)::bigint AS "cost!",
-                       count(*) FILTER (WHERE r.estimated) AS "estimated!"
+                       count(*) FILTER (WHERE r.estimated) AS "estimated!", count(*) FILTER (WHERE r.cached) AS "cached!",
+                       sum(r.saved_nanodollars)::bigint AS "saved!"
                  FROM usage_records r
                  WHERE r.organization_id = $1 AND r.created_at >= $2 AND r.created_at < $3
                  GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LIMIT $4"#,
@@ -113,6 +119,8 @@ impl Usage {
                     output_tokens: row.output_tokens.unsigned_abs(),
                     cost: Cost::from_nanodollars(row.cost.unsigned_abs()),
                     estimated_requests: row.estimated.unsigned_abs(),
+                    cached_requests: row.cached.unsigned_abs(),
+                    saved: Cost::from_nanodollars(row.saved.unsigned_abs()),
                 },
             })
             .collect())

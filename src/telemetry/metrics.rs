@@ -30,6 +30,13 @@ pub const RUNTIME_QUEUE: &str = "maple_runtime_queue_length";
 pub const RUNTIME_BUSY: &str = "maple_runtime_busy_ratio";
 pub const DATABASE_WAITING: &str = "maple_database_requests_waiting";
 pub const REDIS_CONNECTIONS: &str = "maple_redis_connections";
+pub const CACHE_OPERATIONS: &str = "maple_cache_operations_total";
+pub const CACHE_AGE: &str = "maple_cache_hit_age_seconds";
+pub const CACHE_BYTES: &str = "maple_cache_bytes";
+pub const CACHE_ENTRIES: &str = "maple_cache_entries";
+pub const CACHE_ANSWERS: &str = "maple_cache_answers_total";
+pub const CACHE_SAVED: &str = "maple_cache_saved_nanodollars_total";
+pub const CACHE_CHANNEL_UP: &str = "maple_cache_channel_up";
 pub const USAGE_JOURNAL_UP: &str = "maple_usage_journal_up";
 pub const USAGE_JOURNAL_BYTES: &str = "maple_usage_journal_bytes";
 pub const USAGE_JOURNAL_REPLAYED: &str = "maple_usage_journal_replayed_total";
@@ -42,11 +49,15 @@ const SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
 ];
 
+/// Ages of cached answers: up to a day.
+const AGES: &[f64] = &[1.0, 5.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0];
+
 /// Installs the process-wide recorder and describes every metric. Histograms have buckets: summaries could not be added
 /// up across instances.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Full(CACHE_AGE.to_owned()), AGES)?
         .install_recorder()?;
     describe();
     Ok(handle)
@@ -175,6 +186,29 @@ fn describe() {
         REDIS_CONNECTIONS,
         Unit::Count,
         "Pooled Redis connections by state: in_use, idle, max; and callers waiting"
+    );
+    describe_counter!(
+        CACHE_OPERATIONS,
+        Unit::Count,
+        "Cache operations by tier (memory, redis, source), class and operation"
+    );
+    describe_histogram!(CACHE_AGE, Unit::Seconds, "Age of what the cache gave, by class");
+    describe_gauge!(CACHE_BYTES, Unit::Bytes, "Memory that cached answers take, by class");
+    describe_gauge!(CACHE_ENTRIES, Unit::Count, "Cached answers in memory, by class");
+    describe_counter!(
+        CACHE_ANSWERS,
+        Unit::Count,
+        "Calls to models by what the cache did: hit, miss, coalesced, bypass"
+    );
+    describe_counter!(
+        CACHE_SAVED,
+        Unit::Count,
+        "Cost that cached answers did not cause, in billionths of a US dollar"
+    );
+    describe_gauge!(
+        CACHE_CHANNEL_UP,
+        Unit::Count,
+        "1 while other instances' invalidations are heard, 0 while they are not; absent without Redis"
     );
     describe_gauge!(BUILD_INFO, Unit::Count, "Always 1; the labels tell the version");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);

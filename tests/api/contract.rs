@@ -91,7 +91,7 @@ impl World {
         known.get("/v1/models").await.ok(200);
         let conversation = ada.conversation().await;
         let browser = Browser::sign_in(&app, &ada).await;
-        ada.client.get("/api/conversations").await.ok(200);
+        ada.client.get("/api/invitations").await.ok(200);
         Self {
             app,
             ada,
@@ -110,7 +110,7 @@ impl World {
         let (client, ada) = (&self.app.client, &self.ada.client);
         let ask = format!("/api/conversations/{}/messages", self.conversation);
         let cells = futures_util::future::join_all(vec![
-            cell("read", ada.request(Method::GET, "/api/conversations"), row.read),
+            cell("read", ada.request(Method::GET, "/api/invitations"), row.read),
             cell("keys", ada.request(Method::GET, "/api/keys"), row.read),
             cell("usage", ada.request(Method::GET, "/api/usage"), row.read),
             cell(
@@ -125,7 +125,9 @@ impl World {
             ),
             cell(
                 "page",
-                client.request(Method::GET, "/").header("cookie", &self.browser.cookie),
+                client
+                    .request(Method::GET, "/keys")
+                    .header("cookie", &self.browser.cookie),
                 row.page,
             ),
             cell(

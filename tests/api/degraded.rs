@@ -20,7 +20,7 @@ async fn start() -> (Postgres, TestApp, Person) {
     let postgres = Postgres::start().await;
     let app = TestApp::start_on(&postgres.url(), |_| {}).await;
     let ada = register(&app).await;
-    ada.client.get("/api/conversations").await.ok(200);
+    ada.client.get("/api/invitations").await.ok(200);
     // As whatever routes requests to it has asked before.
     app.client.get("/api/ready").await.ok(200);
     (postgres, app, ada)
@@ -44,7 +44,7 @@ async fn everything_is_refused(app: &TestApp, ada: &Person, key: &str) {
     timed(app.client.request(Method::POST, "/api/auth/login").json(&login))
         .await
         .problem(503, "database_unavailable");
-    timed(ada.client.request(Method::GET, "/api/conversations"))
+    timed(ada.client.request(Method::GET, "/api/invitations"))
         .await
         .problem(503, "database_unavailable");
     let made = timed(ada.client.request(Method::POST, "/api/conversations").json(&json!({}))).await;
@@ -56,7 +56,7 @@ async fn everything_is_refused(app: &TestApp, ada: &Person, key: &str) {
     let asked = Instant::now();
     for _ in 0..20 {
         ada.client
-            .get("/api/conversations")
+            .get("/api/invitations")
             .await
             .problem(503, "database_unavailable");
     }
@@ -80,7 +80,7 @@ async fn everything_is_refused(app: &TestApp, ada: &Person, key: &str) {
 
 async fn recovers(app: &TestApp, ada: &Person) {
     let back = async {
-        while ada.client.get("/api/conversations").await.status != 200 {
+        while ada.client.get("/api/invitations").await.status != 200 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

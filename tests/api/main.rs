@@ -16,6 +16,7 @@
 
 mod access;
 mod accounts;
+mod answer_cache;
 mod api_keys;
 mod contract;
 mod conversations;

@@ -116,6 +116,7 @@ async fn the_operations_are_these() {
     /api/auth/logout POST
     /api/auth/refresh POST
     /api/auth/register POST
+    /api/cache/purge POST
     /api/conversations GET
     /api/conversations POST
     /api/conversations/{id} DELETE

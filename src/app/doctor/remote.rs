@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use super::{Found, doubtful, ill, well};
 use crate::{
     cache::redis::Redis,
-    config::{Config, ProviderConfig},
+    config::{AnswerCaching, Config, ProviderConfig},
     domain::clock::Clock,
     provider::Registry,
     store::{Database, diagnosis::Diagnosis, migrations},
@@ -141,10 +141,10 @@ pub(super) async fn replica(config: &Config, url: &SecretString) -> Found {
 }
 
 pub(super) async fn redis(config: &Config) -> Found {
-    let Some(url) = &config.redis.url else {
+    let Some(url) = config.redis.in_use() else {
         return well("none configured; caches stay in the process");
     };
-    let redis = match Redis::new(url) {
+    let redis = match Redis::new(url, config.redis.mode) {
         Ok(redis) => redis,
         Err(error) => return ill(told(&error), "see redis.url"),
     };
@@ -160,7 +160,7 @@ pub(super) async fn redis(config: &Config) -> Found {
 /// By its list of models, which is free.
 pub(super) async fn provider(name: &str, config: &ProviderConfig) -> Found {
     let one = BTreeMap::from([(name.to_owned(), config.clone())]);
-    let registry = match Registry::build(&one, &[]) {
+    let registry = match Registry::build(&one, &[], AnswerCaching::Off) {
         Ok(registry) => registry,
         Err(error) => return ill(told(&error), "see its section"),
     };

@@ -188,7 +188,7 @@ fn one_wrong_value_one_line() {
         (
             "REDIS_URL",
             "http://cache",
-            "redis.url (from REDIS_URL): must be a URL such as redis://:password@host:6379 or rediss://host:6380",
+            "redis.url (from REDIS_URL): must be a URL such as redis://:password@host:6379, for a cluster several, separated by commas",
         ),
         (
             "MAPLE__AUTH__SIGNING_KEYS__K2",
@@ -269,12 +269,12 @@ fn one_wrong_value_one_line() {
         (
             "MAPLE__SEVER__PORT",
             "1",
-            "sever (from MAPLE__SEVER__PORT): unknown key; did you mean server? Allowed are server, database, redis, auth, admission, usage, log, traces, providers, models",
+            "sever (from MAPLE__SEVER__PORT): unknown key; did you mean server? Allowed are server, database, redis, cache, auth, admission, usage, log, traces, providers, models",
         ),
         (
             "MAPLE__ZZZ",
             "secret",
-            "zzz (from MAPLE__ZZZ): unknown key; allowed are server, database, redis, auth, admission, usage, log, traces, providers, models",
+            "zzz (from MAPLE__ZZZ): unknown key; allowed are server, database, redis, cache, auth, admission, usage, log, traces, providers, models",
         ),
         (
             "MAPLE__SERVER__PORT__X",
@@ -336,7 +336,7 @@ fn what_files_may_get_wrong() {
                 "models[0].input_price = \"1e3\" (from development.toml): must be US dollars per million tokens as a decimal text of at most 6 digits before and 9 after the point, such as \"2.50\"",
                 "models[0].kind = \"image\" (from development.toml): must be one of \"chat\", \"embedding\"",
                 "models[0].provider = \"x\" (from development.toml): must be the name of one of providers, which are none",
-                "models[0].secret (from development.toml): unknown key; allowed are id, provider, kind, upstream, name, input_price, output_price",
+                "models[0].secret (from development.toml): unknown key; allowed are id, provider, kind, upstream, name, input_price, output_price, cache",
             ],
         ),
         (
@@ -352,13 +352,13 @@ fn what_files_may_get_wrong() {
         (
             "\"models[999999999]\" = 1",
             &[
-                "\"models[999999999]\" (from development.toml): unknown key; did you mean models? Allowed are server, database, redis, auth, admission, usage, log, traces, providers, models",
+                "\"models[999999999]\" (from development.toml): unknown key; did you mean models? Allowed are server, database, redis, cache, auth, admission, usage, log, traces, providers, models",
             ],
         ),
         (
             "\"server.port\" = 1",
             &[
-                "\"server.port\" (from development.toml): unknown key; did you mean server? Allowed are server, database, redis, auth, admission, usage, log, traces, providers, models",
+                "\"server.port\" (from development.toml): unknown key; did you mean server? Allowed are server, database, redis, cache, auth, admission, usage, log, traces, providers, models",
             ],
         ),
     ];
@@ -695,11 +695,12 @@ fn assert_alike<'de, T: serde::Deserialize<'de>>(fields: &[Field]) {
 
 #[test]
 fn schema_and_structs_have_the_same_keys() {
-    use crate::config::{auth, database, log, providers, server, usage};
+    use crate::config::{auth, cache, database, log, providers, server, usage};
     assert_alike::<Config>(FIELDS);
     assert_alike::<server::ServerConfig>(server::FIELDS);
     assert_alike::<database::DatabaseConfig>(database::FIELDS);
     assert_alike::<database::RedisConfig>(database::REDIS_FIELDS);
+    assert_alike::<cache::CacheConfig>(cache::FIELDS);
     assert_alike::<auth::AuthConfig>(auth::FIELDS);
     assert_alike::<usage::UsageConfig>(usage::FIELDS);
     assert_alike::<log::LogConfig>(log::FIELDS);

@@ -1,6 +1,6 @@
 //! `/v1/chat/completions` and `/v1/embeddings`: bodies go through as they are, in both directions.
 
-use std::pin::Pin;
+use std::time::Duration;
 
 use axum::{
     body::Body,
@@ -16,7 +16,7 @@ use crate::{
     failure::Failure,
     http::{edge::RequestContext, extract::JsonBytes, render::OpenAiError},
     provider::Endpoint,
-    service::completions::{Answer, Call, Completions, MeteredStream},
+    service::completions::{Answer, AnswerStream, CacheStatus, Call, Completions, Freshness},
 };
 
 /// Answer a chat, whole or, with `"stream": true`, as server-sent events. Every field of OpenAI's API is passed on.
@@ -72,8 +72,10 @@ async fn call(
         body,
         traceparent: context.traceparent,
         arrived: context.arrived,
+        freshness: freshness(context.cache_control.as_ref()),
     };
-    Ok(match completions.call(call).await? {
+    let answered = completions.call(call).await?;
+    let mut response = match answered.answer {
         Answer::Whole { status, headers, body } => (status, headers, body).into_response(),
         Answer::Stream { mut headers, events } => {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -83,11 +85,39 @@ async fn call(
             );
             (headers, Body::from_stream(until_error(events))).into_response()
         }
-    })
+    };
+    let headers = response.headers_mut();
+    headers.insert(X_MAPLE_CACHE, HeaderValue::from_static(answered.cache.as_str()));
+    if let CacheStatus::Hit { age } = answered.cache {
+        headers.insert(header::AGE, age.as_secs().into());
+    }
+    Ok(response)
+}
+
+const X_MAPLE_CACHE: HeaderName = HeaderName::from_static("x-maple-cache");
+
+/// Reads `Cache-Control` of a request. What it does not know it ignores, as RFC 9111 wants; so it does with a max-age that
+/// is no number.
+fn freshness(header: Option<&HeaderValue>) -> Freshness {
+    let mut freshness = Freshness::default();
+    let text = header.and_then(|header| header.to_str().ok()).unwrap_or_default();
+    for directive in text.split(',').map(str::trim) {
+        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+        match name.to_ascii_lowercase().as_str() {
+            "no-cache" => freshness.reload = true,
+            "no-store" => freshness.no_store = true,
+            "max-age" => {
+                let seconds = value.trim_matches('"').parse().ok();
+                freshness.max_age = seconds.map(Duration::from_secs).or(freshness.max_age);
+            }
+            _ => {}
+        }
+    }
+    freshness
 }
 
 /// A stream that fails says so in a last event, which OpenAI's clients raise as an error, and then ends.
-fn until_error(events: Pin<Box<MeteredStream>>) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+fn until_error(events: AnswerStream) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
     stream::unfold(events, |mut events| async move {
         let item = match events.next().await? {
             Ok(item) => item,
@@ -100,4 +130,29 @@ fn until_error(events: Pin<Box<MeteredStream>>) -> impl Stream<Item = Result<Byt
 fn last_event(failure: &Failure) -> Bytes {
     let body = serde_json::to_string(&OpenAiError::new(failure)).unwrap_or_default();
     Bytes::from(format!("data: {body}\n\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::freshness;
+    use crate::service::completions::Freshness;
+    use http::HeaderValue;
+    use std::time::Duration;
+
+    #[test]
+    fn request_directives() {
+        let read = |text: &'static str| freshness(Some(&HeaderValue::from_static(text)));
+        let fresh = Freshness::default();
+        assert_eq!(freshness(None), fresh);
+        assert_eq!(read("NO-cache"), Freshness { reload: true, ..fresh });
+        assert_eq!(
+            read("max-age=\"60\" , no-store"),
+            Freshness {
+                no_store: true,
+                max_age: Some(Duration::from_mins(1)),
+                ..fresh
+            }
+        );
+        assert_eq!(read("max-age=x, only-if-cached,,"), fresh);
+    }
 }

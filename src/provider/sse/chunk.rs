@@ -18,6 +18,8 @@ pub struct ChunkInfo {
     pub text_bytes: usize,
     /// A finish reason was given.
     pub finished: bool,
+    /// Choices that ended as an answer should: by themselves, at the length asked for, or with calls of tools.
+    pub complete: u32,
     /// An error in place of an answer, which some servers send within a stream that began well.
     pub failed: bool,
 }
@@ -69,11 +71,17 @@ fn choice(skim: &mut Skim<'_>, info: &mut ChunkInfo) -> Option<()> {
         }),
         b"finish_reason" if !skim.null() => {
             info.finished = true;
-            skim.skip()
+            let reason = skim.string()?;
+            info.complete += u32::from(is_complete(reason));
+            Some(())
         }
         b"finish_reason" => Some(()),
         _ => skim.skip(),
     })
+}
+
+fn is_complete(reason: &[u8]) -> bool {
+    matches!(reason, b"stop" | b"length" | b"tool_calls")
 }
 
 fn object_or_null(skim: &mut Skim<'_>, field: impl FnMut(&mut Skim<'_>, &[u8]) -> Option<()>) -> Option<()> {
@@ -127,6 +135,10 @@ fn parsed(data: &[u8]) -> ChunkInfo {
             .map(|choice| texts(&choice["delta"]) + texts(&choice["message"]))
             .sum(),
         finished: choices.iter().any(|choice| !choice["finish_reason"].is_null()),
+        complete: choices.iter().fold(0, |complete, choice| {
+            let reason = choice["finish_reason"].as_str().unwrap_or_default();
+            complete + u32::from(is_complete(reason.as_bytes()))
+        }),
         failed: !object["error"].is_null(),
     }
 }

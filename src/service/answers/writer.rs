@@ -84,7 +84,7 @@ impl Writer {
             answer = self.completions.call(call) => answer,
             () = self.events.closed() => return End::Stopped,
         };
-        let mut stream = match answer {
+        let mut stream = match answer.map(|answered| answered.answer) {
             Ok(Answer::Stream { events, .. }) => events,
             Ok(Answer::Whole { status, body, .. }) if status.is_success() => return self.take_whole(&body).await,
             Ok(Answer::Whole { status, .. }) => return End::Failed(AnswerFailure::Refused(status)),

@@ -19,6 +19,7 @@ pub(super) struct ModelMetrics {
     input_tokens: Counter,
     output_tokens: Counter,
     cost: Counter,
+    saved: Counter,
 }
 
 impl ModelMetrics {
@@ -47,6 +48,7 @@ impl ModelMetrics {
             input_tokens: counter!(names::TOKENS, labels(&[("gen_ai_token_type", "input")])),
             output_tokens: counter!(names::TOKENS, labels(&[("gen_ai_token_type", "output")])),
             cost: counter!(names::COST, labels(&[])),
+            saved: counter!(names::CACHE_SAVED, labels(&[])),
         }
     }
 
@@ -54,11 +56,16 @@ impl ModelMetrics {
         self.in_flight.increment(1.0);
     }
 
+    pub(super) fn withdrawn(&self) {
+        self.in_flight.decrement(1.0);
+    }
+
     pub(super) fn finished(
         &self,
         outcome: Outcome,
         tokens: TokenUsage,
         cost: Cost,
+        saved: Cost,
         latency: Duration,
         first_token: Option<Duration>,
     ) {
@@ -72,6 +79,9 @@ impl ModelMetrics {
         self.input_tokens.increment(tokens.input);
         self.output_tokens.increment(tokens.output);
         self.cost.increment(cost.nanodollars());
+        if saved != Cost::default() {
+            self.saved.increment(saved.nanodollars());
+        }
     }
 }
 
@@ -95,6 +105,7 @@ impl CompletionMetrics {
             upstream: "other".into(),
             input_price: crate::domain::money::Price::default(),
             output_price: crate::domain::money::Price::default(),
+            caching: crate::domain::model::Caching::Off,
         };
         Self {
             by_model: Arc::new(by_model),

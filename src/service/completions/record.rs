@@ -13,6 +13,7 @@ use crate::{
         clock::Clock,
         ids::UsageRecordId,
         model::Model,
+        money::Cost,
         tokens::TokenUsage,
         usage::{Outcome, UsageRecord},
     },
@@ -28,7 +29,9 @@ use std::sync::Arc;
 /// Files exactly one record, by `finish` and its like or, when the caller went away first, by being dropped.
 pub struct Recorder {
     /// The place in flight is held, like the place for the record, until the record is filed.
-    places: Option<(Permit, UsageSlot)>,
+    places: Option<(Option<Permit>, UsageSlot)>,
+    /// The answer is another call's: it costs nothing.
+    cached: bool,
     model: Arc<Model>,
     upstream: Arc<Upstream>,
     account: Account,
@@ -44,8 +47,9 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// Without a permit it is the record of an answer that another call made.
     pub(super) fn start(
-        places: (Permit, UsageSlot),
+        places: (Option<Permit>, UsageSlot),
         route: &Route,
         call: &Call,
         streamed: bool,
@@ -56,6 +60,7 @@ impl Recorder {
         let metrics = metrics.of(&route.model.id);
         metrics.started();
         Self {
+            cached: places.0.is_none(),
             places: Some(places),
             model: Arc::clone(&route.model),
             upstream: Arc::clone(&route.upstream),
@@ -95,6 +100,13 @@ impl Recorder {
             .unwrap_or_else(|| estimated(self.input_bytes, self.text_bytes))
     }
 
+    /// There is nothing to record after all: the call was not made, or is made anew.
+    pub(super) fn withdraw(&mut self) {
+        if self.places.take().is_some() {
+            self.metrics.withdrawn();
+        }
+    }
+
     pub(super) fn finish(&mut self, outcome: Outcome) {
         let tokens = self.tokens();
         self.file(outcome, tokens);
@@ -127,15 +139,23 @@ impl Recorder {
             return;
         };
         drop(permit);
-        let cost = self.model.cost(tokens);
+        let price = self.model.cost(tokens);
+        let (cost, saved) = match (self.cached, outcome) {
+            (false, _) => (price, Cost::default()),
+            (true, Outcome::Completed) => (Cost::default(), price),
+            (true, _) => Default::default(),
+        };
         match outcome {
+            // Whoever made the call has noted how it went.
+            _ if self.cached => {}
             Outcome::Completed => self.upstream.outcomes.note(true),
             Outcome::Failed | Outcome::TimedOut => self.upstream.outcomes.note(false),
             Outcome::Refused | Outcome::Cancelled => {}
         }
         let latency = self.arrived.elapsed();
         let first_token = self.first_token.map(|first| first.duration_since(self.arrived));
-        self.metrics.finished(outcome, tokens, cost, latency, first_token);
+        let spent = if self.cached { TokenUsage::default() } else { tokens };
+        self.metrics.finished(outcome, spent, cost, saved, latency, first_token);
         if let Some(span) = self.span.take() {
             span.finished(outcome.as_str(), tokens.input, tokens.output);
         }
@@ -152,6 +172,8 @@ impl Recorder {
             streamed: self.streamed,
             tokens,
             cost,
+            cached: self.cached,
+            saved,
             latency_us: micros(latency),
             first_token_us: first_token.map(micros),
             created_at: self.clock.now(),

@@ -37,10 +37,19 @@ struct Fields<'a> {
     messages: Option<&'a RawValue>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    temperature: Option<&'a RawValue>,
+    #[serde(borrow)]
+    seed: Option<&'a RawValue>,
+    #[serde(borrow)]
+    store: Option<&'a RawValue>,
+    #[serde(borrow)]
+    n: Option<&'a RawValue>,
 }
 
 /// What we need to know of a request.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something else of the request")]
 pub(super) struct Request<'a> {
     pub(super) model: Cow<'a, str>,
     pub(super) stream: bool,
@@ -48,8 +57,14 @@ pub(super) struct Request<'a> {
     pub(super) include_usage: bool,
     /// Size of the prompt's JSON, the basis of an estimate.
     pub(super) input_bytes: usize,
-    raw_model: &'a str,
-    raw_stream_options: Option<&'a str>,
+    /// It asks for the same answer each time: temperature 0, or a seed.
+    pub(super) repeatable: bool,
+    /// The upstream is to keep the answer, which a remembered one would not make it do.
+    pub(super) kept_upstream: bool,
+    /// How many answers are asked for; 0 if that cannot be read.
+    pub(super) choices: u32,
+    pub(super) raw_model: &'a str,
+    pub(super) raw_stream_options: Option<&'a str>,
 }
 
 impl<'a> Request<'a> {
@@ -103,7 +118,12 @@ impl<'a> Request<'a> {
             None => false,
             Some(raw) => asks_for_usage(raw)?,
         };
+        let given = |field: Option<&'a RawValue>| field.map(RawValue::get).filter(|raw| *raw != "null");
+        let cold = given(fields.temperature).is_some_and(|raw| raw.parse() == Ok(0.0_f64));
         Ok(Self {
+            repeatable: cold || given(fields.seed).is_some(),
+            kept_upstream: given(fields.store).is_some_and(|raw| raw != "false"),
+            choices: given(fields.n).map_or(1, |raw| raw.parse().unwrap_or(0)),
             model,
             stream,
             include_usage,

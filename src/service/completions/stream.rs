@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::record::Recorder;
+use super::{record::Recorder, shared::SharedReader};
 use crate::{
     domain::{tokens::TokenUsage, usage::Outcome},
     provider::{EventStream, ProviderError, sse},
@@ -22,6 +22,50 @@ pub enum StreamError {
     Provider(#[from] ProviderError),
     #[error("the server is shutting down")]
     Stopping,
+}
+
+/// An answer on its way, however it came to be.
+pub enum AnswerStream {
+    Metered(Pin<Box<MeteredStream>>),
+    /// Of a call that others may read as well.
+    Shared(Box<SharedReader>),
+    /// Remembered: all of it at once.
+    Replayed {
+        events: Option<Bytes>,
+        tokens: TokenUsage,
+    },
+}
+
+impl AnswerStream {
+    /// What has been consumed so far.
+    pub fn tokens(&self) -> TokenUsage {
+        match self {
+            Self::Metered(stream) => stream.tokens(),
+            Self::Shared(stream) => stream.tokens(),
+            Self::Replayed { tokens, .. } => *tokens,
+        }
+    }
+
+    /// The upstream told of an error inside the stream. The caller has seen it.
+    pub fn has_failed(&self) -> bool {
+        match self {
+            Self::Metered(stream) => stream.has_failed(),
+            Self::Shared(stream) => stream.has_failed(),
+            Self::Replayed { .. } => false,
+        }
+    }
+}
+
+impl Stream for AnswerStream {
+    type Item = Result<Bytes, StreamError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.get_mut() {
+            Self::Metered(stream) => stream.as_mut().poll_next(context),
+            Self::Shared(stream) => Pin::new(&mut **stream).poll_next(context),
+            Self::Replayed { events, .. } => Poll::Ready(events.take().map(Ok)),
+        }
+    }
 }
 
 /// Yields whole events, unchanged but for the usage chunk that the caller did not ask for. An error is the last item.

@@ -55,7 +55,7 @@ async fn database_down() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     postgres.kill();
     // The first requests find out, and are told like those after them.
-    let first = world.ada.client.get("/api/conversations").await;
+    let first = world.ada.client.get("/api/invitations").await;
     first.problem(503, "database_unavailable");
     world.holds(AWAY).await;
     postgres.bring_back().await;
@@ -71,7 +71,7 @@ async fn database_hung() {
     let writers = Writers::start(&world.ada.client);
     tokio::time::sleep(Duration::from_millis(200)).await;
     postgres.hang();
-    let first = world.ada.client.get("/api/conversations").await;
+    let first = world.ada.client.get("/api/invitations").await;
     first.problem(503, "database_unavailable");
     world.holds(AWAY).await;
     postgres.wake();
@@ -161,7 +161,7 @@ async fn database_out_of_connections() {
     let taken = take_all_connections(&postgres).await;
     // One after the other, everything works: the pool's own connections are enough.
     for _ in 0..10 {
-        world.ada.client.get("/api/conversations").await.ok(200);
+        world.ada.client.get("/api/invitations").await.ok(200);
         world.ada.client.post("/api/conversations", &json!({})).await.ok(201);
         world.known.get("/v1/models").await.ok(200);
     }
@@ -176,7 +176,7 @@ async fn database_out_of_connections() {
         let mut reached = 0;
         while Instant::now() < until {
             // One of a crowd may have to come back; a closed gate would turn everybody away.
-            let answer = world.ada.client.get("/api/conversations").await;
+            let answer = world.ada.client.get("/api/invitations").await;
             if answer.status == 503 {
                 answer.problem(503, "database_unavailable");
             } else {

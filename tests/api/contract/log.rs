@@ -45,7 +45,7 @@ impl Traffic {
     async fn flows(&self) {
         let (body, chat) = (json!({}), json!({"model": "maple-chat", "messages": []}));
         for _ in 0..REQUESTS / 12 {
-            let reads = join_all((0..4).map(|_| self.person.get("/api/conversations")));
+            let reads = join_all((0..4).map(|_| self.person.get("/api/invitations")));
             let writes = join_all((0..4).map(|_| self.person.post("/api/conversations", &body)));
             let calls = join_all((0..4).map(|_| self.program.post("/v1/chat/completions", &chat)));
             let answers = tokio::join!(reads, writes, calls);

@@ -10,8 +10,9 @@ use std::{
 use mapleai::{
     app::Server,
     config::{
-        AdmissionConfig, AuthConfig, Config, Environment, LogConfig, ModelConfig, ModelKind, ProviderConfig,
-        ProviderKind, RedisConfig, ServerConfig, TracesConfig, UsageConfig, log::LogFormat,
+        AdmissionConfig, AnswerCaching, AuthConfig, CacheConfig, Config, Environment, LogConfig, ModelConfig,
+        ModelKind, ProviderConfig, ProviderKind, RedisConfig, RedisMode, ServerConfig, TracesConfig, UsageConfig,
+        log::LogFormat,
     },
     telemetry,
 };
@@ -130,7 +131,20 @@ fn config(database_url: &str, upstream: &str) -> Config {
             drain_timeout: Duration::from_secs(1),
         },
         database: database::config(database_url),
-        redis: RedisConfig::default(),
+        redis: RedisConfig {
+            mode: RedisMode::Single,
+            url: None,
+        },
+        cache: CacheConfig {
+            session_ttl: Duration::from_hours(24),
+            query_ttl: Duration::from_mins(5),
+            absent_ttl: Duration::from_secs(30),
+            answer_ttl: Duration::from_hours(1),
+            answers: AnswerCaching::Deterministic,
+            memory_bytes: 8 << 20,
+            answer_memory_bytes: 16 << 20,
+            answer_max_bytes: 1 << 20,
+        },
         auth: AuthConfig {
             signing_keys: BTreeMap::from([(
                 "test".to_owned(),
@@ -230,5 +244,6 @@ fn model(
         name: None,
         input_price: prices.map(|(input, _)| input.to_owned()),
         output_price: prices.map(|(_, output)| output.to_owned()),
+        cache: None,
     }
 }

@@ -132,6 +132,12 @@ impl Reply {
         self.then(Step::Gate(Arc::clone(gate)))
     }
 
+    /// Nothing of it until the test opens the gate.
+    pub fn not_before(mut self, gate: &Arc<Semaphore>) -> Self {
+        self.0.insert(0, Step::Gate(Arc::clone(gate)));
+        self
+    }
+
     pub fn stall(self) -> Self {
         self.then(Step::Stall)
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! frame:   mark (2) | length of payload (2) | CRC-32 of length and payload (4) | payload
-//! payload: version (1) | flags, kind, outcome (3) | ids (48 or 64) | numbers (40 or 48) | model | provider
+//! payload: version (1) | flags, kind, outcome (3) | ids (48 or 64) | numbers (40 or 48) | model | provider | saved (0 or 8)
 //! ```
 //!
 //! Integers are little-endian, texts have their length in two bytes before them. By hand rather than with serde: a record is
@@ -31,6 +31,8 @@ const STREAMED: u8 = 1;
 const ESTIMATED: u8 = 2;
 const HAS_KEY: u8 = 4;
 const HAS_FIRST_TOKEN: u8 = 8;
+/// What was saved follows at the end, where earlier versions do not look: they take the record for one that cost nothing.
+const CACHED: u8 = 16;
 
 /// A record whose texts have no room in a frame. The catalogue's names are far shorter.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +62,8 @@ pub(super) fn encode(record: &UsageRecord, buffer: &mut Vec<u8>) -> Result<(), T
         flag(record.streamed, STREAMED)
             | flag(record.tokens.estimated, ESTIMATED)
             | flag(record.api_key.is_some(), HAS_KEY)
-            | flag(record.first_token_us.is_some(), HAS_FIRST_TOKEN),
+            | flag(record.first_token_us.is_some(), HAS_FIRST_TOKEN)
+            | flag(record.cached, CACHED),
     );
     buffer.put_u8(code_of_kind(record.kind));
     buffer.put_u8(code_of_outcome(record.outcome));
@@ -81,6 +84,9 @@ pub(super) fn encode(record: &UsageRecord, buffer: &mut Vec<u8>) -> Result<(), T
     for text in [&record.model, &record.provider] {
         buffer.put_u16_le(u16::try_from(text.len()).map_err(|_| TooLong)?);
         buffer.put_slice(text.as_bytes());
+    }
+    if record.cached {
+        buffer.put_u64_le(record.saved.nanodollars());
     }
     let length = u16::try_from(buffer.len() - HEAD).map_err(|_| TooLong)?.to_le_bytes();
     let checksum = checksum(length, &buffer[HEAD..]).to_le_bytes();
@@ -166,6 +172,12 @@ fn decode(mut bytes: &[u8]) -> Result<Option<UsageRecord>, TryGetError> {
         kind,
         outcome,
         streamed: flags & STREAMED != 0,
+        cached: flags & CACHED != 0,
+        saved: if flags & CACHED == 0 {
+            Cost::default()
+        } else {
+            Cost::from_nanodollars(bytes.try_get_u64_le()?)
+        },
     };
     Ok(Some(record))
 }
@@ -237,6 +249,7 @@ pub(super) mod tests {
             kind in prop::sample::select(vec![ModelKind::Chat, ModelKind::Embedding]),
             outcome in prop::sample::select(Outcome::ALL.to_vec()),
             flags in any::<[bool; 2]>(),
+            saved in any::<Option<u64>>(),
             numbers in any::<[u64; 4]>(),
             first_token_us in any::<Option<u64>>(),
             micros in -1_000_000_000_000_000_i64..4_000_000_000_000_000,
@@ -253,6 +266,8 @@ pub(super) mod tests {
                 streamed: flags[0],
                 tokens: TokenUsage { input: numbers[0], output: numbers[1], estimated: flags[1] },
                 cost: Cost::from_nanodollars(numbers[2]),
+                cached: saved.is_some(),
+                saved: Cost::from_nanodollars(saved.unwrap_or(0)),
                 latency_us: numbers[3],
                 first_token_us,
                 created_at: DateTime::from_timestamp_micros(micros).unwrap(),

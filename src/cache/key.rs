@@ -1,0 +1,234 @@
+//! Keys: class, schema, tenant, then the parts.
+//!
+//! A key is the blake3 hash of its fields, each with its length before it, so that no two lists of fields share a hash. 256
+//! bits: nobody meets another's entry by chance or by trying.
+
+use std::{fmt::Write as _, hash::Hash};
+
+use super::class::Class;
+use crate::domain::ids::OrganizationId;
+
+/// Whose an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything that belongs to one organisation is on one shard of a cluster.
+    Organization(OrganizationId),
+    /// A credential, before it is known whose it is. Its digest alone finds the entry.
+    Credential,
+}
+
+/// The name of one entry.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    class: Class,
+    schema: u8,
+    scope: Scope,
+    hash: [u8; 32],
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        // A part of it is as good as all: it is a hash already.
+        state.write_u64(self.word());
+    }
+}
+
+/// A key under construction.
+pub struct KeyBuilder {
+    class: Class,
+    schema: u8,
+    scope: Scope,
+    hasher: blake3::Hasher,
+}
+
+impl KeyBuilder {
+    /// `schema` is the version of the value's form: another one is another key.
+    pub fn new(class: Class, schema: u8, scope: Scope) -> Self {
+        let mut builder = Self {
+            class,
+            schema,
+            scope,
+            hasher: blake3::Hasher::new(),
+        };
+        builder.add(class.as_str().as_bytes());
+        builder.add(&[schema]);
+        match scope {
+            Scope::Organization(organization) => builder.add(organization.0.as_bytes()),
+            Scope::Credential => builder.add(b"credential"),
+        }
+        builder
+    }
+
+    fn add(&mut self, field: &[u8]) {
+        self.hasher.update(&(field.len() as u64).to_le_bytes());
+        self.hasher.update(field);
+    }
+
+    /// The next part. Parts are told apart by their place, so every key of a class has the same number of them.
+    #[must_use]
+    pub fn field(mut self, field: impl AsRef<[u8]>) -> Self {
+        self.add(field.as_ref());
+        self
+    }
+
+    pub fn build(self) -> Key {
+        Key {
+            class: self.class,
+            schema: self.schema,
+            scope: self.scope,
+            hash: *self.hasher.finalize().as_bytes(),
+        }
+    }
+}
+
+impl Key {
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    pub fn schema(&self) -> u8 {
+        self.schema
+    }
+
+    pub fn organization(&self) -> Option<OrganizationId> {
+        match self.scope {
+            Scope::Organization(organization) => Some(organization),
+            Scope::Credential => None,
+        }
+    }
+
+    /// For finding an entry that another process told of: keys are equal if their hashes are.
+    pub(super) fn of_hash(class: Class, schema: u8, hash: [u8; 32]) -> Self {
+        Self {
+            class,
+            schema,
+            scope: Scope::Credential,
+            hash,
+        }
+    }
+
+    pub(super) fn hash(&self) -> [u8; 32] {
+        self.hash
+    }
+
+    /// What decides the shard (the part between the braces of a Redis key).
+    fn tag(&self) -> String {
+        match self.scope {
+            Scope::Organization(organization) => organization.to_string(),
+            Scope::Credential => hex::encode(&self.hash[..16]),
+        }
+    }
+
+    /// The entry's place in Redis.
+    pub(super) fn place(&self) -> Place {
+        let tag = self.tag();
+        let class = self.class.as_str();
+        let mut value = String::with_capacity(tag.len() + class.len() + 80);
+        let _ = write!(value, "maple:{{{tag}}}:{class}.{}:", self.schema);
+        for byte in self.hash {
+            let _ = write!(value, "{byte:02x}");
+        }
+        Place {
+            lease: format!("{value}:lease"),
+            generation: generation_name(&tag, self.class),
+            slot: slot_of(tag.as_bytes()),
+            value,
+        }
+    }
+
+    /// As good as random.
+    pub(super) fn word(&self) -> u64 {
+        self.hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    /// What share of its life an entry is to lose, 0 to 0.1. It takes no dice: entries made together expire apart, and the
+    /// same entry expires alike everywhere.
+    pub(super) fn jitter(&self) -> f64 {
+        let [.., low, high] = self.hash;
+        f64::from(u16::from_le_bytes([low, high])) / f64::from(u16::MAX) * 0.1
+    }
+}
+
+/// Names in Redis that belong together, all on one shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) value: String,
+    /// Held by whoever loads the value.
+    pub(super) lease: String,
+    /// Changed by purging a tenant's entries of the class.
+    pub(super) generation: String,
+    pub(super) slot: u16,
+}
+
+pub(super) fn generation_of(organization: OrganizationId, class: Class) -> (String, u16) {
+    let tag = organization.to_string();
+    (generation_name(&tag, class), slot_of(tag.as_bytes()))
+}
+
+fn generation_name(tag: &str, class: Class) -> String {
+    format!("maple:{{{tag}}}:{}:generation", class.as_str())
+}
+
+/// The hash slot of a tag, by the Redis Cluster specification.
+pub(super) fn slot_of(tag: &[u8]) -> u16 {
+    crc16::State::<crc16::XMODEM>::calculate(tag) % 16_384
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Key, KeyBuilder, Scope, slot_of};
+    use crate::{cache::Class, domain::ids::OrganizationId};
+    use proptest::prelude::*;
+
+    fn key(class: Class, organization: u128, fields: &[Vec<u8>]) -> Key {
+        let scope = Scope::Organization(OrganizationId(uuid::Uuid::from_u128(organization)));
+        fields
+            .iter()
+            .fold(KeyBuilder::new(class, 1, scope), KeyBuilder::field)
+            .build()
+    }
+
+    #[test]
+    fn slots_are_those_of_redis() {
+        // From the specification, and `CLUSTER KEYSLOT`.
+        assert_eq!(slot_of(b"123456789"), 0x31C3);
+        assert_eq!(slot_of(b"user1000"), 3443);
+    }
+
+    #[test]
+    fn all_names_of_a_key_are_on_one_shard_and_the_tenant_decides_it() {
+        let one = key(Class::Answer, 7, &[b"a".to_vec()]).place();
+        let two = key(Class::Profile, 7, &[b"b".to_vec()]).place();
+        let tag = "{00000000-0000-0000-0000-000000000007}";
+        for name in [&one.value, &one.lease, &one.generation, &two.value] {
+            assert!(name.contains(tag), "{name}");
+        }
+        assert_eq!(one.slot, two.slot);
+        assert_ne!(one.value, two.value);
+    }
+
+    proptest! {
+        /// Moving a boundary, a class or a tenant is another key.
+        #[test]
+        fn keys_are_equal_only_if_everything_is(
+            a in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..4), 0..4),
+            b in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..4), 0..4),
+            tenants in (0..3_u128, 0..3_u128),
+            classes in (0..Class::ALL.len(), 0..Class::ALL.len()),
+        ) {
+            let same = a == b && tenants.0 == tenants.1 && classes.0 == classes.1;
+            let one = key(Class::ALL[classes.0], tenants.0, &a);
+            let two = key(Class::ALL[classes.1], tenants.1, &b);
+            prop_assert_eq!(one == two, same);
+            prop_assert!((0.0..=0.1).contains(&one.jitter()));
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What all classes share: Redis, time, and how far memory may be believed.
+//!
+//! Memory is believed for a class's whole lifetime only while this process hears what the others invalidate. When it does
+//! not, an answer that a write could have made wrong is believed for `local_ttl` (seconds), and when it hears again,
+//! everything from before is forgotten, since what was said meanwhile is lost.
+//!
+//! Redis is believed as long as every invalidation arrived. One that could not be delivered makes this process, as soon as
+//! Redis is back, end the *epoch* of all mutable classes: whatever was stored in an earlier one is a miss for everybody.
+
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    class::Class,
+    key::{Key, Scope, generation_of},
+    redis::Redis,
+};
+use crate::domain::{clock::Clock, ids::OrganizationId};
+
+/// Without a word from the channel for so long, this process no longer knows what the others do.
+const DEAF_AFTER: u64 = 1_000;
+/// Epochs older than this may have been ended by somebody.
+const EPOCHS_STALE_AFTER: u64 = 2_000;
+
+/// What the classes have in memory, for those who know no types.
+pub(super) trait Local: Send + Sync {
+    fn class(&self) -> Class;
+    fn forget_hash(&self, hash: [u8; 32]);
+    fn forget_organization(&self, organization: OrganizationId);
+    fn forget_all(&self);
+    fn stats(&self) -> CacheStats;
+}
+
+/// One class's share of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct CacheStats {
+    pub class: &'static str,
+    pub entries: u64,
+    pub bytes: u64,
+    pub hits: u64,
+    pub misses: u64,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Tiers(Arc<Shared>);
+
+struct Shared {
+    redis: Option<Redis>,
+    clock: Clock,
+    started: Instant,
+    local_ttl: u64,
+    instance: u64,
+    /// When the channel was last heard; 0 for never. Milliseconds since `started`, as all times here.
+    heard: AtomicU64,
+    /// Mutable answers stored before are not believed.
+    floor: AtomicU64,
+    epochs: [AtomicU64; Class::ALL.len()],
+    epochs_read: AtomicU64,
+    /// An invalidation is owed to Redis.
+    owing: AtomicBool,
+    locals: RwLock<Vec<Arc<dyn Local>>>,
+    tasks: TaskTracker,
+}
+
+impl Tiers {
+    /// `local_ttl` is how long what others can change is believed without hearing from them. `instance` tells this process
+    /// from others; any random number.
+    pub fn new(redis: Option<Redis>, local_ttl: Duration, clock: Clock, instance: u64, tasks: TaskTracker) -> Self {
+        Self(Arc::new(Shared {
+            redis,
+            clock,
+            started: Instant::now(),
+            local_ttl: u64::try_from(local_ttl.as_millis()).unwrap_or(u64::MAX),
+            instance,
+            heard: AtomicU64::new(0),
+            floor: AtomicU64::new(0),
+            epochs: Default::default(),
+            epochs_read: AtomicU64::new(0),
+            owing: AtomicBool::new(false),
+            locals: RwLock::default(),
+            tasks,
+        }))
+    }
+
+    pub fn redis(&self) -> Option<&Redis> {
+        self.0.redis.as_ref()
+    }
+
+    pub(super) fn tasks(&self) -> &TaskTracker {
+        &self.0.tasks
+    }
+
+    pub(super) fn instance(&self) -> u64 {
+        self.0.instance
+    }
+
+    pub(super) fn register(&self, local: Arc<dyn Local>) {
+        self.0
+            .locals
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(local);
+    }
+
+    /// Starts at 1, so that 0 can mean never.
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    /// Milliseconds since 1970.
+    pub(super) fn wall(&self) -> u64 {
+        u64::try_from(self.0.clock.now().timestamp_millis()).unwrap_or(0)
+    }
+
+    /// Whether the other processes can be heard.
+    pub fn hears(&self) -> bool {
+        self.hears_at(self.now())
+    }
+
+    fn hears_at(&self, now: u64) -> bool {
+        let heard = self.0.heard.load(Ordering::Relaxed);
+        heard != 0 && now.saturating_sub(heard) <= DEAF_AFTER
+    }
+
+    /// Whether what was stored at `stored` may be given out at `now`, as far as others' writes go.
+    pub(super) fn is_believed(&self, class: Class, stored: u64, now: u64) -> bool {
+        !class.is_mutable()
+            || (stored >= self.0.floor.load(Ordering::Relaxed)
+                && (now.saturating_sub(stored) <= self.0.local_ttl || self.hears_at(now)))
+    }
+
+    /// Redis, if what it has of this class can be believed.
+    pub(super) fn redis_for(&self, class: Class) -> Option<&Redis> {
+        let redis = self.0.redis.as_ref()?;
+        let read = self.0.epochs_read.load(Ordering::Relaxed);
+        let known = read != 0
+            && (!class.is_mutable()
+                || (!self.0.owing.load(Ordering::Relaxed) && self.now().saturating_sub(read) <= EPOCHS_STALE_AFTER));
+        known.then_some(redis)
+    }
+
+    pub(super) fn epoch(&self, class: Class) -> u64 {
+        self.0.epochs[class as usize].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_heard(&self) {
+        self.0.heard.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// What was said before now has not been heard.
+    pub(super) fn raise_floor(&self) {
+        self.0.floor.store(self.now(), Ordering::Relaxed);
+    }
+
+    pub(super) fn owe(&self) {
+        if self.0.redis.is_some() {
+            self.0.owing.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether an invalidation could not be delivered and still waits for Redis.
+    pub fn owes(&self) -> bool {
+        self.0.owing.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn owe_no_more(&self) {
+        self.0.owing.store(false, Ordering::Relaxed);
+    }
+
+    /// Takes over the epochs that Redis tells of. What was kept in another is forgotten.
+    pub(super) fn note_epochs(&self, epoch_of: impl Fn(Class) -> u64) {
+        let first = self.0.epochs_read.load(Ordering::Relaxed) == 0;
+        for class in Class::ALL {
+            let epoch = epoch_of(class);
+            if self.0.epochs[class as usize].swap(epoch, Ordering::Relaxed) != epoch && !first {
+                self.each_local(|local| {
+                    if local.class() == class {
+                        local.forget_all();
+                    }
+                });
+            }
+        }
+        self.0.epochs_read.store(self.now(), Ordering::Relaxed);
+    }
+
+    pub(super) fn each_local(&self, mut act: impl FnMut(&dyn Local)) {
+        for local in self.0.locals.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            act(&**local);
+        }
+    }
+
+    /// After a write: Redis forgets the keys and the other processes are told. This one has forgotten them already.
+    pub(super) async fn spread(&self, keys: &[Key]) {
+        let Some(redis) = &self.0.redis else { return };
+        let places: Vec<_> = keys.iter().map(Key::place).collect();
+        let removed = join_all(places.iter().map(|place| redis.remove(place))).await;
+        let messages: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                format!(
+                    "{:x} k {} {}",
+                    self.0.instance,
+                    key.class().as_str(),
+                    hex::encode(key.hash())
+                )
+            })
+            .collect();
+        if removed.iter().any(Result::is_err) || redis.publish(&messages).await.is_err() {
+            self.owe();
+        }
+    }
+
+    /// Forgets a class, or all, of one organisation, or all, everywhere. An error means that others may still have it.
+    pub async fn purge(
+        &self,
+        class: Option<Class>,
+        organization: Option<OrganizationId>,
+        token: u64,
+    ) -> Result<(), super::redis::RedisError> {
+        let classes: Vec<Class> = class.map_or_else(|| Class::ALL.to_vec(), |class| vec![class]);
+        // Credentials are found by their digest alone: nobody can tell in Redis whose they are.
+        let by_class = |class: &Class| organization.is_none() || matches!(class, Class::Cookie | Class::ApiKey);
+        self.each_local(|local| {
+            if classes.contains(&local.class()) {
+                match organization {
+                    Some(organization) if !by_class(&local.class()) => local.forget_organization(organization),
+                    _ => local.forget_all(),
+                }
+            }
+        });
+        let Some(redis) = &self.0.redis else { return Ok(()) };
+        let epochs: Vec<_> = classes
+            .iter()
+            .filter(|class| by_class(class))
+            .map(|class| (class.as_str(), token))
+            .collect();
+        if !epochs.is_empty() {
+            redis.set_epochs(&epochs).await?;
+        }
+        if let Some(organization) = organization {
+            for class in classes.iter().filter(|class| !by_class(class)) {
+                let (name, slot) = generation_of(organization, *class);
+                redis.set_generation(&name, slot, token).await?;
+            }
+        }
+        let whose = organization.map_or_else(|| "*".to_owned(), |organization| organization.to_string());
+        let messages: Vec<_> = classes
+            .iter()
+            .map(|class| {
+                let whose = if by_class(class) { "*" } else { &whose };
+                format!("{:x} p {} {whose}", self.0.instance, class.as_str())
+            })
+            .collect();
+        redis.publish(&messages).await
+    }
+
+    /// What this process has in memory.
+    pub fn stats(&self) -> Vec<CacheStats> {
+        let mut stats = Vec::new();
+        self.each_local(|local| stats.push(local.stats()));
+        stats
+    }
+}
+
+impl From<OrganizationId> for Scope {
+    fn from(organization: OrganizationId) -> Self {
+        Self::Organization(organization)
+    }
+}

@@ -1,0 +1,30 @@
+//! `/api/cache/purge`: an administrator makes the service forget what it remembers for the organisation.
+
+use axum::{extract::State, http::StatusCode};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::extract::Json;
+use crate::{auth::extract::CurrentUser, failure::Failure, service::caches::Caches};
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PurgeBody {
+    /// `answer` for models' answers, or another class; all if absent.
+    #[schema(required = false)]
+    pub(super) class: Option<String>,
+}
+
+/// Forget what is remembered for the caller's organisation: models' answers, or everything. For administrators.
+#[utoipa::path(post, path = "/api/cache/purge", tag = "Usage", request_body = PurgeBody, responses(
+    (status = 204, description = "Forgotten, by every instance"),
+    (status = 503, description = "Forgotten here; other instances could not be told", body = crate::http::render::Problem, content_type = "application/problem+json"),
+))]
+pub async fn purge(
+    State(caches): State<Caches>,
+    CurrentUser(caller): CurrentUser,
+    Json(body): Json<PurgeBody>,
+) -> Result<StatusCode, Failure> {
+    caches.purge_own(&caller, body.class.as_deref()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

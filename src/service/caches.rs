@@ -1,0 +1,220 @@
+//! Every cached class: its key, its value, its share of memory. What each is invalidated by stands in
+//! [`Class`](crate::cache::Class), and in docs/CACHING.md for people.
+
+pub mod operate;
+
+use std::{convert::Infallible, sync::Arc};
+
+use bytes::Bytes;
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+
+use super::completions::stored::StoredAnswer;
+use crate::{
+    cache::{
+        Cached, Class, Key, Scope, Tiers, Value,
+        class::Policy,
+        key::KeyBuilder,
+        value::{from_json, to_json},
+    },
+    config::CacheConfig,
+    crypto::secret::Digest,
+    domain::{
+        account::{KeyOwner, SessionOwner, User},
+        conversation::Conversation,
+        ids::{OrganizationId, SessionId, UserId},
+        page::{Cursor, Page},
+        usage::UsageCell,
+    },
+    store::StoreError,
+};
+
+/// Of each user's conversations, so many of the newest are remembered: what lists show.
+pub const REMEMBERED: u16 = 200;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Caches {
+    pub tiers: Tiers,
+    pub sessions: Cached<SessionOwner, StoreError>,
+    pub cookies: Cached<PageCookie, StoreError>,
+    pub api_keys: Cached<KeyOwner, StoreError>,
+    pub profiles: Cached<User, StoreError>,
+    pub conversations: Cached<NewestConversations, StoreError>,
+    pub usage: Cached<UsageCells, StoreError>,
+    pub answers: Cached<StoredAnswer, Infallible>,
+}
+
+impl Caches {
+    pub fn new(tiers: Tiers, config: &CacheConfig) -> Self {
+        let policy = |ttl, share| Policy {
+            ttl,
+            absent_ttl: config.absent_ttl,
+            memory_bytes: config.memory_bytes / 100 * share,
+        };
+        let (session, query) = (config.session_ttl, config.query_ttl);
+        Self {
+            sessions: Cached::new(&tiers, Class::Session, policy(session, 25)),
+            cookies: Cached::new(&tiers, Class::Cookie, policy(session, 15)),
+            api_keys: Cached::new(&tiers, Class::ApiKey, policy(query, 15)),
+            profiles: Cached::new(&tiers, Class::Profile, policy(query, 10)),
+            conversations: Cached::new(&tiers, Class::Conversations, policy(query, 20)),
+            usage: Cached::new(&tiers, Class::UsageReport, policy(query, 15)),
+            answers: Cached::new(
+                &tiers,
+                Class::Answer,
+                Policy {
+                    ttl: config.answer_ttl,
+                    absent_ttl: config.absent_ttl,
+                    memory_bytes: config.answer_memory_bytes,
+                },
+            ),
+            tiers,
+        }
+    }
+}
+
+pub fn session_key(organization: OrganizationId, session: SessionId) -> Key {
+    KeyBuilder::new(Class::Session, SessionOwner::SCHEMA, organization.into())
+        .field(session.0.as_bytes())
+        .build()
+}
+
+pub fn cookie_key(digest: &Digest) -> Key {
+    KeyBuilder::new(Class::Cookie, PageCookie::SCHEMA, Scope::Credential)
+        .field(digest)
+        .build()
+}
+
+pub fn api_key_key(digest: &Digest) -> Key {
+    KeyBuilder::new(Class::ApiKey, KeyOwner::SCHEMA, Scope::Credential)
+        .field(digest)
+        .build()
+}
+
+pub fn profile_key(organization: OrganizationId, user: UserId) -> Key {
+    KeyBuilder::new(Class::Profile, User::SCHEMA, organization.into())
+        .field(user.0.as_bytes())
+        .build()
+}
+
+pub fn conversations_key(organization: OrganizationId, user: UserId) -> Key {
+    KeyBuilder::new(Class::Conversations, NewestConversations::SCHEMA, organization.into())
+        .field(user.0.as_bytes())
+        .build()
+}
+
+/// Both days included.
+pub fn usage_key(organization: OrganizationId, from: NaiveDate, to: NaiveDate) -> Key {
+    KeyBuilder::new(Class::UsageReport, UsageCells::SCHEMA, organization.into())
+        .field(from.to_string())
+        .field(to.to_string())
+        .build()
+}
+
+/// What a page's cookie stands for. Never changes; the session is what ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageCookie {
+    pub organization: OrganizationId,
+    pub session: SessionId,
+}
+
+/// The newest first, and whether there are more.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct NewestConversations {
+    rows: Arc<[Conversation]>,
+    more: bool,
+}
+
+impl From<Page<Conversation>> for NewestConversations {
+    fn from(page: Page<Conversation>) -> Self {
+        Self {
+            more: page.next.is_some(),
+            rows: page.rows.into(),
+        }
+    }
+}
+
+impl NewestConversations {
+    /// The first page of `limit`, at most [`REMEMBERED`].
+    pub fn first(&self, limit: u16) -> Page<Conversation> {
+        let limit = usize::from(limit);
+        let rows = self.rows[..limit.min(self.rows.len())].to_vec();
+        let more = self.more || self.rows.len() > limit;
+        let next = rows.last().filter(|_| more).map(|last| Cursor {
+            micros: last.updated_at.timestamp_micros(),
+            id: last.id.0,
+        });
+        Page { rows, next }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UsageCells(pub Arc<[UsageCell]>);
+
+macro_rules! json_value {
+    ($($type:ty, $schema:literal, $value:ident => $weight:expr;)+) => {$(
+        impl Value for $type {
+            const SCHEMA: u8 = $schema;
+
+            fn weight(&self) -> usize {
+                let $value = self;
+                $weight
+            }
+
+            fn encode(&self) -> Vec<u8> {
+                to_json(self)
+            }
+
+            fn decode(bytes: &Bytes) -> Option<Self> {
+                from_json(bytes)
+            }
+        }
+    )+};
+}
+
+json_value! {
+    SessionOwner, 1, _value => 0;
+    PageCookie, 1, _value => 0;
+    KeyOwner, 1, _value => 0;
+    User, 1, user => user.email.len() + user.name.len() + user.organization.name.len();
+    NewestConversations, 1, newest => newest.rows.iter().map(weight_of_conversation).sum();
+    UsageCells, 1, cells => cells.0.iter().map(weight_of_cell).sum();
+}
+
+fn weight_of_conversation(conversation: &Conversation) -> usize {
+    let texts = [&conversation.title, &conversation.model];
+    size_of::<Conversation>() + texts.into_iter().flatten().map(String::len).sum::<usize>()
+}
+
+fn weight_of_cell(cell: &UsageCell) -> usize {
+    let key = cell.key.as_ref().and_then(|(_, name)| name.as_ref());
+    size_of::<UsageCell>() + cell.model.len() + key.map_or(0, String::len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NewestConversations;
+    use crate::domain::{conversation::Conversation, ids::ConversationId, page::Page};
+
+    #[test]
+    fn a_page_of_the_remembered_goes_on_where_it_ends() {
+        let row = |second| Conversation {
+            id: ConversationId::generate(),
+            title: None,
+            model: None,
+            created_at: chrono::DateTime::UNIX_EPOCH,
+            updated_at: chrono::DateTime::from_timestamp(second, 0).unwrap(),
+        };
+        let rows: Vec<_> = [3, 2, 1].map(row).into();
+        let newest = NewestConversations::from(Page {
+            rows: rows.clone(),
+            next: None,
+        });
+        assert_eq!(newest.first(3).next, None);
+        assert_eq!(newest.first(9).rows, rows);
+        let two = newest.first(2);
+        assert_eq!((two.rows.len(), two.next.unwrap().micros), (2, 2_000_000));
+        assert!(newest.first(0).rows.is_empty());
+    }
+}

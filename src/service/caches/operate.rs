@@ -1,0 +1,103 @@
+//! What operators and administrators do with the caches. Each purge is told in the security log.
+
+use std::time::Duration;
+
+use super::Caches;
+use crate::{
+    cache::{CacheStats, Class, redis::RedisError},
+    domain::{account::SessionOwner, ids::OrganizationId},
+    service::field::FieldFault,
+};
+
+/// How long a starting process waits for its Redis.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    #[error("some fields were refused")]
+    Invalid(Vec<FieldFault>),
+    #[error("this takes an administrator")]
+    NotAllowed,
+    /// This process has forgotten; others may not have.
+    #[error("Redis could not be told")]
+    Redis(#[from] RedisError),
+}
+
+/// What this process remembers, and whether it is in touch with the others.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct CacheReport {
+    /// `none` without Redis.
+    pub redis: &'static str,
+    /// Whether invalidations of other instances are heard.
+    pub hears_others: bool,
+    pub classes: Vec<CacheStats>,
+}
+
+impl Caches {
+    /// Waits for Redis, if there is one, but not for long.
+    pub async fn warm_up(&self) {
+        let Some(redis) = self.tiers.redis() else { return };
+        let heard = async {
+            while !self.tiers.hears() || !redis.is_whole() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, heard).await.is_err() {
+            tracing::warn!(target: "mapleai::cache", address = redis.address(), "starting without Redis, which does not answer");
+        }
+    }
+
+    pub fn report(&self) -> CacheReport {
+        let redis = match self.tiers.redis() {
+            None => "none",
+            Some(redis) if redis.is_whole() => "up",
+            Some(_) => "away",
+        };
+        CacheReport {
+            redis,
+            hears_others: self.tiers.hears(),
+            classes: self.tiers.stats(),
+        }
+    }
+
+    /// For an operator: forgets a class, or all, of an organisation, or of all.
+    pub async fn purge(&self, class: Option<&str>, organization: Option<OrganizationId>) -> Result<(), CacheError> {
+        let class = class.map(class_of).transpose()?;
+        tracing::info!(
+            target: "mapleai::security",
+            by = "operator",
+            class = class.map(Class::as_str),
+            purged_organization_id = organization.map(tracing::field::display),
+            "caches purged"
+        );
+        Ok(self.tiers.purge(class, organization, rand::random()).await?)
+    }
+
+    /// For an administrator: the same within the own organisation.
+    pub async fn purge_own(&self, caller: &SessionOwner, class: Option<&str>) -> Result<(), CacheError> {
+        if !caller.role.may_manage_members() {
+            return Err(CacheError::NotAllowed);
+        }
+        let class = class.map(class_of).transpose()?;
+        tracing::info!(
+            target: "mapleai::security",
+            by = "administrator",
+            organization_id = %caller.organization,
+            user_id = %caller.user,
+            class = class.map(Class::as_str),
+            "caches purged"
+        );
+        let organization = Some(caller.organization);
+        Ok(self.tiers.purge(class, organization, rand::random()).await?)
+    }
+}
+
+fn class_of(name: &str) -> Result<Class, CacheError> {
+    Class::of(name).ok_or_else(|| {
+        let names = Class::ALL.map(Class::as_str).join(", ");
+        CacheError::Invalid(vec![FieldFault {
+            field: "class".into(),
+            message: format!("must be one of {names}, or absent for all"),
+        }])
+    })
+}

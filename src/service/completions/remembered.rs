@@ -1,0 +1,274 @@
+//! Calls that may be answered by what an equal call was, or is being, answered.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use ::metrics::{Counter, counter};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::{
+    Answer, AnswerStream, Answered, Call, CompletionError, Completions, is_streamed,
+    plan::{CacheStatus, Plan},
+    request::Request,
+    shared::{Begun, Keeping, NotBegun, SharedCall, SharedReader},
+    stored::StoredAnswer,
+};
+use crate::{
+    cache::{Hit, Key},
+    domain::usage::Outcome,
+    provider::{Endpoint, ProviderError, registry::Route},
+    telemetry::metrics::CACHE_ANSWERS,
+};
+
+/// Beyond so many, calls that nobody reads any more are cleared away first.
+const MANY: usize = 256;
+/// A caller whose shared call failed asks anew, once.
+const ATTEMPTS: usize = 2;
+
+/// Calls under way that equal ones can join.
+pub(super) struct Remembering {
+    under_way: Mutex<HashMap<Key, Weak<SharedCall>>>,
+    longest: usize,
+    counted: [Counter; CacheStatus::ALL.len()],
+}
+
+impl Remembering {
+    pub(super) fn new(longest: usize) -> Self {
+        Self {
+            under_way: Mutex::default(),
+            longest,
+            counted: CacheStatus::ALL.map(|status| counter!(CACHE_ANSWERS, "cache" => status)),
+        }
+    }
+
+    pub(super) fn note(&self, status: CacheStatus) {
+        self.counted[status.place()].increment(1);
+    }
+
+    fn join(&self, key: &Key) -> Option<Arc<SharedCall>> {
+        let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.get(key)?.upgrade().filter(|call| call.may_be_joined())
+    }
+
+    /// Adds a call, unless another has been added meanwhile and `reload` does not insist.
+    fn add(&self, key: Key, call: &Arc<SharedCall>, reload: bool) -> Option<Arc<SharedCall>> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = under_way.get(&key).and_then(Weak::upgrade);
+        if let Some(known) = known.filter(|known| !reload && known.may_be_joined()) {
+            return Some(known);
+        }
+        if under_way.len() >= MANY {
+            under_way.retain(|_, call| call.strong_count() > 0);
+        }
+        under_way.insert(key, Arc::downgrade(call));
+        None
+    }
+}
+
+impl Completions {
+    pub(super) async fn remembered(
+        &self,
+        call: &Call,
+        request: &Request<'_>,
+        route: &Route,
+        plan: Plan,
+    ) -> Result<Answered, CompletionError> {
+        let answers = &self.0.caches.answers;
+        for _ in 0..ATTEMPTS {
+            if !plan.reload {
+                if let Some(hit) = answers.peek(&plan.key)
+                    && let Some(answered) = self.replay(call, request, route, &plan, hit)?
+                {
+                    return Ok(answered);
+                }
+                if let Some(shared) = self.0.remembering.join(&plan.key) {
+                    if let Some(answered) = self.follow(call, request, route, shared).await? {
+                        return Ok(answered);
+                    }
+                    continue;
+                }
+                if let Some(hit) = answers.fetch_remembered(&plan.key).await
+                    && let Some(answered) = self.replay(call, request, route, &plan, hit)?
+                {
+                    return Ok(answered);
+                }
+            }
+            match self.lead(call, request, route, &plan).await? {
+                Led::Answered(answered) => return Ok(answered),
+                Led::Overtaken(shared) => {
+                    if let Some(answered) = self.follow(call, request, route, shared).await? {
+                        return Ok(answered);
+                    }
+                }
+            }
+        }
+        Err(ProviderError::BadReply("the call that this one shared failed").into())
+    }
+
+    /// A remembered answer, unless it is too old for the caller, or cannot be given in the form asked for.
+    fn replay(
+        &self,
+        call: &Call,
+        request: &Request<'_>,
+        route: &Route,
+        plan: &Plan,
+        hit: Hit<StoredAnswer>,
+    ) -> Result<Option<Answered>, CompletionError> {
+        let Some(stored) = hit.value else { return Ok(None) };
+        if plan.max_age.is_some_and(|most| hit.age > most) {
+            return Ok(None);
+        }
+        let streamed = is_streamed(call, request);
+        let Some(answer) = in_form(streamed, request, &stored) else {
+            return Ok(None);
+        };
+        let slot = self.0.usage.reserve()?;
+        let mut recorder = self.recorder((None, slot), call, request, route);
+        recorder.note_text(0);
+        recorder.note_usage(stored.usage());
+        recorder.finish(Outcome::Completed);
+        let cache = CacheStatus::Hit { age: hit.age };
+        self.0.remembering.note(cache);
+        Ok(Some(Answered { answer, cache }))
+    }
+
+    /// Makes the call, for this caller and whoever joins.
+    async fn lead(
+        &self,
+        call: &Call,
+        request: &Request<'_>,
+        route: &Route,
+        plan: &Plan,
+    ) -> Result<Led, CompletionError> {
+        let (wanted, recorder) = self.prepare(call, request, route).await?;
+        let upstream = Arc::clone(&route.upstream);
+        let keeping = Keeping {
+            caches: self.0.caches.clone(),
+            key: plan.key,
+            choices: request.choices,
+            is_chat: call.endpoint == Endpoint::ChatCompletions,
+            most_bytes: self.0.remembering.longest,
+        };
+        let sending = Box::pin(async move { upstream.provider.send(wanted).await });
+        let shared = SharedCall::new(sending, recorder, keeping);
+        if let Some(other) = self.0.remembering.add(plan.key, &shared, plan.reload) {
+            shared.abandon();
+            return Ok(Led::Overtaken(other));
+        }
+        self.0.remembering.note(CacheStatus::Miss);
+        let mut reader = SharedReader::new(shared, None, request.include_usage, self.0.stop.clone());
+        let answer = match reader.begun().await {
+            Ok(Begun::Whole { status, headers, body }) => Answer::Whole { status, headers, body },
+            Ok(Begun::Stream { headers }) => Answer::Stream {
+                headers,
+                events: AnswerStream::Shared(Box::new(reader)),
+            },
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Led::Answered(Answered {
+            answer,
+            cache: CacheStatus::Miss,
+        }))
+    }
+
+    /// Shares a call under way. `None` if that has failed before it gave anything.
+    async fn follow(
+        &self,
+        call: &Call,
+        request: &Request<'_>,
+        route: &Route,
+        shared: Arc<SharedCall>,
+    ) -> Result<Option<Answered>, CompletionError> {
+        let slot = self.0.usage.reserve()?;
+        let own = self.recorder((None, slot), call, request, route);
+        let streamed = is_streamed(call, request);
+        let mut reader = SharedReader::new(shared, Some(own), request.include_usage, self.0.stop.clone());
+        let answer = match reader.begun().await {
+            Ok(Begun::Whole { status, headers, body }) if !streamed || !status.is_success() => {
+                reader.settle(outcome_of(status));
+                Answer::Whole { status, headers, body }
+            }
+            Ok(Begun::Stream { headers }) if streamed => Answer::Stream {
+                headers,
+                events: AnswerStream::Shared(Box::new(reader)),
+            },
+            // The other one asked for the other form: only a whole answer can be turned into this one.
+            Ok(_) => match reader.read_on().await {
+                Ok(Some(stored)) => {
+                    let Some(answer) = in_form(streamed, request, &stored) else {
+                        reader.withdraw();
+                        return Ok(None);
+                    };
+                    reader.settle(Outcome::Completed);
+                    answer
+                }
+                Ok(None) | Err(NotBegun::Failed(_)) => {
+                    reader.withdraw();
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            },
+            Err(NotBegun::Failed(_)) => {
+                reader.withdraw();
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.0.remembering.note(CacheStatus::Coalesced);
+        Ok(Some(Answered {
+            answer,
+            cache: CacheStatus::Coalesced,
+        }))
+    }
+}
+
+/// A stored answer as the caller wants it.
+fn in_form(streamed: bool, request: &Request<'_>, stored: &StoredAnswer) -> Option<Answer> {
+    if streamed {
+        Some(Answer::Stream {
+            headers: HeaderMap::new(),
+            events: AnswerStream::Replayed {
+                events: Some(stored.as_events(request.include_usage)?),
+                tokens: stored.usage(),
+            },
+        })
+    } else {
+        stored.as_whole().map(whole)
+    }
+}
+
+enum Led {
+    Answered(Answered),
+    /// An equal call was there first.
+    Overtaken(Arc<SharedCall>),
+}
+
+fn whole(body: bytes::Bytes) -> Answer {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Answer::Whole {
+        status: StatusCode::OK,
+        headers,
+        body,
+    }
+}
+
+fn outcome_of(status: StatusCode) -> Outcome {
+    if status.is_success() {
+        Outcome::Completed
+    } else {
+        Outcome::Refused
+    }
+}
+
+impl From<NotBegun> for CompletionError {
+    fn from(error: NotBegun) -> Self {
+        match error {
+            NotBegun::Failed(Some(error)) => error.into(),
+            NotBegun::Failed(None) => ProviderError::BadReply("the call that this one shared failed").into(),
+            NotBegun::Stopping => Self::Stopping,
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! One caller's view of a shared call.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http::{HeaderMap, StatusCode};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::{End, Head, Progress, SharedCall};
+use crate::{
+    domain::{tokens::TokenUsage, usage::Outcome},
+    provider::ProviderError,
+    service::completions::{record::Recorder, stored::StoredAnswer, stream::StreamError},
+};
+
+const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
+/// Who is further behind than so many bytes, of an answer that is too long to be remembered, is left behind.
+const FURTHEST_BEHIND: usize = 4 * 1024 * 1024;
+
+/// Yields whole events. Dropping it leaves the call to the other readers.
+pub struct SharedReader {
+    call: Arc<SharedCall>,
+    id: u64,
+    /// Of those who share what another started: a record of their own, at no cost.
+    own: Option<Recorder>,
+    with_usage: bool,
+    place: usize,
+    bytes_read: usize,
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
+    closing: Closing,
+}
+
+#[derive(PartialEq, Eq)]
+enum Closing {
+    NotYet,
+    Usage,
+    Mark,
+    Over,
+}
+
+/// What a caller gets first.
+pub(in crate::service::completions) enum Begun {
+    Whole {
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+    },
+    Stream {
+        headers: HeaderMap,
+    },
+}
+
+/// Why there is nothing to get.
+pub(in crate::service::completions) enum NotBegun {
+    /// The call failed. Only who started it is told how.
+    Failed(Option<ProviderError>),
+    Stopping,
+}
+
+impl SharedReader {
+    pub(in crate::service::completions) fn new(
+        call: Arc<SharedCall>,
+        own: Option<Recorder>,
+        with_usage: bool,
+        stop: CancellationToken,
+    ) -> Self {
+        let id = call.wakers.enter();
+        Self {
+            call,
+            id,
+            own,
+            with_usage,
+            place: 0,
+            bytes_read: 0,
+            stop: Box::pin(stop.cancelled_owned()),
+            closing: Closing::NotYet,
+        }
+    }
+
+    /// Waits for the head of the answer.
+    pub(in crate::service::completions) async fn begun(&mut self) -> Result<Begun, NotBegun> {
+        let leads = self.own.is_none();
+        std::future::poll_fn(|context| {
+            let found = self.call.poll(self.id, context, |progress| {
+                if let Some(head) = &progress.head {
+                    return Some(Ok(match head.clone() {
+                        Head::Whole { status, headers, body } => Begun::Whole { status, headers, body },
+                        Head::Stream { headers } => Begun::Stream { headers },
+                    }));
+                }
+                match &mut progress.end {
+                    Some(End::Failed(error)) => Some(Err(NotBegun::Failed(error.take_if(|_| leads)))),
+                    Some(End::Stopped) => Some(Err(NotBegun::Stopping)),
+                    Some(End::Done(..)) | None => None,
+                }
+            });
+            if found.is_pending() && self.stop.as_mut().poll(context).is_ready() {
+                self.call.stop();
+                return Poll::Ready(Err(NotBegun::Stopping));
+            }
+            found
+        })
+        .await
+    }
+
+    /// Waits for the whole of a stream, for a caller who wants no stream. `None` if it is not one to be remembered.
+    pub(in crate::service::completions) async fn read_on(&mut self) -> Result<Option<StoredAnswer>, NotBegun> {
+        let leads = self.own.is_none();
+        std::future::poll_fn(|context| {
+            let found = self.call.poll(self.id, context, |progress| match &mut progress.end {
+                Some(End::Done(_, stored)) => Some(Ok(stored.clone())),
+                Some(End::Failed(error)) => Some(Err(NotBegun::Failed(error.take_if(|_| leads)))),
+                Some(End::Stopped) => Some(Err(NotBegun::Stopping)),
+                None => None,
+            });
+            if found.is_pending() && self.stop.as_mut().poll(context).is_ready() {
+                self.call.stop();
+                return Poll::Ready(Err(NotBegun::Stopping));
+            }
+            found
+        })
+        .await
+    }
+
+    /// What the answer consumed, or has consumed so far.
+    pub fn tokens(&self) -> TokenUsage {
+        let progress = self.call.progress();
+        match &progress.end {
+            Some(End::Done(usage, _)) => *usage,
+            _ => progress.recorder.tokens(),
+        }
+    }
+
+    /// The upstream told of an error inside the stream. The caller has seen it.
+    pub fn has_failed(&self) -> bool {
+        self.call.progress().failed
+    }
+
+    /// The record of one who shared, once it is known how it went.
+    pub(in crate::service::completions) fn settle(&mut self, outcome: Outcome) {
+        let tokens = self.tokens();
+        if let Some(own) = &mut self.own {
+            own.note_usage(tokens);
+            own.finish(outcome);
+        }
+    }
+
+    /// Gives up the record: the call failed, and the caller asks anew.
+    pub(in crate::service::completions) fn withdraw(&mut self) {
+        if let Some(own) = &mut self.own {
+            own.withdraw();
+        }
+    }
+
+    fn next_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, StreamError>>> {
+        let (place, bytes_read, leads) = (self.place, self.bytes_read, self.own.is_none());
+        let found = self
+            .call
+            .poll(self.id, context, |progress| item(progress, place, bytes_read, leads));
+        let Poll::Ready(found) = found else {
+            return Poll::Pending;
+        };
+        match found {
+            Found::Item(bytes) => {
+                self.place += 1;
+                self.bytes_read += bytes.len();
+                let last = self.call.wakers.note_place(self.id, self.place);
+                self.call.progress().free_before(last);
+                if let Some(own) = &mut self.own {
+                    own.note_text(0);
+                }
+                Poll::Ready(Some(Ok(bytes)))
+            }
+            Found::Done => {
+                let failed = self.has_failed();
+                self.settle(if failed { Outcome::Failed } else { Outcome::Completed });
+                self.closing = Closing::Usage;
+                Poll::Ready(None)
+            }
+            Found::Failed(error) => {
+                self.closing = Closing::Over;
+                self.settle(Outcome::Failed);
+                let error = error.unwrap_or(ProviderError::BadReply("the call that this one shared broke off"));
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Found::Stopped => {
+                self.closing = Closing::Over;
+                self.settle(Outcome::Failed);
+                Poll::Ready(Some(Err(StreamError::Stopping)))
+            }
+        }
+    }
+}
+
+enum Found {
+    Item(Bytes),
+    Done,
+    Failed(Option<ProviderError>),
+    Stopped,
+}
+
+fn item(progress: &mut Progress, place: usize, bytes_read: usize, leads: bool) -> Option<Found> {
+    let too_far = progress.dropped > place
+        || (progress.bytes > progress.keeping.most_bytes && progress.bytes - bytes_read > FURTHEST_BEHIND);
+    if too_far {
+        return Some(Found::Failed(Some(ProviderError::BadReply("it was read too slowly"))));
+    }
+    if let Some(item) = progress.items.get(place - progress.dropped) {
+        return Some(Found::Item(item.clone()));
+    }
+    match &mut progress.end {
+        Some(End::Done(..)) => Some(Found::Done),
+        Some(End::Failed(error)) => Some(Found::Failed(error.take_if(|_| leads))),
+        Some(End::Stopped) => Some(Found::Stopped),
+        None => None,
+    }
+}
+
+impl Stream for SharedReader {
+    type Item = Result<Bytes, StreamError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            match this.closing {
+                Closing::NotYet => match this.next_item(context) {
+                    Poll::Ready(None) => {}
+                    Poll::Ready(item) => return Poll::Ready(item),
+                    Poll::Pending => {
+                        std::task::ready!(this.stop.as_mut().poll(context));
+                        this.call.stop();
+                    }
+                },
+                Closing::Usage => {
+                    this.closing = Closing::Mark;
+                    if this.with_usage {
+                        let chunk = this.call.progress().usage_chunk.clone();
+                        if !chunk.is_empty() {
+                            return Poll::Ready(Some(Ok(chunk)));
+                        }
+                    }
+                }
+                Closing::Mark => {
+                    this.closing = Closing::Over;
+                    return Poll::Ready(Some(Ok(DONE)));
+                }
+                Closing::Over => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Drop for SharedReader {
+    fn drop(&mut self) {
+        self.call.wakers.leave(self.id);
+    }
+}

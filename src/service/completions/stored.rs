@@ -1,0 +1,149 @@
+//! A remembered answer, in the form that it came in.
+
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes};
+
+use super::forms;
+use crate::{cache::Value, domain::tokens::TokenUsage};
+
+const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// One pointer.
+#[derive(Debug, Clone)]
+pub struct StoredAnswer(Arc<Stored>);
+
+#[derive(Debug)]
+struct Stored {
+    form: Form,
+    body: Bytes,
+    /// The usage chunk of a stream; empty if it had none.
+    usage_chunk: Bytes,
+    usage: TokenUsage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Whole,
+    /// Events without the usage chunk and the last mark.
+    Events,
+}
+
+impl StoredAnswer {
+    pub(super) fn whole(body: &Bytes, usage: TokenUsage) -> Self {
+        Self(Arc::new(Stored {
+            form: Form::Whole,
+            // A slice of a larger buffer would keep all of it.
+            body: Bytes::copy_from_slice(body),
+            usage_chunk: Bytes::new(),
+            usage,
+        }))
+    }
+
+    pub(super) fn events(items: &[Bytes], usage_chunk: &Bytes, usage: TokenUsage) -> Self {
+        Self(Arc::new(Stored {
+            form: Form::Events,
+            body: items.concat().into(),
+            usage_chunk: Bytes::copy_from_slice(usage_chunk),
+            usage,
+        }))
+    }
+
+    /// What the answer consumed when it was made.
+    pub(super) fn usage(&self) -> TokenUsage {
+        self.0.usage
+    }
+
+    /// For a caller who did not ask for a stream. `None` if it cannot be given so.
+    pub(super) fn as_whole(&self) -> Option<Bytes> {
+        match self.0.form {
+            Form::Whole => Some(self.0.body.clone()),
+            Form::Events => forms::assemble(&self.0.body, &self.0.usage_chunk).map(Bytes::from),
+        }
+    }
+
+    /// For a caller who did: all events, with the usage chunk if it was asked for.
+    pub(super) fn as_events(&self, with_usage: bool) -> Option<Bytes> {
+        let stored = &self.0;
+        let (events, usage) = match stored.form {
+            Form::Events => (stored.body.clone(), stored.usage_chunk.clone()),
+            Form::Whole => forms::disassemble(&stored.body).map(|(events, usage)| (events.into(), usage.into()))?,
+        };
+        let usage = if with_usage { &usage[..] } else { &[] };
+        Some([&events, usage, DONE].concat().into())
+    }
+}
+
+impl Value for StoredAnswer {
+    const SCHEMA: u8 = 1;
+
+    fn weight(&self) -> usize {
+        size_of::<Stored>() + self.0.body.len() + self.0.usage_chunk.len()
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let stored = &self.0;
+        let mut out = Vec::with_capacity(32 + stored.body.len() + stored.usage_chunk.len());
+        out.put_u8(u8::from(stored.form == Form::Events));
+        out.put_u8(u8::from(stored.usage.estimated));
+        out.put_u64_le(stored.usage.input);
+        out.put_u64_le(stored.usage.output);
+        out.put_u32_le(u32::try_from(stored.usage_chunk.len()).unwrap_or(u32::MAX));
+        out.put_slice(&stored.usage_chunk);
+        out.put_slice(&stored.body);
+        out
+    }
+
+    fn decode(bytes: &Bytes) -> Option<Self> {
+        let mut rest = bytes.clone();
+        let form = match rest.try_get_u8().ok()? {
+            0 => Form::Whole,
+            1 => Form::Events,
+            _ => return None,
+        };
+        let estimated = rest.try_get_u8().ok()? != 0;
+        let usage = TokenUsage {
+            input: rest.try_get_u64_le().ok()?,
+            output: rest.try_get_u64_le().ok()?,
+            estimated,
+        };
+        let chunk = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
+        if chunk > rest.len() {
+            return None;
+        }
+        let usage_chunk = rest.split_to(chunk);
+        Some(Self(Arc::new(Stored {
+            form,
+            body: rest,
+            usage_chunk,
+            usage,
+        })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StoredAnswer;
+    use crate::{cache::Value, domain::tokens::TokenUsage};
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn written_and_read_again(body in "\\PC{0,40}", chunk in "\\PC{0,9}", input in any::<u64>(), estimated in any::<bool>(), events in any::<bool>()) {
+            let usage = TokenUsage { input, output: 7, estimated };
+            let answer = if events {
+                StoredAnswer::events(&[Bytes::from(body)], &Bytes::from(chunk), usage)
+            } else {
+                StoredAnswer::whole(&Bytes::from(body), usage)
+            };
+            let again = StoredAnswer::decode(&Bytes::from(answer.encode())).unwrap();
+            prop_assert_eq!(format!("{answer:?}"), format!("{again:?}"));
+        }
+
+        #[test]
+        fn junk_is_refused_or_read_within_bounds(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = StoredAnswer::decode(&Bytes::from(bytes));
+        }
+    }
+}
