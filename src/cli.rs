@@ -1,5 +1,6 @@
 //! The command line: parse, load the configuration, dispatch, and turn what happened into an exit code.
 
+mod cache;
 mod config;
 mod doctor;
 
@@ -40,7 +41,7 @@ const AFTER_HELP: &str = "\
 The configuration is described in config/default.toml. MAPLE_ENV chooses development (the default), staging or production.
 Exit codes: 0 done, 1 failed while running, 2 faulty configuration or arguments, 130 ended at once by a second signal.";
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Command {
     /// Run the service until SIGTERM or Ctrl-C (the default)
     Serve,
@@ -54,6 +55,11 @@ enum Command {
     },
     /// Create the demo account in development
     Seed,
+    /// Look at what the running instance remembers, or make it forget
+    Cache {
+        #[command(subcommand)]
+        command: cache::CacheCommand,
+    },
     /// Examine a deployment from inside; exits with 1 if something is wrong
     Doctor {
         /// As one JSON object instead of a table
@@ -76,6 +82,8 @@ enum CliError {
     #[error("something is wrong; see above")]
     Unwell,
     #[error(transparent)]
+    Cache(#[from] cache::CacheCliError),
+    #[error(transparent)]
     App(#[from] AppError),
 }
 
@@ -89,7 +97,7 @@ pub fn run() -> ExitCode {
             return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(FAULTY_INPUT));
         }
     };
-    match execute(command, &Sources::from_process()) {
+    match execute(&command, &Sources::from_process()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             _ = writeln!(io::stderr(), "mapleai: {}", with_sources(&error));
@@ -102,12 +110,15 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn execute(command: Command, sources: &Sources) -> Result<(), CliError> {
+fn execute(command: &Command, sources: &Sources) -> Result<(), CliError> {
     if let Command::Config { json } = command {
-        return config::show(sources, json);
+        return config::show(sources, *json);
     }
     if let Command::Doctor { json } = command {
-        return doctor::examine(sources, json);
+        return doctor::examine(sources, *json);
+    }
+    if let Command::Cache { command } = command {
+        return cache::run(sources, command);
     }
     let config = Config::load(sources)?;
     let _log = logging::init(&config.log)?;
@@ -120,7 +131,9 @@ fn execute(command: Command, sources: &Sources) -> Result<(), CliError> {
         match command {
             Command::Migrate => app::migrate(config).await,
             Command::Seed => app::seed(config).await,
-            Command::Serve | Command::Config { .. } | Command::Doctor { .. } => app::serve(config).await,
+            Command::Serve | Command::Config { .. } | Command::Doctor { .. } | Command::Cache { .. } => {
+                app::serve(config).await
+            }
         }
     });
     runtime.shutdown_timeout(LAST_WORK);

@@ -126,6 +126,11 @@ impl Tiers {
         self.hears_at(self.now())
     }
 
+    /// Whether Redis is believed, so that what one process learns all know.
+    pub fn shares(&self) -> bool {
+        self.hears() && self.redis_for(Class::Session).is_some_and(Redis::is_whole)
+    }
+
     fn hears_at(&self, now: u64) -> bool {
         let heard = self.0.heard.load(Ordering::Relaxed);
         heard != 0 && now.saturating_sub(heard) <= DEAF_AFTER
@@ -245,6 +250,10 @@ impl Tiers {
             .collect();
         if !epochs.is_empty() {
             redis.set_epochs(&epochs).await?;
+            // At once, rather than with the next heartbeat: what Redis has is of another epoch from now on.
+            for class in classes.iter().filter(|class| by_class(class)) {
+                self.0.epochs[*class as usize].store(token, Ordering::Relaxed);
+            }
         }
         if let Some(organization) = organization {
             for class in classes.iter().filter(|class| !by_class(class)) {

@@ -275,8 +275,8 @@ impl From<CacheError> for Failure {
             CacheError::Invalid(fields) => Self::invalid(fields),
             CacheError::NotAllowed => Self::new(
                 StatusCode::FORBIDDEN,
-                "forbidden",
-                "This takes an administrator or owner of the organization.",
+                "not_allowed",
+                "Your role in the organisation does not allow this.",
             ),
             CacheError::Redis(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,

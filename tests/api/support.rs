@@ -8,6 +8,7 @@ pub(crate) mod haproxy;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod redis;
+pub(crate) mod redis_cluster;
 pub(crate) mod served;
 pub(crate) mod upstream;
 

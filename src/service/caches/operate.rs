@@ -38,7 +38,7 @@ impl Caches {
     pub async fn warm_up(&self) {
         let Some(redis) = self.tiers.redis() else { return };
         let heard = async {
-            while !self.tiers.hears() || !redis.is_whole() {
+            while !self.tiers.shares() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
