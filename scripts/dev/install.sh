@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing of: install.sh [compiler] [postgres] [redis] [browser] [python] [make] [haproxy] [prometheus] [faketime]
+# Installs what is missing of: install.sh [compiler] [postgres] [redis] [browser] [python] [make] [haproxy] [nginx] [prometheus] [faketime]
 #
 # Uses apt as root or through a sudo that asks for no password; otherwise says exactly what to install, and ends with 1.
 set -euo pipefail
@@ -21,6 +21,7 @@ is_present() {
         redis) has redis-server ;;
         browser) { has chromium || has chromium-browser || has google-chrome; } && has chromedriver ;;
         haproxy) [ -x /usr/sbin/haproxy ] || has haproxy ;;
+        nginx) [ -x /usr/sbin/nginx ] || has nginx ;;
         prometheus) has promtool ;;
         faketime) has faketime ;;
         python) python3 -c 'import ensurepip, venv, ssl' 2>/dev/null ;;
@@ -48,6 +49,7 @@ packages_for() {
             ;;
         python) echo python3 python3-venv ;;
         haproxy | prometheus | faketime) echo "$1" ;;
+        nginx) echo nginx-light ;;
     esac
 }
 

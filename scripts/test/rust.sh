@@ -4,7 +4,7 @@ set -euo pipefail
 # shellcheck source=scripts/test/suite.sh
 source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 
-"$MAPLE_ROOT/scripts/dev/install.sh" haproxy prometheus faketime
+"$MAPLE_ROOT/scripts/dev/install.sh" haproxy nginx prometheus faketime
 start_services postgres redis
 if cargo nextest --version >/dev/null 2>&1; then
     run_job cargo nextest run --locked --no-fail-fast "$@"

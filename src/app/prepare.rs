@@ -37,6 +37,8 @@ pub(super) async fn prepare(
     tracing::info!(target: "mapleai::lifecycle", phase = 3, seconds = started.elapsed().as_secs_f32(), "the database is there");
     let warming = async {
         database.warm_up().await?;
+        // A failure to compress beforehand is made up for by the first request.
+        let _ = tokio::task::spawn_blocking(crate::web::assets::prepare).await;
         services.caches.warm_up().await;
         services.api_keys.warm_up().await.map_err(AppError::from)
     };

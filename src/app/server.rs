@@ -19,6 +19,7 @@ use crate::{
     crypto::csrf::CsrfSigner,
     domain::clock::Clock,
     http::{
+        cache_control::CacheControl,
         edge::Edge,
         ops::{self, OpsState},
         router::{self, EdgeRules},
@@ -162,6 +163,7 @@ impl Server {
             config.server.trusted_proxies.clone(),
             https,
             traces.clone(),
+            CacheControl::new(&config.cache.http),
         );
         let router = router::build(router, edge.clone(), state, &rules);
 

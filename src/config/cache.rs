@@ -32,6 +32,25 @@ pub struct CacheConfig {
     pub answer_memory_bytes: u64,
     /// Longer answers are not kept.
     pub answer_max_bytes: u64,
+    pub http: HttpCacheConfig,
+}
+
+/// How long browsers and shared caches keep what. Whole seconds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpCacheConfig {
+    #[serde(with = "humantime_serde")]
+    pub assets_max_age: Duration,
+    #[serde(with = "humantime_serde")]
+    pub assets_shared_max_age: Duration,
+    #[serde(with = "humantime_serde")]
+    pub public_max_age: Duration,
+    #[serde(with = "humantime_serde")]
+    pub public_shared_max_age: Duration,
+    #[serde(with = "humantime_serde")]
+    pub public_stale_while_revalidate: Duration,
+    #[serde(with = "humantime_serde")]
+    pub report_max_age: Duration,
 }
 
 /// Which answers of a model are remembered.
@@ -56,6 +75,18 @@ pub(super) const FIELDS: &[Field] = &[
     required("memory_bytes", number(0, 1 << 40)),
     required("answer_memory_bytes", number(0, 1 << 40)),
     required("answer_max_bytes", number(1024, 64 << 20)),
+    required("http", Kind::Section(HTTP_FIELDS)),
+];
+
+const YEAR: Duration = Duration::from_hours(24 * 365);
+
+pub(super) const HTTP_FIELDS: &[Field] = &[
+    required("assets_max_age", span(Duration::ZERO, YEAR)),
+    required("assets_shared_max_age", span(Duration::ZERO, YEAR)),
+    required("public_max_age", span(Duration::ZERO, DAY)),
+    required("public_shared_max_age", span(Duration::ZERO, DAY)),
+    required("public_stale_while_revalidate", span(Duration::ZERO, DAY)),
+    required("report_max_age", span(Duration::ZERO, DAY)),
 ];
 
 impl CacheConfig {

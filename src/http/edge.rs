@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    cache_control::{CacheClass, CacheControl},
     render::{Dialect, render},
     routes::{Found, RouteInfo, RouteTable},
 };
@@ -61,6 +62,7 @@ struct Inner {
     traces: Option<Traces>,
     /// Whether browsers are told to insist on https.
     https: bool,
+    cache_control: CacheControl,
 }
 
 impl Edge {
@@ -70,6 +72,7 @@ impl Edge {
         trusted_proxies: Vec<IpNet>,
         https: bool,
         traces: Option<Traces>,
+        cache_control: CacheControl,
     ) -> Self {
         let unmatched = RouteMetrics::new(&http::Method::GET, "other");
         Self {
@@ -81,6 +84,7 @@ impl Edge {
                 unmatched_path: "other".into(),
                 traces,
                 https,
+                cache_control,
             }),
         }
     }
@@ -112,6 +116,7 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     let method = request.method().clone();
     let route = edge.route_of(&request);
     let metrics = route.as_ref().map_or(&edge.inner.unmatched, |route| &route.metrics);
+    let class = route.as_ref().map_or(CacheClass::NoStore, |route| route.cache);
     let in_flight = metrics.enter();
     let mut traceparent = request.headers().get(TRACEPARENT).cloned();
     let cache_control = request.headers().get(header::CACHE_CONTROL).cloned();
@@ -146,6 +151,9 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
             return failure.into_response();
         }
         note_caller(&request, &log);
+        if method == Method::GET && class.has_tag() {
+            request.extensions_mut().insert(class);
+        }
         next.run(request).await
     };
     let mut response = context::within(Arc::clone(&log), serving).await;
@@ -169,6 +177,8 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     if let Some(span) = span {
         span.answered(response.status());
     }
+    let status = response.status();
+    edge.inner.cache_control.apply(class, status, response.headers_mut());
     finish(response.headers_mut(), &id, dialect, edge.inner.https);
     response
 }
@@ -239,10 +249,6 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 fn finish(headers: &mut HeaderMap, id: &RequestId, dialect: Dialect, https: bool) {
     headers.insert(REQUEST_ID, id.header());
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // Nothing is cacheable unless its handler says so.
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
     if https {
         headers.insert(
             header::STRICT_TRANSPORT_SECURITY,

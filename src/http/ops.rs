@@ -10,11 +10,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    cache_control::NO_STORE,
     edge::RequestId,
     extract::Json as JsonBody,
     health,
@@ -90,7 +91,7 @@ async fn frame(mut request: Request, next: Next) -> Response {
         response = render(&failure, Dialect::Problem, id.as_str());
     }
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
     headers.insert(HeaderName::from_static("x-request-id"), id.header());
     response
 }

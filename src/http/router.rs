@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use super::{
     accounts, answers, api_keys, caches, conversations,
     edge::{Edge, edge},
-    health, invitations, layers, models, openai, openapi, pages,
+    etag, health, invitations, layers, models, openai, openapi, pages,
     routes::Routes,
     sessions, usage,
 };
@@ -57,6 +57,7 @@ pub fn routes(rules: &EdgeRules) -> Routes {
     };
     let timeout = rules.request_timeout;
     let short = pages::routes(short)
+        .wrap(etag::tags)
         .wrap(layers::compression)
         .wrap(move |router| layers::time_limit(router, timeout));
     let streaming = Routes::new(openapi::base())

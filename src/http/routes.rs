@@ -13,7 +13,7 @@ use utoipa::openapi::{
 };
 use utoipa_axum::router::UtoipaMethodRouter;
 
-use super::{edge::RouteMetrics, render::Dialect};
+use super::{cache_control::CacheClass, edge::RouteMetrics, render::Dialect};
 use crate::{auth::access::Access, state::AppState};
 
 /// What the edge knows of a route.
@@ -22,6 +22,7 @@ pub struct RouteInfo {
     pub path: Arc<str>,
     pub access: Access,
     pub metrics: RouteMetrics,
+    pub cache: CacheClass,
 }
 
 /// What the table knows of a path and method.
@@ -55,11 +56,13 @@ impl RouteTable {
 
     fn add(&mut self, method: Method, path: &str, access: Access) {
         let metrics = RouteMetrics::new(&method, path);
+        let cache = CacheClass::of(&method, path, access);
         let route = Arc::new(RouteInfo {
             method,
             path: path.into(),
             access,
             metrics,
+            cache,
         });
         self.0.entry(path.into()).or_default().push(route);
     }

@@ -2,8 +2,14 @@
 //!
 //! In debug builds they are read from disk for every request, so that an edit shows on reload.
 
-use std::borrow::Cow;
+use std::{
+    collections::HashMap,
+    io::Write as _,
+    sync::{LazyLock, Mutex, PoisonError},
+};
 
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 #[derive(RustEmbed)]
@@ -12,8 +18,102 @@ struct Files;
 
 /// A file to serve.
 pub struct Asset {
-    pub content: Cow<'static, [u8]>,
+    variants: Variants,
     pub content_type: String,
+}
+
+/// What a file can be compressed with beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    Brotli,
+    Gzip,
+}
+
+impl Encoding {
+    /// The smallest result first.
+    pub const ALL: [Self; 2] = [Self::Brotli, Self::Gzip];
+
+    /// As headers name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Brotli => "br",
+            Self::Gzip => "gzip",
+        }
+    }
+}
+
+/// A file in all its encodings. Absent where nothing would be gained.
+#[derive(Clone)]
+struct Variants {
+    plain: Bytes,
+    brotli: Option<Bytes>,
+    gzip: Option<Bytes>,
+}
+
+/// Made once for each content: compressing well takes longer than serving. There are only as many as there are files, and
+/// in development one more for each edit.
+static COMPRESSED: LazyLock<Mutex<HashMap<[u8; 32], Variants>>> = LazyLock::new(Mutex::default);
+
+impl Asset {
+    /// The best of `accepted`, or the file as it is.
+    pub fn content(&self, accepted: &[Encoding]) -> (Option<Encoding>, Bytes) {
+        let variants = &self.variants;
+        accepted
+            .iter()
+            .find_map(|encoding| {
+                let bytes = match encoding {
+                    Encoding::Brotli => variants.brotli.as_ref(),
+                    Encoding::Gzip => variants.gzip.as_ref(),
+                }?;
+                Some((Some(*encoding), bytes.clone()))
+            })
+            .unwrap_or_else(|| (None, variants.plain.clone()))
+    }
+}
+
+/// Compresses every file, so that nobody's request has to. Takes a moment.
+pub fn prepare() {
+    for name in Files::iter() {
+        if let Some(file) = Files::get(&name) {
+            variants(&file);
+        }
+    }
+}
+
+fn variants(file: &EmbeddedFile) -> Variants {
+    let hash = file.metadata.sha256_hash();
+    let known = COMPRESSED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&hash)
+        .cloned();
+    known.unwrap_or_else(|| {
+        let made = compress(&file.data);
+        COMPRESSED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(hash, made.clone());
+        made
+    })
+}
+
+fn compress(content: &[u8]) -> Variants {
+    let smaller = |packed: Vec<u8>| (packed.len() < content.len()).then(|| Bytes::from(packed));
+    let mut brotli = Vec::new();
+    let parameters = brotli::enc::BrotliEncoderParams {
+        quality: 11,
+        ..Default::default()
+    };
+    let brotli = brotli::BrotliCompress(&mut &*content, &mut brotli, &parameters)
+        .ok()
+        .map(|_| brotli);
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    let gzip = gzip.write_all(content).and_then(|()| gzip.finish()).ok();
+    Variants {
+        plain: Bytes::copy_from_slice(content),
+        brotli: brotli.and_then(smaller),
+        gzip: gzip.and_then(smaller),
+    }
 }
 
 /// Hex digits of the hash that go into a name.
@@ -43,7 +143,7 @@ pub fn find(hashed_name: &str) -> Option<Asset> {
         mime.to_string()
     };
     Some(Asset {
-        content: file.data,
+        variants: variants(&file),
         content_type,
     })
 }

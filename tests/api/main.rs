@@ -24,6 +24,7 @@ mod conversations;
 mod degraded;
 mod doctor;
 mod errors;
+mod http_cache;
 mod invitations;
 mod journal;
 mod metrics;

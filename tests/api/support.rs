@@ -5,6 +5,7 @@ pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod haproxy;
+pub(crate) mod nginx;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod redis;

@@ -701,6 +701,7 @@ fn schema_and_structs_have_the_same_keys() {
     assert_alike::<database::DatabaseConfig>(database::FIELDS);
     assert_alike::<database::RedisConfig>(database::REDIS_FIELDS);
     assert_alike::<cache::CacheConfig>(cache::FIELDS);
+    assert_alike::<cache::HttpCacheConfig>(cache::HTTP_FIELDS);
     assert_alike::<auth::AuthConfig>(auth::FIELDS);
     assert_alike::<usage::UsageConfig>(usage::FIELDS);
     assert_alike::<log::LogConfig>(log::FIELDS);

@@ -1,19 +1,75 @@
-//! Static files under their hashed names.
+//! Static files under their hashed names, compressed beforehand.
 
 use axum::{
     extract::Path,
     response::{IntoResponse, Response},
 };
-use http::header;
+use http::{HeaderMap, HeaderValue, header};
 
-use crate::{failure::Failure, web::assets};
+use crate::{
+    failure::Failure,
+    web::assets::{self, Encoding},
+};
 
-/// A hashed name never has other contents, so it may be kept for ever.
-pub(super) async fn asset(Path(name): Path<String>) -> Result<Response, Failure> {
+pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
     let asset = assets::find(&name).ok_or_else(Failure::not_found)?;
-    let headers = [
-        (header::CONTENT_TYPE, asset.content_type),
-        (header::CACHE_CONTROL, "public, max-age=31536000, immutable".to_owned()),
-    ];
-    Ok((headers, asset.content.into_owned()).into_response())
+    let accepted = accepted(&headers);
+    let (encoding, content) = asset.content(&accepted);
+    let mut response = content.into_response();
+    let headers = response.headers_mut();
+    if let Ok(content_type) = HeaderValue::from_str(&asset.content_type) {
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    if let Some(encoding) = encoding {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
+    }
+    Ok(response)
+}
+
+/// The encodings that the caller takes, the smallest first (RFC 9110 12.5.3).
+fn accepted(headers: &HeaderMap) -> Vec<Encoding> {
+    let offers: Vec<(String, bool)> = headers
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|offer| {
+            let mut parts = offer.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+            (name, quality.unwrap_or(1.0) > 0.0)
+        })
+        .collect();
+    let takes = |name: &str| {
+        let named = offers.iter().find(|(offered, _)| offered == name);
+        named
+            .or_else(|| offers.iter().find(|(offered, _)| offered == "*"))
+            .is_some_and(|(_, takes)| *takes)
+    };
+    Encoding::ALL
+        .into_iter()
+        .filter(|encoding| takes(encoding.as_str()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Encoding, accepted};
+    use http::{HeaderMap, HeaderValue, header};
+
+    #[test]
+    fn what_is_accepted() {
+        for (offer, takes) in [
+            ("gzip, deflate, br, zstd", vec![Encoding::Brotli, Encoding::Gzip]),
+            ("GZIP;q=0.5", vec![Encoding::Gzip]),
+            ("*", vec![Encoding::Brotli, Encoding::Gzip]),
+            ("*, br;q=0", vec![Encoding::Gzip]),
+            ("identity", vec![]),
+            ("br;q=0, gzip;q=0.000", vec![]),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(offer))]);
+            assert_eq!(accepted(&headers), takes, "{offer}");
+        }
+        assert!(accepted(&HeaderMap::new()).is_empty());
+    }
 }

@@ -12,7 +12,7 @@ use mapleai::{
     config::{
         AdmissionConfig, AnswerCaching, AuthConfig, CacheConfig, Config, Environment, LogConfig, ModelConfig,
         ModelKind, ProviderConfig, ProviderKind, RedisConfig, RedisMode, ServerConfig, TracesConfig, UsageConfig,
-        log::LogFormat,
+        cache::HttpCacheConfig, log::LogFormat,
     },
     telemetry,
 };
@@ -144,6 +144,14 @@ fn config(database_url: &str, upstream: &str) -> Config {
             memory_bytes: 8 << 20,
             answer_memory_bytes: 16 << 20,
             answer_max_bytes: 1 << 20,
+            http: HttpCacheConfig {
+                assets_max_age: Duration::from_hours(365 * 24),
+                assets_shared_max_age: Duration::from_hours(1),
+                public_max_age: Duration::from_mins(5),
+                public_shared_max_age: Duration::from_mins(1),
+                public_stale_while_revalidate: Duration::from_secs(30),
+                report_max_age: Duration::from_mins(5),
+            },
         },
         auth: AuthConfig {
             signing_keys: BTreeMap::from([(
