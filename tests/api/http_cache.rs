@@ -181,13 +181,12 @@ async fn assets_come_compressed_and_stay_for_a_year() {
         assert!(packed.header("vary").to_lowercase().contains("accept-encoding"));
         assert_eq!(packed.header("content-length"), packed.body.len().to_string());
         let mut bytes = Vec::new();
-        match encoding {
-            "br" => _ = brotli::BrotliDecompress(&mut &packed.body[..], &mut bytes).unwrap(),
-            _ => {
-                _ = flate2::read::GzDecoder::new(&packed.body[..])
-                    .read_to_end(&mut bytes)
-                    .unwrap()
-            }
+        if encoding == "br" {
+            brotli::BrotliDecompress(&mut &packed.body[..], &mut bytes).unwrap();
+        } else {
+            flate2::read::GzDecoder::new(&packed.body[..])
+                .read_to_end(&mut bytes)
+                .unwrap();
         }
         assert!(bytes == plain.body && packed.body.len() < bytes.len() / 2, "{encoding}");
     }

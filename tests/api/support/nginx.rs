@@ -20,10 +20,9 @@ impl Nginx {
     pub async fn start(upstream: u16) -> Self {
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
         let path = folder.path().display();
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .iter()
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("    {kind}_temp_path {path}/{kind};\n"))
-            .collect();
+            .concat();
         let config = format!(
             "worker_processes 1; daemon off; master_process off; pid {path}/pid; error_log {path}/error;\n\
              events {{ worker_connections 256; }}\nhttp {{\n    access_log off;\n{temporary}    \
