@@ -24,6 +24,8 @@ for argument in "$@"; do
   esac
 done
 [ "$databases" -gt 0 ] || databases=1
+# One more for the build that has its answers in Redis.
+databases=$((databases + 1))
 
 # Built before anything is started, so that no server waits for the compiler.
 # `cargo bench` makes the release build of mapleai that is measured, too.
@@ -53,6 +55,7 @@ else
 fi
 
 stop() {
+  [ -z "${redis_pid:-}" ] || kill "$redis_pid" 2>/dev/null || true
   if [ -f "$data/postmaster.pid" ]; then
     as_owner "$bin/pg_ctl" -D "$data" -m fast -w -t 30 stop >/dev/null || true
   fi
@@ -85,5 +88,13 @@ done
 export BENCH_DATABASE_URLS="${urls# }"
 BENCH_POSTGRES_PID="$(head -n 1 "$data/postmaster.pid")"
 export BENCH_POSTGRES_PID
+
+if [ -z "${BENCH_REDIS_URL:-}" ] && command -v redis-server >/dev/null; then
+  redis_port=$((20000 + RANDOM % 20000))
+  taskset -c "$BENCH_LOAD_CORE" redis-server --port "$redis_port" --bind 127.0.0.1 --save '' --appendonly no \
+    --maxmemory 256mb --maxmemory-policy allkeys-lru --dir "$work" >"$work/redis.log" &
+  redis_pid=$!
+  export BENCH_REDIS_URL="redis://127.0.0.1:$redis_port"
+fi
 
 cargo bench --quiet --bench gateway -- "$@"

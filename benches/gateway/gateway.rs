@@ -31,6 +31,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) binary: &'a Path,
     pub(crate) config: &'a Path,
     pub(crate) database_url: &'a str,
+    /// As its only cache of answers.
+    pub(crate) redis: Option<&'a str>,
     pub(crate) upstream: SocketAddr,
     pub(crate) core: usize,
     /// A program to run it under, such as a profiler.
@@ -68,6 +70,8 @@ impl Gateway {
                 .env("MAPLE__AUTH__OPEN_REGISTRATION", "true")
                 .env("MAPLE__AUTH__ACTIVE_KEY", "bench")
                 .env("MAPLE__AUTH__SIGNING_KEYS__BENCH", SIGNING_KEY)
+                .envs(launch.redis.map(|url| ("REDIS_URL", url)))
+                .envs(launch.redis.map(|_| ("MAPLE__CACHE__ANSWER_MEMORY_BYTES", "0")))
                 .envs(journal.iter().map(|folder| ("MAPLE__USAGE__JOURNAL_DIR", folder)))
                 .env("MAPLE__LOG__LEVEL", "warn")
                 .env("MAPLE__LOG__FORMAT", "json")

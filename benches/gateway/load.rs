@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -61,6 +62,9 @@ struct Lane {
 pub(crate) struct Load {
     target: SocketAddr,
     request: Vec<u8>,
+    /// Where the seed stands that makes each request another one.
+    seed: Option<Range<usize>>,
+    next_seed: u64,
     streamed: bool,
     lanes: Vec<Lane>,
     /// First in, first out, so that every connection is used.
@@ -68,7 +72,14 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn connect(poll: &Poll, target: SocketAddr, request: Vec<u8>, streamed: bool) -> io::Result<Self> {
+    /// `first_seed` must be above every seed that this target has been sent.
+    pub(crate) fn connect(
+        poll: &Poll,
+        target: SocketAddr,
+        (request, seed): (Vec<u8>, Option<Range<usize>>),
+        streamed: bool,
+        first_seed: u64,
+    ) -> io::Result<Self> {
         let mut lanes = Vec::with_capacity(CONNECTIONS);
         for slot in 0..CONNECTIONS {
             lanes.push(Lane::connect(poll, target, slot)?);
@@ -76,6 +87,8 @@ impl Load {
         Ok(Self {
             target,
             request,
+            seed,
+            next_seed: first_seed,
             streamed,
             lanes,
             idle: (0..CONNECTIONS).collect(),
@@ -95,6 +108,10 @@ impl Load {
         let Some(slot) = self.idle.pop_front() else {
             return Ok(());
         };
+        if let Some(place) = self.seed.clone() {
+            self.next_seed += 1;
+            self.request[place].copy_from_slice(self.next_seed.to_string().as_bytes());
+        }
         let lane = &mut self.lanes[slot];
         lane.intended = Some(intended);
         tally.lateness.record(intended.elapsed());

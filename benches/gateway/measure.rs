@@ -3,11 +3,12 @@
 use std::{
     io::{Write, stderr},
     net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use crate::{
-    cases::Case,
+    cases::{Caching, Case},
     engine::{Arrivals, Engine},
     error::{BenchError, During},
     load::Load,
@@ -92,7 +93,7 @@ impl Plan {
             gateway: target.pid,
             ..self.watched
         };
-        let mut load = connect(engine, target, case.streamed)?;
+        let mut load = connect(engine, target, case.streamed, case.caching)?;
         let (warm_up, _) = engine.run(&mut load, case.arrivals, self.warm_up)?;
         let before = watched.usage();
         let (tally, elapsed) = engine.run(&mut load, case.arrivals, self.measured)?;
@@ -120,7 +121,7 @@ impl Plan {
 
 /// Keeps sending plain requests until `wanted` answers have come through a target; gives up on one that errs.
 pub(crate) fn top_up(engine: &mut Engine, target: &mut Target, wanted: u64) -> Result<(), BenchError> {
-    let mut load = connect(engine, target, false)?;
+    let mut load = connect(engine, target, false, Caching::Bypass)?;
     while target.completed < wanted {
         let (tally, _) = engine.run(&mut load, Arrivals::Closed, Duration::from_secs(1))?;
         if tally.completed == 0 {
@@ -131,9 +132,29 @@ pub(crate) fn top_up(engine: &mut Engine, target: &mut Target, wanted: u64) -> R
     Ok(())
 }
 
+/// Sends distinct requests, each of which leaves an answer in the cache.
+pub(crate) fn fill_cache(engine: &mut Engine, target: &mut Target, requests: u64) -> Result<(), BenchError> {
+    let wanted = target.completed + requests;
+    let mut load = connect(engine, target, false, Caching::Miss)?;
+    while target.completed < wanted {
+        let (tally, _) = engine.run(&mut load, Arrivals::Closed, Duration::from_secs(5))?;
+        let _ = writeln!(
+            stderr(),
+            "{}: {} answers to go",
+            target.name,
+            wanted.saturating_sub(target.completed)
+        );
+        if tally.completed == 0 {
+            break;
+        }
+        target.completed += tally.completed;
+    }
+    Ok(())
+}
+
 /// Repeats one case for a profiler to look at, until `duration` is over.
 pub(crate) fn repeat(engine: &mut Engine, target: &Target, case: Case, duration: Duration) -> Result<(), BenchError> {
-    let mut load = connect(engine, target, case.streamed)?;
+    let mut load = connect(engine, target, case.streamed, case.caching)?;
     let step = Duration::from_secs(5);
     for _ in 0..duration.as_secs().div_ceil(step.as_secs()).max(1) {
         let (tally, elapsed) = engine.run(&mut load, case.arrivals, step.min(duration))?;
@@ -143,7 +164,13 @@ pub(crate) fn repeat(engine: &mut Engine, target: &Target, case: Case, duration:
     Ok(())
 }
 
-fn connect(engine: &Engine, target: &Target, streamed: bool) -> Result<Load, BenchError> {
-    let request = wire::chat_request(target.key.as_deref(), streamed);
-    Load::connect(engine.poll(), target.address, request, streamed).during(format!("connecting to {}", target.name))
+/// Each run has seeds of its own, more than it could ever send.
+const SEEDS_EACH: u64 = 100_000_000;
+static SEEDS: AtomicU64 = AtomicU64::new(0);
+
+fn connect(engine: &Engine, target: &Target, streamed: bool, caching: Caching) -> Result<Load, BenchError> {
+    let request = wire::chat_request(target.key.as_deref(), streamed, caching);
+    let first_seed = wire::FIRST_SEED + SEEDS.fetch_add(SEEDS_EACH, Ordering::Relaxed);
+    Load::connect(engine.poll(), target.address, request, streamed, first_seed)
+        .during(format!("connecting to {}", target.name))
 }

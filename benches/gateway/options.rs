@@ -13,7 +13,7 @@ pub(crate) struct Options {
     /// One short round, for a first look.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Cases to run: open500, open2000, closed; plain, stream. All by default.
+    /// Cases to run: open500, open2000, closed; plain, stream; bypass, hit, miss (of the cache). All by default.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// Seconds each case is measured in each round.
@@ -25,6 +25,12 @@ pub(crate) struct Options {
     /// A build to measure, as PATH or NAME=PATH; repeat to compare builds in one run.
     #[arg(long = "gateway-bin", value_name = "[NAME=]PATH")]
     pub(crate) gateway_bins: Vec<Named<PathBuf>>,
+    /// Measure the first build once more, with a Redis at this URL as its only cache of answers.
+    #[arg(long, env = "BENCH_REDIS_URL")]
+    pub(crate) redis_url: Option<String>,
+    /// Send so many distinct requests for repeatable answers through each build at the end, and read its memory.
+    #[arg(long, value_name = "REQUESTS", default_value_t = 0)]
+    pub(crate) fill_cache: u64,
     /// A running proxy in front of `--upstream-port` to measure too, such as nginx=127.0.0.1:8080@PID.
     #[arg(long = "peer", value_name = "NAME=ADDRESS@PID")]
     pub(crate) peers: Vec<Named<Peer>>,

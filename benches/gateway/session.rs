@@ -83,6 +83,9 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
     let mut footprints = Vec::new();
     for (build, target) in builds.iter().zip(&mut targets[1..]) {
         measure::top_up(&mut engine, target, options.memory_requests())?;
+        if options.fill_cache > 0 {
+            measure::fill_cache(&mut engine, target, options.fill_cache)?;
+        }
         let (after, highest) = procstat::memory(build.gateway.pid());
         footprints.push(Footprint {
             name: build.name.clone(),
@@ -111,14 +114,18 @@ fn start(options: &Options, engine: &mut Engine) -> Result<Vec<Build>, BenchErro
     if options.no_gateway {
         return Ok(Vec::new());
     }
-    let mut binaries: Vec<(String, PathBuf)> = Vec::new();
+    let mut binaries: Vec<(String, PathBuf, Option<&str>)> = Vec::new();
     for (index, binary) in options.gateway_bins.iter().enumerate() {
         let name = binary.name.clone().unwrap_or_else(|| format!("mapleai-{}", index + 1));
-        binaries.push((name, binary.value.clone()));
+        binaries.push((name, binary.value.clone(), None));
     }
     if binaries.is_empty() {
         let own = OWN_BUILD.ok_or_else(|| BenchError::Usage("give --gateway-bin PATH or --no-gateway".to_owned()))?;
-        binaries.push(("mapleai".to_owned(), PathBuf::from(own)));
+        binaries.push(("mapleai".to_owned(), PathBuf::from(own), None));
+    }
+    if let Some(url) = &options.redis_url {
+        let (name, binary, _) = binaries[0].clone();
+        binaries.push((format!("{name}-redis"), binary, Some(url)));
     }
     if options.database_urls.len() < binaries.len() {
         return Err(BenchError::Usage(format!(
@@ -131,7 +138,7 @@ fn start(options: &Options, engine: &mut Engine) -> Result<Vec<Build>, BenchErro
     std::fs::create_dir_all(folder).during(format!("creating {}", folder.display()))?;
     let upstream = engine.upstream_address()?;
     let mut builds = Vec::new();
-    for ((name, binary), database_url) in binaries.into_iter().zip(&options.database_urls) {
+    for ((name, binary, redis), database_url) in binaries.into_iter().zip(&options.database_urls) {
         let log = folder.join(format!("{name}.log"));
         // Each run starts its log afresh, so that what an error shows belongs to it.
         std::fs::write(&log, "").during(format!("writing {}", log.display()))?;
@@ -139,6 +146,7 @@ fn start(options: &Options, engine: &mut Engine) -> Result<Vec<Build>, BenchErro
             binary: &binary,
             config: &options.config,
             database_url,
+            redis,
             upstream,
             core: options.gateway_core,
             prefix: &options.gateway_prefix,

@@ -3,7 +3,11 @@
 //! A full parser would cost the load side more than the gateway's own work, and the load side shares one core
 //! with the upstream and the database.
 
+use std::ops::Range;
+
 use memchr::{memchr_iter, memmem};
+
+use crate::cases::Caching;
 
 /// How the receiver knows that the body is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,23 +63,36 @@ fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     head.eq_ignore_ascii_case(name).then_some(value)
 }
 
-/// A keep-alive `POST /v1/chat/completions`, rendered once and sent as it is ever after.
-pub(crate) fn chat_request(key: Option<&str>, streamed: bool) -> Vec<u8> {
+/// The seed of the first of those requests that are each another one; all have as many digits.
+pub(crate) const FIRST_SEED: u64 = 100_000_000_000;
+
+/// A keep-alive `POST /v1/chat/completions`, rendered once and sent as it is ever after, but for the seed of those that
+/// are each another one: where that stands is given too.
+pub(crate) fn chat_request(key: Option<&str>, streamed: bool, caching: Caching) -> (Vec<u8>, Option<Range<usize>>) {
+    let seed = match caching {
+        Caching::Bypass => String::new(),
+        // Streams have an answer of their own to hit.
+        Caching::Hit => format!(r#""seed":{},"#, u8::from(streamed)),
+        Caching::Miss => format!(r#""seed":{FIRST_SEED},"#),
+    };
     let stream = if streamed { r#""stream":true,"# } else { "" };
     let body = format!(
         concat!(
-            r#"{{"model":"bench-model",{}"temperature":0.2,"messages":["#,
+            r#"{{"model":"bench-model",{}{}"temperature":0.2,"messages":["#,
             r#"{{"role":"system","content":"You answer briefly and name your sources."}},"#,
             r#"{{"role":"user","content":"Which trees give the most syrup, and when are they tapped?"}}]}}"#
         ),
-        stream
+        stream, seed
     );
     let authorization = key.map_or(String::new(), |key| format!("authorization: Bearer {key}\r\n"));
-    format!(
+    let request = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n{authorization}\
          content-type: application/json\r\naccept: */*\r\nuser-agent: mapleai-bench\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     )
-    .into_bytes()
+    .into_bytes();
+    let digits = FIRST_SEED.to_string();
+    let seed = memmem::find(&request, digits.as_bytes()).map(|start| start..start + digits.len());
+    (request, seed)
 }

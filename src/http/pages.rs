@@ -51,6 +51,7 @@ pub fn routes(routes: Routes) -> Routes {
             page,
             post(settings::withdraw),
         )
+        .page(Method::POST, "/settings/cache/purge", page, post(settings::purge_cache))
         .page(Method::POST, "/sign-out", page, post(entry::sign_out))
         .page(Method::GET, "/sign-in", form, get(entry::sign_in_page))
         .page(Method::POST, "/sign-in", form, post(entry::sign_in))

@@ -136,6 +136,10 @@ pub struct UsageRow {
     pub input_tokens: u64,
     pub output_tokens: u64,
     pub cost: String,
+    /// Of them answered from the cache, such as `37 %`.
+    pub from_cache: String,
+    /// What those would have cost.
+    pub saved: String,
 }
 
 /// One day's bar, in the units of the chart's view box.
@@ -144,6 +148,9 @@ pub struct Bar {
     pub y: f64,
     pub width: f64,
     pub height: f64,
+    /// The part of it, from below, that was answered from the cache.
+    pub cached_height: f64,
+    pub cached_y: f64,
     pub label: String,
 }
 

@@ -341,3 +341,44 @@ async fn the_command_line_asks_the_running_instance() {
     let again = program.post("/v1/chat/completions", &body).await;
     assert_eq!(again.header("x-maple-cache"), "miss");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_administrator_sees_what_the_cache_saved_and_can_empty_it() {
+    let app = TestApp::start().await;
+    let ada = register(&app).await;
+    let program = ada.program().await;
+    let body = json!({"model": "maple-chat", "seed": 100, "messages": [{"role": "user", "content": "x"}]});
+    for wanted in ["miss", "hit", "hit", "hit"] {
+        let answer = program.post("/v1/chat/completions", &body).await;
+        assert_eq!(answer.header("x-maple-cache"), wanted);
+    }
+    eventually("the records", || async {
+        let totals = ada.client.get("/api/usage").await.ok(200)["totals"].clone();
+        (totals["requests"] == 4).then(|| {
+            assert_eq!(totals["cached_requests"], 3);
+            // 100 tokens in and 2 out, three times: 0.00027 dollars each.
+            assert_eq!(
+                (totals["saved_usd"].as_str(), totals["cost_usd"].as_str()),
+                (Some("0.00081"), Some("0.00027"))
+            );
+        })
+    })
+    .await;
+    let browser = Browser::sign_in(&app, &ada).await;
+    let page = browser.get("/settings").await.text();
+    assert!(page.contains("75 %") && page.contains("$0.00081"), "{page}");
+    let emptied = browser.submit("/settings/cache/purge", &[]).await;
+    assert_eq!(emptied.status, 200);
+    assert!(emptied.text().contains("Remembered answers are forgotten."));
+    assert_eq!(
+        program
+            .post("/v1/chat/completions", &body)
+            .await
+            .header("x-maple-cache"),
+        "miss"
+    );
+    let member = join(&app, &ada, "member").await;
+    let browser = Browser::sign_in(&app, &member).await;
+    assert!(!browser.get("/settings").await.text().contains("Money saved"));
+    assert_eq!(browser.submit("/settings/cache/purge", &[]).await.status, 403);
+}

@@ -174,6 +174,21 @@ pub(super) async fn withdraw(
     show(&state, &caller, &headers, Outcome::done("The invitation is withdrawn.")).await
 }
 
+pub(super) async fn purge_cache(
+    State(state): State<AppState>,
+    CurrentUser(caller): CurrentUser,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    state.services.caches.purge_own(&caller, Some("answer")).await?;
+    show(
+        &state,
+        &caller,
+        &headers,
+        Outcome::done("Remembered answers are forgotten."),
+    )
+    .await
+}
+
 async fn show(
     state: &AppState,
     caller: &SessionOwner,

@@ -20,7 +20,19 @@ pub(super) fn row(name: String, totals: UsageTotals) -> UsageRow {
         input_tokens: totals.input_tokens,
         output_tokens: totals.output_tokens,
         cost: totals.cost.to_string(),
+        from_cache: share(totals.cached_requests, totals.requests),
+        saved: totals.saved.to_string(),
     }
+}
+
+/// Whole percents; a share that is neither nothing nor all is never shown as if it were.
+fn share(part: u64, whole: u64) -> String {
+    let percent = match (u128::from(part) * 100).checked_div(u128::from(whole)) {
+        None | Some(0) if part == 0 => 0,
+        None | Some(0) => return "under 1 %".to_owned(),
+        Some(percent) => percent,
+    };
+    format!("{percent} %")
 }
 
 /// One bar for each day of the report, those without usage included.
@@ -37,19 +49,49 @@ pub(super) fn bars(report: &UsageReport) -> Vec<Bar> {
     days.iter()
         .enumerate()
         .map(|(index, day)| {
-            let requests = report.by_day.get(day).map_or(0, |totals| totals.requests);
+            let totals = report.by_day.get(day).copied().unwrap_or_default();
+            let (requests, cached) = (totals.requests, totals.cached_requests);
             let height = if requests == 0 {
                 0.0
             } else {
                 (requests as f64 / most * (HEIGHT - 8.0)).max(LOWEST)
             };
+            let cached_height = if requests == 0 {
+                0.0
+            } else {
+                height * (cached as f64 / requests as f64)
+            };
             Bar {
+                cached_height,
+                cached_y: HEIGHT - cached_height,
                 x: index as f64 * step + GAP / 2.0,
                 y: HEIGHT - height,
                 width: step - GAP,
                 height,
-                label: format!("{day}: {requests}"),
+                label: if cached == 0 {
+                    format!("{day}: {requests}")
+                } else {
+                    format!("{day}: {requests}, {cached} from the cache")
+                },
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn shares_are_not_flattered() {
+        for (part, whole, shown) in [
+            (0, 0, "0 %"),
+            (0, 9, "0 %"),
+            (1, 1_000, "under 1 %"),
+            (999, 1_000, "99 %"),
+            (5, 5, "100 %"),
+        ] {
+            assert_eq!(share(part, whole), shown);
+        }
+    }
 }
