@@ -13,6 +13,8 @@ source "$here/../ports.sh"
 source "$here/../ready.sh"
 # shellcheck source=scripts/dev/lease.sh
 source "$here/lease.sh"
+# shellcheck source=scripts/dev/redis.sh
+source "$here/redis.sh"
 # shellcheck source=scripts/dev/serve.sh
 source "$here/serve.sh"
 cd "$MAPLE_ROOT"
@@ -30,6 +32,7 @@ fingerprint() {
 
 on_exit() {
     release_postgres
+start_redis_if_any
 }
 
 server_is_up() {

@@ -12,12 +12,15 @@ source "$here/../ports.sh"
 source "$here/../ready.sh"
 # shellcheck source=scripts/dev/lease.sh
 source "$here/lease.sh"
+# shellcheck source=scripts/dev/redis.sh
+source "$here/redis.sh"
 # shellcheck source=scripts/dev/serve.sh
 source "$here/serve.sh"
 cd "$MAPLE_ROOT"
 
 on_exit() {
     release_postgres
+start_redis_if_any
 }
 
 # Ctrl-C is how this command is meant to end.
