@@ -55,6 +55,8 @@ impl Gateway {
         // Builds from before the journal refuse the key.
         let manual = fs::read_to_string(config.path().join("default.toml")).unwrap_or_default();
         let journal = manual.contains("journal_dir").then(|| config.path().join("journal"));
+        // Builds run side by side, and those from before the operations listener refuse the key.
+        let operations = manual.contains("ops_addr").then_some("127.0.0.1:0");
         let port = free_port().during("looking for a free port")?;
         let command = |arguments: &[&str], prefix: &[String]| -> Result<Command, BenchError> {
             let log = File::options().create(true).append(true).open(launch.log);
@@ -70,6 +72,7 @@ impl Gateway {
                 .env("MAPLE__AUTH__OPEN_REGISTRATION", "true")
                 .env("MAPLE__AUTH__ACTIVE_KEY", "bench")
                 .env("MAPLE__AUTH__SIGNING_KEYS__BENCH", SIGNING_KEY)
+                .envs(operations.map(|address| ("MAPLE__SERVER__OPS_ADDR", address)))
                 .envs(launch.redis.map(|url| ("REDIS_URL", url)))
                 .envs(launch.redis.map(|_| ("MAPLE__CACHE__ANSWER_MEMORY_BYTES", "0")))
                 .envs(journal.iter().map(|folder| ("MAPLE__USAGE__JOURNAL_DIR", folder)))

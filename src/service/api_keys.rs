@@ -33,6 +33,8 @@ const MOST_AT_ONCE: i64 = 10_000;
 const NOTE_INTERVAL: Duration = Duration::from_secs(4);
 /// How long a revocation overrules every cache.
 const REVOKED_FOR: Duration = Duration::from_hours(24);
+/// Older revocations have been spread by others long ago.
+const RECENT: TimeDelta = TimeDelta::minutes(10);
 /// Keys that are looked up before there is anybody to ask for them.
 const WARM: i64 = 1_000;
 const LONGEST_NAME: usize = 100;
@@ -189,10 +191,15 @@ impl ApiKeys {
     /// [`Sessions::take_note_of_ended`](super::sessions::Sessions::take_note_of_ended).
     pub async fn take_note_of_revoked(&self, back: TimeDelta) -> Result<(), ApiKeyError> {
         let since = self.clock.now() - back;
+        let mut keys = Vec::new();
         for digest in self.store.revoked_since(since, MOST_AT_ONCE).await? {
             if !self.revoked.contains_key(&digest) {
-                self.note_revoked(&digest).await;
+                self.revoked.insert(digest, ());
+                keys.push(caches::api_key_key(&digest));
             }
+        }
+        if back <= RECENT && !keys.is_empty() {
+            self.caches.api_keys.invalidate(&keys).await;
         }
         Ok(())
     }

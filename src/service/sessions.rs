@@ -27,6 +27,8 @@ use crate::{
 
 /// Sessions whose end is remembered; some 100 bytes each.
 const MOST_ENDED: u64 = 100_000;
+/// Older ends have been spread by others long ago.
+const RECENT: TimeDelta = TimeDelta::minutes(10);
 /// How far back each look for ended sessions goes: far enough for slow commits and clocks that differ.
 const LOOK_BACK: TimeDelta = TimeDelta::seconds(60);
 const MOST_AT_ONCE: i64 = 10_000;
@@ -296,10 +298,16 @@ impl Sessions {
     pub async fn take_note_of_ended(&self, back: TimeDelta) -> Result<(), SessionError> {
         let since = self.clock.now() - back;
         let ended = self.store.ended_since(since, MOST_AT_ONCE).await?;
+        let mut keys = Vec::new();
         for (organization, session) in ended {
             if !self.ended.contains_key(&session) {
-                self.note_ended(organization, &[session]).await;
+                self.ended.insert(session, ());
+                keys.push(caches::session_key(organization, session));
             }
+        }
+        // What ended long ago is out of Redis, or never believed again by this process; only what is new is spread.
+        if back <= RECENT && !keys.is_empty() {
+            self.caches.sessions.invalidate(&keys).await;
         }
         Ok(())
     }

@@ -100,8 +100,11 @@ fn variants(file: &EmbeddedFile) -> Variants {
 fn compress(content: &[u8]) -> Variants {
     let smaller = |packed: Vec<u8>| (packed.len() < content.len()).then(|| Bytes::from(packed));
     let mut brotli = Vec::new();
+    // The window spans the largest asset; the default of 4 MiB would leave its buffers in the process's memory for good.
     let parameters = brotli::enc::BrotliEncoderParams {
-        quality: 11,
+        quality: 9,
+        lgwin: 17,
+        size_hint: content.len(),
         ..Default::default()
     };
     let brotli = brotli::BrotliCompress(&mut &*content, &mut brotli, &parameters)

@@ -430,3 +430,24 @@ async fn callers_of_both_forms_share_a_call() {
     assert_eq!(whole.ok(200)["choices"][0]["message"]["content"], "Hello");
     app.upstream.only_call();
 }
+
+#[tokio::test]
+async fn on_the_page_regenerate_asks_again_and_asking_does_not() {
+    let app = TestApp::start_with(|config| config.models[0].cache = Some(AnswerCaching::All)).await;
+    let ada = register(&app).await;
+    app.upstream.always(Some(streamed(&["Hel", "lo"])));
+    let ask = json!({"content": "What is it?", "model": "maple-chat"});
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        let conversation = ada.conversation().await;
+        let path = format!("/api/conversations/{conversation}/messages");
+        let done = ada.client.stream(&path, &ask).await.until("done").await;
+        asked.push((conversation, done.json()["message"]["content"].clone()));
+    }
+    assert_eq!(asked[0].1, "Hello");
+    assert_eq!(asked[1].1, "Hello", "from the cache");
+    app.upstream.only_call();
+    let path = format!("/api/conversations/{}/regenerate", asked[1].0);
+    ada.client.stream(&path, &json!({})).await.until("done").await;
+    assert_eq!(app.upstream.calls().len(), 2, "whoever asks again wants another answer");
+}

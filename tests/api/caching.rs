@@ -7,9 +7,12 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Answer, Client, TestApp,
-    accounts::{Browser, Person, join, register},
+    accounts::{Browser, Person, fresh_email, join, register, registration},
     app::OPS_TOKEN,
+    database::TestDatabase,
     eventually,
+    postgres::Postgres,
+    process::Process,
     redis::Redis,
 };
 
@@ -381,4 +384,60 @@ async fn an_administrator_sees_what_the_cache_saved_and_can_empty_it() {
     let browser = Browser::sign_in(&app, &member).await;
     assert!(!browser.get("/settings").await.text().contains("Money saved"));
     assert_eq!(browser.submit("/settings/cache/purge", &[]).await.status, 403);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_and_keys_are_known_without_the_database_for_longer_than_an_instance_alone_would() {
+    let redis = Redis::start().await;
+    let mut postgres = Postgres::start().await;
+    let url = redis.url();
+    let app = TestApp::start_on(&postgres.url(), |config| {
+        config.redis.url = Some(url.into());
+        config.auth.lookup_ttl = Duration::from_secs(1);
+    })
+    .await;
+    let ada = register(&app).await;
+    let program = ada.program().await;
+    ada.client.get("/api/users/me").await.ok(200);
+    program.get("/v1/models").await.ok(200);
+    postgres.kill();
+    let until = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < until {
+        program.get("/v1/models").await.ok(200);
+        ada.client.get("/api/users/me").await.ok(200);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // What is not remembered is refused as ever.
+    ada.client.get("/api/keys").await.problem(503, "database_unavailable");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_redis_is_told_once_and_its_end_once() {
+    let redis = Redis::start().await;
+    let database = TestDatabase::create().await;
+    let process = Process::start(&[("DATABASE_URL", &database.url), ("REDIS_URL", &redis.url())]);
+    let (client, _) = process.ready().await;
+    let tokens = client
+        .post("/api/auth/register", &registration(&fresh_email()))
+        .await
+        .ok(201);
+    let program = Person::of(&client, &tokens).program().await;
+    let before = process.lines().len();
+    redis.hang();
+    let asked = Instant::now();
+    while asked.elapsed() < Duration::from_secs(2) {
+        let text = format!("{:?}", asked.elapsed());
+        let body = json!({"model": "maple-dev-embed", "input": text});
+        program.post("/v1/embeddings", &body).await.ok(200);
+    }
+    process
+        .line_after(before, "Redis, or a part of it, does not answer; going on without")
+        .await;
+    redis.wake();
+    process.line_after(before, "Redis answers again").await;
+    let warnings = process.lines()[before..]
+        .iter()
+        .filter(|line| line.contains("\"WARN\"") || line.contains("\"ERROR\""))
+        .count();
+    assert_eq!(warnings, 1, "{:#?}", &process.lines()[before..]);
 }
