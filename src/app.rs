@@ -6,12 +6,13 @@ pub mod listener;
 mod observe;
 pub mod ops;
 mod prepare;
+pub mod rotation;
 pub mod seed;
 pub mod server;
 
 use crate::{
-    config::Config,
-    crypto::{access_token::AccessTokenError, password::PasswordError},
+    config::{Config, load::Sources},
+    crypto::{password::PasswordError, signing_keys::SigningKeys},
     lifecycle::{Broken, Lifecycle, Signals},
     provider::registry::ProviderSetupError,
     store::{Database, StoreError, migrations, migrations::MigrationError},
@@ -42,8 +43,8 @@ pub enum AppError {
     Interrupted,
     #[error("cannot set up a provider")]
     Provider(#[from] ProviderSetupError),
-    #[error("cannot set up access tokens")]
-    Tokens(#[from] AccessTokenError),
+    #[error("no signing key is named {0:?}")]
+    NoActiveKey(String),
     #[error("cannot set up password hashing")]
     Passwords(#[from] PasswordError),
     #[error("cannot set up Redis")]
@@ -69,10 +70,12 @@ pub enum AppError {
 }
 
 /// Runs the service until it is told to stop.
-pub async fn serve(config: Config) -> Result<(), AppError> {
+///
+/// `sources` are what `config` was loaded from: files of secrets among them are watched.
+pub async fn serve(config: Config, sources: Sources) -> Result<(), AppError> {
     let metrics = telemetry::metrics::install()?;
     let mut signals = Signals::listen()?;
-    let server = Server::start(config, metrics).await?;
+    let server = Server::start(config, metrics, sources).await?;
     let asked = signals.stop_requested(server.lifecycle()).await;
     let failure = server.failure();
     tokio::select! {
@@ -115,7 +118,16 @@ pub async fn seed(config: Config) -> Result<(), AppError> {
     let clock = crate::domain::clock::Clock::system();
     // One short-lived process: there is nobody whose memory it could share.
     let caches = build::caches(&config, None, &clock, &lifecycle);
-    let services = build::services(&config, &database, &caches, registry, &clock, &lifecycle, None, None)?;
+    let keys = signing_keys(&config)?;
+    let services = build::services(
+        &config, &database, &keys, &caches, registry, &clock, &lifecycle, None, None,
+    )?;
     seed::development_account(&services.accounts).await?;
     Ok(())
+}
+
+/// Those of the configuration, which has been checked: the error is for callers that made one by hand.
+fn signing_keys(config: &Config) -> Result<SigningKeys, AppError> {
+    let auth = &config.auth;
+    SigningKeys::new(&auth.signing_keys, &auth.active_key).ok_or_else(|| AppError::NoActiveKey(auth.active_key.clone()))
 }

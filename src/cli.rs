@@ -132,7 +132,7 @@ fn execute(command: &Command, sources: &Sources) -> Result<(), CliError> {
             Command::Migrate => app::migrate(config).await,
             Command::Seed => app::seed(config).await,
             Command::Serve | Command::Config { .. } | Command::Doctor { .. } | Command::Cache { .. } => {
-                app::serve(config).await
+                app::serve(config, sources.clone()).await
             }
         }
     });

@@ -10,6 +10,7 @@ pub mod money;
 pub mod page;
 pub mod password;
 pub mod role;
+pub mod swap;
 pub mod text;
 pub mod tokens;
 pub mod usage;

@@ -16,7 +16,9 @@ use bytes::Bytes;
 use futures_util::{Stream, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::config::ProviderConfig;
 pub use error::ProviderError;
+use registry::ProviderSetupError;
 pub use registry::Registry;
 
 /// Which upstream operation is called.
@@ -82,6 +84,9 @@ pub trait Provider: Send + Sync {
 
     /// Answers within the provider's configured timeouts. A 5xx of the upstream is an error, a 4xx a reply.
     fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>>;
+
+    /// Takes up another key or other headers for calls from now on.
+    fn rotate(&self, config: &ProviderConfig) -> Result<(), ProviderSetupError>;
 
     /// The upstream's own model ids, by its free list request.
     fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ProviderError>>;

@@ -6,7 +6,7 @@ use crate::{
     app::AppError,
     cache::{Tiers, redis::Redis},
     config::Config,
-    crypto::password::PasswordHasher,
+    crypto::{password::PasswordHasher, signing_keys::SigningKeys},
     domain::clock::Clock,
     lifecycle::Lifecycle,
     provider::Registry,
@@ -47,6 +47,7 @@ pub fn caches(config: &Config, redis: Option<Redis>, clock: &Clock, lifecycle: &
 pub fn services(
     config: &Config,
     database: &Database,
+    signing_keys: &SigningKeys,
     caches: &Caches,
     registry: Arc<Registry>,
     clock: &Clock,
@@ -57,13 +58,12 @@ pub fn services(
     let store = Store::new(database);
     let auth = &config.auth;
     let rules = SessionRules {
-        signing_keys: &auth.signing_keys,
-        active_key: &auth.active_key,
+        signing_keys,
         access_token_ttl: auth.access_token_ttl,
         session_ttl: auth.session_ttl,
     };
     let activity = Activity::new(store.accounts.clone(), clock.clone());
-    let sessions = Sessions::new(store.sessions, activity.clone(), caches.clone(), clock.clone(), &rules)?;
+    let sessions = Sessions::new(store.sessions, activity.clone(), caches.clone(), clock.clone(), &rules);
     let hasher = PasswordHasher::new(
         auth.argon2_memory_kib,
         auth.argon2_iterations,

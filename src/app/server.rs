@@ -11,12 +11,18 @@ use std::{
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
-use super::{AppError, build, listener, observe::Observed, ops::OpsListener, prepare};
+use super::{
+    AppError, build, listener,
+    observe::Observed,
+    ops::OpsListener,
+    prepare,
+    rotation::{Holders, Rotation},
+};
 use crate::{
     auth::gate::Gate,
     cache::redis::Redis,
-    config::Config,
-    crypto::csrf::CsrfSigner,
+    config::{Config, load::Sources},
+    crypto::{csrf::CsrfSigner, signing_keys::KeyRing},
     domain::clock::Clock,
     http::{
         cache_control::CacheControl,
@@ -76,12 +82,17 @@ pub struct Server {
 
 impl Server {
     /// Listens and starts the background tasks. Does not wait for the database: readiness tells.
-    pub async fn start(config: Config, metrics: PrometheusHandle) -> Result<Self, AppError> {
-        Self::start_with(config, metrics, Clock::system()).await
+    pub async fn start(config: Config, metrics: PrometheusHandle, sources: Sources) -> Result<Self, AppError> {
+        Self::start_with(config, metrics, Clock::system(), sources).await
     }
 
     /// The same with a clock of the caller's.
-    pub async fn start_with(config: Config, metrics: PrometheusHandle, clock: Clock) -> Result<Self, AppError> {
+    pub async fn start_with(
+        config: Config,
+        metrics: PrometheusHandle,
+        clock: Clock,
+        sources: Sources,
+    ) -> Result<Self, AppError> {
         // Once per process; a second server in the same process finds it done.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let lifecycle = Lifecycle::default();
@@ -99,9 +110,11 @@ impl Server {
             .map(|url| Redis::new(url, config.redis.mode))
             .transpose()?;
         let caches = build::caches(&config, redis.clone(), &clock, &lifecycle);
+        let keys = super::signing_keys(&config)?;
         let services = build::services(
             &config,
             &database,
+            &keys,
             &caches,
             Arc::clone(&registry),
             &clock,
@@ -112,8 +125,7 @@ impl Server {
         // Before the first request: its record is to be in the journal.
         services.usage.tend_journal().await;
 
-        let active_first = config.auth.signing_keys.get(&config.auth.active_key).into_iter();
-        let csrf = CsrfSigner::new(active_first.chain(config.auth.signing_keys.values()));
+        let csrf = CsrfSigner::new(keys.secrets());
         let gate = Gate::new(
             services.sessions.clone(),
             services.api_keys.clone(),
@@ -159,7 +171,7 @@ impl Server {
         };
         let edge = Edge::new(
             table,
-            gate,
+            gate.clone(),
             config.server.trusted_proxies.clone(),
             https,
             traces.clone(),
@@ -198,6 +210,18 @@ impl Server {
             observed,
             flush_interval: config.usage.flush_interval,
         });
+        let holders = Holders {
+            primary: database.clone(),
+            replicas: databases.replicas.clone(),
+            redis,
+            registry,
+            sessions: services.sessions.clone(),
+            gate,
+        };
+        // Page tokens are as long-lived as sessions.
+        let lifetime = config.auth.session_ttl.max(config.auth.access_token_ttl);
+        let rotation = Rotation::new(sources, holders, config.clone(), KeyRing::new(keys, lifetime), clock);
+        lifecycle.run("secrets", rotation.watch(lifecycle.stop_tasks.clone()));
         let operations = ops.as_ref().map(|ops| ops.address().to_string());
         tracing::info!(target: "mapleai::lifecycle", phase = 2, %address, operations, environment = config.environment.as_str(), version = env!("CARGO_PKG_VERSION"), "listening");
         let failure = Failed::default();

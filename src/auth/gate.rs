@@ -1,7 +1,5 @@
 //! The gate before every route.
 
-use std::sync::Arc;
-
 use axum::{body::Body, extract::Request};
 use http::{HeaderMap, Method, header};
 use http_body_util::BodyExt;
@@ -17,6 +15,7 @@ use crate::{
         csrf::CsrfSigner,
         secret::{self, SecretKind},
     },
+    domain::swap::Swap,
     failure::Failure,
     service::{api_keys::ApiKeys, sessions::Sessions},
 };
@@ -31,8 +30,8 @@ const LARGEST_FORM: usize = 64 * 1024;
 pub struct Gate {
     sessions: Sessions,
     api_keys: ApiKeys,
-    csrf: CsrfSigner,
-    ops_token: Option<Arc<SecretString>>,
+    csrf: Swap<CsrfSigner>,
+    ops_token: Swap<Option<SecretString>>,
 }
 
 impl Gate {
@@ -40,9 +39,15 @@ impl Gate {
         Self {
             sessions,
             api_keys,
-            csrf,
-            ops_token: ops_token.map(Arc::new),
+            csrf: Swap::new(csrf),
+            ops_token: Swap::new(ops_token),
         }
+    }
+
+    /// Goes by these secrets from now on.
+    pub fn rotate(&self, csrf: CsrfSigner, ops_token: Option<SecretString>) {
+        self.csrf.set(csrf);
+        self.ops_token.set(ops_token);
     }
 
     /// Lets the request pass, with its caller attached, or says why not.
@@ -99,7 +104,7 @@ impl Gate {
                 .get(CSRF_HEADER)
                 .and_then(|token| token.to_str().ok())
                 .unwrap_or_default();
-            if !self.csrf.verify(&cookie, token) {
+            if !self.csrf.get().verify(&cookie, token) {
                 return Err(Failure::forged());
             }
         }
@@ -117,7 +122,7 @@ impl Gate {
             .map_err(|error| Failure::from(error).or_sign_in())?;
         if is_unsafe(request.method()) {
             let token = form_token(request).await?;
-            if is_cross_site(request.headers()) || !self.csrf.verify(&cookie, &token) {
+            if is_cross_site(request.headers()) || !self.csrf.get().verify(&cookie, &token) {
                 return Err(Failure::forged());
             }
         }
@@ -126,7 +131,8 @@ impl Gate {
 
     /// Recognises whoever holds the operations token.
     pub fn operator(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
-        let expected = self.ops_token.as_ref().ok_or_else(Failure::unauthenticated)?;
+        let expected = self.ops_token.get();
+        let expected = expected.as_ref().as_ref().ok_or_else(Failure::unauthenticated)?;
         let token = bearer(headers).ok_or_else(Failure::unauthenticated)?;
         if secret::equal(token, expected.expose_secret()) {
             Ok(Caller::Operator)
@@ -138,7 +144,7 @@ impl Gate {
     /// The anti-forgery token for pages shown to the holder of this request's cookie.
     pub fn csrf_token(&self, headers: &HeaderMap) -> String {
         cookie(headers, SESSION_COOKIE)
-            .map(|cookie| self.csrf.token(cookie))
+            .map(|cookie| self.csrf.get().token(cookie))
             .unwrap_or_default()
     }
 }

@@ -24,7 +24,7 @@ use futures_util::future::join_all;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::RedisMode;
+use crate::{config::RedisMode, domain::swap::Swap};
 use breaker::Breakers;
 use link::{Link, Target};
 
@@ -60,7 +60,8 @@ pub enum RedisError {
 pub struct Redis(Arc<Inner>);
 
 struct Inner {
-    target: Target,
+    target: Swap<Target>,
+    is_cluster: bool,
     link: RwLock<Option<Link>>,
     connecting: tokio::sync::Mutex<()>,
     breakers: Breakers,
@@ -71,9 +72,11 @@ impl Redis {
     /// `url` may be a comma-separated list for a cluster: any nodes of it.
     pub fn new(url: &SecretString, mode: RedisMode) -> Result<Self, RedisError> {
         let target = Target::new(url, mode)?;
-        let parts = if target.is_cluster() { breaker::PARTS } else { 1 };
+        let is_cluster = target.is_cluster();
+        let parts = if is_cluster { breaker::PARTS } else { 1 };
         Ok(Self(Arc::new(Inner {
-            target,
+            target: Swap::new(target),
+            is_cluster,
             link: RwLock::default(),
             connecting: tokio::sync::Mutex::default(),
             breakers: Breakers::new(parts),
@@ -81,9 +84,24 @@ impl Redis {
         })))
     }
 
+    /// Connects to `url` from now on; a connection that cannot be made leaves everything as it is.
+    pub async fn rotate(&self, url: &SecretString, mode: RedisMode) -> Result<(), RedisError> {
+        let target = Target::new(url, mode)?;
+        let link = tokio::time::timeout(CONNECT_LIMIT, target.connect())
+            .await
+            .map_err(|_| RedisError::NoAnswer(CONNECT_LIMIT))??;
+        self.0.target.set(target);
+        *self.0.link.write().unwrap_or_else(PoisonError::into_inner) = Some(link);
+        Ok(())
+    }
+
     /// Where it is, without user or password.
-    pub fn address(&self) -> &str {
-        self.0.target.address()
+    pub fn address(&self) -> String {
+        self.target().address().to_owned()
+    }
+
+    fn target(&self) -> Arc<Target> {
+        self.0.target.get()
     }
 
     /// One round trip, to every primary of a cluster.
@@ -100,7 +118,7 @@ impl Redis {
 
     /// Connections in use, idle and allowed, and callers that wait for one.
     pub fn connections(&self) -> (usize, usize, usize, usize) {
-        self.0.target.connections()
+        self.target().connections()
     }
 
     /// Whether calls are made, to all of it. Parts of a cluster may be away while others serve.
@@ -121,7 +139,8 @@ impl Redis {
     }
 
     async fn replace(&self) -> Result<Link, RedisError> {
-        let made = tokio::time::timeout(CONNECT_LIMIT, self.0.target.connect())
+        let target = self.target();
+        let made = tokio::time::timeout(CONNECT_LIMIT, target.connect())
             .await
             .map_err(|_| RedisError::NoAnswer(CONNECT_LIMIT))??;
         *self.0.link.write().unwrap_or_else(PoisonError::into_inner) = Some(made.clone());

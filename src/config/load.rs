@@ -5,7 +5,8 @@
 //! 1. `default.toml` and `<environment>.toml` in `MAPLE_CONFIG_DIR` (`./config`), or their copies in the binary;
 //! 2. in development, `.env.local` in the working directory, with the same names as the environment;
 //! 3. environment variables: `MAPLE__SECTION__KEY`, `DATABASE_URL`, `REDIS_URL`, `PORT`, and in development
-//!    `OPENAI_API_KEY` and `OPENAI_BASE_URL`. Two names of one key are a fault when they differ.
+//!    `OPENAI_API_KEY` and `OPENAI_BASE_URL`. Two names of one key are a fault when they differ. With `_FILE` at its end a
+//!    name stands for what is in a file, which wins.
 
 pub(crate) mod check;
 mod faults;
@@ -13,6 +14,7 @@ mod leaf;
 pub(crate) mod path;
 mod print;
 pub(crate) mod schema;
+mod secret_files;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -83,18 +85,21 @@ fn merged(sources: &Sources, environment: Environment, walk: &mut Walk) -> tree:
         Vec::new()
     };
     walk.incomplete = !faults.is_empty();
-    let all: Vec<(String, String)> = dotenv.iter().chain(&sources.environment_variables).cloned().collect();
+    let dotenv = secret_files::read(&dotenv, faults);
+    let process = secret_files::read(&sources.environment_variables, faults);
+    walk.incomplete |= !faults.is_empty();
+    let all: Vec<(String, String)> = dotenv.pairs.iter().chain(&process.pairs).cloned().collect();
     let from_files = tree::merge(&layers, faults);
     layers.extend(variables::implied_provider(environment, &all, &from_files));
 
     let sets = [
         Variables {
-            pairs: &dotenv,
+            given: &dotenv,
             environment,
             origin: sources::dotenv_origin,
         },
         Variables {
-            pairs: &sources.environment_variables,
+            given: &process,
             environment,
             origin: str::to_owned,
         },

@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use super::signing_keys::SigningKeys;
 
 const ISSUER: &str = "mapleai";
 
@@ -32,8 +34,6 @@ pub enum AccessTokenError {
     UnknownKey,
     #[error("the access token has expired")]
     Expired,
-    #[error("no signing key is named {0:?}")]
-    NoActiveKey(String),
     #[error("the access token could not be signed")]
     Sign(#[source] jsonwebtoken::errors::Error),
 }
@@ -42,33 +42,33 @@ pub enum AccessTokenError {
 #[derive(Clone)]
 pub struct AccessTokens {
     active: (String, EncodingKey),
-    verifying: BTreeMap<String, DecodingKey>,
+    /// By name, the newest first.
+    verifying: BTreeMap<String, Vec<DecodingKey>>,
     validation: Validation,
     ttl: Duration,
 }
 
 impl AccessTokens {
-    pub fn new(keys: &BTreeMap<String, SecretString>, active: &str, ttl: Duration) -> Result<Self, AccessTokenError> {
-        let secret = keys
-            .get(active)
-            .ok_or_else(|| AccessTokenError::NoActiveKey(active.to_owned()))?;
+    pub fn new(keys: &SigningKeys, ttl: Duration) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
         // Expiry is judged by the clock that was passed in, not by the library's.
         validation.validate_exp = false;
-        Ok(Self {
+        let mut verifying: BTreeMap<String, Vec<DecodingKey>> = BTreeMap::new();
+        for key in &keys.verifying {
+            let secret = DecodingKey::from_secret(key.secret.expose_secret().as_bytes());
+            verifying.entry(key.kid.clone()).or_default().push(secret);
+        }
+        Self {
             active: (
-                active.to_owned(),
-                EncodingKey::from_secret(secret.expose_secret().as_bytes()),
+                keys.active.kid.clone(),
+                EncodingKey::from_secret(keys.active.secret.expose_secret().as_bytes()),
             ),
-            verifying: keys
-                .iter()
-                .map(|(kid, secret)| (kid.clone(), DecodingKey::from_secret(secret.expose_secret().as_bytes())))
-                .collect(),
+            verifying,
             validation,
             ttl,
-        })
+        }
     }
 
     pub fn ttl(&self) -> Duration {
@@ -104,10 +104,15 @@ impl AccessTokens {
             .map_err(AccessTokenError::Invalid)?
             .kid
             .ok_or(AccessTokenError::UnknownKey)?;
-        let key = self.verifying.get(&kid).ok_or(AccessTokenError::UnknownKey)?;
-        let claims = decode::<Claims>(token, key, &self.validation)
-            .map_err(AccessTokenError::Invalid)?
-            .claims;
+        let keys = self.verifying.get(&kid).ok_or(AccessTokenError::UnknownKey)?;
+        let mut outcome = Err(AccessTokenError::UnknownKey);
+        for key in keys {
+            outcome = decode::<Claims>(token, key, &self.validation).map_err(AccessTokenError::Invalid);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        let claims = outcome?.claims;
         if claims.exp <= now.timestamp() {
             return Err(AccessTokenError::Expired);
         }
@@ -118,25 +123,27 @@ impl AccessTokens {
 #[cfg(test)]
 mod tests {
     use super::{AccessTokenError, AccessTokens};
+    use crate::crypto::signing_keys::SigningKeys;
     use crate::domain::clock::Clock;
     use chrono::TimeDelta;
     use std::{collections::BTreeMap, time::Duration};
     use uuid::Uuid;
 
-    fn keys(names: &[&str]) -> BTreeMap<String, secrecy::SecretString> {
-        names
+    fn keys(names: &[&str], active: &str) -> SigningKeys {
+        let keys = names
             .iter()
             .map(|name| ((*name).to_owned(), name.repeat(32).into()))
-            .collect()
+            .collect();
+        SigningKeys::new(&keys, active).unwrap()
     }
 
     #[test]
     fn rotation_keeps_old_tokens_and_expiry_ends_them() {
         let ttl = Duration::from_mins(15);
         let now = Clock::system().now();
-        let before = AccessTokens::new(&keys(&["a"]), "a", ttl).unwrap();
-        let after = AccessTokens::new(&keys(&["a", "b"]), "b", ttl).unwrap();
-        let gone = AccessTokens::new(&keys(&["b"]), "b", ttl).unwrap();
+        let before = AccessTokens::new(&keys(&["a"], "a"), ttl);
+        let after = AccessTokens::new(&keys(&["a", "b"], "b"), ttl);
+        let gone = AccessTokens::new(&keys(&["b"], "b"), ttl);
         let (user, org, session) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
         let token = before.issue(user, org, session, now).unwrap();
         let claims = after.verify(&token, now).unwrap();
@@ -147,18 +154,15 @@ mod tests {
             Err(AccessTokenError::Expired)
         ));
         assert!(after.verify(&token, now + TimeDelta::seconds(899)).is_ok());
-        assert!(AccessTokens::new(&keys(&["a"]), "zz", ttl).is_err());
+        let absent = BTreeMap::from([("a".to_owned(), "a".repeat(32).into())]);
+        assert!(SigningKeys::new(&absent, "zz").is_none());
     }
 
     #[test]
     fn refuses_forgeries() {
-        let tokens = AccessTokens::new(&keys(&["a"]), "a", Duration::from_mins(15)).unwrap();
-        let other = AccessTokens::new(
-            &BTreeMap::from([("a".to_owned(), "z".repeat(32).into())]),
-            "a",
-            Duration::from_mins(15),
-        )
-        .unwrap();
+        let tokens = AccessTokens::new(&keys(&["a"], "a"), Duration::from_mins(15));
+        let theirs = BTreeMap::from([("a".to_owned(), "z".repeat(32).into())]);
+        let other = AccessTokens::new(&SigningKeys::new(&theirs, "a").unwrap(), Duration::from_mins(15));
         let id = Uuid::now_v7();
         let forged = other.issue(id, id, id, Clock::system().now()).unwrap();
         // {"alg":"none","kid":"a"} with an empty signature.

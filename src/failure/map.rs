@@ -81,9 +81,7 @@ impl From<PasswordError> for Failure {
 impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Self {
         match error {
-            SessionError::Token(AccessTokenError::NoActiveKey(_) | AccessTokenError::Sign(_)) => {
-                Self::internal().because(error)
-            }
+            SessionError::Token(AccessTokenError::Sign(_)) => Self::internal().because(error),
             SessionError::Token(AccessTokenError::Expired) => Self {
                 code: "token_expired",
                 detail: "The access token has expired.".into(),

@@ -15,7 +15,9 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Endpoint, EventStream, Provider, ProviderError, ProviderReply, ProviderRequest};
+use super::{
+    Endpoint, EventStream, Provider, ProviderError, ProviderReply, ProviderRequest, registry::ProviderSetupError,
+};
 use crate::config::ProviderConfig;
 use answer::{Answer, Part};
 use directive::Directives;
@@ -139,6 +141,10 @@ impl Provider for MockProvider {
 
     fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>> {
         Box::pin(self.answer(request))
+    }
+
+    fn rotate(&self, _: &ProviderConfig) -> Result<(), ProviderSetupError> {
+        Ok(())
     }
 
     fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ProviderError>> {

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, registry::ProviderSetupError};
-use crate::config::ProviderConfig;
+use crate::{config::ProviderConfig, domain::swap::Swap};
 use connect::{TimedConnector, is_connect_timeout};
 use events::UpstreamEvents;
 use reply::{caller_headers, collect, drain};
@@ -53,8 +53,9 @@ pub struct OpenAiProvider {
     chat: Uri,
     embeddings: Uri,
     models: Uri,
-    /// Sent with every request; made once.
-    headers: HeaderMap,
+    /// Sent with every request; made once for each set of secrets.
+    headers: Swap<HeaderMap>,
+    host: String,
     limits: Limits,
 }
 
@@ -73,8 +74,8 @@ impl OpenAiProvider {
             text.parse::<Uri>().map_err(|_| invalid("base_url"))
         };
         let chat = uri(Endpoint::ChatCompletions.path())?;
-        let host = chat.authority().ok_or_else(|| invalid("base_url"))?.as_str();
-        let headers = headers(config, host).ok_or_else(|| invalid("api_key or headers"))?;
+        let host = chat.authority().ok_or_else(|| invalid("base_url"))?.to_string();
+        let headers = headers(config, &host).ok_or_else(|| invalid("api_key or headers"))?;
         let connector =
             TimedConnector::new(config.connect_timeout, base.scheme() == "https").map_err(ProviderSetupError::Tls)?;
         let client = Client::builder(TokioExecutor::new())
@@ -89,7 +90,8 @@ impl OpenAiProvider {
             chat,
             embeddings: uri(Endpoint::Embeddings.path())?,
             models: uri("/models")?,
-            headers,
+            headers: Swap::new(headers),
+            host,
             limits: Limits {
                 connect: config.connect_timeout,
                 first_byte: config.first_byte_timeout,
@@ -109,7 +111,7 @@ impl OpenAiProvider {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
-        *request.headers_mut() = self.headers.clone();
+        *request.headers_mut() = (*self.headers.get()).clone();
         if let Some(traceparent) = traceparent {
             request
                 .headers_mut()
@@ -207,6 +209,15 @@ impl Provider for OpenAiProvider {
 
     fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>> {
         Box::pin(self.exchange(request))
+    }
+
+    fn rotate(&self, config: &ProviderConfig) -> Result<(), ProviderSetupError> {
+        let headers = headers(config, &self.host).ok_or_else(|| ProviderSetupError::Invalid {
+            name: self.name.clone(),
+            what: "api_key or headers",
+        })?;
+        self.headers.set(headers);
+        Ok(())
     }
 
     fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ProviderError>> {

@@ -163,6 +163,16 @@ impl Registry {
         self.routes.get(model)
     }
 
+    /// Takes up the secrets of providers that are configured with others now. What else differs waits for the next start.
+    pub fn rotate(&self, providers: &BTreeMap<String, ProviderConfig>) -> Result<(), ProviderSetupError> {
+        for upstream in &self.upstreams {
+            if let Some(config) = providers.get(upstream.provider.name()) {
+                upstream.provider.rotate(config)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Every configured provider, sorted by name.
     pub fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams

@@ -1,6 +1,6 @@
 //! Sessions: opening, recognising, refreshing and ending them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use moka::sync::Cache;
@@ -13,11 +13,13 @@ use crate::{
     crypto::{
         access_token::{AccessTokenError, AccessTokens},
         secret::{self, Digest, NoEntropy, SecretKind},
+        signing_keys::SigningKeys,
     },
     domain::{
         account::{SessionOwner, User},
         clock::Clock,
         ids::{OrganizationId, SessionId, UserId},
+        swap::Swap,
     },
     store::{
         self, StoreError,
@@ -66,7 +68,7 @@ pub struct PageSession {
 #[derive(Clone)]
 pub struct Sessions {
     store: store::sessions::Sessions,
-    tokens: Arc<AccessTokens>,
+    tokens: Swap<AccessTokens>,
     activity: Activity,
     clock: Clock,
     lasts: Duration,
@@ -79,8 +81,7 @@ pub struct Sessions {
 
 /// How sessions behave, from `[auth]`.
 pub struct SessionRules<'a> {
-    pub signing_keys: &'a BTreeMap<String, secrecy::SecretString>,
-    pub active_key: &'a str,
+    pub signing_keys: &'a SigningKeys,
     pub access_token_ttl: Duration,
     pub session_ttl: Duration,
 }
@@ -92,15 +93,11 @@ impl Sessions {
         caches: Caches,
         clock: Clock,
         rules: &SessionRules<'_>,
-    ) -> Result<Self, AccessTokenError> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             store,
             activity,
-            tokens: Arc::new(AccessTokens::new(
-                rules.signing_keys,
-                rules.active_key,
-                rules.access_token_ttl,
-            )?),
+            tokens: Swap::new(AccessTokens::new(rules.signing_keys, rules.access_token_ttl)),
             clock,
             lasts: rules.session_ttl,
             caches,
@@ -112,7 +109,13 @@ impl Sessions {
                 .max_capacity(MOST_ENDED)
                 .time_to_live(NOTE_INTERVAL)
                 .build(),
-        })
+        }
+    }
+
+    /// Signs and verifies access tokens with these from now on.
+    pub fn rotate(&self, keys: &SigningKeys) {
+        let ttl = self.tokens.get().ttl();
+        self.tokens.set(AccessTokens::new(keys, ttl));
     }
 
     /// A session for a program.
@@ -160,11 +163,12 @@ impl Sessions {
         session: SessionId,
         refresh_token: String,
     ) -> Result<Tokens, SessionError> {
-        let access_token = self.tokens.issue(user.0, organization.0, session.0, self.clock.now())?;
+        let tokens = self.tokens.get();
+        let access_token = tokens.issue(user.0, organization.0, session.0, self.clock.now())?;
         Ok(Tokens {
             access_token,
             refresh_token,
-            expires_in: self.tokens.ttl(),
+            expires_in: tokens.ttl(),
         })
     }
 
@@ -193,7 +197,7 @@ impl Sessions {
     /// Who presents this access token.
     pub async fn authenticate_token(&self, token: &str) -> Result<SessionOwner, SessionError> {
         let now = self.clock.now();
-        let claims = self.tokens.verify(token, now)?;
+        let claims = self.tokens.get().verify(token, now)?;
         let (organization, session) = (OrganizationId(claims.org), SessionId(claims.sid));
         let owner = self.owner(organization, session, now).await?;
         // The signature vouches for the claims; this guards against a session id meeting another organisation's row.

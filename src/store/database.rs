@@ -4,28 +4,29 @@
 //! closes the gate, requests are refused in microseconds, and one probe watches for the return.
 
 mod outage;
+mod rotation;
 
 use std::{
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use secrecy::ExposeSecret;
-use sqlx::{
-    Connection, PgConnection, PgPool, Postgres,
-    pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, pool::PoolConnection, postgres::PgPoolOptions};
 use tokio::sync::Notify;
 
-use super::error::{StoreError, Unavailable};
+use super::error::{StoreError, Unavailable, is_login_refused};
 use crate::config::DatabaseConfig;
+use rotation::connect_options;
 
 /// One look takes no longer.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
+/// In milliseconds: a connection that was lent so lately is taken to be there still.
+const JUST_NOW: u64 = 1_000;
+/// Until a connection of the pool is looked for again while the server takes no new ones.
+const LOGIN_RETRY: Duration = Duration::from_millis(50);
 
 /// A handle to one PostgreSQL database. Cheap to clone.
 #[derive(Clone)]
@@ -33,9 +34,13 @@ pub struct Database(Arc<Shared>);
 
 struct Shared {
     pool: PgPool,
-    options: PgConnectOptions,
+    /// When the connection URL last changed; connections from before are not lent again.
+    rotated: Arc<Mutex<Option<Instant>>>,
     max_connections: usize,
     leased: AtomicUsize,
+    created: Instant,
+    /// Milliseconds after `created` when a connection was last lent.
+    lent_at: AtomicU64,
     waiting: AtomicUsize,
     acquire_timeout: Duration,
     statement_timeout: Duration,
@@ -48,27 +53,39 @@ struct Shared {
     changed: Notify,
 }
 
+impl Shared {
+    /// Milliseconds since it was made.
+    fn age(&self) -> u64 {
+        u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 impl Database {
     /// Prepares the pool without connecting: the service starts, and says that it is not ready, while the database is
     /// still away.
     pub fn new(config: &DatabaseConfig) -> Result<Self, StoreError> {
-        let options: PgConnectOptions = config.url.expose_secret().parse()?;
-        let milliseconds = config.statement_timeout.as_millis().to_string();
-        let options = options
-            .application_name("mapleai")
-            .options([("statement_timeout", milliseconds.as_str())]);
+        let options = connect_options(&config.url, config.statement_timeout)?;
+        let rotated: Arc<Mutex<Option<Instant>>> = Arc::default();
+        let changed_at = Arc::clone(&rotated);
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .min_connections(config.min_connections)
             .acquire_timeout(config.acquire_timeout)
             .idle_timeout(Duration::from_mins(10))
             .max_lifetime(Duration::from_mins(30))
-            .connect_lazy_with(options.clone());
+            .after_release(move |_, connection| {
+                let changed_at = *changed_at.lock().unwrap_or_else(PoisonError::into_inner);
+                let keep = changed_at.is_none_or(|at| at.elapsed() > connection.age);
+                Box::pin(std::future::ready(Ok(keep)))
+            })
+            .connect_lazy_with(options);
         Ok(Self(Arc::new(Shared {
             pool,
-            options,
+            rotated,
             max_connections: config.max_connections as usize,
             leased: AtomicUsize::new(0),
+            created: Instant::now(),
+            lent_at: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             acquire_timeout: config.acquire_timeout,
             statement_timeout: config.statement_timeout,
@@ -89,9 +106,10 @@ impl Database {
         // The pool has its own timeout; this one also bounds its ping of a connection whose peer hangs.
         let limit = shared.acquire_timeout + Duration::from_millis(100);
         let _waiting = Waiting::begin(&shared.waiting);
-        match tokio::time::timeout(limit, shared.pool.acquire()).await {
+        match tokio::time::timeout(limit, self.acquire()).await {
             Ok(Ok(connection)) => {
                 shared.leased.fetch_add(1, Ordering::Relaxed);
+                shared.lent_at.store(shared.age(), Ordering::Relaxed);
                 Ok(Lease {
                     connection: Some(connection),
                     settled: false,
@@ -116,6 +134,27 @@ impl Database {
                 Err(error)
             }
         }
+    }
+
+    /// From the pool. While the server refuses new logins, as between a password's change there and here, the
+    /// connections that are left are taken in turns.
+    async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        loop {
+            match self.0.pool.acquire().await {
+                Err(error) if is_login_refused(&error) && self.has_connections() => {
+                    self.0.changed.notify_one();
+                    tokio::time::sleep(LOGIN_RETRY).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Whether the pool has connections, lent out or not. One that is just changing hands is in no count.
+    fn has_connections(&self) -> bool {
+        let lent_at = self.0.lent_at.load(Ordering::Relaxed);
+        self.0.leased.load(Ordering::Relaxed) + self.0.pool.num_idle() > 0
+            || (lent_at > 0 && self.0.age().saturating_sub(lent_at) < JUST_NOW)
     }
 
     /// Bounds database work. PostgreSQL has the same limit and answers first if it is alive.
@@ -144,7 +183,7 @@ impl Database {
     /// One round trip over a connection of its own, so that neither a full pool nor a stale connection answers for it.
     pub async fn probe(&self) -> Result<(), StoreError> {
         let look = async {
-            let mut connection = PgConnection::connect_with(&self.0.options).await?;
+            let mut connection = PgConnection::connect_with(&self.0.pool.connect_options()).await?;
             sqlx::query!(r#"SELECT 1 AS "one!""#).fetch_one(&mut connection).await?;
             connection.close().await
         };
@@ -157,7 +196,9 @@ impl Database {
     /// A connection outside the pool, for migrations.
     pub(super) async fn connect(&self) -> Result<PgConnection, StoreError> {
         // A migration may take longer than any request's statement.
-        let options = self.0.options.clone().options([("statement_timeout", "0")]);
+        let options = (*self.0.pool.connect_options())
+            .clone()
+            .options([("statement_timeout", "0")]);
         Ok(PgConnection::connect_with(&options).await?)
     }
 
@@ -189,7 +230,7 @@ impl Database {
 
     /// Where it is, without user or password.
     pub fn address(&self) -> String {
-        let options = &self.0.options;
+        let options = self.0.pool.connect_options();
         format!(
             "{}:{}/{}",
             options.get_host(),

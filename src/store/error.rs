@@ -51,6 +51,11 @@ impl StoreError {
         error.code().is_some_and(|code| code == TOO_MANY_CONNECTIONS)
     }
 
+    /// The server is there, but does not let us in.
+    pub(super) fn is_login_refused(&self) -> bool {
+        matches!(self, Self::Unavailable(Unavailable::Connection(error)) if is_login_refused(error))
+    }
+
     /// The constraint that was violated, if one was.
     pub fn constraint(&self) -> Option<&str> {
         match self {
@@ -85,6 +90,12 @@ impl Trouble {
 
 /// The server takes no more connections; those it has go on.
 const TOO_MANY_CONNECTIONS: &str = "53300";
+
+/// Invalid authorization specification: a wrong password, a role that may not log in.
+pub(super) fn is_login_refused(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code.starts_with("28"))
+}
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {

@@ -43,6 +43,7 @@ pub const USAGE_JOURNAL_REPLAYED: &str = "maple_usage_journal_replayed_total";
 pub const USAGE_JOURNAL_DAMAGED: &str = "maple_usage_journal_damaged_total";
 pub const DATABASE_CONNECTIONS: &str = "maple_database_connections";
 pub const DATABASE_UP: &str = "maple_database_up";
+pub const SECRET_ROTATIONS: &str = "maple_secret_rotations_total";
 pub const BUILD_INFO: &str = "maple_build_info";
 
 const SECONDS: &[f64] = &[
@@ -110,6 +111,11 @@ fn describe() {
         REFUSALS,
         Unit::Count,
         "Requests that were turned away to protect the service or its users, by reason"
+    );
+    describe_counter!(
+        SECRET_ROTATIONS,
+        Unit::Count,
+        "Secrets that changed in their files while the service ran, by outcome: applied or refused"
     );
     describe_gauge!(USAGE_BACKLOG, Unit::Count, "Usage records that wait for the database");
     describe_counter!(USAGE_WRITTEN, Unit::Count, "Usage records written to the database");

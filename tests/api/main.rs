@@ -34,6 +34,7 @@ mod overload;
 mod probes;
 mod process;
 mod rolling;
+mod rotation;
 mod shutdown;
 mod streaming;
 mod support;

@@ -149,7 +149,7 @@ pub(super) async fn redis(config: &Config) -> Found {
         Err(error) => return ill(told(&error), "see redis.url"),
     };
     match redis.ping().await {
-        Ok(()) => well(redis.address().to_owned()),
+        Ok(()) => well(redis.address()),
         Err(error) => doubtful(
             format!("{}: {}", redis.address(), told(&error)),
             "the service runs without it; see redis.url, and whether the server runs",

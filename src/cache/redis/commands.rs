@@ -163,7 +163,7 @@ impl Redis {
                 Ok(Err(error)) => last = error.into(),
                 Err(_) => last = RedisError::NoAnswer(BACKGROUND_LIMIT),
             }
-            if !self.0.target.is_cluster() {
+            if !self.0.is_cluster {
                 break;
             }
         }
@@ -172,7 +172,7 @@ impl Redis {
 
     pub(in crate::cache) async fn subscribe(&self, turn: usize) -> Result<PubSub, RedisError> {
         let subscribing = async {
-            let mut subscriber = self.0.target.subscriber(turn).await?;
+            let mut subscriber = self.target().subscriber(turn).await?;
             subscriber.subscribe(CHANNEL).await?;
             Ok(subscriber)
         };

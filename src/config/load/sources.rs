@@ -43,6 +43,15 @@ impl Sources {
         }
     }
 
+    /// The files that variables of the process name as the place of their value.
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        self.environment_variables
+            .iter()
+            .filter(|(name, path)| super::secret_files::stands_for(name).is_some() && !path.is_empty())
+            .map(|(_, path)| PathBuf::from(path))
+            .collect()
+    }
+
     /// The last one wins, as in a process's own environment.
     fn variable(&self, name: &str) -> Option<&str> {
         self.environment_variables

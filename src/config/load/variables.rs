@@ -12,6 +12,7 @@ use super::{
     leaf,
     path::Path,
     schema::{Field, Kind, Presence},
+    secret_files::Given,
     tree::{self, Layer, Table},
 };
 use crate::config::Environment;
@@ -38,7 +39,7 @@ pub(super) fn plain_name(path: &Path) -> Option<&'static str> {
 
 /// One set of variables.
 pub(super) struct Variables<'v> {
-    pub(super) pairs: &'v [(String, String)],
+    pub(super) given: &'v Given,
     pub(super) environment: Environment,
     /// How a variable is named as the origin of a value.
     pub(super) origin: fn(&str) -> String,
@@ -49,23 +50,29 @@ impl Variables<'_> {
     pub(super) fn layer(&self, fields: &'static [Field], below: &Table, faults: &mut Faults) -> Layer {
         // By name, the last one of a name winning.
         let by_name: BTreeMap<&str, &str> = self
+            .given
             .pairs
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
+        // What is in a file wins, whichever of a key's names it goes by.
+        let (from_files, plain): (Vec<_>, Vec<_>) = by_name
+            .into_iter()
+            .partition(|(name, _)| self.given.files.contains_key(*name));
         let mut set_by: BTreeMap<Vec<String>, (&str, &str)> = BTreeMap::new();
         let mut layer = Table::new();
-        for (name, text) in by_name {
+        for (name, text) in from_files.into_iter().chain(plain) {
             let Some((keys, field)) = self.target(name, text, fields, below, faults) else {
                 continue;
             };
-            let origin = (self.origin)(name);
+            let origin = self.origin_of(name);
             if text.contains(char::REPLACEMENT_CHARACTER) {
                 faults.at(keys.iter().collect(), None, Some(&origin), "must be valid UTF-8");
                 continue;
             }
             if let Some((other, other_text)) = set_by.get(&keys) {
-                if *other_text != text {
+                let wins = self.given.files.contains_key(*other) && !self.given.files.contains_key(name);
+                if *other_text != text && !wins {
                     let problem = format!("{other} and {name} are both set and differ; set one of them");
                     faults.at(keys.iter().collect(), None, None, problem);
                 }
@@ -79,6 +86,13 @@ impl Variables<'_> {
         Layer(layer)
     }
 
+    fn origin_of(&self, name: &str) -> String {
+        match self.given.files.get(name) {
+            Some(path) => format!("{}_FILE ({path})", (self.origin)(name)),
+            None => (self.origin)(name),
+        }
+    }
+
     /// The key a variable sets; nothing if it is not ours.
     fn target(
         &self,
@@ -90,7 +104,7 @@ impl Variables<'_> {
     ) -> Option<(Vec<String>, Target)> {
         if let Some(rest) = name.strip_prefix(PREFIX) {
             let parts: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
-            return resolve(&parts, fields, below, &(self.origin)(name), faults);
+            return resolve(&parts, fields, below, &self.origin_of(name), faults);
         }
         let (_, keys, development_only) = PLAIN.iter().find(|(plain, ..)| *plain == name)?;
         // Scripts pass on variables they do not have as empty ones.
@@ -98,7 +112,7 @@ impl Variables<'_> {
             return None;
         }
         let parts: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        resolve(&parts, fields, below, &(self.origin)(name), faults)
+        resolve(&parts, fields, below, &self.origin_of(name), faults)
     }
 }
 

@@ -58,7 +58,7 @@ impl Component {
         match self {
             Self::Primary(database) | Self::Replica(_, database) => self.check_database(database).await,
             Self::Redis(redis) => match redis.ping().await {
-                Ok(()) => (Status::Pass, redis.address().to_owned()),
+                Ok(()) => (Status::Pass, redis.address()),
                 Err(error) => (self.when_away(), format!("{}; {}", redis.address(), told(&error))),
             },
             Self::Provider(upstream) => self.check_provider(upstream, listed).await,

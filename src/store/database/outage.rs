@@ -99,10 +99,10 @@ impl Database {
                 !shared.read_only.load(Ordering::Relaxed)
             }
             // The connections that the pool has are good: no reason to turn everybody away.
-            Err(error) if error.is_out_of_connections() => {
+            Err(error) if error.is_out_of_connections() || (error.is_login_refused() && self.has_connections()) => {
                 self.note_refusal();
                 if !shared.exhausted.swap(true, Ordering::Relaxed) {
-                    tracing::error!(target: "mapleai::database", error = %error, "database takes no more connections; going on with those there are");
+                    tracing::error!(target: "mapleai::database", error = %error, "database takes no new connections; going on with those there are");
                 }
                 shared.down.store(false, Ordering::Relaxed);
                 false
@@ -119,7 +119,7 @@ impl Database {
 
     async fn takes_writes(&self) -> bool {
         let look = async {
-            let mut connection = PgConnection::connect_with(&self.0.options).await?;
+            let mut connection = PgConnection::connect_with(&self.0.pool.connect_options()).await?;
             let writable = sqlx::query_scalar!(
                 r#"SELECT current_setting('transaction_read_only') = 'off' AND NOT pg_is_in_recovery() AS "writable!""#
             )

@@ -12,7 +12,7 @@ use mapleai::{
     config::{
         AdmissionConfig, AnswerCaching, AuthConfig, CacheConfig, Config, Environment, LogConfig, ModelConfig,
         ModelKind, ProviderConfig, ProviderKind, RedisConfig, RedisMode, ServerConfig, TracesConfig, UsageConfig,
-        cache::HttpCacheConfig, log::LogFormat,
+        cache::HttpCacheConfig, load::Sources, log::LogFormat,
     },
     telemetry,
 };
@@ -57,7 +57,9 @@ impl TestApp {
         let upstream = FakeUpstream::start().await;
         let mut config = config(database_url, &upstream.base_url());
         change(&mut config);
-        let server = Server::start(config.clone(), metrics()).await.unwrap();
+        let server = Server::start(config.clone(), metrics(), Sources::default())
+            .await
+            .unwrap();
         let address = server.address();
         settled(&Client::new(address)).await;
         Self {
@@ -72,7 +74,9 @@ impl TestApp {
 
     /// A second process on the same database, as far as one process can be two: nothing in memory is shared.
     pub async fn start_second(&self) -> (Server, Client) {
-        let server = Server::start(self.config.clone(), metrics()).await.unwrap();
+        let server = Server::start(self.config.clone(), metrics(), Sources::default())
+            .await
+            .unwrap();
         let client = Client::new(server.address());
         (server, client)
     }

@@ -74,6 +74,26 @@ impl Postgres {
         format!("postgres://maple@127.0.0.1:{}/postgres", self.port)
     }
 
+    /// Another role with all rights, which has to say its password; the URL to log in with. By MD5, since SCRAM's thousands of
+    /// rounds take an unoptimised build most of a second.
+    pub async fn with_password(&self, role: &str, password: &str) -> String {
+        let rules = self.data().join("pg_hba.conf");
+        let others = fs::read_to_string(&rules).unwrap();
+        fs::write(&rules, format!("host all {role} 127.0.0.1/32 md5\n{others}")).unwrap();
+        let statements = format!(
+            "SET password_encryption = 'md5'; CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{password}'; SELECT pg_reload_conf()"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statements))
+            .execute(&mut self.connection().await)
+            .await
+            .unwrap();
+        self.url_for(role, password)
+    }
+
+    pub fn url_for(&self, role: &str, password: &str) -> String {
+        format!("postgres://{role}:{password}@127.0.0.1:{}/postgres", self.port)
+    }
+
     pub async fn connection(&self) -> PgConnection {
         PgConnection::connect(&self.url()).await.unwrap()
     }

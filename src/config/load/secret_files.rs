@@ -1,0 +1,93 @@
+//! Values in files, as platforms mount secrets: `DATABASE_URL_FILE=/run/secrets/url` stands for `DATABASE_URL` with what is
+//! in the file, and wins over it. The same for every `MAPLE__…` variable.
+//!
+//! [`app::rotation`](crate::app::rotation) reads them again while the service runs.
+
+use std::{collections::BTreeMap, fs, io::Read as _};
+
+use super::faults::Faults;
+
+const SUFFIX: &str = "_FILE";
+/// Plain names that may come from a file; others of these names belong to other programs.
+const PLAIN: [&str; 3] = ["DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY"];
+/// No secret is longer, and a device file must not fill the memory.
+const LARGEST: u64 = 64 * 1024;
+
+/// Variables, with those in place whose values were in files.
+#[derive(Default)]
+pub(super) struct Given {
+    pub(super) pairs: Vec<(String, String)>,
+    /// Name -> the path its value came from.
+    pub(super) files: BTreeMap<String, String>,
+}
+
+/// The variable whose value is in the file that `name` names. `MAPLE__LOG__FILE` is a key of its own, `log.file`.
+pub(super) fn stands_for(name: &str) -> Option<&str> {
+    let stem = name.strip_suffix(SUFFIX)?;
+    let ours = PLAIN.contains(&stem) || (stem.starts_with("MAPLE__") && !stem.ends_with('_'));
+    ours.then_some(stem)
+}
+
+/// Reads the files that `pairs` name. What cannot be read is a fault: going on with an older secret would hide it.
+pub(super) fn read(pairs: &[(String, String)], faults: &mut Faults) -> Given {
+    let mut given = Given::default();
+    for (name, path) in pairs {
+        // Scripts pass on variables they do not have as empty ones.
+        let Some(stem) = stands_for(name).filter(|_| !path.is_empty()) else {
+            continue;
+        };
+        match content(path) {
+            Ok(text) => {
+                given.pairs.retain(|(other, _)| other != stem);
+                given.pairs.push((stem.to_owned(), text));
+                given.files.insert(stem.to_owned(), path.clone());
+            }
+            Err(problem) => faults.unusable(name.clone(), format!("\"{path}\" {problem}")),
+        }
+    }
+    let rest = pairs
+        .iter()
+        .filter(|(name, _)| stands_for(name).is_none() && !given.files.contains_key(name));
+    let rest: Vec<_> = rest.cloned().collect();
+    given.pairs.extend(rest);
+    given
+}
+
+/// A line break at the end is an editor's, not the secret's.
+fn content(path: &str) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(format!("is too large; a value takes at most {LARGEST} bytes"));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| "must be valid UTF-8".to_owned())?;
+    let text = text.trim_end_matches(['\n', '\r']);
+    if text.is_empty() {
+        return Err("must not be empty".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stands_for;
+
+    #[test]
+    fn a_file_s_variable_is_told_from_a_key_named_file() {
+        assert_eq!(stands_for("DATABASE_URL_FILE"), Some("DATABASE_URL"));
+        assert_eq!(
+            stands_for("MAPLE__AUTH__SIGNING_KEYS__K1_FILE"),
+            Some("MAPLE__AUTH__SIGNING_KEYS__K1")
+        );
+        for other in [
+            "MAPLE__LOG__FILE",
+            "SSL_CERT_FILE",
+            "PORT_FILE",
+            "MAPLE__AUTH__ACTIVE_KEY",
+        ] {
+            assert_eq!(stands_for(other), None, "{other}");
+        }
+    }
+}
