@@ -1,8 +1,11 @@
 //! The command line: parse, load the configuration, dispatch, and turn what happened into an exit code.
 
 mod cache;
+mod checklist;
+mod client;
 mod config;
 mod doctor;
+mod healthcheck;
 
 use std::{
     error::Error,
@@ -53,6 +56,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the instance that runs with this configuration whether it serves; exits with 1 if not
+    Healthcheck(healthcheck::HealthCheck),
+    /// What a deployment of this commit still lacks; exits with 1 if anything does
+    Checklist(checklist::Checklist),
     /// Create the demo account in development
     Seed,
     /// Look at what the running instance remembers, or make it forget
@@ -83,6 +90,10 @@ enum CliError {
     Unwell,
     #[error(transparent)]
     Cache(#[from] cache::CacheCliError),
+    #[error(transparent)]
+    HealthCheck(#[from] healthcheck::HealthCheckError),
+    #[error(transparent)]
+    Checklist(#[from] checklist::ChecklistError),
     #[error(transparent)]
     App(#[from] AppError),
 }
@@ -120,6 +131,12 @@ fn execute(command: &Command, sources: &Sources) -> Result<(), CliError> {
     if let Command::Cache { command } = command {
         return cache::run(sources, command);
     }
+    if let Command::Healthcheck(check) = command {
+        return healthcheck::run(sources, *check);
+    }
+    if let Command::Checklist(checklist) = command {
+        return checklist::run(checklist);
+    }
     let config = Config::load(sources)?;
     let _log = logging::init(&config.log)?;
     // TOKIO_WORKER_THREADS, else one worker for each core.
@@ -131,9 +148,8 @@ fn execute(command: &Command, sources: &Sources) -> Result<(), CliError> {
         match command {
             Command::Migrate => app::migrate(config).await,
             Command::Seed => app::seed(config).await,
-            Command::Serve | Command::Config { .. } | Command::Doctor { .. } | Command::Cache { .. } => {
-                app::serve(config, sources.clone()).await
-            }
+            // The others have been answered.
+            _ => app::serve(config, sources.clone()).await,
         }
     });
     runtime.shutdown_timeout(LAST_WORK);

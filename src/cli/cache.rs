@@ -2,23 +2,23 @@
 
 use std::{
     io::{self, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     time::Duration,
 };
 
 use bytes::Bytes;
 use clap::Subcommand;
-use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::rt::TokioIo;
-use secrecy::{ExposeSecret as _, SecretString};
+use http::{Method, StatusCode};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::CliError;
+use super::{
+    CliError,
+    client::{exchange, here},
+};
 use crate::config::{Config, load::Sources};
 
 const LIMIT: Duration = Duration::from_secs(5);
-const LARGEST_ANSWER: usize = 1024 * 1024;
 
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum CacheCommand {
@@ -80,17 +80,6 @@ pub(super) fn run(sources: &Sources, command: &CacheCommand) -> Result<(), CliEr
     io::stdout().write_all(text.as_bytes()).map_err(CliError::Output)
 }
 
-/// An instance that listens on all addresses is asked on the local one.
-fn here(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        address.set_ip(match address {
-            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        });
-    }
-    address
-}
-
 async fn ask(
     address: SocketAddr,
     method: Method,
@@ -115,42 +104,6 @@ async fn ask(
         detail.extend([" ", &part("field"), " ", &part("message"), "."]);
     }
     Err(CacheCliError::Refused { status, detail })
-}
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-async fn exchange(
-    address: SocketAddr,
-    method: Method,
-    path: &str,
-    token: Option<&SecretString>,
-    body: Bytes,
-) -> Result<(StatusCode, Bytes), Failure> {
-    let stream = tokio::net::TcpStream::connect(address).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let mut request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(header::HOST, address.to_string())
-        .header(header::CONTENT_TYPE, "application/json");
-    if let Some(token) = token {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
-    }
-    let asking = async {
-        let response = sender.send_request(request.body(Full::new(body))?).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), LARGEST_ANSWER)
-            .collect()
-            .await?
-            .to_bytes();
-        Ok::<_, Failure>((status, body))
-    };
-    tokio::pin!(asking);
-    tokio::select! {
-        answer = &mut asking => answer,
-        // The connection's end may be what completes the answer.
-        _ = connection => asking.await,
-    }
 }
 
 fn table(stats: &Value) -> String {
@@ -182,19 +135,8 @@ fn line([class, entries, bytes, hits, misses]: [String; 5]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{here, table};
+    use super::table;
     use serde_json::json;
-
-    #[test]
-    fn all_addresses_are_asked_on_the_local_one() {
-        for (given, asked) in [
-            ("0.0.0.0:9464", "127.0.0.1:9464"),
-            ("[::]:9464", "[::1]:9464"),
-            ("10.1.2.3:9", "10.1.2.3:9"),
-        ] {
-            assert_eq!(here(given.parse().unwrap()), asked.parse().unwrap());
-        }
-    }
 
     #[test]
     fn a_line_for_each_class() {
