@@ -1,7 +1,7 @@
 # What CI runs is what a person runs. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev db build test lint fmt bench sqlx-prepare sqlx-check clean
+.PHONY: help run dev db build test lint fmt bench sqlx-prepare sqlx-check clean image image-test
 MAKEFLAGS += --no-print-directory
 
 help: ## Show this list
@@ -30,6 +30,12 @@ fmt: ## Format the code
 
 bench: ## Measure the gateway against a mock upstream (ARGS go to the bench)
 	@scripts/bench.sh $(ARGS)
+
+image: ## Build the container image (IMAGE names it)
+	@scripts/image/build.sh
+
+image-test: ## Build the image, run it, and check what is said of it
+	@scripts/image/test.sh
 
 sqlx-prepare: ## Write .sqlx anew, after a query or migration has changed
 	@scripts/dev/sqlx.sh prepare

@@ -1,0 +1,69 @@
+# MapleAI's image: the binary and the handful of files it needs, on nothing. No shell, no package manager, no root.
+#
+#   make image         builds it
+#   make image-test    builds and runs it, and checks what docs/DEPLOYMENT.md says of it
+#
+# Base images by version; the pipeline's own record of their digests is the build's provenance.
+
+FROM rust:1.95-slim-bookworm AS toolchain
+WORKDIR /build
+# One target folder for all stages: a dependency that was built for one is not built again for the next.
+ENV CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 SQLX_OFFLINE=true
+
+# Writes the list of dependencies into the binary, so that scanners can read it from the image.
+FROM toolchain AS auditable
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    cargo install --locked --root /opt/auditable cargo-auditable@0.7.7
+
+# The dependencies, built against an empty program: this layer changes with Cargo.lock alone.
+FROM toolchain AS dependencies
+COPY --from=auditable /opt/auditable/bin/cargo-auditable /usr/local/cargo/bin/
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir -p src benches/gateway \
+    && echo 'fn main() {}' | tee src/main.rs >benches/gateway/main.rs \
+    && touch src/lib.rs
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    cargo auditable build --release --locked --bin mapleai
+
+FROM dependencies AS build
+COPY .sqlx .sqlx
+COPY assets assets
+COPY config config
+COPY migrations migrations
+COPY templates templates
+COPY src src
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    touch src/main.rs src/lib.rs \
+    && cargo auditable build --release --locked --bin mapleai
+
+# What a process finds in a system that has nothing else: the loader and the libraries that the binary names, certificate
+# authorities, its user, and the folder of the usage journal, to be mounted over.
+RUN mkdir -p /image/etc/ssl/certs /image/usr/bin /image/var/lib/mapleai/journal \
+    && cp target/release/mapleai /image/usr/bin/ \
+    && ldd target/release/mapleai | grep -o '/[^ ]*' | xargs -I{} cp --parents --dereference {} /image/ \
+    && cp --dereference /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
+    && echo 'mapleai:x:1001:1001:MapleAI:/:/usr/bin/mapleai' >/image/etc/passwd \
+    && echo 'mapleai:x:1001:' >/image/etc/group \
+    && echo 'hosts: files dns' >/image/etc/nsswitch.conf \
+    && chown -R 1001:1001 /image/var/lib/mapleai
+
+FROM scratch
+ARG VERSION=0.0.0
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="MapleAI" \
+      org.opencontainers.image.description="An AI service that an organisation runs for its people and its programs" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="https://github.com/mapleai/mapleai" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
+COPY --from=build /image/ /
+ENV MAPLE_ENV=production
+USER 1001:1001
+# Callers; and operations (probes, metrics), which no ingress leads to.
+EXPOSE 3000 9464
+# Ready, not merely alive: what waits for a healthy container wants it to serve.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["/usr/bin/mapleai", "healthcheck"]
+ENTRYPOINT ["/usr/bin/mapleai"]
+CMD ["serve"]

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# `make image-test`: builds the image, runs it against a PostgreSQL of its own, and checks what is said of it. What was found
+# goes to REPORT (docs/reports/image.json with --report, else a temporary file).
+set -euo pipefail
+# shellcheck source=scripts/test/suite.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../test/suite.sh"
+# shellcheck source=scripts/image/engine.sh
+source "$MAPLE_ROOT/scripts/image/engine.sh"
+
+# shellcheck disable=SC2329 # called on the way out
+on_exit() {
+    stop_services
+    # Containers and layers in use were the engine's own.
+    rm -rf "${engine_dir:-}"
+}
+
+report=
+case ${1:-} in
+    --report) report=docs/reports/image.json ;;
+    '') ;;
+    *) die "usage: test.sh [--report]" ;;
+esac
+make_services_dir
+find_engine
+image=mapleai:$(git rev-parse --short=12 HEAD)
+IMAGE=$image "$MAPLE_ROOT/scripts/image/build.sh"
+start_services postgres
+venv=$("$MAPLE_ROOT/scripts/test/python.sh" tests/k8s/requirements.txt)
+test_psql postgres -qc 'CREATE DATABASE image_test' >/dev/null
+MAPLE_IMAGE=$image MAPLE_DOCKER=${docker[0]} MAPLE_REPORT=${report:-$services_dir/image.json} \
+    TEST_DATABASE_URL=$(test_database_url image_test) PYTHONDONTWRITEBYTECODE=1 \
+    run_job "$venv/bin/python" -m pytest -q -p no:cacheprovider --rootdir tests/delivery tests/delivery/test_image.py
+cat "${report:-$services_dir/image.json}"
+test_psql postgres -qc 'DROP DATABASE image_test WITH (FORCE)' >/dev/null
