@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Prints the commit of the previous release and the path of its binary, built when it is not in the cache: the last tag before
+# this commit, or, while there is none, the parent of the commit that brought the newest migration.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+# shellcheck source=scripts/environment.sh
+source "$here/../environment.sh"
+cd "$MAPLE_ROOT"
+
+[ "$(git rev-parse --is-shallow-repository)" = false ] || die "the history is cut off; fetch all of it (git fetch --unshallow)"
+if tag=$(git describe --tags --abbrev=0 HEAD^ 2>/dev/null); then
+    commit=$(git rev-list -n 1 "$tag")
+else
+    newest=$(git ls-files 'migrations/*.up.sql' | sort | tail -n 1)
+    added=$(git log --diff-filter=A --format=%H -n 1 -- "$newest")
+    [ -n "$added" ] || die "$newest is in no commit yet; commit it first"
+    commit=$(git rev-parse "$added^")
+fi
+binary=$MAPLE_CACHE/releases/$commit/mapleai
+if [ ! -x "$binary" ]; then
+    echo "Building the previous release, ${commit:0:12} (once)" >&2
+    tree=$(mktemp -d "${TMPDIR:-/tmp}/mapleai-previous.XXXXXX")
+    trap 'rm -rf "$tree"' EXIT
+    git archive "$commit" | tar -C "$tree" -xf -
+    # Another folder than the checkout's: the same one would make each build take turns with the other.
+    (cd "$tree" && CARGO_TARGET_DIR=$MAPLE_CACHE/previous-target cargo build --locked --bin mapleai >&2)
+    mkdir -p "$(dirname "$binary")"
+    cp "$MAPLE_CACHE/previous-target/debug/mapleai" "$binary.new"
+    mv "$binary.new" "$binary"
+fi
+echo "$commit $binary"
