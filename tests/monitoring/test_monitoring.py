@@ -464,4 +464,5 @@ def test_logs_have_few_streams():
         labels |= set(re.findall(r"^\s*(\w+)\s*=", block, re.MULTILINE))
     assert labels == {"level", "target"}
     added = set(re.findall(r'target_label\s*=\s*"(\w+)"', agent)) - {"__path__"}
-    assert added <= {"namespace", "app", "pod", "container"}
+    assert added == {"namespace", "app", "container", "pod"}
+    assert "\"pod\"" in re.search(r"stage\.label_drop \{(.*?)\}", agent, re.DOTALL)[1]
