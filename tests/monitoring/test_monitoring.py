@@ -437,7 +437,13 @@ def test_alerts_reach_somebody():
     named = {rule["labels"]["severity"] for rule in ALERTS.values()}
     assert named <= set(reached)
     for inhibit in spec["inhibitRules"]:
-        assert {"namespace", "area"} <= set(inhibit["equal"])
+        # Trouble in staging must never hide trouble in production.
+        assert "namespace" in inhibit["equal"]
+        for matcher in inhibit["sourceMatch"] + inhibit["targetMatch"]:
+            known = SEVERITIES if matcher["name"] == "severity" else set(ALERTS)
+            assert set(matcher["value"].split("|")) <= known
+    by_area = [rule for rule in spec["inhibitRules"] if "area" in rule["equal"]]
+    assert [rule["sourceMatch"][0]["value"] for rule in by_area] == ["page"]
 
 
 def test_no_secret_is_written_down():
