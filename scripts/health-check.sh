@@ -84,7 +84,8 @@ request() {
     : >"$work/body"
     reason=
     if ! status=$(curl "${options[@]}" -- "$address" <"${body:-/dev/null}" 2>"$work/reason"); then
-        reason="$(head -n 1 "$work/reason" | tr -d '\r')${status:+ (status $status)}"
+        reason=$(head -n 1 "$work/reason" | tr -d '\r')
+        [ "$status" = 000 ] || [ -z "$status" ] || reason="$reason, after the status $status"
         status=000
     fi
 }
@@ -142,7 +143,7 @@ chat_models() {
 # wait_for STEP ADDRESS WORD: until ADDRESS answers 200 with that status in its body, or time is up for all such waiting.
 deadline=$((SECONDS + timeout))
 wait_for() {
-    local step=$1 address=$2 word=$3 told=''
+    local step=$1 address=$2 word=$3 told='' told_at=0
     begin
     while true; do
         request GET "$address" 5
@@ -151,10 +152,11 @@ wait_for() {
             return
         fi
         if [ $((SECONDS + poll_interval)) -gt "$deadline" ]; then break; fi
-        # Each state is told once, and then a dot for each look.
-        if [ "$(came)" != "$told" ]; then
+        # What changed is told at once, what did not every ten seconds.
+        if [ "$(came)" != "$told" ] || [ $((SECONDS - told_at)) -ge 10 ]; then
             told=$(came)
-            printf '%swait %s: %s\n' "${dots:+$'\n'}" "$step" "$told"
+            told_at=$SECONDS
+            printf 'wait %s (%d s): %s\n' "$step" "$SECONDS" "$told"
         fi
         sleep "$poll_interval"
     done
@@ -321,7 +323,7 @@ check_metrics() {
         return
     fi
     for name in maple_build_info maple_completions_total; do
-        grep -qE "^$name[{ ]" "$work/body" || missing+=("$name")
+        grep -qE "^${name}[{ ]" "$work/body" || missing+=("$name")
     done
     if [ ${#missing[@]} -gt 0 ]; then
         fail metrics "expected maple_build_info and maple_completions_total at $address, absent: ${missing[*]}"
