@@ -349,6 +349,10 @@ if wait_for liveness "$url/api/health?probe=liveness" pass; then
         fi
     done
     if [ $signed_in = yes ]; then sign_out; else skip 'sign out' 'nobody is signed in'; fi
+elif [ "$status" != 000 ]; then
+    check_health
+    # A password is for MapleAI, and this may be something else.
+    skip 'all other steps at URL' 'it is not alive'
 else
     skip 'all other steps at URL' 'nothing there answers'
 fi
