@@ -9,6 +9,9 @@ source "$here/../jobs.sh"
 # shellcheck source=scripts/image/engine.sh
 source "$here/engine.sh"
 cd "$MAPLE_ROOT"
+on_exit() {
+    remove_engine
+}
 end_jobs_on_exit
 
 find_engine

@@ -33,14 +33,23 @@ start_engine() {
     mkdir -p "$place"
     # Containers share the machine's network: nothing of its configuration is touched.
     start_job dockerd --data-root "$place" --exec-root "$engine_dir/exec" --pidfile "$engine_dir/pid" \
-        --host "unix://$engine_dir/docker.sock" --bridge none --iptables=false --log-level warn
+        --host "unix://$engine_dir/docker.sock" --bridge none --iptables=false --log-level warn \
+        >"$engine_dir/dockerd.log" 2>&1
     export DOCKER_HOST=unix://$engine_dir/docker.sock
     until "${docker[@]}" info >/dev/null 2>&1; do
         if ((tries-- == 0)) || ! job_is_running "${started_job:?}"; then
+            tail -n 20 "$engine_dir/dockerd.log" >&2
             die "dockerd did not start"
         fi
         sleep 0.1
     done
+}
+
+# To be called on the way out. The engine itself has ended by then.
+remove_engine() {
+    [ -n "${engine_dir:-}" ] || return 0
+    umount "$engine_dir"/exec/netns/* 2>/dev/null || true
+    rm -rf "$engine_dir" || true
 }
 
 # have_base NAME: the image is here, or can be pulled.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `make image-test`: builds the image, runs it against a PostgreSQL of its own, and checks what is said of it. What was found
-# goes to REPORT (docs/reports/image.json with --report, else a temporary file).
+# goes to docs/reports/image.json with --report, else it is only printed.
 set -euo pipefail
 # shellcheck source=scripts/test/suite.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../test/suite.sh"
@@ -10,8 +10,7 @@ source "$MAPLE_ROOT/scripts/image/engine.sh"
 # shellcheck disable=SC2329 # called on the way out
 on_exit() {
     stop_services
-    # Containers and layers in use were the engine's own.
-    rm -rf "${engine_dir:-}"
+    remove_engine
 }
 
 report=
@@ -22,12 +21,13 @@ case ${1:-} in
 esac
 make_services_dir
 find_engine
-image=mapleai:$(git rev-parse --short=12 HEAD)
+revision=$(git rev-parse HEAD)
+image=mapleai:${revision:0:12}
 IMAGE=$image "$MAPLE_ROOT/scripts/image/build.sh"
 start_services postgres
 venv=$("$MAPLE_ROOT/scripts/test/python.sh" tests/k8s/requirements.txt)
 test_psql postgres -qc 'CREATE DATABASE image_test' >/dev/null
-MAPLE_IMAGE=$image MAPLE_DOCKER=${docker[0]} MAPLE_REPORT=${report:-$services_dir/image.json} \
+MAPLE_IMAGE=$image MAPLE_REVISION=$revision MAPLE_DOCKER=${docker[0]} MAPLE_REPORT=${report:-$services_dir/image.json} \
     TEST_DATABASE_URL=$(test_database_url image_test) PYTHONDONTWRITEBYTECODE=1 \
     run_job "$venv/bin/python" -m pytest -q -p no:cacheprovider --rootdir tests/delivery tests/delivery/test_image.py
 cat "${report:-$services_dir/image.json}"
