@@ -224,18 +224,18 @@ def main():
     CANDIDATES["never ready"]["database"] = given.empty_database
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     with tempfile.TemporaryDirectory(prefix="mapleai-rehearsal.") as folder:
-        with Stage(folder, given.stable, given.candidate, given.database, given.factor) as stage:
-            _, key = service.account(stage.port)
-            with Load(stage.port, key, rate=RATE) as load:
-                time.sleep(3)
-                rehearsal = Rehearsal(stage, load, given.factor)
-                try:
+        try:
+            with Stage(folder, given.stable, given.candidate, given.database, given.factor) as stage:
+                _, key = service.account(stage.port)
+                with Load(stage.port, key, rate=RATE) as load:
+                    time.sleep(3)
+                    rehearsal = Rehearsal(stage, load, given.factor)
                     for name in given.only or CANDIDATES:
                         rehearsal.perform(name, CANDIDATES[name])
-                except BaseException:
-                    for log in pathlib.Path(folder).glob("*.log"):
-                        print(f"== {log.name}\n{log.read_text()[-3000:]}", file=sys.stderr)
-                    raise
+        except BaseException:
+            for log in pathlib.Path(folder).glob("*.log"):
+                print(f"== {log.name}\n{log.read_text()[-3000:]}", file=sys.stderr)
+            raise
     given.report.mkdir(parents=True, exist_ok=True)
     report = {
         "commit": commit,

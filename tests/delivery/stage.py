@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 
 import service
 from upstream import serve
@@ -108,6 +107,14 @@ class Stage:
         self.processes = []
 
     def __enter__(self):
+        try:
+            self.set_up()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def set_up(self):
         service.run(
             self.candidate.binary,
             "migrate",
@@ -135,7 +142,6 @@ class Stage:
         )
         service.wait_until("HAProxy", lambda: service.is_ready(self.port))
         service.wait_until("Prometheus", lambda: self.answers(self.prometheus_port, "/-/ready"))
-        return self
 
     def spawn(self, *command):
         log = open(self.folder / f"{os.path.basename(command[0])}.log", "ab")  # noqa: SIM115 - the process's own
@@ -189,7 +195,3 @@ class Stage:
         return address.replace(
             "http://prometheus-operated.monitoring.svc.cluster.local:9090", f"http://127.0.0.1:{self.prometheus_port}"
         ).replace(f"http://mapleai-preview.{NAMESPACE}.svc.cluster.local", f"http://127.0.0.1:{self.candidate.port}")
-
-
-def now():
-    return time.monotonic()
