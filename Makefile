@@ -1,11 +1,12 @@
 # What CI runs is what a person runs. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev db build test lint fmt bench sqlx-prepare sqlx-check clean image image-test
+.PHONY: help run dev db build test lint fmt bench sqlx-prepare sqlx-check clean image image-test k8s-test scan sbom compatibility \
+	rehearse pin deploy rollback smoke bench-check measure notify evidence checklist
 MAKEFLAGS += --no-print-directory
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Run MapleAI at http://localhost:3000 with a private PostgreSQL, until Ctrl-C
 	@scripts/dev/run.sh
@@ -20,7 +21,7 @@ build: ## Build the release binary
 	@scripts/dev/cargo.sh build --release --locked
 
 test: ## Run all tests, with what they need installed and started
-	@scripts/test/all.sh
+	@scripts/delivery/shown.sh tests "make test" scripts/test/all.sh
 
 lint: ## Check formatting, clippy, dependencies and shell scripts
 	@scripts/lint/all.sh
@@ -36,6 +37,48 @@ image: ## Build the container image (IMAGE names it)
 
 image-test: ## Build the image, run it, and check what is said of it
 	@scripts/image/test.sh
+
+k8s-test: ## Render, validate and check manifests, rules, dashboards, workflows and delivery scripts (ARGS go to pytest)
+	@scripts/k8s/test.sh $(ARGS)
+
+scan: ## Security scan: dependencies, manifests, Dockerfile, workflows
+	@scripts/delivery/shown.sh scan "make scan" scripts/k8s/scan.sh
+
+sbom: ## Write the bill of materials (CycloneDX) to SBOM
+	@scripts/image/sbom.sh "$(SBOM)"
+
+compatibility: ## The previous release on the new schema, under load, and the new one on the old
+	@scripts/delivery/shown.sh compatibility "make compatibility" scripts/delivery/compatibility.sh
+
+rehearse: ## Roll out good and bad candidates with real processes (ARGS: --short, --report)
+	@scripts/delivery/rehearse.sh $(ARGS)
+
+pin: ## Write IMAGE (by digest) into k8s/ENVIRONMENT
+	@scripts/delivery/pin.sh "$(ENVIRONMENT)" "$(IMAGE)"
+
+deploy: ## Migrate and roll out IMAGE (by digest) in ENVIRONMENT, and follow it to its end
+	@scripts/delivery/deploy.sh "$(ENVIRONMENT)" "$(IMAGE)"
+
+rollback: ## Give ENVIRONMENT's traffic back to the previous version
+	@scripts/delivery/rollback.sh "$(ENVIRONMENT)"
+
+smoke: ## Check what runs at URL (and OPS_URL) from outside
+	@scripts/delivery/shown.sh smoke "make smoke" scripts/health-check.sh "$(URL)" $(OPS_URL)
+
+bench-check: ## Hold what runs at URL against its performance bounds
+	@scripts/delivery/shown.sh benchmark "make bench-check" scripts/delivery/bench-check.sh "$(URL)"
+
+measure: ## Hold ENVIRONMENT's last minutes, by PROMETHEUS_URL, against a release's bounds
+	@scripts/delivery/measure.sh "$(ENVIRONMENT)"
+
+notify: ## Tell people MESSAGE, by NOTIFY_WEBHOOK_URL
+	@scripts/delivery/shown.sh notification "make notify" scripts/delivery/notify.sh "$(MESSAGE)"
+
+evidence: ## Write down that BY says ITEM of the checklist holds
+	@scripts/delivery/evidence.sh "$(ITEM)" passed "$(BY)"
+
+checklist: ## What is not shown of this commit yet (PHASE: pre, during, post)
+	@scripts/dev/cargo.sh run --quiet --locked --bin mapleai -- checklist $(PHASE)
 
 sqlx-prepare: ## Write .sqlx anew, after a query or migration has changed
 	@scripts/dev/sqlx.sh prepare
