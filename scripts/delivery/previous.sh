@@ -22,10 +22,10 @@ if [ ! -x "$binary" ]; then
     tree=$(mktemp -d "${TMPDIR:-/tmp}/mapleai-previous.XXXXXX")
     trap 'rm -rf "$tree"' EXIT
     git archive "$commit" | tar -C "$tree" -xf -
-    # Another folder than the checkout's: the same one would make each build take turns with the other.
-    (cd "$tree" && CARGO_TARGET_DIR=$MAPLE_CACHE/previous-target cargo build --locked --bin mapleai >&2)
+    # In the checkout's target folder, whose dependencies are mostly the same ones; the binary itself is copied away at once.
+    (cd "$tree" && cargo build --locked --bin mapleai >&2)
     mkdir -p "$(dirname "$binary")"
-    cp "$MAPLE_CACHE/previous-target/debug/mapleai" "$binary.new"
+    cp "$CARGO_TARGET_DIR/debug/mapleai" "$binary.new"
     mv "$binary.new" "$binary"
 fi
 echo "$commit $binary"

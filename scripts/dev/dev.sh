@@ -32,7 +32,6 @@ fingerprint() {
 
 on_exit() {
     release_postgres
-start_redis_if_any
 }
 
 server_is_up() {
@@ -54,6 +53,7 @@ needs=(compiler)
 [ -n "${DATABASE_URL:-}" ] || needs+=(postgres)
 "$here/install.sh" "${needs[@]}"
 lease_postgres
+start_redis_if_any
 built=
 while true; do
     seen=$(fingerprint)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing of: install.sh [compiler] [postgres] [redis] [browser] [python] [make] [haproxy] [nginx] [prometheus] [faketime]
-#              [docker] [debootstrap]
+#              [docker] [debootstrap] [curl]
 #
 # Uses apt as root or through a sudo that asks for no password; otherwise says exactly what to install, and ends with 1.
 set -euo pipefail
@@ -25,6 +25,7 @@ is_present() {
         nginx) [ -x /usr/sbin/nginx ] || has nginx ;;
         prometheus) has promtool ;;
         faketime) has faketime ;;
+        curl) has curl ;;
         docker) [ -x /usr/sbin/dockerd ] ;;
         debootstrap) [ -x /usr/sbin/debootstrap ] ;;
         python) python3 -c 'import ensurepip, venv, ssl' 2>/dev/null ;;
@@ -51,7 +52,7 @@ packages_for() {
             fi
             ;;
         python) echo python3 python3-venv ;;
-        haproxy | prometheus | faketime | debootstrap) echo "$1" ;;
+        curl | haproxy | prometheus | faketime | debootstrap) echo "$1" ;;
         nginx) echo nginx-light ;;
         docker) echo docker.io ;;
     esac

@@ -20,7 +20,6 @@ cd "$MAPLE_ROOT"
 
 on_exit() {
     release_postgres
-start_redis_if_any
 }
 
 # Ctrl-C is how this command is meant to end.
@@ -32,5 +31,6 @@ needs=(compiler)
 "$here/install.sh" "${needs[@]}"
 build
 lease_postgres
+start_redis_if_any
 serve
 wait_job "$server_job"

@@ -19,6 +19,7 @@ phase rust "$MAPLE_ROOT/scripts/test/rust.sh"
 phase clients "$MAPLE_ROOT/scripts/test/clients.sh"
 phase browser "$MAPLE_ROOT/scripts/test/browser.sh"
 phase openapi "$MAPLE_ROOT/scripts/test/openapi.sh"
+phase make-run "$MAPLE_ROOT/scripts/test/make-run.sh"
 report_phases
 
 # The runners' own closing lines once more, together.
