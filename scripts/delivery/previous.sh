@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the commit of the previous release and the path of its binary, built when it is not in the cache: the last tag before
+# Prints the commit of the previous release and the path of its binary, its configuration beside it, built when not in the cache: the last tag before
 # this commit, or, while there is none, the parent of the commit that brought the newest migration.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -22,9 +22,14 @@ if [ ! -x "$binary" ]; then
     tree=$(mktemp -d "${TMPDIR:-/tmp}/mapleai-previous.XXXXXX")
     trap 'rm -rf "$tree"' EXIT
     git archive "$commit" | tar -C "$tree" -xf -
-    # In the checkout's target folder, whose dependencies are mostly the same ones; the binary itself is copied away at once.
+    # In the checkout's target folder, whose dependencies are mostly the same ones. Under a version of its own: cargo knows a
+    # package by that and not by its folder, and would take the checkout's build for this one, or the other way about.
+    own=$(sed -n 's/^version = "\(.*\)"/\1/p' "$tree/Cargo.toml" | head -n 1)
+    sed -i "/^name = \"mapleai\"/,/^version/s/^version = .*/version = \"$own-${commit:0:12}\"/" "$tree/Cargo.toml" "$tree/Cargo.lock"
     (cd "$tree" && cargo build --locked --bin mapleai >&2)
+    rm -rf "$(dirname "$binary")"
     mkdir -p "$(dirname "$binary")"
+    cp -R "$tree/config" "$(dirname "$binary")/config"
     cp "$CARGO_TARGET_DIR/debug/mapleai" "$binary.new"
     mv "$binary.new" "$binary"
 fi

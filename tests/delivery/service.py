@@ -3,11 +3,14 @@
 import http.client
 import json
 import os
+import pathlib
 import socket
 import subprocess
 import time
 
 from upstream import MODEL
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def free_port():
@@ -35,10 +38,17 @@ def settings(port, ops_port, database, upstream_port, **more):
     }
 
 
+def surroundings(binary, environment):
+    """Each release reads the configuration it came with: what lies beside its binary, or else this checkout's."""
+    own = pathlib.Path(binary).with_name("config")
+    config = own if own.is_dir() else ROOT / "config"
+    return {"PATH": os.environ["PATH"], "MAPLE_CONFIG_DIR": str(config), **environment}
+
+
 def start(binary, environment, log):
     return subprocess.Popen(
         [str(binary), "serve"],
-        env={"PATH": os.environ["PATH"], **environment},
+        env=surroundings(binary, environment),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -48,7 +58,7 @@ def start(binary, environment, log):
 def run(binary, command, environment):
     done = subprocess.run(
         [str(binary), command],
-        env={"PATH": os.environ["PATH"], **environment},
+        env=surroundings(binary, environment),
         capture_output=True,
         text=True,
         timeout=120,
