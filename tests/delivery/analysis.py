@@ -30,8 +30,8 @@ class Analysis:
         # Where the template's addresses are on this machine.
         self.rewrite = rewrite
         defaults = {argument["name"]: argument["value"] for argument in template["args"] if "value" in argument}
-        if "window" in defaults:
-            defaults["window"] = f"{int(in_seconds(defaults['window']) * 1000 / factor)}ms"
+        for span in {"window", "baseline"} & defaults.keys():
+            defaults[span] = f"{int(in_seconds(defaults[span]) * 1000 / factor)}ms"
         self.arguments = {**defaults, **arguments}
         self.measured = []
 

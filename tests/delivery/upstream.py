@@ -31,13 +31,9 @@ class Upstream(BaseHTTPRequestHandler):
         time.sleep(self.faults.latency * random.uniform(0.85, 1.1))
         if random.random() < self.faults.error_rate:
             return self.whole(500, {"error": {"message": "on purpose", "type": "server_error"}})
-        breaks = random.random() < self.faults.break_rate
         if body.get("stream"):
-            return self.stream(breaks)
-        if breaks:
-            self.close_connection = True
-            self.connection.close()
-            return None
+            # After a status of 200 went out: no error rate shows it, only the completions do.
+            return self.stream(breaks=random.random() < self.faults.break_rate)
         usage = {"prompt_tokens": 9, "completion_tokens": len(WORDS), "total_tokens": 9 + len(WORDS)}
         message = {"role": "assistant", "content": "".join(WORDS)}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
