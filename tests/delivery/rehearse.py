@@ -53,7 +53,7 @@ CANDIDATES = {
     "good, blue-green": {"overlay": "production", "promoted": True},
     "good, canary": {"overlay": "canary", "promoted": True},
     "5 % errors": {"overlay": "canary", "faults": {"error_rate": 0.05}},
-    "3x latency": {"overlay": "canary", "faults": {"latency": 0.24}},
+    "3x latency": {"overlay": "canary", "faults": {"latency": 0.28}},
     "failing completions": {"overlay": "canary", "faults": {"break_rate": 0.3}},
     "crashes": {"overlay": "canary", "crashes": True},
     "never ready": {"overlay": "production", "empty_database": True},
