@@ -97,7 +97,7 @@ impl Server {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let lifecycle = Lifecycle::default();
         let database = Database::new(&config.database)?;
-        let mut registry = Registry::build(&config.providers, &config.models, config.cache.answers)?;
+        let registry = Registry::build(&config.providers, &config.models, config.cache.answers)?;
         registry.discover().await;
         let registry = Arc::new(registry);
         let traces = exporter(&config)?;

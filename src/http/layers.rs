@@ -15,7 +15,7 @@ use tower_http::{
         CompressionLayer, Predicate,
         predicate::{NotForContentType, SizeAbove},
     },
-    cors::{AllowOrigin, CorsLayer},
+    cors::{AllowHeaders, AllowOrigin, CorsLayer},
 };
 
 use crate::{failure::Failure, state::AppState};
@@ -71,13 +71,15 @@ pub fn cors(origins: &[String]) -> Option<CorsLayer> {
         CorsLayer::new()
             .allow_origin(allow)
             .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-            .allow_headers([
-                header::AUTHORIZATION,
-                header::CONTENT_TYPE,
+            // Whatever clients want to send: OpenAI's own packages send a dozen headers about themselves. Credentials of the
+            // browser's (cookies) are not among what an origin is allowed.
+            .allow_headers(AllowHeaders::mirror_request())
+            .expose_headers([
                 HeaderName::from_static("x-request-id"),
-                HeaderName::from_static("traceparent"),
+                HeaderName::from_static("x-maple-cache"),
+                header::AGE,
+                header::RETRY_AFTER,
             ])
-            .expose_headers([HeaderName::from_static("x-request-id"), header::RETRY_AFTER])
             .max_age(Duration::from_hours(1)),
     )
 }

@@ -1,9 +1,10 @@
 //! Which provider answers for which model.
 
+mod discovery;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
-    time::Duration,
 };
 
 use futures_util::future::join_all;
@@ -16,11 +17,7 @@ use crate::{
         money::{InvalidPrice, Price},
     },
 };
-
-/// A provider's model list is waited for at start for no longer.
-const DISCOVERY_LIMIT: Duration = Duration::from_secs(3);
-/// Models taken over from one provider; each is a set of metric series.
-const MOST_DISCOVERED: usize = 500;
+use discovery::Discovered;
 
 /// Why the catalogue cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -58,14 +55,12 @@ pub struct Upstream {
 
 /// The catalogue.
 pub struct Registry {
+    /// From the configuration.
     routes: HashMap<Arc<str>, Route>,
-    /// For listing.
-    sorted: Vec<Arc<str>>,
     /// Sorted by name.
     upstreams: Vec<Arc<Upstream>>,
-    discovering: Vec<Arc<Upstream>>,
-    /// For models that say nothing themselves.
-    caching: Caching,
+    /// Providers whose models are those they list.
+    discovered: Vec<Discovered>,
 }
 
 impl Registry {
@@ -75,7 +70,7 @@ impl Registry {
         caching: AnswerCaching,
     ) -> Result<Self, ProviderSetupError> {
         let mut by_name: BTreeMap<&str, Arc<Upstream>> = BTreeMap::new();
-        let mut discovering = Vec::new();
+        let mut discovered = Vec::new();
         for (name, config) in providers {
             let provider: Box<dyn Provider> = match config.kind {
                 ProviderKind::Openai => Box::new(OpenAiProvider::new(name, config)?),
@@ -87,16 +82,14 @@ impl Registry {
                 identity: config.base_url.as_ref().map_or("mock", |url| url.as_str()).into(),
             });
             if config.discover_models {
-                discovering.push(Arc::clone(&upstream));
+                discovered.push(Discovered::new(Arc::clone(&upstream), caching_of(caching)));
             }
             by_name.insert(name, upstream);
         }
         let mut registry = Self {
             routes: HashMap::new(),
-            sorted: Vec::new(),
             upstreams: by_name.values().cloned().collect(),
-            discovering,
-            caching: caching_of(caching),
+            discovered,
         };
         for model in models {
             let upstream = by_name
@@ -105,62 +98,24 @@ impl Registry {
                     model: model.id.clone(),
                     provider: model.provider.clone(),
                 })?;
-            registry.add(Route {
-                model: Arc::new(model_of(model, caching)?),
-                upstream: Arc::clone(upstream),
-            });
+            let model = Arc::new(model_of(model, caching)?);
+            let upstream = Arc::clone(upstream);
+            registry.routes.insert(Arc::clone(&model.id), Route { model, upstream });
         }
         Ok(registry)
     }
 
-    /// Adds the models that providers say they have. A provider that does not answer is told in the log and skipped.
-    pub async fn discover(&mut self) {
-        let asked = std::mem::take(&mut self.discovering);
-        let caching = self.caching;
-        let lists = join_all(
-            asked
-                .iter()
-                .map(|upstream| tokio::time::timeout(DISCOVERY_LIMIT, upstream.provider.list_models())),
-        )
-        .await;
-        for (upstream, list) in asked.iter().zip(lists) {
-            let provider = &upstream.provider;
-            match list {
-                Ok(Ok(ids)) => {
-                    for model in ids
-                        .iter()
-                        .take(MOST_DISCOVERED)
-                        .filter_map(|id| discovered(id, provider.name(), caching))
-                    {
-                        // What is configured wins: it has a price.
-                        if !self.routes.contains_key(&model.id) {
-                            self.add(Route {
-                                model: Arc::new(model),
-                                upstream: Arc::clone(upstream),
-                            });
-                        }
-                    }
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(target: "mapleai::providers", provider = provider.name(), error = %error, "the provider's models could not be listed");
-                }
-                Err(_) => {
-                    tracing::warn!(target: "mapleai::providers", provider = provider.name(), limit = ?DISCOVERY_LIMIT, "the provider did not list its models in time");
-                }
-            }
-        }
+    /// Asks the providers whose models are not known yet what they have, all at once and for a bounded time. Whether all
+    /// are known now: one that was away is asked again by the next call.
+    pub async fn discover(&self) -> bool {
+        join_all(self.discovered.iter().map(Discovered::ask)).await;
+        self.discovered.iter().all(Discovered::is_known)
     }
 
-    fn add(&mut self, route: Route) {
-        let id = Arc::clone(&route.model.id);
-        if self.routes.insert(Arc::clone(&id), route).is_none() {
-            let place = self.sorted.partition_point(|known| **known < *id);
-            self.sorted.insert(place, id);
-        }
-    }
-
+    /// What is configured wins over what a provider lists, for it has a price.
     pub fn route(&self, model: &str) -> Option<&Route> {
-        self.routes.get(model)
+        let listed = || self.discovered.iter().find_map(|one| one.route(model));
+        self.routes.get(model).or_else(listed)
     }
 
     /// Takes up the secrets of providers that are configured with others now. What else differs waits for the next start.
@@ -180,7 +135,12 @@ impl Registry {
 
     /// Sorted by model id.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
-        self.sorted.iter().filter_map(|id| self.routes.get(id))
+        let listed = self.discovered.iter().rev().flat_map(Discovered::routes);
+        let all: BTreeMap<&str, &Route> = listed
+            .chain(self.routes.values())
+            .map(|route| (&*route.model.id, route))
+            .collect();
+        all.into_values()
     }
 }
 
@@ -214,40 +174,4 @@ fn caching_of(configured: AnswerCaching) -> Caching {
         AnswerCaching::Deterministic => Caching::Deterministic,
         AnswerCaching::Off => Caching::Off,
     }
-}
-
-/// Lists hold models for other uses as well; ids are all there is to tell them by.
-fn discovered(id: &str, provider: &str, caching: Caching) -> Option<Model> {
-    const OTHER_USES: [&str; 10] = [
-        "whisper",
-        "tts",
-        "dall-e",
-        "image",
-        "audio",
-        "realtime",
-        "moderation",
-        "transcribe",
-        "sora",
-        "davinci",
-    ];
-    let folded = id.to_lowercase();
-    let usable = !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic());
-    if !usable || OTHER_USES.iter().any(|word| folded.contains(word)) {
-        return None;
-    }
-    let kind = if folded.contains("embed") {
-        ModelKind::Embedding
-    } else {
-        ModelKind::Chat
-    };
-    Some(Model {
-        id: id.into(),
-        name: id.into(),
-        kind,
-        provider: provider.into(),
-        upstream: id.into(),
-        input_price: Price::default(),
-        output_price: Price::default(),
-        caching,
-    })
 }

@@ -19,6 +19,11 @@ impl Models {
         self.registry.routes().map(|route| &route.model)
     }
 
+    /// Asks providers that were away for their models. Whether all are known now.
+    pub async fn discover(&self) -> bool {
+        self.registry.discover().await
+    }
+
     pub fn get(&self, id: &str) -> Option<&Arc<Model>> {
         self.registry.route(id).map(|route| &route.model)
     }

@@ -202,10 +202,22 @@ async fn only_configured_origins_may_call_from_a_browser() {
             .client
             .request(Method::OPTIONS, "/v1/chat/completions")
             .header("origin", origin);
+        // As OpenAI's own package asks in a browser.
+        let headers = "authorization,cache-control,content-type,x-stainless-lang,x-stainless-retry-count";
+        let request = request.header("access-control-request-headers", headers);
         Answer::of(request.header("access-control-request-method", "POST"))
     };
     let allowed = preflight("https://app.maple.test").await;
     assert_eq!(allowed.header("access-control-allow-origin"), "https://app.maple.test");
+    assert!(
+        allowed
+            .header("access-control-allow-headers")
+            .contains("x-stainless-retry-count")
+    );
+    assert_eq!(allowed.header("access-control-allow-credentials"), "");
+    let request = app.client.request(Method::GET, "/api/models");
+    let answer = Answer::of(request.header("origin", "https://app.maple.test")).await;
+    assert!(answer.header("access-control-expose-headers").contains("x-maple-cache"));
     assert_eq!(
         preflight("https://evil.test")
             .await

@@ -22,6 +22,7 @@ mod caching;
 mod contract;
 mod conversations;
 mod degraded;
+mod discovery;
 mod doctor;
 mod errors;
 mod http_cache;

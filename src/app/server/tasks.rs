@@ -44,6 +44,7 @@ pub(super) fn start(parts: Parts<'_>) {
         task::sweep::run(services.answers.clone(), sessions.clone(), stop()),
     );
     lifecycle.run("revocations", task::revocations::run(sessions, keys, stop()));
+    lifecycle.run("discovery", task::discovery::run(services.models.clone(), stop()));
     if let Some(redis) = tiers.redis().cloned() {
         lifecycle.run("Redis watch", watch_redis(redis, stop()));
         lifecycle.run("cache channel", channel::listen(tiers.clone(), stop()));

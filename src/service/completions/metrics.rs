@@ -2,7 +2,11 @@
 //!
 //! Names follow OpenTelemetry's GenAI conventions in Prometheus form where there is one.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
@@ -85,35 +89,32 @@ impl ModelMetrics {
     }
 }
 
-#[derive(Clone)]
+/// The handles of all models. Those known at start are looked up without a lock.
 pub(super) struct CompletionMetrics {
-    by_model: Arc<HashMap<Arc<str>, Arc<ModelMetrics>>>,
-    /// Never used while routes come from the same catalogue; keeps a lookup from having to fail.
-    other: Arc<ModelMetrics>,
+    known: HashMap<Arc<str>, Arc<ModelMetrics>>,
+    /// Of models that their provider listed later. The catalogue bounds them.
+    later: Mutex<HashMap<Arc<str>, Arc<ModelMetrics>>>,
 }
 
 impl CompletionMetrics {
     pub(super) fn new<'a>(catalogue: impl Iterator<Item = &'a Model>) -> Self {
-        let by_model = catalogue
-            .map(|model| (Arc::clone(&model.id), Arc::new(ModelMetrics::new(model))))
-            .collect();
-        let other = Model {
-            id: "other".into(),
-            name: "other".into(),
-            kind: crate::domain::model::ModelKind::Chat,
-            provider: "other".into(),
-            upstream: "other".into(),
-            input_price: crate::domain::money::Price::default(),
-            output_price: crate::domain::money::Price::default(),
-            caching: crate::domain::model::Caching::Off,
-        };
         Self {
-            by_model: Arc::new(by_model),
-            other: Arc::new(ModelMetrics::new(&other)),
+            known: catalogue
+                .map(|model| (Arc::clone(&model.id), Arc::new(ModelMetrics::new(model))))
+                .collect(),
+            later: Mutex::default(),
         }
     }
 
-    pub(super) fn of(&self, model: &str) -> Arc<ModelMetrics> {
-        Arc::clone(self.by_model.get(model).unwrap_or(&self.other))
+    /// `model` is of the catalogue.
+    pub(super) fn of(&self, model: &Model) -> Arc<ModelMetrics> {
+        if let Some(metrics) = self.known.get(&model.id) {
+            return Arc::clone(metrics);
+        }
+        let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+        let metrics = later
+            .entry(Arc::clone(&model.id))
+            .or_insert_with(|| Arc::new(ModelMetrics::new(model)));
+        Arc::clone(metrics)
     }
 }

@@ -57,7 +57,7 @@ impl Recorder {
         metrics: &CompletionMetrics,
         clock: &Clock,
     ) -> Self {
-        let metrics = metrics.of(&route.model.id);
+        let metrics = metrics.of(&route.model);
         metrics.started();
         Self {
             cached: places.0.is_none(),
