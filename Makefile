@@ -59,8 +59,8 @@ pin: ## Write IMAGE (by digest) into k8s/ENVIRONMENT
 deploy: ## Migrate and roll out IMAGE (by digest) in ENVIRONMENT, and follow it to its end
 	@scripts/delivery/deploy.sh "$(ENVIRONMENT)" "$(IMAGE)"
 
-rollback: ## Give ENVIRONMENT's traffic back to the previous version
-	@scripts/delivery/rollback.sh "$(ENVIRONMENT)"
+rollback: ## Give ENVIRONMENT's traffic back to the version before (before FROM, if said)
+	@scripts/delivery/rollback.sh "$(ENVIRONMENT)" $(FROM)
 
 smoke: ## Check what runs at URL (and OPS_URL) from outside
 	@scripts/delivery/shown.sh smoke "make smoke" scripts/health-check.sh "$(URL)" $(OPS_URL)
