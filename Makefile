@@ -77,8 +77,8 @@ notify: ## Tell people MESSAGE, by NOTIFY_WEBHOOK_URL
 evidence: ## Write down that BY says ITEM of the checklist holds
 	@scripts/delivery/evidence.sh "$(ITEM)" passed "$(BY)"
 
-checklist: ## What is not shown of this commit yet (PHASE: pre, during, post)
-	@scripts/dev/cargo.sh run --quiet --locked --bin mapleai -- checklist $(PHASE)
+checklist: ## What is not shown of this commit yet (PHASE: pre, during, post; by the binary in IMAGE, if said)
+	@scripts/delivery/checklist.sh "$(PHASE)" "$(IMAGE)"
 
 sqlx-prepare: ## Write .sqlx anew, after a query or migration has changed
 	@scripts/dev/sqlx.sh prepare
