@@ -9,6 +9,8 @@ app=mapleai-app
 # The versions that served, by their hash, latest first. The Rollout's own revisions also hold those that failed.
 served_annotation=mapleai.dev/served
 poll=${POLL_SECONDS:-3}
+# The controller looks within seconds; after so many it does not run, or cannot make sense of the Rollout.
+seen_limit=${SEEN_LIMIT:-120}
 
 choose_environment() {
     case $1 in
@@ -50,9 +52,9 @@ look_at_rollout() {
     [ "$generation" != "$observed" ] || [ "$wanted" != "$workload" ] || seen=yes
 }
 
-# until_seen SECONDS: whether the controller has seen the Deployment and the Rollout as they are.
+# Whether the controller has seen the Deployment and the Rollout as they are, or does within its time.
 until_seen() {
-    local deadline=$((SECONDS + $1))
+    local deadline=$((SECONDS + seen_limit))
     until look_at_rollout && [ "$seen" = yes ]; do
         ((SECONDS < deadline)) || return 1
         sleep "$poll"
@@ -61,12 +63,16 @@ until_seen() {
 
 # follow_rollout SECONDS: tells every step; whether the new version came to serve everybody.
 follow_rollout() {
-    local limit=$1 deadline=$((SECONDS + $1)) degraded=0 now told=''
+    local limit=$1 deadline=$((SECONDS + $1)) unseen=$((SECONDS + seen_limit)) degraded=0 now told=''
     while true; do
         if ! look_at_rollout; then
             now='the cluster does not answer'
         elif [ "$seen" = no ]; then
-            now='the controller has not seen it yet'
+            now="the controller has not seen it yet${message:+ ($message)}"
+            if ((SECONDS >= unseen)); then
+                echo "$now, after $seen_limit s"
+                return 1
+            fi
         else
             now="step ${step:-0}, ${weight:-0} % of the traffic: ${phase:-no phase yet}${message:+, $message}"
         fi

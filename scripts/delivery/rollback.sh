@@ -14,8 +14,6 @@ cd "$MAPLE_ROOT"
 
 # Pods that are gone must be started anew.
 ROLLBACK_LIMIT=${ROLLBACK_LIMIT:-600}
-# The controller looks at once when it runs at all.
-SEEN_LIMIT=${SEEN_LIMIT:-60}
 
 [ $# -ge 1 ] && [ $# -le 2 ] || die "usage: rollback.sh staging|production [FROM_IMAGE@sha256:DIGEST]"
 choose_environment "$1"
@@ -58,12 +56,16 @@ set_version() {
 }
 
 not_seen() {
-    die "the controller of Argo Rollouts does not react: kubectl --namespace argo-rollouts get pods. Until it does, traffic is" \
-        "moved by the weights of: kubectl --namespace $environment edit virtualservice mapleai"
+    die "the controller of Argo Rollouts does not react${message:+ ($message)}: kubectl --namespace argo-rollouts get pods." \
+        "Until it does, traffic is moved by the weights of: kubectl --namespace $environment edit virtualservice mapleai"
 }
 
 roll_back_rollout() {
-    until_seen "$SEEN_LIMIT" || not_seen
+    if ! until_seen; then
+        # What it finds when it comes back is to be what serves.
+        if [ -n "$stable" ]; then set_version "$stable"; fi
+        not_seen
+    fi
     [ -n "$stable" ] || die "no version has ever served in $environment: there is nothing to go back to"
     target=$stable
     if [ "$current" != "$stable" ] && [ "$promoted" = true ]; then
@@ -80,9 +82,9 @@ roll_back_rollout() {
         echo "From $stable back to $target"
         set_version "$target"
         # So that another rollback goes on to the one before, and not back to this.
-        kube annotate rollout "$app" --overwrite "$served_annotation=${earlier[*]}"
+        kube annotate rollout "$app" --overwrite "$served_annotation=${earlier[*]}" || true
     fi
-    until_seen "$SEEN_LIMIT" || not_seen
+    until_seen || not_seen
     # What served before was judged when it was new.
     if [ "$current" != "$stable" ] && [ "$current" = "$target" ]; then patch_status promoteFull; fi
     follow_rollout "$ROLLBACK_LIMIT" || die "$environment was set back to $target, but is not well; see: kubectl --namespace $environment get pods"

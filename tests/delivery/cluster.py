@@ -114,17 +114,13 @@ class Cluster:
         if plural == "deployments":
             self.deployment_controller(item)
             self.unseen = 0
-        if plural == "jobs":
-            item["looks"] = 0
 
     def looked_at(self, plural, item):
         """What controllers do meanwhile, done when somebody looks: so a test takes no longer than its looks."""
         if plural == "rollouts":
             self.rollout_controller(item)
         if plural == "jobs" and self.migration:
-            item["looks"] += 1
-            if item["looks"] > 1:
-                item["status"] = {"conditions": [{"type": self.migration, "status": "True"}]}
+            item["status"] = {"conditions": [{"type": self.migration, "status": "True"}]}
 
     def deployment_controller(self, item):
         template, generation = item["spec"]["template"], item["metadata"]["generation"]
@@ -134,10 +130,9 @@ class Cluster:
         owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "mapleai-app", "uid": item["metadata"]["uid"], "controller": True}
         labels = {**template["metadata"]["labels"], "pod-template-hash": pods_hash(template)}
         revision = str(max(revisions, default=0) + 1)
-        metadata = {"name": name, "labels": labels, "ownerReferences": [owner], "annotations": {"deployment.kubernetes.io/revision": revision}}
-        pods = json.loads(json.dumps(template))
-        pods["metadata"]["labels"] = labels
-        self.create("replicasets", {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": {"replicas": 0, "template": pods}})
+        annotations = {"deployment.kubernetes.io/revision": revision}
+        metadata = {"name": name, "labels": labels, "ownerReferences": [owner], "annotations": annotations}
+        self.create_replica_set(metadata, template, labels)
         item["metadata"].setdefault("annotations", {})["deployment.kubernetes.io/revision"] = revision
         good = self.plans[template["spec"]["containers"][0]["image"]] == "good"
         replicas = item["spec"].setdefault("replicas", 3)
@@ -146,6 +141,12 @@ class Cluster:
             condition = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
         counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), replicas)
         item["status"] = {**counts, "observedGeneration": generation, "conditions": [condition]}
+
+    def create_replica_set(self, metadata, template, labels):
+        pods = json.loads(json.dumps(template))
+        pods["metadata"]["labels"] = labels
+        spec = {"replicas": 0, "template": pods}
+        self.create("replicasets", {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": spec})
 
     def rollout_controller(self, item):
         status, deployment = item["status"], self.get("deployments")
@@ -166,11 +167,8 @@ class Cluster:
     def begin(self, status, template):
         version = pods_hash(template)
         if ("replicasets", version) not in self.objects:
-            pods = json.loads(json.dumps(template))
-            pods["metadata"]["labels"][HASH] = version
-            labels = pods["metadata"]["labels"]
-            metadata = {"name": version, "labels": labels}
-            self.create("replicasets", {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": {"template": pods}})
+            labels = {**template["metadata"]["labels"], HASH: version}
+            self.create_replica_set({"name": version, "labels": labels}, template, labels)
         if version == status.get("currentPodHash"):
             return
         status.update(currentPodHash=version, phase="Progressing", message="more replicas need to be updated", currentStepIndex=0)
