@@ -118,7 +118,8 @@ def percentile(times, share):
 
 
 def question(model, bounds, text, stream=False, **more):
-    return {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": int(bounds["MAX_TOKENS"]), "stream": stream, **more}
+    messages = [{"role": "user", "content": text}]
+    return {"model": model, "messages": messages, "max_tokens": int(bounds["MAX_TOKENS"]), "stream": stream, **more}
 
 
 def load(service, model, bounds):

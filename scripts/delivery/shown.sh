@@ -16,14 +16,17 @@ checkout() {
     git -C "$MAPLE_ROOT" rev-parse HEAD && git -C "$MAPLE_ROOT" status --porcelain --untracked-files=no
 }
 
-before=$(checkout)
+before=$(checkout 2>/dev/null) || before=
 status=0
 "$@" || status=$?
 if [ "$status" -eq 3 ]; then
     echo "No evidence of '$item' was written: nothing was shown"
     exit 0
 fi
-if [ "$(checkout)" != "$before" ]; then
+if [ -z "$before" ]; then
+    echo "No evidence of '$item' was written: this is no git checkout"
+    exit "$status"
+elif [ "$(checkout)" != "$before" ]; then
     echo "No evidence of '$item' was written: the checkout changed meanwhile"
     exit "$status"
 fi

@@ -135,6 +135,12 @@ class TestShown:
         says(run(folder, "shown", "tests", "make test", "bash", "-c", change), "the checkout changed meanwhile", status=0)
         assert evidence(folder, "tests") is None
 
+    def test_without_git(self, folder, tmp_path):
+        """As in an unpacked archive: the tests run there, too."""
+        shutil.copytree(folder / "scripts", tmp_path / "scripts")
+        done = run(tmp_path, "shown", "tests", "make test", "bash", "-c", "echo looking; exit 7")
+        says(done, "looking", "No evidence of 'tests' was written: this is no git checkout", status=7)
+
     def test_too_few_words(self, folder):
         says(run(folder, "shown", "tests", "make test"), "usage: shown.sh ITEM BY COMMAND...")
 
