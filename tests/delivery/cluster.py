@@ -13,22 +13,14 @@ import threading
 import time
 import urllib.parse
 
+# What kubectl and the scripts ask for, whatever the manifests have; `serve` adds theirs.
 KINDS = {
-    "v1": {"namespaces": "Namespace", "serviceaccounts": "ServiceAccount", "configmaps": "ConfigMap", "services": "Service", "pods": "Pod"},
+    "v1": {"pods": "Pod", "namespaces": "Namespace"},
     "apps/v1": {"deployments": "Deployment", "replicasets": "ReplicaSet"},
     "batch/v1": {"jobs": "Job"},
-    "autoscaling/v2": {"horizontalpodautoscalers": "HorizontalPodAutoscaler"},
-    "policy/v1": {"poddisruptionbudgets": "PodDisruptionBudget"},
-    "scheduling.k8s.io/v1": {"priorityclasses": "PriorityClass"},
-    "networking.k8s.io/v1": {"networkpolicies": "NetworkPolicy"},
-    "argoproj.io/v1alpha1": {"rollouts": "Rollout", "analysistemplates": "AnalysisTemplate", "analysisruns": "AnalysisRun"},
-    "networking.istio.io/v1": {"gateways": "Gateway", "virtualservices": "VirtualService", "destinationrules": "DestinationRule"},
-    "security.istio.io/v1": {"peerauthentications": "PeerAuthentication"},
-    "cert-manager.io/v1": {"certificates": "Certificate"},
-    "external-secrets.io/v1": {"externalsecrets": "ExternalSecret", "secretstores": "SecretStore"},
-    "monitoring.coreos.com/v1": {"podmonitors": "PodMonitor", "prometheusrules": "PrometheusRule"},
+    "argoproj.io/v1alpha1": {"rollouts": "Rollout", "analysisruns": "AnalysisRun"},
 }
-NOT_NAMESPACED = {"namespaces", "priorityclasses"}
+NOT_NAMESPACED = {"Namespace", "PriorityClass"}
 HASH = "rollouts-pod-template-hash"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -296,7 +288,7 @@ def discovery(path):
         return None
     verbs = ["create", "delete", "get", "list", "patch", "watch"]
     resources = [
-        {"name": plural, "singularName": kind.lower(), "kind": kind, "namespaced": plural not in NOT_NAMESPACED, "verbs": verbs}
+        {"name": plural, "singularName": kind.lower(), "kind": kind, "namespaced": kind not in NOT_NAMESPACED, "verbs": verbs}
         for plural, kind in KINDS[version].items()
     ]
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources}
@@ -319,7 +311,17 @@ def validation(path):
     return {"openapi": "3.0.0", "info": {"title": "cluster", "version": "1"}, "paths": paths}
 
 
-def serve():
+def plural_of(kind):
+    kind = kind.lower()
+    if kind.endswith("y") and kind[-2] not in "aeiou":
+        return f"{kind[:-1]}ies"
+    return f"{kind}es" if kind.endswith("s") else f"{kind}s"
+
+
+def serve(manifests):
+    """A cluster that knows the kinds of these manifests."""
+    for item in manifests:
+        KINDS.setdefault(item["apiVersion"], {})[plural_of(item["kind"])] = item["kind"]
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.cluster = Cluster()

@@ -3,8 +3,10 @@
 import copy
 import json
 import shutil
+import subprocess
 
 import pytest
+import yaml
 
 import checkout
 import cluster
@@ -18,6 +20,11 @@ users: [{{name: nobody, user: {{}}}}]
 current-context: played
 """
 FIRST, SECOND, THIRD = (f"registry.example/mapleai/app@sha256:{digit * 64}" for digit in "123")
+
+
+def rendered(folder, name):
+    text = subprocess.run(["kubectl", "kustomize", folder / "k8s" / name], capture_output=True, text=True, check=True).stdout
+    return filter(None, yaml.safe_load_all(text))
 
 
 class World:
@@ -48,8 +55,9 @@ class World:
 def world(tmp_path_factory):
     assert shutil.which("kubectl"), "kubectl is missing"
     folder = tmp_path_factory.mktemp("deploy")
-    server = cluster.serve()
-    yield World(server, checkout.make(folder / "checkout"), folder / "home")
+    made = checkout.make(folder / "checkout")
+    server = cluster.serve(item for name in ("staging", "production") for item in rendered(made, name))
+    yield World(server, made, folder / "home")
     server.shutdown()
     server.server_close()
 
