@@ -255,7 +255,7 @@ class TestRollbackInProduction:
         says(twice.run("rollback", "production"), f"From {stable} back to ", f"production is back on {FIRST}", status=0)
         assert twice.cluster.image() == FIRST and twice.status()["stableRS"] != stable
         assert not {50, 100} & set(twice.cluster.weights), "no steps: what served was judged when it was new"
-        assert "rollouts-pod-template-hash" not in json.dumps(twice.cluster.get("deployments")["spec"])
+        assert "rollouts-pod-template-hash" not in twice.cluster.get("deployments")["spec"]["template"]["metadata"]["labels"]
 
     def test_in_the_middle_of_a_roll_out(self, twice):
         """The traffic first, by a stop; then the version."""
