@@ -59,8 +59,8 @@ pin: ## Write IMAGE (by digest) into k8s/ENVIRONMENT
 deploy: ## Migrate and roll out IMAGE (by digest) in ENVIRONMENT, and follow it to its end
 	@scripts/delivery/deploy.sh "$(ENVIRONMENT)" "$(IMAGE)"
 
-rollback: ## Give ENVIRONMENT's traffic back to the previous version
-	@scripts/delivery/rollback.sh "$(ENVIRONMENT)"
+rollback: ## Give ENVIRONMENT's traffic back to the version before (before FROM, if said)
+	@scripts/delivery/rollback.sh "$(ENVIRONMENT)" $(FROM)
 
 smoke: ## Check what runs at URL (and OPS_URL) from outside
 	@scripts/delivery/shown.sh smoke "make smoke" scripts/health-check.sh "$(URL)" $(OPS_URL)
@@ -77,8 +77,8 @@ notify: ## Tell people MESSAGE, by NOTIFY_WEBHOOK_URL
 evidence: ## Write down that BY says ITEM of the checklist holds
 	@scripts/delivery/evidence.sh "$(ITEM)" passed "$(BY)"
 
-checklist: ## What is not shown of this commit yet (PHASE: pre, during, post)
-	@scripts/dev/cargo.sh run --quiet --locked --bin mapleai -- checklist $(PHASE)
+checklist: ## What is not shown of this commit yet (PHASE: pre, during, post; by the binary in IMAGE, if said)
+	@scripts/delivery/checklist.sh "$(PHASE)" "$(IMAGE)"
 
 sqlx-prepare: ## Write .sqlx anew, after a query or migration has changed
 	@scripts/dev/sqlx.sh prepare

@@ -26,7 +26,7 @@ wrong() {
     usage
 }
 
-url_pattern='^https?://[^/[:space:]@"\\]+(/[^[:space:]?#"\\]*)?$'
+url_pattern='^https?://[^/?#[:space:]@"\\]+(/[^[:space:]?#"\\]*)?$'
 [ $# -ge 1 ] && [ $# -le 2 ] || usage
 [[ $1 =~ $url_pattern ]] || wrong 'URL must be an http or https address without credentials, query or fragment'
 [ $# -eq 1 ] || [[ $2 =~ $url_pattern ]] || wrong 'OPS_URL must be an http or https address without credentials, query or fragment'

@@ -170,3 +170,55 @@ fn wrong_arguments_are_told_with_the_same_code() {
         (Some(0), format!("mapleai {}\n", env!("CARGO_PKG_VERSION")))
     );
 }
+
+#[test]
+fn the_checklist_wants_evidence_of_this_commit_by_what_shows_it() {
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+    let directory = directory();
+    let folder = directory.path().join(".local/evidence").join(COMMIT);
+    fs::create_dir_all(&folder).unwrap();
+    let write = |item: &str, by: &str| {
+        let text = format!(
+            r#"{{"item":"{item}","commit":"{COMMIT}","outcome":"passed","by":"{by}","detail":"","at":"2026-01-01T00:00:00Z"}}"#
+        );
+        fs::write(folder.join(item).with_extension("json"), text).unwrap();
+    };
+    let during = |arguments: &[&str]| {
+        let mut all = vec!["checklist", "during"];
+        all.extend_from_slice(arguments);
+        mapleai(&directory, &all, &[])
+    };
+
+    let output = during(&["--commit", COMMIT]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("3 of 3 items have not been shown: staging, smoke, traffic"),
+        "{}",
+        stderr(&output)
+    );
+
+    write("staging", "make deploy ENVIRONMENT=staging");
+    write("traffic", "make deploy ENVIRONMENT=production");
+    write("smoke", "Ada Lovelace");
+    let output = during(&["--commit", COMMIT, "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["items"][1]["shown"], false);
+    assert_eq!(
+        told["items"][1]["detail"],
+        "the evidence is by \"Ada Lovelace\"; shown by: make smoke"
+    );
+
+    write("smoke", "make smoke");
+    let output = during(&["--commit", COMMIT]);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+
+    let output = during(&["--commit", "main"]);
+    assert!(stderr(&output).contains("40 hexadecimal digits"), "{}", stderr(&output));
+    let output = during(&[]);
+    assert!(
+        stderr(&output).contains("the checkout's commit is unknown; say --commit"),
+        "{}",
+        stderr(&output)
+    );
+}

@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
 # `make deploy ENVIRONMENT=... IMAGE=...@sha256:...`: the database first, then what serves, followed to its end.
 #
-# Everything but what serves is applied; the migration Job, named after the image, is awaited; then come the Deployment or the
-# Rollout. A roll-out that fails is taken back by itself (Rollout), or here (Deployment); either way this ends with 1.
+# Everything but what serves is applied; the migration Job, named after the image, is awaited; then come the Deployment and the
+# Rollout. A new version that does not get through is taken back, and this ends with 1. It can be run again at any time.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 # shellcheck source=scripts/environment.sh
 source "$here/../environment.sh"
+# shellcheck source=scripts/delivery/cluster.sh
+source "$here/cluster.sh"
 cd "$MAPLE_ROOT"
 
-# What is waited for: a migration has 15 minutes by itself, a roll-out ten for its pods and some three for each analysis.
+# What is waited for: a migration has 15 minutes by itself, a roll-out ten for its pods and some four for each analysis.
 MIGRATION_LIMIT=${MIGRATION_LIMIT:-960}
 ROLLOUT_LIMIT=${ROLLOUT_LIMIT:-3600}
 
 [ $# -eq 2 ] || die "usage: deploy.sh staging|production IMAGE@sha256:DIGEST"
-environment=$1 image=$2
-command -v kubectl >/dev/null || die "kubectl is missing"
-[ -d "k8s/$environment" ] || die "there is no environment '$environment'; there are staging and production"
+choose_environment "$1"
+image=$2
 
 # In a copy: deploying changes nothing in the checkout.
 work=$(mktemp -d)
@@ -24,37 +25,72 @@ trap 'rm -rf "$work"' EXIT
 cp -R config k8s "$work/"
 KUSTOMIZE_FOLDER=$work/k8s/$environment "$here/pin.sh" "$environment" "$image"
 kubectl kustomize "$work/k8s/$environment" >"$work/all.yaml"
-job=$(sed -n 's/^  name: \(mapleai-migrate-[0-9a-f]*\)$/\1/p' "$work/all.yaml")
+job=$(sed -n 's/^  name: \(mapleai-migrate-[0-9a-f]*\)$/\1/p' "$work/all.yaml" | head -n 1)
 [ -n "$job" ] || die "k8s/$environment has no migration"
+strategy=deployment
+if grep -q '^kind: Rollout$' "$work/all.yaml"; then strategy=rollout; fi
 
-echo "=== What does not serve"
-kubectl apply --filename "$work/all.yaml" --selector 'mapleai.dev/stage!=serve'
-echo "=== Migration $job"
-# condition TYPE: what the Job says of it, or nothing.
-condition() {
-    kubectl --namespace "$environment" get job "$job" --output "jsonpath={.status.conditions[?(@.type==\"$1\")].status}" || true
+# The objects name their namespaces themselves.
+apply() {
+    kubectl --request-timeout=60s apply --filename "$work/all.yaml" --selector "$1"
 }
-deadline=$((SECONDS + MIGRATION_LIMIT))
-until [ "$(condition Complete)" = True ]; do
-    if [ "$(condition Failed)" = True ] || ((SECONDS > deadline)); then
-        kubectl --namespace "$environment" logs "job/$job" --tail 50 || true
-        die "the migration did not complete; nothing that serves was touched"
-    fi
-    sleep "${POLL_SECONDS:-3}"
-done
-echo "=== What serves"
-kubectl apply --filename "$work/all.yaml" --selector 'mapleai.dev/stage=serve'
-if grep -q '^kind: Rollout$' "$work/all.yaml"; then
-    kubectl argo rollouts status mapleai-app --namespace "$environment" --timeout "${ROLLOUT_LIMIT}s" || {
-        kubectl argo rollouts get rollout mapleai-app --namespace "$environment" || true
-        die "the roll-out was taken back; its analysis says why (above)"
-    }
-    evidence=traffic
-else
-    kubectl rollout status deployment/mapleai-app --namespace "$environment" --timeout "${ROLLOUT_LIMIT}s" || {
-        "$here/rollback.sh" "$environment"
-        die "the roll-out did not finish and was taken back"
-    }
-    evidence=staging
+
+# The Job's conditions that hold, or nothing.
+job_is() {
+    kube get job "$job" --ignore-not-found --output 'jsonpath={.status.conditions[?(@.status=="True")].type}'
+}
+
+before=$(deployed_image) || die "the cluster does not say what runs in $environment (above); nothing was touched"
+echo "=== $environment: from ${before:-nothing} to $image"
+
+# A Job runs once. One that ended, well or not, makes room: migrating again does nothing where nothing is to be done.
+state=$(job_is) || die "the cluster does not say what became of $job (above); nothing was touched"
+if [[ " $state " == *" Complete "* || " $state " == *" Failed "* ]]; then
+    kube delete job "$job" --ignore-not-found --cascade=foreground --timeout=60s
 fi
-"$here/evidence.sh" "$evidence" passed "make deploy ENVIRONMENT=$environment" "$image"
+echo "=== What does not serve"
+apply 'mapleai.dev/stage!=serve'
+echo "=== Migration $job"
+deadline=$((SECONDS + MIGRATION_LIMIT))
+# A look that fails is not the last: only the limit ends the waiting.
+until state=$(job_is) && [[ " $state " == *" Complete "* ]]; do
+    if [[ " $state " == *" Failed "* ]] || ((SECONDS >= deadline)); then
+        kube get pods --selector "job-name=$job" || true
+        kube logs "job/$job" --tail 50 || true
+        die "the migration did not complete${state:+ ($state)}; nothing that serves was touched"
+    fi
+    sleep "$poll"
+done
+
+echo "=== What serves"
+if [ $strategy = rollout ] && [ "$before" = "$image" ] && [ "$(rollout_says .status.abort)" = true ]; then
+    echo "The last roll-out of this image was stopped; it is taken back whole and begins anew"
+    "$here/rollback.sh" "$environment" "$image"
+    before=$(deployed_image)
+fi
+# For the pipeline: from here on there is something to take back. What was there before is not taken back for a later fault.
+if [ "$before" != "$image" ]; then echo 'changed=yes' >>"${GITHUB_OUTPUT:-/dev/null}"; fi
+if [ $strategy = rollout ]; then remember_what_serves; fi
+apply 'mapleai.dev/stage=serve'
+item=traffic
+[ "$environment" = production ] || item=staging
+if "follow_$strategy" "$ROLLOUT_LIMIT"; then
+    "$here/evidence.sh" "$item" passed "make deploy ENVIRONMENT=$environment" "$image"
+    exit 0
+fi
+
+if [ $strategy = rollout ]; then
+    echo "=== What its analyses found"
+    kube get analysisruns --sort-by .metadata.creationTimestamp \
+        --output 'custom-columns=RUN:.metadata.name,PHASE:.status.phase,WHY:.status.message' | tail -n 8 || true
+fi
+kube get pods --selector "app=$app" || true
+"$here/evidence.sh" "$item" failed "make deploy ENVIRONMENT=$environment" "$image" || true
+if [ "$before" = "$image" ]; then
+    die "$image is not well in $environment. It was there before, so it stays; to go back: make rollback ENVIRONMENT=$environment"
+elif [ -z "$before" ]; then
+    die "$image did not get up in $environment, and there is no version before it"
+elif "$here/rollback.sh" "$environment" "$image"; then
+    die "$image did not get through in $environment and was taken back"
+fi
+die "$image did not get through in $environment and could not be taken back (above); people are needed"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Tells people something: posts {"text": MESSAGE} to the webhook in NOTIFY_WEBHOOK_URL (Slack, Mattermost, Teams and others take
-# it), or prints it if there is none. Returns 1 with the reason when the post failed, so that nobody believes it was read.
+# it). Ends with 1 and the reason when the post failed, so that nobody believes it was read. Without a webhook the message is only
+# printed, and this ends with 3: nobody was told.
 set -euo pipefail
 
 if [ $# -ne 1 ] || [ -z "$1" ]; then
@@ -12,8 +13,8 @@ message=$1
 webhook=${NOTIFY_WEBHOOK_URL:-}
 unset NOTIFY_WEBHOOK_URL
 if [ -z "$webhook" ]; then
-    printf 'notification (NOTIFY_WEBHOOK_URL is not set): %s\n' "$message"
-    exit 0
+    printf 'notification to nobody (NOTIFY_WEBHOOK_URL is not set): %s\n' "$message"
+    exit 3
 fi
 # The address goes to curl as a line of configuration, where a quote would end it.
 if ! [[ $webhook =~ ^https?://[^[:space:]\"\\]+$ ]]; then

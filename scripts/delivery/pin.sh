@@ -6,8 +6,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 source "$here/../environment.sh"
 
 [ $# -eq 2 ] || die "usage: pin.sh staging|production IMAGE@sha256:DIGEST"
+case $1 in staging | production) ;; *) die "there is no environment '$1'; there are staging and production" ;; esac
 folder=${KUSTOMIZE_FOLDER:-$MAPLE_ROOT/k8s/$1}
-[ -f "$folder/kustomization.yaml" ] || die "there is no environment '$1'; there are staging and production"
+[ -f "$folder/kustomization.yaml" ] || die "$folder has no kustomization.yaml"
 [[ $2 =~ ^([a-z0-9./:_-]+)@sha256:([0-9a-f]{64})$ ]] || die "'$2' is no image by digest, such as registry.example/mapleai@sha256:<64 digits>"
 name=${BASH_REMATCH[1]} digest=${BASH_REMATCH[2]}
 [[ $digest =~ [1-9a-f] ]] || die "'$2' is the placeholder of the repository, not an image"

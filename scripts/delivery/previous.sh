@@ -12,9 +12,10 @@ if tag=$(git describe --tags --abbrev=0 HEAD^ 2>/dev/null); then
     commit=$(git rev-list -n 1 "$tag")
 else
     newest=$(git ls-files 'migrations/*.up.sql' | sort | tail -n 1)
-    added=$(git log --diff-filter=A --format=%H -n 1 -- "$newest")
+    [ -n "$newest" ] || die "there is no migration in migrations/"
+    added=$(git log --no-renames --diff-filter=A --format=%H -n 1 -- "$newest")
     [ -n "$added" ] || die "$newest is in no commit yet; commit it first"
-    commit=$(git rev-parse "$added^")
+    commit=$(git rev-parse --verify --quiet "$added^") || die "$newest came with the first commit: there is no previous release"
 fi
 binary=$MAPLE_CACHE/releases/$commit/mapleai
 if [ ! -x "$binary" ]; then

@@ -22,7 +22,7 @@ esac
 make_services_dir
 find_engine
 revision=$(git rev-parse HEAD)
-image=mapleai:${revision:0:12}
+image=${IMAGE:-mapleai:${revision:0:12}}
 IMAGE=$image "$MAPLE_ROOT/scripts/image/build.sh"
 start_services postgres
 venv=$("$MAPLE_ROOT/scripts/test/python.sh" tests/k8s/requirements.txt)

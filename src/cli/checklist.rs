@@ -106,6 +106,10 @@ fn head(checklist: &Checklist) -> Result<String, ChecklistError> {
         .current_dir(&checklist.directory)
         .output()
         .map_err(ChecklistError::NoCommit)?;
+    if !git.status.success() {
+        let told = String::from_utf8_lossy(&git.stderr).trim().to_owned();
+        return Err(ChecklistError::NoCommit(io::Error::other(told)));
+    }
     Ok(String::from_utf8_lossy(&git.stdout).trim().to_owned())
 }
 

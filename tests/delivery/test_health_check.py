@@ -41,6 +41,10 @@ class Fake:
         ]
         self.metrics = (200, METRICS)
         self.webhook_status = 200
+        self.profile_seconds = 0.0
+        # Of answers that nobody has given before, and how many of them fail.
+        self.answer_seconds = 0.0
+        self.failing = set()
         self.began = time.monotonic()
         self.asked = []
         self.logins = []
@@ -50,6 +54,7 @@ class Fake:
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass
@@ -82,6 +87,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.answer(200, {"data": fake.models})
             case "/metrics":
                 self.answer(*fake.metrics)
+            case "/api/users/me":
+                time.sleep(fake.profile_seconds)
+                self.answer(200 if self.headers.get("Authorization") == f"Bearer {TOKEN}" else 401, {"id": "1"})
             case _:
                 self.answer(404)
 
@@ -102,6 +110,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(fake.logout_status)
         question = json.loads(text)
         fake.asked.append(question)
+        # Repeatable questions are temperate; what is hot is asked once.
+        if "temperature" not in question:
+            time.sleep(fake.answer_seconds)
+            if len(fake.asked) in fake.failing:
+                return self.answer(503, {"error": {"message": "overloaded"}})
         if fake.chat_status != 200:
             return self.answer(fake.chat_status, {"error": {"message": "the model is away"}})
         if question["stream"]:
@@ -201,7 +214,7 @@ class TestHealthCheck:
         assert TOKEN not in result.stdout
         assert "secret" not in result.stdout
 
-    def test_secrets_are_in_no_arguments_and_no_environment_of_curl(self, fake, address, tmp_path):
+    def test_password_and_token_are_in_no_arguments_and_no_environment_of_curl(self, fake, address, tmp_path):
         log = tmp_path / "log"
         wrapper = tmp_path / "curl"
         wrapper.write_text(f"#!/bin/sh\n{{ printf '%s\\n' \"$@\"; env; }} >>'{log}'\nexec {shutil.which('curl')} \"$@\"\n")
@@ -371,9 +384,10 @@ class TestNotify:
         assert address not in result.stdout
 
     def test_prints_it_without_a_webhook(self):
+        """And says by its status that nobody was told."""
         result = self.notify(self.MESSAGE)
-        assert result.returncode == 0
-        assert self.MESSAGE in result.stdout
+        assert result.returncode == 3
+        assert f"notification to nobody (NOTIFY_WEBHOOK_URL is not set): {self.MESSAGE}" in result.stdout
 
     def test_a_refusal_is_a_failure(self, fake, address):
         fake.webhook_status = 500

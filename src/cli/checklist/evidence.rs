@@ -67,7 +67,15 @@ impl Evidence {
         Ok(evidence)
     }
 
-    /// A program's word.
+    /// This program's word; nobody else's counts for it.
+    pub(super) fn holds_by(&self, program: &str) -> Result<String, String> {
+        if self.by != program {
+            return Err(format!("the evidence is by {:?}", self.by));
+        }
+        self.holds()
+    }
+
+    /// Anybody's word, a program's or a person's.
     pub(super) fn holds(&self) -> Result<String, String> {
         if self.by.trim().is_empty() {
             return Err("the evidence does not say what showed it".to_owned());
@@ -131,7 +139,7 @@ mod tests {
         assert!(
             written(&evidence(COMMIT, "passed", "make test"))
                 .unwrap()
-                .holds()
+                .holds_by("make test")
                 .is_ok()
         );
         assert!(
@@ -139,6 +147,8 @@ mod tests {
                 .unwrap_err()
                 .contains("failed at")
         );
+        let by_hand = written(&evidence(COMMIT, "passed", "Ada")).unwrap();
+        assert!(by_hand.holds_by("make test").unwrap_err().contains("Ada"));
         let other = COMMIT.replace('0', "f");
         assert!(
             written(&evidence(&other, "passed", "make test"))

@@ -21,10 +21,12 @@ pub(super) struct Item {
 
 /// What counts.
 enum ShownBy {
-    /// Evidence that a program wrote when it passed: the command.
+    /// Evidence that this command wrote when it passed.
     Program(&'static str),
     /// The same, no older than so many hours.
     RecentProgram(&'static str, i64),
+    /// Evidence of a program or a person, no older than so many hours.
+    Recent(&'static str, i64),
     /// Somebody's word, with their name.
     Person,
     /// The files in `migrations/`, and a person's word on those that take something away.
@@ -78,7 +80,7 @@ pub(super) const ALL: &[Item] = &[
         Phase::Pre,
         "backup",
         "a backup of the last 24 hours exists",
-        ShownBy::RecentProgram("the backup job, or make evidence ITEM=backup BY=...", 24),
+        ShownBy::Recent("the backup job, or make evidence ITEM=backup BY=...", 24),
     ),
     item(
         Phase::Pre,
@@ -97,7 +99,7 @@ pub(super) const ALL: &[Item] = &[
         Phase::During,
         "smoke",
         "smoke tests, health, migrations and providers are well",
-        ShownBy::Program("scripts/health-check.sh, by make smoke"),
+        ShownBy::Program("make smoke"),
     ),
     item(
         Phase::During,
@@ -127,7 +129,7 @@ pub(super) const ALL: &[Item] = &[
         Phase::Post,
         "notification",
         "those concerned were told",
-        ShownBy::Program("make notify"),
+        ShownBy::Recent("make notify, or make evidence ITEM=notification BY=...", 24),
     ),
     item(Phase::Post, "status-page", "the status page says so", ShownBy::Person),
     item(
@@ -143,8 +145,13 @@ impl Item {
     pub(super) fn look(&self, folder: &Path, commit: &str, checkout: &Path, now: DateTime<Utc>) -> Finding {
         let evidence = || Evidence::read(folder, self.name, commit);
         let told = match &self.shown_by {
-            ShownBy::Program(_) => evidence().and_then(|evidence| evidence.holds()),
-            ShownBy::RecentProgram(_, hours) => evidence().and_then(|evidence| {
+            ShownBy::Program(by) => evidence().and_then(|evidence| evidence.holds_by(by)),
+            ShownBy::RecentProgram(by, hours) => evidence().and_then(|evidence| {
+                let detail = evidence.holds_by(by)?;
+                evidence.is_recent(now, TimeDelta::hours(*hours))?;
+                Ok(detail)
+            }),
+            ShownBy::Recent(_, hours) => evidence().and_then(|evidence| {
                 let detail = evidence.holds()?;
                 evidence.is_recent(now, TimeDelta::hours(*hours))?;
                 Ok(detail)
@@ -156,7 +163,9 @@ impl Item {
         match told {
             Ok(detail) => Finding::Shown(detail),
             Err(problem) => Finding::Missing(match &self.shown_by {
-                ShownBy::Program(by) | ShownBy::RecentProgram(by, _) => format!("{problem}; shown by: {by}"),
+                ShownBy::Program(by) | ShownBy::RecentProgram(by, _) | ShownBy::Recent(by, _) => {
+                    format!("{problem}; shown by: {by}")
+                }
                 ShownBy::Person => format!(
                     "{problem}; who can say so writes: make evidence ITEM={} BY=\"their name\"",
                     self.name
