@@ -7,6 +7,6 @@ source "$here/../environment.sh"
 cd "$MAPLE_ROOT"
 
 venv=$("$here/../test/python.sh")
-mapfile -t scripts < <(find scripts k8s docs -name '*.sh' 2>/dev/null | sort)
+mapfile -t scripts < <(find scripts k8s compose docs -name '*.sh' 2>/dev/null | sort)
 "$venv/bin/shellcheck" --external-sources .ci/run "${scripts[@]}"
 echo "shellcheck: $((${#scripts[@]} + 1)) scripts are clean"

@@ -1,0 +1,240 @@
+"""compose.yaml: one machine's MapleAI with all that is around it. No engine is needed: what it says is held against the
+schema of compose files, the service's configuration, and the cluster's dashboards and rules, which it shares."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from manifests import K8S, ROOT
+
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES = COMPOSE["services"]
+MONITORING = K8S / "components" / "monitoring"
+# Ends when its work is done.
+ONE_SHOT = {"migrate"}
+
+
+def environment(name):
+    return SERVICES[name].get("environment", {})
+
+
+def mounts(service):
+    """(source, target, options) of each volume."""
+    for volume in service.get("volumes", []):
+        source, target, *options = volume.split(":")
+        yield source, target, options
+
+
+def mounted(name, target):
+    """The file of the checkout that a service finds at `target`."""
+    (source,) = [source for source, place, _ in mounts(SERVICES[name]) if place == target]
+    return ROOT / source
+
+
+def promtool(*arguments):
+    program = shutil.which("promtool")
+    assert program, "promtool is missing: install Debian's package prometheus"
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_schema_of_compose_files_takes_it():
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", ROOT / "compose.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_all_that_was_asked_for_is_there():
+    assert set(SERVICES) == {"migrate", "mapleai", "postgres", "redis", "prometheus", "grafana", "ollama"}
+    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"ollama"}
+
+
+def test_images_are_pinned():
+    for name, service in SERVICES.items():
+        if "build" in service:
+            assert service["image"] == "mapleai:compose", name
+        else:
+            assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?", service["image"]), f"{name}: {service['image']}"
+    # The major versions that the pipeline tests with.
+    workflow = (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
+    for name in ("postgres", "redis"):
+        major = re.search(rf"image: {name}:(\d+)", workflow)[1]
+        assert SERVICES[name]["image"].startswith(f"{name}:{major}."), name
+
+
+def test_nothing_has_to_be_set():
+    for variable in re.findall(r"\$\{([^}]*)\}", (ROOT / "compose.yaml").read_text()):
+        assert ":-" in variable, f"{variable} has no default"
+    assert "env_file" not in str(COMPOSE) and "secrets" not in COMPOSE
+    # Made-up models are there in development only.
+    assert environment("mapleai")["MAPLE_ENV"] == "development"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_it_is_locked_up(name):
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    forbidden = {"privileged", "cap_add", "pid", "ipc", "network_mode", "devices", "userns_mode"}
+    assert not forbidden & set(service)
+    assert service["mem_limit"] and service["pids_limit"]
+    assert service["restart"] == ("no" if name in ONE_SHOT else "unless-stopped")
+    for port in service.get("ports", []):
+        assert port.startswith("127.0.0.1:"), f"{port} is open to other machines"
+    for source, target, options in mounts(service):
+        assert "docker.sock" not in source
+        if source.startswith("."):
+            assert options == ["ro"], f"{target} of the checkout can be written"
+
+
+def test_the_database_and_redis_reach_nobody():
+    assert COMPOSE["networks"]["inside"]["internal"] is True
+    for name in ("postgres", "redis", "migrate"):
+        assert SERVICES[name]["networks"] == ["inside"] and "ports" not in SERVICES[name], name
+
+
+def test_what_is_mounted_exists():
+    named = set()
+    for name, service in SERVICES.items():
+        for source, target, _ in mounts(service):
+            if source.startswith("."):
+                assert (ROOT / source).exists(), f"{name}: {source} is not there"
+            else:
+                named.add(source)
+    assert named == set(COMPOSE["volumes"])
+
+
+def test_one_waits_for_the_other():
+    conditions = {
+        (name, other): what["condition"] for name, service in SERVICES.items() for other, what in service.get("depends_on", {}).items()
+    }
+    assert conditions == {
+        ("migrate", "postgres"): "service_healthy",
+        ("mapleai", "migrate"): "service_completed_successfully",
+        ("mapleai", "redis"): "service_healthy",
+        ("prometheus", "mapleai"): "service_healthy",
+        ("grafana", "prometheus"): "service_healthy",
+    }
+    assert "HEALTHCHECK" in (ROOT / "Dockerfile").read_text(), "MapleAI's is its image's own"
+    for name, service in SERVICES.items():
+        if "build" not in service:
+            assert service["healthcheck"]["test"][0] == "CMD", name
+
+
+# --- MapleAI. -------------------------------------------------------------------------------------------------------------
+
+
+def plain_names():
+    source = (ROOT / "src/config/load/variables.rs").read_text()
+    return set(re.findall(r'^    \("([A-Z_]+)", &\[', source, re.MULTILINE)) | {"MAPLE_ENV", "MAPLE_CONFIG_DIR"}
+
+
+def is_known(variable):
+    """Whether a variable sets a key of a section in src/config."""
+    variable = variable.removesuffix("_FILE") if variable != "MAPLE__LOG__FILE" else variable
+    if variable in plain_names():
+        return True
+    prefix, *path = variable.lower().split("__")
+    if prefix != "maple" or len(path) < 2:
+        return False
+    section = ROOT / "src" / "config" / f"{path[0]}.rs"
+    return section.is_file() and bool(
+        re.search(rf'\b(?:required|optional|preset)\(\s*"{path[-1]}"', section.read_text())
+    )
+
+
+def test_the_service_knows_its_variables():
+    for name in ("migrate", "mapleai"):
+        unknown = [variable for variable in environment(name) if not is_known(variable)]
+        assert not unknown, f"{name}: {unknown}"
+    assert not is_known("MAPLE__SERVER__HOTS") and not is_known("MAPLE__SERVERS__HOST") and not is_known("DATABASE_URI")
+    assert environment("migrate") == environment("mapleai")
+
+
+def test_its_addresses_lead_to_the_services():
+    variables = environment("mapleai")
+    user, password, database = (environment("postgres")[f"POSTGRES_{key}"] for key in ("USER", "PASSWORD", "DB"))
+    assert variables["DATABASE_URL"] == f"postgres://{user}:{password}@postgres:5432/{database}"
+    assert variables["REDIS_URL"] == "redis://redis:6379"
+    (port,) = SERVICES["mapleai"]["ports"]
+    assert port == "127.0.0.1:${MAPLE_PORT:-3000}:3000"
+    assert variables["MAPLE__SERVER__PUBLIC_URL"] == "http://localhost:${MAPLE_PORT:-3000}"
+
+
+def test_its_journal_is_on_a_volume_that_its_user_may_write():
+    folder = environment("mapleai")["MAPLE__USAGE__JOURNAL_DIR"]
+    assert ("journal", folder, []) in list(mounts(SERVICES["mapleai"]))
+    # A new volume takes over the owner of the image's folder.
+    assert f"/image{folder}" in (ROOT / "Dockerfile").read_text()
+
+
+# --- Prometheus and Grafana. ----------------------------------------------------------------------------------------------
+
+
+def prometheus():
+    return yaml.safe_load(mounted("prometheus", "/etc/prometheus/prometheus.yml").read_text())
+
+
+def test_prometheus_takes_its_configuration():
+    promtool("check", "config", mounted("prometheus", "/etc/prometheus/prometheus.yml"))
+    (ours,) = [job for job in prometheus()["scrape_configs"] if job["job_name"] == "mapleai-app"]
+    (target,) = ours["static_configs"]
+    port = environment("mapleai")["MAPLE__SERVER__OPS_ADDR"].rpartition(":")[2]
+    assert target["targets"] == [f"mapleai:{port}"]
+    # What rules and dashboards ask by; the PodMonitor gives them in a cluster.
+    assert target["labels"]["namespace"] and target["labels"]["pod"].startswith("mapleai-app-")
+
+
+def test_prometheus_gets_the_cluster_s_rules(tmp_path):
+    """Runs the container's entry, with other folders and nothing in Prometheus' place."""
+    start = mounted("prometheus", "/etc/prometheus/start.sh")
+    assert SERVICES["prometheus"]["entrypoint"] == ["/bin/sh", "/etc/prometheus/start.sh"]
+    resources = {
+        target.rpartition("/")[2]: ROOT / source
+        for source, target, _ in mounts(SERVICES["prometheus"])
+        if target.startswith("/etc/prometheus/cluster/")
+    }
+    assert set(resources.values()) == set(MONITORING.glob("prometheusrule-*.yaml"))
+    (tmp_path / "cluster").mkdir()
+    for name, source in resources.items():
+        shutil.copy(source, tmp_path / "cluster" / name)
+    variables = {"RULES_FROM": str(tmp_path / "cluster"), "RULES_TO": str(tmp_path / "rules"), "PROMETHEUS": "echo"}
+    command = ["/bin/sh", str(start), "--config.file=x"]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=True)
+    assert done.stdout == "--config.file=x\n"
+    for name, source in resources.items():
+        made = yaml.safe_load((tmp_path / "rules" / name).read_text())
+        assert made == yaml.safe_load(source.read_text())["spec"], name
+    promtool("check", "rules", *(tmp_path / "rules" / name for name in resources))
+    assert prometheus()["rule_files"] == ["/tmp/rules/*.yaml"]
+    assert "to=${RULES_TO:-/tmp/rules}" in start.read_text()
+    assert "from=${RULES_FROM:-/etc/prometheus/cluster}" in start.read_text()
+
+
+def test_dashboards_find_their_data_source():
+    (source,) = yaml.safe_load(mounted("grafana", "/etc/grafana/provisioning/datasources/mapleai.yaml").read_text())["datasources"]
+    assert source["isDefault"] is True
+    assert source["url"] == "http://prometheus:9090"
+    assert source["jsonData"]["timeInterval"] == prometheus()["global"]["scrape_interval"]
+    for path in sorted((MONITORING / "dashboards").glob("*.json")):
+        dashboard = json.loads(path.read_text())
+        (variable,) = [variable for variable in dashboard["templating"]["list"] if variable["type"] == "datasource"]
+        assert variable["query"] == source["type"], path.name
+        asked = set(re.findall(r'"uid": ?"([^"]*)"', json.dumps(dashboard)))
+        allowed = {f"${{{variable['name']}}}", source["uid"], dashboard["uid"], "-- Grafana --"}
+        assert asked <= allowed, f"{path.name}: {asked - allowed}"
+
+
+def test_grafana_finds_the_cluster_s_dashboards():
+    (provider,) = yaml.safe_load(mounted("grafana", "/etc/grafana/provisioning/dashboards/mapleai.yaml").read_text())["providers"]
+    folder = provider["options"]["path"]
+    assert mounted("grafana", folder) == MONITORING / "dashboards"
+    home = environment("grafana")["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home.startswith(f"{folder}/") and (MONITORING / "dashboards" / home.rpartition("/")[2]).is_file()
