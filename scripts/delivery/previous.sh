@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Prints the commit of the previous release and the path of its binary, its configuration beside it, built when not in the cache: the last tag before
-# this commit, or, while there is none, the parent of the commit that brought the newest migration.
+# Prints the commit of the previous release and the path of its binary, which is built when it is not in the cache and has its
+# configuration beside it: the last tag before this commit, or, while there is none, the parent of the commit that brought the
+# newest migration.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 # shellcheck source=scripts/environment.sh
