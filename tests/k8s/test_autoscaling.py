@@ -147,15 +147,15 @@ def test_with_an_old_version_standing_by_averages_are_halved():
 # --- What is measured. ----------------------------------------------------------------------------------------------------
 
 
-def adapter_rules(name):
-    text = find(overlay(name), "ConfigMap", "mapleai-adapter-rules")["data"]["config.yaml"]
-    return {rule["name"]["as"]: rule for rule in yaml.safe_load(text)["rules"]}
+def adapter_rules():
+    text = (K8S / "components/autoscaling/adapter-rules.yaml").read_text()
+    return {rule["name"]["as"]: rule for rule in yaml.safe_load(yaml.safe_load(text)["data"]["config.yaml"])["rules"]}
 
 
 @pytest.mark.parametrize("name", [*NEWER, *OLDER])
 def test_each_metric_of_ours_is_served_by_a_rule_of_the_adapter(name):
     """The adapter finds an object's series by a label for each resource; they must be ones that series have."""
-    rules = adapter_rules(name)
+    rules = adapter_rules()
     asked = {}
     for metric in spec(name)["metrics"]:
         if metric["type"] == "Pods":
@@ -181,7 +181,7 @@ def test_each_metric_of_ours_is_served_by_a_rule_of_the_adapter(name):
 
 def test_answers_of_models_do_not_count_as_slow():
     """Nor do the probes' count as fast. The same routes as in the recording rule of response times."""
-    query = adapter_rules("production")[P95]["metricsQuery"]
+    query = adapter_rules()[P95]["metricsQuery"]
     (left_out,) = re.findall(r'http_route!~"([^"]+)"', query)
     for rule in of_kind(overlay("production"), "PrometheusRule"):
         for entry in (entry for group in rule["spec"]["groups"] for entry in group["rules"]):
