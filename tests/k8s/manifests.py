@@ -136,7 +136,7 @@ def schemas():
     given = os.environ.get("KUBE_SCHEMAS")
     if given == "none":
         return None
-    folder = pathlib.Path(given) if given else ROOT.parent / "shared" / "schemas"
+    folder = pathlib.Path(given).resolve() if given else ROOT.parent / "shared" / "schemas"
     wanted = "KUBE_SCHEMAS must name a folder with <group>/<kind>_<version>.json, or be `none` to do without"
     assert folder.is_dir() or not (given or os.environ.get("CI")), f"{folder} is not a folder. {wanted}"
     return folder if folder.is_dir() else None

@@ -159,7 +159,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(
-    ("file", "before", "after", "test", "message"), WRONG, ids=[f"{case[0].rpartition('/')[2]}: {case[2] or case[1]}"[:60] for case in WRONG]
+    ("file", "before", "after", "test", "message"),
+    WRONG,
+    ids=[f"{case[0].rpartition('/')[2]}: {case[2] or case[1]}"[:60] for case in WRONG],
 )
 def test_one_thing_wrong(tree, file, before, after, test, message):
     with changed(tree / file, before, after):

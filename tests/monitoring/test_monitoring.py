@@ -83,7 +83,10 @@ def delivery_queries():
                         yield f"analysis {template['metadata']['name']}: {metric['name']}", query
     adapter = yaml.safe_load((ROOT / "k8s/components/autoscaling/adapter-rules.yaml").read_text())["data"]["config.yaml"]
     for rule in yaml.safe_load(adapter)["rules"]:
-        yield f"adapter: {rule['name']['as']}", rule["seriesQuery"]
+        place, series = f"adapter: {rule['name']['as']}", rule["seriesQuery"].partition("{")[0]
+        query = rule["metricsQuery"].replace("<<.Series>>", series).replace("<<.GroupBy>>", "pod")
+        yield place, rule["seriesQuery"]
+        yield place, re.sub(r"<<\.LabelMatchers>>,?", "", query)
     for name in set(re.findall(r"\bmaple_\w+", (ROOT / "scripts/delivery/measure.sh").read_text())):
         yield "measure.sh", name
 
@@ -302,7 +305,7 @@ VALUES = {
 SIGN_IN_OUTCOMES = {"accepted", "refused", "throttled"}
 # Values that callers or the configuration choose, and labels that Prometheus adds.
 FREE = {"gen_ai_request_model", "gen_ai_provider_name", "http_request_method", "le"}
-TARGET = {"namespace", "pod", "container", "job", "version", "rollouts_pod_template_hash"}
+TARGET = {"namespace", "pod", "service", "container", "job", "version", "rollouts_pod_template_hash"}
 
 
 def own(name):
