@@ -53,7 +53,7 @@ def check(tree, test, **environment):
     return done.stdout if done.returncode else ""
 
 
-RENDERED = "k8s/test_rendered.py::(production or staging) and "
+RENDERED = "k8s/test_rendered.py::production and "
 VALIDATES = "k8s/test_validates.py::production and "
 
 
@@ -68,27 +68,27 @@ WRONG = [
     ("k8s/base/deployment.yaml", "timeoutSeconds: 4", "timeoutSeconds: 3", RENDERED + "probes", "the readiness budget is 3 s"),
     ("k8s/base/deployment.yaml", "PeriodSeconds: 100", "PeriodSeconds: 60", RENDERED + "drain", "60 s are too few"),
     ("k8s/base/deployment.yaml", "runAsUser: 1001", "runAsUser: 0", RENDERED + "locked_up", "Deployment/mapleai-app"),
-    ("k8s/components/blue-green/rollout.yaml", "setWeight: 10$", "setWeight: 20", "k8s/test_rollouts.py::weights", "[20, 50, 100]"),
-    ("k8s/components/canary/rollout.yaml", "setWeight: 75", "setWeight: 80", "k8s/test_rollouts.py::weights", "50, 80, 100"),
+    ("k8s/components/blue-green/rollout.yaml", "setWeight: 10$", "setWeight: 20", "k8s/test_rollouts.py::production and weights", "[20, 50, 100]"),
+    ("k8s/components/canary/rollout.yaml", "setWeight: 75", "setWeight: 80", "k8s/test_rollouts.py::canary and weights", "50, 80, 100"),
     (
         "k8s/components/autoscaling/hpa.yaml",
         "averageUtilization: 50",
         "averageUtilization: 60",
-        "k8s/test_autoscaling.py::numbers",
+        "k8s/test_autoscaling.py::production and numbers",
         "CPU: up above 70 %",
     ),
     (
         "k8s/components/autoscaling/hpa.yaml",
         "stabilizationWindowSeconds: 600",
         "stabilizationWindowSeconds: 60",
-        "k8s/test_autoscaling.py::numbers",
+        "k8s/test_autoscaling.py::production and numbers",
         "down after 10 minutes",
     ),
     (
         "k8s/components/autoscaling/hpa.yaml",
         "maxReplicas: 12",
         "maxReplicas: 40",
-        "k8s/test_autoscaling.py::connections",
+        "k8s/test_autoscaling.py::production and connections",
         "3 versions x 40 pods x 20 connections and the reserve are 2450, PgBouncer takes 1000",
     ),
     (

@@ -7,11 +7,17 @@ import re
 import jsonschema
 import kubernetes_validate
 import pytest
-from manifests import ROOT, components_of, every_overlay, of_kind, overlay, pod_templates, schemas
+from manifests import ROOT, components_of, every_overlay, kubectl, of_kind, overlay, pod_templates, schemas
 
 KUBERNETES = "1.35.0"
 # The first whose schemas know each field that is used: all of them but the autoscaler's tolerances.
 OLDER = "1.32.0"
+
+
+def test_kubectl_is_recent():
+    version = json.loads(kubectl("version", "--client", "--output", "json").stdout)["clientVersion"]["gitVersion"]
+    major, minor = map(int, re.match(r"v(\d+)\.(\d+)", version).groups())
+    assert (major, minor) >= (1, 30), f"kubectl is {version}: install version 1.30 or newer"
 
 
 def is_custom(item):
