@@ -17,6 +17,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
 
 # The dependencies, built against an empty program: this layer changes with Cargo.lock alone.
 FROM toolchain AS dependencies
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 COPY --from=auditable /opt/auditable/bin/cargo-auditable /usr/local/cargo/bin/
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches/gateway \
@@ -26,6 +27,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     cargo auditable build --release --locked --bin mapleai
 
 FROM dependencies AS build
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 COPY .sqlx .sqlx
 COPY assets assets
 COPY config config

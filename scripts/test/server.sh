@@ -8,9 +8,10 @@ server_dir=
 # NAME=VALUE pairs for the server, beyond what every suite's server gets.
 server_environment=()
 
-# Builds and starts the server and sets MAPLE_URL.
+# Builds the server, unless MAPLE_BINARY names one, starts it and sets MAPLE_URL.
 start_server() {
-    run_job cargo build --locked --bin mapleai
+    local binary=${MAPLE_BINARY:-$CARGO_TARGET_DIR/debug/mapleai}
+    [ -n "${MAPLE_BINARY:-}" ] || run_job cargo build --locked --bin mapleai
     server_dir=$(mktemp -d "${TMPDIR:-/tmp}/mapleai-server.XXXXXX")
     local port database=mapleai_client_$$_$RANDOM status=0
     port=$(random_free_port)
@@ -19,7 +20,7 @@ start_server() {
     start_job env -C "$server_dir" -u OPENAI_API_KEY -u OPENAI_BASE_URL -u REDIS_URL \
         DATABASE_URL="$(test_database_url "$database")" MAPLE_ENV=development MAPLE_CONFIG_DIR="$MAPLE_ROOT/config" \
         PORT="$port" "${server_environment[@]}" \
-        "$CARGO_TARGET_DIR/debug/mapleai" serve >"$server_dir/log" 2>&1
+        "$binary" serve >"$server_dir/log" 2>&1
     wait_until_ready "$port" "${started_job:?}" 60 || status=$?
     if [ "$status" -ne 0 ]; then
         tail -n 40 "$server_dir/log" >&2

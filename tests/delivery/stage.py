@@ -194,4 +194,4 @@ class Stage:
         """What a cluster's names stand for here."""
         return address.replace(
             "http://prometheus-operated.monitoring.svc.cluster.local:9090", f"http://127.0.0.1:{self.prometheus_port}"
-        ).replace(f"http://mapleai-preview.{NAMESPACE}.svc.cluster.local", f"http://127.0.0.1:{self.candidate.port}")
+        ).replace(f"http://mapleai-preview.{NAMESPACE}.svc.cluster.local:9464", f"http://127.0.0.1:{self.candidate.ops}")

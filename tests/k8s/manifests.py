@@ -1,6 +1,7 @@
 """What kubectl renders, for the tests: overlays as they are and in every combination that makes sense."""
 
 import functools
+import itertools
 import os
 import pathlib
 import shutil
@@ -12,16 +13,45 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
 
-# Overlay -> the components it is rendered with, in order, beyond those that are tried as they stand in the repository.
+# Combinations that tests ask for by name -> the components in order; the environment is production's.
 COMBINATIONS = {
-    "canary": ["autoscaling", "istio", "canary", "monitoring", "external-secrets"],
-    "canary-kubernetes-secrets": ["autoscaling", "istio", "canary"],
-    "blue-green-without-operator": ["autoscaling", "istio", "blue-green"],
-    "older-cluster": ["autoscaling", "autoscaling-older-clusters", "istio", "blue-green", "monitoring", "external-secrets"],
+    "canary": ["autoscaling", "istio", "canary", "external-secrets", "monitoring"],
+    "canary-kubernetes-secrets": ["autoscaling", "istio", "canary", "monitoring"],
+    "blue-green-unwatched": ["autoscaling", "istio", "blue-green"],
+    "older-cluster": ["autoscaling", "autoscaling-older-clusters", "istio", "blue-green", "external-secrets", "monitoring"],
     "older-cluster-rolling": ["autoscaling", "autoscaling-older-clusters"],
     "rolling-in-a-mesh": ["autoscaling", "istio", "monitoring"],
     "fixed-size": [],
 }
+
+
+def all_combinations():
+    """Every choice that the components' READMEs allow."""
+    named = {tuple(components): name for name, components in COMBINATIONS.items()}
+    production = yaml.safe_load((K8S / "production" / "kustomization.yaml").read_text())["components"]
+    as_it_stands = {pathlib.Path(component).name for component in production}
+    everything = {}
+    for scaling, delivery, secrets, monitoring in itertools.product(
+        ([], ["autoscaling"], ["autoscaling", "autoscaling-older-clusters"]),
+        ([], ["istio"], ["istio", "blue-green"], ["istio", "canary"]),
+        ([], ["external-secrets"]),
+        ([], ["monitoring"]),
+    ):
+        # A Rollout leaves the number of its pods to the autoscaler.
+        if len(delivery) == 2 and not scaling:
+            continue
+        components = [*scaling, *delivery, *secrets, *monitoring]
+        if set(components) != as_it_stands:
+            everything[named.pop(tuple(components), "+".join(components))] = components
+    assert not named, f"{named} is no combination that the READMEs allow"
+    return everything
+
+
+def tool(name):
+    """Where a program is. One that is missing has checked nothing, which is a failure."""
+    program = shutil.which(name)
+    assert program, f"{name} is missing; scripts/k8s/test.sh has it on the PATH"
+    return program
 
 
 def kubectl(*arguments, check=True):
@@ -39,20 +69,31 @@ def render(folder):
 
 @functools.cache
 def overlay(name):
-    """The rendered resources of `staging`, `production` or one of COMBINATIONS."""
-    if name not in COMBINATIONS:
+    """The rendered resources of `staging`, `production` or a combination."""
+    if name in ("staging", "production"):
         return render(K8S / name)
     production = yaml.safe_load((K8S / "production" / "kustomization.yaml").read_text())
     with tempfile.TemporaryDirectory(dir=K8S, prefix=".test-") as folder:
         folder = pathlib.Path(folder)
         shutil.copy(K8S / "production" / "namespace.yaml", folder)
-        production["components"] = [f"../components/{component}" for component in COMBINATIONS[name]]
+        production["components"] = [f"../components/{component}" for component in EVERYTHING[name]]
         (folder / "kustomization.yaml").write_text(yaml.safe_dump(production))
         return render(folder)
 
 
+EVERYTHING = all_combinations()
+
+
 def every_overlay():
-    return ["staging", "production", *COMBINATIONS]
+    return ["staging", "production", *EVERYTHING]
+
+
+def components_of(name):
+    """The names of the components that an overlay is made of."""
+    if name in EVERYTHING:
+        return EVERYTHING[name]
+    listed = yaml.safe_load((K8S / name / "kustomization.yaml").read_text())["components"]
+    return [pathlib.Path(component).name for component in listed]
 
 
 def find(resources, kind, name):
@@ -75,10 +116,27 @@ def pod_templates(resources):
     ]
 
 
+def app(resources):
+    return find(resources, "Deployment", "mapleai-app")
+
+
+def container(resources):
+    (only,) = app(resources)["spec"]["template"]["spec"]["containers"]
+    return only
+
+
+def config_files(name):
+    """The configuration that pods of this overlay read: file name -> text."""
+    (config,) = [item for item in of_kind(overlay(name), "ConfigMap") if item["metadata"]["name"].startswith("mapleai-config")]
+    return config["data"]
+
+
 def schemas():
-    """Where the schemas of custom resources are, or nothing."""
+    """Where the schemas of custom resources are, or nothing where somebody does without them."""
     given = os.environ.get("KUBE_SCHEMAS")
-    folder = pathlib.Path(given) if given else ROOT.parent / "shared" / "schemas"
-    if given:
-        assert folder.is_dir(), f"KUBE_SCHEMAS: {folder} is not a folder; it holds <group>/<kind>_<version>.json"
+    if given == "none":
+        return None
+    folder = pathlib.Path(given).resolve() if given else ROOT.parent / "shared" / "schemas"
+    wanted = "KUBE_SCHEMAS must name a folder with <group>/<kind>_<version>.json, or be `none` to do without"
+    assert folder.is_dir() or not (given or os.environ.get("CI")), f"{folder} is not a folder. {wanted}"
     return folder if folder.is_dir() else None

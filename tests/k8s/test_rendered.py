@@ -1,70 +1,9 @@
-"""Overlays and combinations render and validate; every number of the deployment strategy is in what is rendered."""
+"""Every number of the deployment strategy is in what is rendered, for both overlays and every combination of components."""
 
-import json
 import re
 
-import jsonschema
-import kubernetes_validate
 import pytest
-
-from manifests import every_overlay, find, of_kind, overlay, pod_templates, schemas
-
-KUBERNETES = "1.35.0"
-# The first whose schemas know each field that is used: all of them but the autoscaler's tolerances.
-OLDER = "1.32.0"
-
-
-@pytest.mark.parametrize("name", every_overlay())
-def test_validates_strictly(name):
-    folder = schemas()
-    unchecked = []
-    for item in overlay(name):
-        group, _, version = item["apiVersion"].rpartition("/")
-        label = f"{name}: {item['kind']}/{item['metadata']['name']}"
-        if "." in group and not group.endswith("k8s.io"):
-            schema = folder and folder / group / f"{item['kind'].lower()}_{version}.json"
-            if not schema:
-                unchecked.append(label)
-                continue
-            assert schema.is_file(), f"{label}: no schema {schema}"
-            known = strict(json.loads(schema.read_text()))
-            known["properties"].update(dict.fromkeys(("apiVersion", "kind", "metadata"), {}))
-            validator = jsonschema.Draft7Validator(known)
-            faults = [f"{'/'.join(map(str, fault.path))}: {fault.message}" for fault in validator.iter_errors(item)]
-            assert not faults, f"{label}: {faults}"
-        else:
-            kubernetes = OLDER if name.startswith("older") else KUBERNETES
-            try:
-                kubernetes_validate.validate(item, kubernetes, strict=True)
-            except kubernetes_validate.ValidationError as error:
-                pytest.fail(f"{label}: {'/'.join(map(str, error.path))}: {error.message}")
-    if unchecked:
-        pytest.skip(f"KUBE_SCHEMAS is not set, so these were not validated: {unchecked}")
-
-
-def strict(schema):
-    """Refuses properties that a schema does not know, as the API server does with strict field validation."""
-    if isinstance(schema, dict):
-        schema = {key: strict(value) for key, value in schema.items()}
-        if (
-            "properties" in schema
-            and "additionalProperties" not in schema
-            and not schema.get("x-kubernetes-preserve-unknown-fields")
-        ):
-            schema["additionalProperties"] = False
-        return schema
-    if isinstance(schema, list):
-        return [strict(item) for item in schema]
-    return schema
-
-
-def app(resources):
-    return find(resources, "Deployment", "mapleai-app")
-
-
-def container(resources):
-    (only,) = app(resources)["spec"]["template"]["spec"]["containers"]
-    return only
+from manifests import ROOT, app, config_files, container, every_overlay, find, of_kind, overlay, pod_templates
 
 
 @pytest.mark.parametrize("name", every_overlay())
@@ -77,11 +16,16 @@ def test_the_deployment_is_the_strategy_s(name):
     assert main["name"] == "mapleai-app"
     assert deployment["spec"]["selector"]["matchLabels"] == {"app": "mapleai-app"}
     assert deployment["spec"]["template"]["metadata"]["labels"]["app"] == "mapleai-app"
-    assert {"name": "http", "containerPort": 3000} in main["ports"]
-    assert main["resources"]["requests"]["memory"] == "512Mi"
-    assert main["resources"]["requests"]["cpu"] == "250m"
-    assert main["resources"]["limits"]["memory"] == "1Gi"
-    assert main["resources"]["limits"]["cpu"] == "500m"
+    (port,) = [port["containerPort"] for port in main["ports"] if port["name"] == "http"]
+    assert port == 3000, f"port is {port}, not 3000"
+    for kind, resource, expected in [
+        ("requests", "memory", "512Mi"),
+        ("requests", "cpu", "250m"),
+        ("limits", "memory", "1Gi"),
+        ("limits", "cpu", "500m"),
+    ]:
+        found = main["resources"][kind][resource]
+        assert found == expected, f"{kind}: {resource} is {found}, not {expected}"
     url = next(variable for variable in main["env"] if variable["name"] == "DATABASE_URL")
     assert url["valueFrom"]["secretKeyRef"] == {"name": "db-secret", "key": "url"}
     service = find(resources, "Service", "mapleai-service")
@@ -94,10 +38,10 @@ def test_probes_wait_longer_than_the_server_may_take(name):
     main = container(overlay(name))
     liveness, readiness, startup = (main[f"{probe}Probe"] for probe in ("liveness", "readiness", "startup"))
     assert liveness["httpGet"] == {"path": "/api/health?probe=liveness", "port": 3000}
-    assert (liveness["initialDelaySeconds"], liveness["periodSeconds"]) == (30, 10)
+    assert (liveness["initialDelaySeconds"], liveness["periodSeconds"]) == (30, 10), "liveness: delay 30 s, period 10 s"
     assert liveness["timeoutSeconds"] > 5, "the health budget is 5 s"
     assert readiness["httpGet"] == {"path": "/api/ready", "port": 3000}
-    assert (readiness["initialDelaySeconds"], readiness["periodSeconds"]) == (5, 5)
+    assert (readiness["initialDelaySeconds"], readiness["periodSeconds"]) == (5, 5), "readiness: delay 5 s, period 5 s"
     assert readiness["timeoutSeconds"] > 3, "the readiness budget is 3 s"
     assert startup["httpGet"]["path"] == "/api/health?probe=liveness", "a database that is late must not restart pods"
 
@@ -107,15 +51,12 @@ def test_a_pod_has_time_to_drain(name):
     template = app(overlay(name))["spec"]["template"]["spec"]
     (main,) = template["containers"]
     sleep = main["lifecycle"]["preStop"]["sleep"]["seconds"]
-    defaults = (overlay_config(name))["default.toml"]
+    defaults = config_files(name)["default.toml"]
     delay, timeout = (seconds(defaults, key) for key in ("drain_delay", "drain_timeout"))
     # Last words, answers kept, records, pools: docs/OPERATIONS.md.
-    assert template["terminationGracePeriodSeconds"] >= sleep + delay + timeout + 25
-
-
-def overlay_config(name):
-    (config,) = [item for item in of_kind(overlay(name), "ConfigMap") if item["metadata"]["name"].startswith("mapleai-config")]
-    return config["data"]
+    needed = sleep + delay + timeout + 25
+    given = template["terminationGracePeriodSeconds"]
+    assert given >= needed, f"{given} s are too few: {sleep} + {delay} + {timeout} + 25"
 
 
 def seconds(toml, key):
@@ -171,9 +112,8 @@ def test_it_is_spread_and_protected(name):
     assert {53, 443, 5432, 6379} <= {port["port"] for rule in let_out for port in rule["ports"]}
 
 
-@pytest.mark.parametrize("name", every_overlay())
-def test_every_secret_that_is_named_is_made(name):
-    """Where an operator makes the secrets it makes all keys; elsewhere docs/DEPLOYMENT.md says how, with all keys."""
+def used_secrets(name):
+    """(secret, key) of everything that reads one."""
     used = set()
     for item, template in pod_templates(overlay(name)):
         for main in template["spec"]["containers"]:
@@ -186,28 +126,65 @@ def test_every_secret_that_is_named_is_made(name):
                 items = volume["secret"].get("items")
                 assert items, f"{item['metadata']['name']}: volume {volume['name']} names no keys"
                 used |= {(volume["secret"]["secretName"], entry["key"]) for entry in items}
+    for alerting in of_kind(overlay(name), "AlertmanagerConfig"):
+        for receiver in alerting["spec"]["receivers"]:
+            for webhook in receiver.get("webhookConfigs", []):
+                used.add((webhook["urlSecret"]["name"], webhook["urlSecret"]["key"]))
+            for chat in receiver.get("slackConfigs", []):
+                used.add((chat["apiURL"]["name"], chat["apiURL"]["key"]))
+    return used
+
+
+def made_secrets(name):
+    """What makes the secrets, and the (secret, key) that it makes."""
     external = of_kind(overlay(name), "ExternalSecret")
-    if external:
-        made = {
-            (secret["spec"]["target"]["name"], entry["secretKey"]) for secret in external for entry in secret["spec"]["data"]
-        }
-        where = "an ExternalSecret"
-    else:
-        made, where = documented_secrets(), "docs/DEPLOYMENT.md"
-    missing = used - made
-    assert not missing, f"{where} makes no {', '.join('/'.join(pair) for pair in sorted(missing))}"
-    assert not made - used, f"nobody uses {made - used}"
+    if not external:
+        return "docs/DEPLOYMENT.md", documented_secrets()
+    made = {(secret["spec"]["target"]["name"], entry["secretKey"]) for secret in external for entry in secret["spec"]["data"]}
+    return "an ExternalSecret", made
 
 
 def documented_secrets():
     """`kubectl create secret generic NAME ... --from-literal=KEY=...` or `--from-file=KEY=...`."""
-    from manifests import ROOT
-
     text = (ROOT / "docs" / "DEPLOYMENT.md").read_text().replace("\\\n", " ")
     made = set()
     for name, rest in re.findall(r"create secret generic (\S+)(.*)", text):
         made |= {(name, key) for key in re.findall(r"--from-(?:literal|file)=([a-z-]+)=", rest)}
     return made
+
+
+@pytest.mark.parametrize("name", every_overlay())
+def test_every_secret_that_is_named_is_made(name):
+    """Where an operator makes the secrets it makes all keys; elsewhere docs/DEPLOYMENT.md says how, with all keys."""
+    used, (where, made) = used_secrets(name), made_secrets(name)
+    missing = used - made
+    assert not missing, f"{where} makes no {', '.join('/'.join(pair) for pair in sorted(missing))}"
+    # Alerting's are there for whoever takes monitoring; staging pages nobody.
+    unused = {pair for pair in made - used if pair[0] != "mapleai-alerting"}
+    assert not unused, f"nobody uses {unused}"
+
+
+@pytest.mark.parametrize("name", every_overlay())
+def test_rotated_secrets_are_followed(name):
+    """What the service reads while it runs comes as mounted files that change, never by `subPath`, which does not."""
+    main = container(overlay(name))
+    mounts = {mount["name"]: mount for mount in main["volumeMounts"]}
+    assert not [mount for mount in mounts.values() if "subPath" in mount]
+    files = {variable["name"]: variable["value"] for variable in main["env"] if variable["name"].endswith("_FILE")}
+    assert {"DATABASE_URL_FILE", "REDIS_URL_FILE", "MAPLE__AUTH__SIGNING_KEYS__K1_FILE"} <= set(files)
+    volumes = app(overlay(name))["spec"]["template"]["spec"]["volumes"]
+    there = {
+        f"{mounts[volume['name']]['mountPath']}/{entry['path']}"
+        for volume in volumes
+        if "secret" in volume
+        for entry in volume["secret"]["items"]
+    }
+    assert set(files.values()) == there, "each mounted secret has its variable, and each variable its file"
+    for secret in of_kind(overlay(name), "ExternalSecret"):
+        limit = 3600 if secret["metadata"]["name"] == "mapleai-alerting" else 60
+        number, unit = re.fullmatch(r"(\d+)([smh])", secret["spec"]["refreshInterval"]).groups()
+        assert int(number) * {"s": 1, "m": 60, "h": 3600}[unit] <= limit, f"{secret['metadata']['name']} is late to rotate"
+        assert secret["spec"]["target"]["deletionPolicy"] == "Retain", "a secret that is away must not take the service with it"
 
 
 def test_the_number_of_pods_is_the_autoscaler_s_where_there_is_one():
@@ -236,8 +213,18 @@ def test_production_has_what_it_is_to_have():
     kinds = {item["kind"] for item in overlay("production")}
     assert {"Rollout", "AnalysisTemplate", "Gateway", "Certificate", "VirtualService", "ExternalSecret"} <= kinds
     assert {"PrometheusRule", "PodMonitor"} <= kinds
-    assert not {"Rollout", "Gateway", "ExternalSecret"} & {item["kind"] for item in overlay("staging")}
     assert not of_kind(overlay("production"), "Secret"), "no secret is in the repository"
+
+
+def test_staging_rolls_the_deployment_and_shares_what_production_brings():
+    resources = overlay("staging")
+    kinds = {item["kind"] for item in resources}
+    assert {"HorizontalPodAutoscaler", "Gateway", "Certificate", "PodMonitor", "AlertmanagerConfig"} <= kinds
+    assert not {"Rollout", "AnalysisTemplate", "ExternalSecret", "PrometheusRule", "Secret"} & kinds
+    strategy = app(resources)["spec"]["strategy"]
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    receivers = {receiver["name"] for receiver in find(resources, "AlertmanagerConfig", "mapleai")["spec"]["receivers"]}
+    assert receivers == {"chat", "nobody"}, "nobody is woken for staging"
 
 
 def test_environments_are_named_to_the_service():
@@ -250,4 +237,4 @@ def test_environments_are_named_to_the_service():
         ]
         assert variables["MAPLE_ENV"] == environment
         assert variables["MAPLE__SERVER__PUBLIC_URL"].startswith("https://")
-        assert set(overlay_config(name)) == {"default.toml", "staging.toml", "production.toml"}
+        assert set(config_files(name)) == {"default.toml", "staging.toml", "production.toml"}

@@ -18,7 +18,7 @@ def canary(name):
 def test_weights_go_up_as_the_strategy_says_with_an_analysis_after_each(name):
     steps = canary(name)["steps"]
     weights = [step["setWeight"] for step in steps if "setWeight" in step]
-    assert weights == CASES[name]
+    assert weights == CASES[name], f"{name}: {weights}, not {CASES[name]}"
     for position, step in enumerate(steps):
         if "setWeight" in step:
             templates = steps[position + 1]["analysis"]["templates"]
@@ -38,7 +38,11 @@ def test_it_runs_the_deployment_s_pods_behind_services_and_a_route_that_exist(na
     resources = overlay(name)
     rollout = find(resources, "Rollout", "mapleai-app")["spec"]
     assert rollout["workloadRef"]["name"] == "mapleai-app" and "template" not in rollout
+    # The autoscaler would make a controller that scales the Deployment along start pods that nobody calls.
+    assert rollout["workloadRef"]["scaleDown"] == "never"
+    assert "rollbackWindow" not in rollout, "it moves traffic to pods that are not there yet"
     assert rollout["progressDeadlineAbort"] is True, "what never gets ready goes back by itself"
+    assert "dynamicStableScale" not in canary(name), "the old version stays at its size until the new one has proved itself"
     for service in (canary(name)["stableService"], canary(name)["canaryService"]):
         assert find(resources, "Service", service)
     istio = canary(name)["trafficRouting"]["istio"]["virtualService"]

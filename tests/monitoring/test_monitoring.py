@@ -72,7 +72,27 @@ def queries():
             yield path.name, query
 
 
+def delivery_queries():
+    """What else asks: analyses of releases, the autoscaler's adapter, and the measuring after a deployment."""
+    for path in sorted((ROOT / "k8s/components/analysis").glob("*.yaml")):
+        for template in yaml.safe_load_all(path.read_text()):
+            if template["kind"] == "AnalysisTemplate":
+                for metric in template["spec"]["metrics"]:
+                    if "prometheus" in metric["provider"]:
+                        query = re.sub(r"\{\{args\.[a-z-]+\}\}", "argument", metric["provider"]["prometheus"]["query"])
+                        yield f"analysis {template['metadata']['name']}: {metric['name']}", query
+    adapter = yaml.safe_load((ROOT / "k8s/components/autoscaling/adapter-rules.yaml").read_text())["data"]["config.yaml"]
+    for rule in yaml.safe_load(adapter)["rules"]:
+        place, series = f"adapter: {rule['name']['as']}", rule["seriesQuery"].partition("{")[0]
+        query = rule["metricsQuery"].replace("<<.Series>>", series).replace("<<.GroupBy>>", "pod")
+        yield place, rule["seriesQuery"]
+        yield place, re.sub(r"<<\.LabelMatchers>>,?", "", query)
+    for name in set(re.findall(r"\bmaple_\w+", (ROOT / "scripts/delivery/measure.sh").read_text())):
+        yield "measure.sh", name
+
+
 QUERIES = list(queries())
+DELIVERY_QUERIES = list(delivery_queries())
 
 # --- What is exported. ----------------------------------------------------------------------------------------------------
 
@@ -222,8 +242,9 @@ def test_alerts_say_what_to_do(name):
     assert rule["labels"]["severity"] in SEVERITIES
     assert rule["labels"]["area"]
     assert rule["annotations"]["summary"] and rule["annotations"]["description"]
-    assert rule["annotations"]["runbook_url"] == RUNBOOK_URL.format(name)
-    assert (RUNBOOKS / f"{name}.md").is_file()
+    url = rule["annotations"].get("runbook_url")
+    assert url == RUNBOOK_URL.format(name), f"{name}: {url} is not its runbook"
+    assert (RUNBOOKS / f"{name}.md").is_file(), f"{name} has no runbook: docs/runbooks/{name}.md"
     assert f"Severity `{rule['labels']['severity']}`" in (RUNBOOKS / f"{name}.md").read_text()
 
 
@@ -245,8 +266,10 @@ def test_runbooks_link_to_what_exists():
 def test_every_metric_exists():
     recorded = {rule["record"] for rule in RECORDING}
     known = recorded | exported_metrics() | set(exporters())
-    unknown = {(place, name) for place, query in QUERIES for name in metric_names(query) if name not in known}
-    assert not unknown
+    asked = {(place, name) for place, query in QUERIES + DELIVERY_QUERIES for name in metric_names(query)}
+    unknown = sorted(f"{place}: no {name}" for place, name in asked if name not in known)
+    assert not unknown, "\n".join(unknown)
+    assert {place.split(":")[0] for place, _ in DELIVERY_QUERIES} == {"analysis mapleai-release", "adapter", "measure.sh"}
 
 
 def test_exporters_lists_nothing_else():
@@ -282,7 +305,7 @@ VALUES = {
 SIGN_IN_OUTCOMES = {"accepted", "refused", "throttled"}
 # Values that callers or the configuration choose, and labels that Prometheus adds.
 FREE = {"gen_ai_request_model", "gen_ai_provider_name", "http_request_method", "le"}
-TARGET = {"namespace", "pod", "container", "job", "version", "rollouts_pod_template_hash"}
+TARGET = {"namespace", "pod", "service", "container", "job", "version", "rollouts_pod_template_hash"}
 
 
 def own(name):
@@ -296,7 +319,7 @@ def source():
 
 def test_label_values_exist(source):
     wrong = []
-    for place, query in QUERIES:
+    for place, query in QUERIES + DELIVERY_QUERIES:
         for metric, label, value in matchers(query):
             if not own(metric) or "$" in value or label in FREE | TARGET:
                 continue
@@ -396,8 +419,7 @@ def test_kustomization_lists_all(folder):
 
 @pytest.mark.parametrize("folder", [MONITORING, LOGGING], ids=lambda folder: folder.name)
 def test_it_builds(folder, tmp_path):
-    if not shutil.which("kubectl"):
-        pytest.skip("kubectl is not installed")
+    assert shutil.which("kubectl"), "kubectl is missing: install version 1.30 or newer (https://kubernetes.io/docs/tasks/tools/)"
     relative = os.path.relpath(folder, tmp_path)
     overlay = {"kind": "Kustomization", "namespace": "production", "components": [relative]}
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
