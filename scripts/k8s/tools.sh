@@ -4,7 +4,7 @@
 # Installs it, puts the pinned versions first on the PATH, and sets `checks`, to be followed by files and what else is for pytest.
 prepare_checks() {
     command -v kubectl >/dev/null || die "kubectl is missing: install version 1.30 or newer (https://kubernetes.io/docs/tasks/tools/)"
-    "$MAPLE_ROOT/scripts/dev/install.sh" prometheus python
+    "$MAPLE_ROOT/scripts/dev/install.sh" prometheus python curl
     make_services_dir
     local venv checkov lint tools=${services_dir:?}/tools
     venv=$("$MAPLE_ROOT/scripts/test/python.sh" tests/k8s/requirements.txt)
