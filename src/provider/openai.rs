@@ -2,22 +2,16 @@
 
 mod connect;
 mod events;
+mod pool;
 mod reply;
 
-use std::{
-    error::Error,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{self as client, Client},
-    rt::{TokioExecutor, TokioTimer},
-};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -26,11 +20,9 @@ use super::{Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, r
 use crate::{config::ProviderConfig, domain::swap::Swap};
 use connect::{TimedConnector, is_connect_timeout};
 use events::UpstreamEvents;
+use pool::{Lease, Pool, SendError};
 use reply::{caller_headers, collect, drain};
 
-/// Idle connections kept to one upstream, and for how long: below the 60 s after which common servers close theirs.
-const MOST_IDLE: usize = 512;
-const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// Largest answer that is held whole, in bytes.
 const LARGEST_ANSWER: usize = 32 * 1024 * 1024;
 /// The list of models is asked for at start and by health checks.
@@ -49,7 +41,8 @@ pub(super) struct Limits {
 /// One configured upstream with its connection pool.
 pub struct OpenAiProvider {
     name: String,
-    client: Client<TimedConnector, Full<Bytes>>,
+    pool: Pool,
+    /// Paths: where the server is, the pool knows.
     chat: Uri,
     embeddings: Uri,
     models: Uri,
@@ -69,25 +62,21 @@ impl OpenAiProvider {
             name: name.to_owned(),
             what,
         };
+        let origin: Uri = base.as_str().parse().map_err(|_| invalid("base_url"))?;
+        let host = origin.authority().ok_or_else(|| invalid("base_url"))?.to_string();
+        let prefix = base.path().trim_end_matches('/');
+        let query = base.query().map_or(String::new(), |query| format!("?{query}"));
         let uri = |path: &str| {
-            let text = format!("{}{path}", base.as_str().trim_end_matches('/'));
+            let text = format!("{prefix}{path}{query}");
             text.parse::<Uri>().map_err(|_| invalid("base_url"))
         };
-        let chat = uri(Endpoint::ChatCompletions.path())?;
-        let host = chat.authority().ok_or_else(|| invalid("base_url"))?.to_string();
         let headers = headers(config, &host).ok_or_else(|| invalid("api_key or headers"))?;
         let connector =
             TimedConnector::new(config.connect_timeout, base.scheme() == "https").map_err(ProviderSetupError::Tls)?;
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(MOST_IDLE)
-            .build(connector);
         Ok(Self {
             name: name.to_owned(),
-            client,
-            chat,
+            pool: Pool::new(connector, origin),
+            chat: uri(Endpoint::ChatCompletions.path())?,
             embeddings: uri(Endpoint::Embeddings.path())?,
             models: uri("/models")?,
             headers: Swap::new(headers),
@@ -120,9 +109,13 @@ impl OpenAiProvider {
         request
     }
 
-    async fn head(&self, request: Request<Full<Bytes>>, limits: Limits) -> Result<Response<Incoming>, ProviderError> {
-        match timeout(limits.first_byte.min(limits.total), self.client.request(request)).await {
-            Ok(Ok(response)) => Ok(response),
+    async fn head(
+        &self,
+        request: Request<Full<Bytes>>,
+        limits: Limits,
+    ) -> Result<(Response<Incoming>, Lease), ProviderError> {
+        match timeout(limits.first_byte.min(limits.total), self.pool.send(request)).await {
+            Ok(Ok(answered)) => Ok(answered),
             Ok(Err(error)) => Err(self.unanswered(error)),
             Err(_) if limits.total <= limits.first_byte => Err(ProviderError::TotalTimeout(limits.total)),
             Err(_) => Err(ProviderError::FirstByteTimeout(limits.first_byte)),
@@ -131,19 +124,14 @@ impl OpenAiProvider {
 
     /// What it means that there is no head.
     #[cold]
-    fn unanswered(&self, error: client::Error) -> ProviderError {
-        let unreadable = error
-            .source()
-            .and_then(|source| source.downcast_ref::<hyper::Error>())
-            .is_some_and(hyper::Error::is_parse);
-        if unreadable {
-            ProviderError::BadReply("it is not HTTP/1.1")
-        } else if !error.is_connect() {
-            ProviderError::BrokenOff(Box::new(error))
-        } else if is_connect_timeout(&error) {
-            ProviderError::ConnectTimeout(self.limits.connect)
-        } else {
-            ProviderError::Unreachable(Box::new(error))
+    fn unanswered(&self, error: SendError) -> ProviderError {
+        match error {
+            SendError::Exchange(error) if error.is_parse() => ProviderError::BadReply("it is not HTTP/1.1"),
+            SendError::Exchange(error) => ProviderError::BrokenOff(Box::new(error)),
+            SendError::Connect(error) if is_connect_timeout(&*error) => {
+                ProviderError::ConnectTimeout(self.limits.connect)
+            }
+            SendError::Connect(error) => ProviderError::Unreachable(error),
         }
     }
 
@@ -155,24 +143,27 @@ impl OpenAiProvider {
         };
         let stream = request.stream;
         let sent = self.request(Method::POST, uri, request.body, request.traceparent);
-        let response = self.head(sent, self.limits).await?;
+        let (response, lease) = self.head(sent, self.limits).await?;
         let (head, body) = response.into_parts();
         let status = head.status;
         // Our credentials with the upstream are nothing the caller can mend, and its message may quote them.
         let ours = status == http::StatusCode::UNAUTHORIZED || status == http::StatusCode::FORBIDDEN;
         if ours || !(status.is_success() || status.is_client_error()) {
-            Box::pin(drain(body)).await;
+            if Box::pin(drain(body)).await {
+                lease.give_back();
+            }
             return Err(ProviderError::Status(status));
         }
         let headers = caller_headers(&head.headers);
         if stream && status.is_success() && is_event_stream(&head.headers) {
-            let events = UpstreamEvents::new(body, self.limits, started);
+            let events = UpstreamEvents::new(body, lease, self.limits, started);
             return Ok(ProviderReply::Events {
                 headers,
                 events: Box::pin(events),
             });
         }
         let body = collect(body, LARGEST_ANSWER, self.limits, started).await?;
+        lease.give_back();
         Ok(ProviderReply::Whole { status, headers, body })
     }
 
@@ -191,11 +182,12 @@ impl OpenAiProvider {
             ..self.limits
         };
         let request = self.request(Method::GET, &self.models, Bytes::new(), None);
-        let response = self.head(request, limits).await?;
+        let (response, lease) = self.head(request, limits).await?;
         if !response.status().is_success() {
             return Err(ProviderError::Status(response.status()));
         }
         let body = collect(response.into_body(), LARGEST_LIST, limits, started).await?;
+        lease.give_back();
         let list: List =
             serde_json::from_slice(&body).map_err(|_| ProviderError::BadReply("its list of models is not one"))?;
         Ok(list.data.into_iter().map(|entry| entry.id).collect())

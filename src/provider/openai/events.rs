@@ -11,12 +11,13 @@ use futures_util::Stream;
 use hyper::body::{Body, Incoming};
 use tokio::time::Sleep;
 
-use super::Limits;
+use super::{Limits, pool::Lease};
 use crate::provider::{ProviderError, sse::EventSplitter};
 
 /// Dropping it closes the upstream connection.
 pub(super) struct UpstreamEvents {
     body: Incoming,
+    lease: Option<Lease>,
     splitter: EventSplitter,
     limits: Limits,
     started: Instant,
@@ -29,11 +30,12 @@ pub(super) struct UpstreamEvents {
 }
 
 impl UpstreamEvents {
-    pub(super) fn new(body: Incoming, limits: Limits, started: Instant) -> Self {
+    pub(super) fn new(body: Incoming, lease: Lease, limits: Limits, started: Instant) -> Self {
         // The shortest of them, so that whichever applies by then is not noticed late.
         let deadline = started + limits.first_byte.min(limits.chunk).min(limits.total);
         Self {
             body,
+            lease: Some(lease),
             splitter: EventSplitter::default(),
             limits,
             started,
@@ -97,6 +99,9 @@ impl Stream for UpstreamEvents {
                     return this.end(Some(Err(ProviderError::BrokenOff(Box::new(error)))));
                 }
                 Poll::Ready(None) => {
+                    if let Some(lease) = this.lease.take() {
+                        lease.give_back();
+                    }
                     let rest = this.splitter.rest().map(Ok);
                     return this.end(rest);
                 }

@@ -57,10 +57,10 @@ pub(super) async fn collect(
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// Reads the body of a failure away, if it is short and quick.
-pub(super) async fn drain(body: Incoming) {
+/// Reads the body of a failure away, if it is short and quick. Whether it was read to its end.
+pub(super) async fn drain(body: Incoming) -> bool {
     let read = http_body_util::Limited::new(body, DRAIN_LIMIT).collect();
-    let _ = timeout(DRAIN_TIME, read).await;
+    matches!(timeout(DRAIN_TIME, read).await, Ok(Ok(_)))
 }
 
 /// The headers that are meant for the caller: what the body is, when to come back, and the provider's own bookkeeping.

@@ -61,8 +61,11 @@ fn choice(skim: &mut Skim<'_>, info: &mut ChunkInfo) -> Option<()> {
                 object_or_null(skim, |skim, key| match key {
                     b"function" => object_or_null(skim, |skim, key| match key {
                         b"arguments" => text(skim, info),
+                        // Text where OpenAI has none: for the parser, which takes it from anywhere.
+                        b"text" | b"function" => None,
                         _ => skim.skip(),
                     }),
+                    b"text" | b"arguments" => None,
                     _ => skim.skip(),
                 })
             }),
@@ -324,6 +327,19 @@ mod tests {
             if !usual.contains('\\') {
                 assert_eq!(found, Some(parsed(usual.as_bytes())), "{usual}");
             }
+        }
+    }
+
+    #[test]
+    fn text_of_a_call_counts_wherever_it_stands() {
+        for call in [
+            r#"{"arguments":"abc"}"#,
+            r#"{"text":"abc"}"#,
+            r#"{"function":{"text":"abc"}}"#,
+            r#"{"function":{"function":{"arguments":"abc"}}}"#,
+        ] {
+            let chunk = format!(r#"{{"choices":[{{"delta":{{"tool_calls":[{call}]}}}}]}}"#);
+            assert_eq!(scan_chunk(chunk.as_bytes()).text_bytes, 3, "{call}");
         }
     }
 
