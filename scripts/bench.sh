@@ -24,8 +24,8 @@ for argument in "$@"; do
   esac
 done
 [ "$databases" -gt 0 ] || databases=1
-# One more for the build that has its answers in Redis.
-databases=$((databases + 1))
+# Three more for the variants of the first build.
+databases=$((databases + 3))
 
 # Built before anything is started, so that no server waits for the compiler.
 # `cargo bench` makes the release build of mapleai that is measured, too.
@@ -89,11 +89,17 @@ export BENCH_DATABASE_URLS="${urls# }"
 BENCH_POSTGRES_PID="$(head -n 1 "$data/postmaster.pid")"
 export BENCH_POSTGRES_PID
 
-if [ -z "${BENCH_REDIS_URL:-}" ] && command -v redis-server >/dev/null; then
+if [ -z "${BENCH_REDIS_URL:-}" ]; then
+  command -v redis-server >/dev/null || fail 'Redis is missing: apt-get install redis-server, or set BENCH_REDIS_URL'
   redis_port=$((20000 + RANDOM % 20000))
   taskset -c "$BENCH_LOAD_CORE" redis-server --port "$redis_port" --bind 127.0.0.1 --save '' --appendonly no \
     --maxmemory 256mb --maxmemory-policy allkeys-lru --dir "$work" >"$work/redis.log" &
   redis_pid=$!
+  for ((tries = 50; ; tries--)); do
+    ! (exec 3<>"/dev/tcp/127.0.0.1/$redis_port") 2>/dev/null || break
+    ((tries > 0)) && kill -0 "$redis_pid" || { cat "$work/redis.log" >&2; fail 'Redis did not start'; }
+    sleep 0.1
+  done
   export BENCH_REDIS_URL="redis://127.0.0.1:$redis_port"
 fi
 

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::{
     error::{BenchError, During},
     http,
+    variant::Variant,
 };
 
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -31,7 +32,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) binary: &'a Path,
     pub(crate) config: &'a Path,
     pub(crate) database_url: &'a str,
-    /// As its only cache of answers.
+    pub(crate) variant: Variant,
+    /// Where the variant with Redis finds it.
     pub(crate) redis: Option<&'a str>,
     pub(crate) upstream: SocketAddr,
     pub(crate) core: usize,
@@ -74,8 +76,8 @@ impl Gateway {
                 .env("MAPLE__AUTH__SIGNING_KEYS__BENCH", SIGNING_KEY)
                 .envs(operations.map(|address| ("MAPLE__SERVER__OPS_ADDR", address)))
                 .envs(launch.redis.map(|url| ("REDIS_URL", url)))
-                .envs(launch.redis.map(|_| ("MAPLE__CACHE__ANSWER_MEMORY_BYTES", "0")))
                 .envs(journal.iter().map(|folder| ("MAPLE__USAGE__JOURNAL_DIR", folder)))
+                .envs(launch.variant.settings().iter().copied())
                 .env("MAPLE__LOG__LEVEL", "warn")
                 .env("MAPLE__LOG__FORMAT", "json")
                 .env("DATABASE_URL", launch.database_url)

@@ -31,6 +31,8 @@ pub(crate) struct Tally {
     pub(crate) completed: u64,
     /// Wrong status, broken or incomplete answers, and requests never answered.
     pub(crate) errors: u64,
+    /// Answers of which the cache had to say what it was meant to.
+    pub(crate) as_meant: u64,
     /// Reads that brought answer bytes; divided by `completed` it shows how many chunks were coalesced.
     pub(crate) reads: u64,
 }
@@ -43,6 +45,7 @@ impl Tally {
             lateness: Histogram::new(),
             completed: 0,
             errors: 0,
+            as_meant: 0,
             reads: 0,
         }
     }
@@ -66,6 +69,8 @@ pub(crate) struct Load {
     seed: Option<Range<usize>>,
     next_seed: u64,
     streamed: bool,
+    /// A header line that answers should have; none of a target without a cache.
+    meant: Option<&'static [u8]>,
     lanes: Vec<Lane>,
     /// First in, first out, so that every connection is used.
     idle: VecDeque<usize>,
@@ -78,6 +83,7 @@ impl Load {
         target: SocketAddr,
         (request, seed): (Vec<u8>, Option<Range<usize>>),
         streamed: bool,
+        meant: Option<&'static [u8]>,
         first_seed: u64,
     ) -> io::Result<Self> {
         let mut lanes = Vec::with_capacity(CONNECTIONS);
@@ -90,6 +96,7 @@ impl Load {
             seed,
             next_seed: first_seed,
             streamed,
+            meant,
             lanes,
             idle: (0..CONNECTIONS).collect(),
         })
@@ -127,7 +134,7 @@ impl Load {
         let Some(lane) = self.lanes.get_mut(slot) else {
             return Ok(());
         };
-        match lane.advance(self.streamed, tally) {
+        match lane.advance(self.streamed, self.meant, tally) {
             Ok(false) => Ok(()),
             Ok(true) => {
                 self.idle.push_back(slot);
@@ -176,7 +183,7 @@ impl Lane {
     }
 
     /// Whether an answer was completed.
-    fn advance(&mut self, streamed: bool, tally: &mut Tally) -> io::Result<bool> {
+    fn advance(&mut self, streamed: bool, meant: Option<&[u8]>, tally: &mut Tally) -> io::Result<bool> {
         loop {
             if self.filled == self.input.len() {
                 return Err(ErrorKind::OutOfMemory.into());
@@ -201,6 +208,8 @@ impl Lane {
                 if head.is_complete(answer) {
                     if is_right(answer, head, streamed) {
                         tally.completed += 1;
+                        let said = meant.is_none_or(|line| memmem::find(&answer[..head.end], line).is_some());
+                        tally.as_meant += u64::from(said);
                         tally.latency.record(intended.elapsed());
                         if let Some(at) = self.first_chunk {
                             tally.first_chunk.record(at.duration_since(intended));

@@ -20,6 +20,7 @@ mod script;
 mod session;
 mod table;
 mod upstream;
+mod variant;
 mod wire;
 
 use std::{

@@ -13,6 +13,7 @@ use crate::{
     error::{BenchError, During},
     load::Load,
     procstat::{Usage, Watched},
+    variant::Variant,
     wire,
 };
 
@@ -21,6 +22,8 @@ pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
     pub(crate) key: Option<String>,
+    /// None of what is not MapleAI.
+    pub(crate) variant: Option<Variant>,
     /// The proxy's process; none when going direct.
     pub(crate) pid: Option<u32>,
     /// Answers received over the whole session, warm-up included.
@@ -42,6 +45,8 @@ pub(crate) struct Sample {
     pub(crate) reads_per_answer: f64,
     pub(crate) cpu_micros: f64,
     pub(crate) errors: u64,
+    /// Percent of the answers that came from where the case wants them: the cache, or the upstream.
+    pub(crate) as_meant: f64,
     pub(crate) elapsed: Duration,
     pub(crate) usage: Usage,
 }
@@ -62,6 +67,9 @@ impl Plan {
         for round in 0..self.rounds {
             for &case in &self.cases {
                 for (index, target) in targets.iter_mut().enumerate() {
+                    if target.variant.is_some_and(|variant| !variant.is_measured(case)) {
+                        continue;
+                    }
                     let sample = self.sample(engine, target, case, (index, round))?;
                     // Progress is a courtesy: a closed standard error must not end a measurement.
                     let _ = writeln!(
@@ -113,6 +121,7 @@ impl Plan {
             reads_per_answer: tally.reads as f64 / answers,
             cpu_micros: usage.gateway.as_secs_f64() * 1e6 / answers,
             errors: tally.errors,
+            as_meant: 100.0 * tally.as_meant as f64 / answers,
             elapsed,
             usage,
         })
@@ -171,6 +180,7 @@ static SEEDS: AtomicU64 = AtomicU64::new(0);
 fn connect(engine: &Engine, target: &Target, streamed: bool, caching: Caching) -> Result<Load, BenchError> {
     let request = wire::chat_request(target.key.as_deref(), streamed, caching);
     let first_seed = wire::FIRST_SEED + SEEDS.fetch_add(SEEDS_EACH, Ordering::Relaxed);
-    Load::connect(engine.poll(), target.address, request, streamed, first_seed)
+    let meant = target.variant.map(|variant| variant.expects(caching));
+    Load::connect(engine.poll(), target.address, request, streamed, meant, first_seed)
         .during(format!("connecting to {}", target.name))
 }

@@ -25,12 +25,16 @@ pub(crate) struct Options {
     /// A build to measure, as PATH or NAME=PATH; repeat to compare builds in one run.
     #[arg(long = "gateway-bin", value_name = "[NAME=]PATH")]
     pub(crate) gateway_bins: Vec<Named<PathBuf>>,
-    /// Measure the first build once more, with a Redis at this URL as its only cache of answers.
+    /// For the variant of the first build that has a Redis as its only cache of answers.
     #[arg(long, env = "BENCH_REDIS_URL")]
     pub(crate) redis_url: Option<String>,
-    /// Send so many distinct requests for repeatable answers through each build at the end, and read its memory.
-    #[arg(long, value_name = "REQUESTS", default_value_t = 0)]
-    pub(crate) fill_cache: u64,
+    /// Measure each build only as in production, not with Redis, without cache, and without journal.
+    #[arg(long)]
+    pub(crate) no_variants: bool,
+    /// Send so many distinct requests for repeatable answers through each build at the end, and read its memory; 1,000,000
+    /// unless it is a short round.
+    #[arg(long, value_name = "REQUESTS")]
+    pub(crate) fill_cache: Option<u64>,
     /// A running proxy in front of `--upstream-port` to measure too, such as nginx=127.0.0.1:8080@PID.
     #[arg(long = "peer", value_name = "NAME=ADDRESS@PID")]
     pub(crate) peers: Vec<Named<Peer>>,
@@ -94,6 +98,10 @@ impl Options {
 
     pub(crate) fn rounds(&self) -> usize {
         self.rounds.unwrap_or(if self.quick { 1 } else { 3 }).max(1)
+    }
+
+    pub(crate) fn answers_to_offer(&self) -> u64 {
+        self.fill_cache.unwrap_or(if self.quick { 0 } else { 1_000_000 })
     }
 
     /// Requests through a build before its memory is read the second time.

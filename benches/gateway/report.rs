@@ -5,13 +5,14 @@ use std::{fs, path::Path, time::SystemTime};
 use serde_json::{Value, json};
 
 use crate::{
-    cases::Case,
+    cases::{Caching, Case},
     engine::Arrivals,
     error::{BenchError, During},
     histogram::median,
     measure::{Sample, Target},
     procstat::share,
     table::Table,
+    variant::Variant,
 };
 
 /// Above this share of a core, in percent, the core is what limits a closed loop.
@@ -25,6 +26,8 @@ pub(crate) struct Footprint {
     pub(crate) name: String,
     pub(crate) idle: u64,
     pub(crate) after: u64,
+    /// With as many distinct answers offered to the cache as the options say.
+    pub(crate) filled: u64,
     pub(crate) highest: u64,
     pub(crate) requests: u64,
     /// Requests that the build's own usage records account for.
@@ -54,6 +57,7 @@ struct Row {
     reads: f64,
     cpu_micros: f64,
     errors: u64,
+    as_meant: f64,
     gateway_core: f64,
     load_core: f64,
     harness: f64,
@@ -96,7 +100,12 @@ impl Report {
         let targets = 0..self.targets.len();
         cases
             .iter()
-            .flat_map(|&case| targets.clone().map(move |target| self.row(case, target)))
+            .flat_map(|&case| targets.clone().map(move |target| (case, target)))
+            .filter(|&(case, target)| {
+                let mut samples = self.samples.iter();
+                samples.any(|sample| sample.case == case && sample.target == target)
+            })
+            .map(|(case, target)| self.row(case, target))
             .collect()
     }
 
@@ -128,6 +137,7 @@ impl Report {
             reads: middle(&|sample| sample.reads_per_answer),
             cpu_micros: middle(&|sample| sample.cpu_micros),
             errors: of(target).map(|sample| sample.errors).sum(),
+            as_meant: middle(&|sample| sample.as_meant),
             gateway_core: middle(&|sample| sample.usage.gateway_core_percent(sample.elapsed)),
             load_core: middle(&|sample| sample.usage.load_core_percent(sample.elapsed)),
             harness: middle(&|sample| share(sample.usage.harness, sample.elapsed)),
@@ -142,7 +152,8 @@ impl Report {
         let millis = |micros: f64| format!("{:.3}", micros / 1_000.0);
         let whole = |figure: f64| format!("{figure:.0}");
         let mut latency = Table::new(
-            "case | way | p50 ms | p99 ms | added p50 | added p99 | first chunk p50 | first chunk p99 | errors",
+            "case | way | p50 ms | p99 ms | added p50 | added p99 | first chunk p50 | first chunk p99 | errors \
+             | cache as meant %",
         );
         let mut cost = Table::new(
             "case | way | answers/s | CPU us/request | answers per core-second | gateway core % | load core % \
@@ -162,6 +173,7 @@ impl Report {
                 only(row.case.streamed, millis(row.first_chunk_p50)),
                 only(row.case.streamed, millis(row.first_chunk_p99)),
                 row.errors.to_string(),
+                only(proxied, format!("{:.1}", row.as_meant)),
             ]);
             cost.push(vec![
                 row.case.title(),
@@ -178,13 +190,15 @@ impl Report {
                 row.limit().to_owned(),
             ]);
         }
-        let mut memory = Table::new("build | idle MiB | after MiB | highest MiB | requests | usage records");
+        let mut memory =
+            Table::new("build | idle MiB | after MiB | cache offered MiB | highest MiB | requests | usage records");
         for print in &self.footprints {
             let mib = |bytes: u64| format!("{:.1}", bytes as f64 / 1_048_576.0);
             memory.push(vec![
                 print.name.clone(),
                 mib(print.idle),
                 mib(print.after),
+                mib(print.filled),
                 mib(print.highest),
                 print.requests.to_string(),
                 print.recorded.to_string(),
@@ -197,12 +211,13 @@ impl Report {
             String::new()
         };
         format!(
-            "Machine: {}\nCommand: `{}`\n{warning}\n{}\n{}\n{}",
+            "Machine: {}\nCommand: `{}`\n{warning}\n{}\n{}\n{}\n{}",
             self.machine,
             self.command,
             latency.render(),
             cost.render(),
-            memory.render()
+            memory.render(),
+            parts(&rows, &self.targets).render()
         )
     }
 
@@ -220,7 +235,7 @@ impl Report {
                     "p50_us": row.p50, "p99_us": row.p99,
                     "added_p50_us": row.added_p50, "added_p99_us": row.added_p99,
                     "first_chunk_p50_us": row.first_chunk_p50, "first_chunk_p99_us": row.first_chunk_p99,
-                    "send_lateness_p99_us": row.lateness_p99, "errors": row.errors,
+                    "send_lateness_p99_us": row.lateness_p99, "errors": row.errors, "cache_as_meant_percent": row.as_meant,
                     "answers_per_second": row.per_second, "reads_per_answer": row.reads,
                     "gateway_cpu_us_per_request": row.cpu_micros,
                     "answers_per_core_second": row.per_core_second(),
@@ -236,7 +251,7 @@ impl Report {
             .iter()
             .map(|print| {
                 json!({
-                    "build": print.name, "idle_bytes": print.idle, "after_bytes": print.after,
+                    "build": print.name, "idle_bytes": print.idle, "after_bytes": print.after, "cache_offered_bytes": print.filled,
                     "highest_bytes": print.highest, "requests": print.requests, "usage_records": print.recorded,
                 })
             })
@@ -257,4 +272,46 @@ impl Report {
         let tables = path.with_extension("md");
         fs::write(&tables, self.markdown()).during(format!("writing {}", tables.display()))
     }
+}
+
+/// What single parts cost or save: differences and ratios of medians of the run.
+fn parts(rows: &[Row], targets: &[Target]) -> Table {
+    let mut table = Table::new("part | kind | figure");
+    for streamed in [false, true] {
+        let row = |variant: Variant, caching: Caching| {
+            rows.iter().find(|row| {
+                let case = row.case;
+                targets[row.target].variant == Some(variant)
+                    && (case.arrivals, case.caching, case.streamed) == (Arrivals::Closed, caching, streamed)
+            })
+        };
+        let mut push = |part: &str, figure: Option<String>| {
+            let kind = if streamed { "streamed" } else { "not streamed" };
+            if let Some(figure) = figure {
+                table.push(vec![part.to_owned(), kind.to_owned(), figure]);
+            }
+        };
+        let micros = |more: Option<&Row>, less: Option<&Row>| {
+            Some(format!("{:+.1} us CPU/request", more?.cpu_micros - less?.cpu_micros))
+        };
+        let times = |more: Option<&Row>, less: Option<&Row>| {
+            Some(format!("{:.2} x the answers/s", more?.per_second / less?.per_second))
+        };
+        use Caching::{Bypass, Hit, Miss};
+        use Variant::{Redis, Standard, Uncached, Unjournalled};
+        push(
+            "a hit in memory, against a miss",
+            times(row(Standard, Hit), row(Standard, Miss)),
+        );
+        push(
+            "a hit in Redis, against a miss",
+            times(row(Redis, Hit), row(Redis, Miss)),
+        );
+        push(
+            "a miss, against the cache off",
+            micros(row(Standard, Miss), row(Uncached, Miss)),
+        );
+        push("the journal", micros(row(Standard, Bypass), row(Unjournalled, Bypass)));
+    }
+    table
 }

@@ -18,6 +18,7 @@ use crate::{
     options::Options,
     procstat::{self, Watched},
     report::{Footprint, Report},
+    variant::Variant,
 };
 
 /// The release build that cargo made for this benchmark; absent when it is built outside the package.
@@ -27,6 +28,7 @@ const OWN_BUILD: Option<&str> = option_env!("CARGO_BIN_EXE_mapleai");
 struct Build {
     gateway: Gateway,
     name: String,
+    variant: Variant,
     idle: u64,
 }
 
@@ -47,6 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
         name: "direct".to_owned(),
         address: upstream,
         key: None,
+        variant: None,
         pid: None,
         completed: 0,
     }];
@@ -54,6 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
         name: build.name.clone(),
         address: build.gateway.address,
         key: Some(build.gateway.key.clone()),
+        variant: Some(build.variant),
         pid: Some(build.gateway.pid()),
         completed: 0,
     }));
@@ -61,6 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
         name: peer.name.clone().unwrap_or_else(|| "peer".to_owned()),
         address: peer.value.address,
         key: None,
+        variant: None,
         pid: Some(peer.value.pid),
         completed: 0,
     }));
@@ -82,15 +87,21 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
     let samples = plan.measure(&mut engine, &mut targets)?;
     let mut footprints = Vec::new();
     for (build, target) in builds.iter().zip(&mut targets[1..]) {
-        measure::top_up(&mut engine, target, options.memory_requests())?;
-        if options.fill_cache > 0 {
-            measure::fill_cache(&mut engine, target, options.fill_cache)?;
+        if build.variant != Variant::Standard {
+            continue;
         }
-        let (after, highest) = procstat::memory(build.gateway.pid());
+        measure::top_up(&mut engine, target, options.memory_requests())?;
+        let (after, _) = procstat::memory(build.gateway.pid());
+        let offered = options.answers_to_offer();
+        if offered > 0 {
+            measure::fill_cache(&mut engine, target, offered)?;
+        }
+        let (filled, highest) = procstat::memory(build.gateway.pid());
         footprints.push(Footprint {
             name: build.name.clone(),
             idle: build.idle,
             after,
+            filled,
             highest,
             requests: target.completed,
             recorded: build.gateway.recorded_requests(target.completed)?,
@@ -114,18 +125,21 @@ fn start(options: &Options, engine: &mut Engine) -> Result<Vec<Build>, BenchErro
     if options.no_gateway {
         return Ok(Vec::new());
     }
-    let mut binaries: Vec<(String, PathBuf, Option<&str>)> = Vec::new();
+    let mut binaries: Vec<(String, PathBuf, Variant)> = Vec::new();
     for (index, binary) in options.gateway_bins.iter().enumerate() {
         let name = binary.name.clone().unwrap_or_else(|| format!("mapleai-{}", index + 1));
-        binaries.push((name, binary.value.clone(), None));
+        binaries.push((name, binary.value.clone(), Variant::Standard));
     }
     if binaries.is_empty() {
         let own = OWN_BUILD.ok_or_else(|| BenchError::Usage("give --gateway-bin PATH or --no-gateway".to_owned()))?;
-        binaries.push(("mapleai".to_owned(), PathBuf::from(own), None));
+        binaries.push(("mapleai".to_owned(), PathBuf::from(own), Variant::Standard));
     }
-    if let Some(url) = &options.redis_url {
+    if !options.no_variants {
         let (name, binary, _) = binaries[0].clone();
-        binaries.push((format!("{name}-redis"), binary, Some(url)));
+        let redis = options.redis_url.is_some().then_some(Variant::Redis);
+        for variant in redis.into_iter().chain([Variant::Uncached, Variant::Unjournalled]) {
+            binaries.push((format!("{name}{}", variant.suffix()), binary.clone(), variant));
+        }
     }
     if options.database_urls.len() < binaries.len() {
         return Err(BenchError::Usage(format!(
@@ -138,7 +152,7 @@ fn start(options: &Options, engine: &mut Engine) -> Result<Vec<Build>, BenchErro
     std::fs::create_dir_all(folder).during(format!("creating {}", folder.display()))?;
     let upstream = engine.upstream_address()?;
     let mut builds = Vec::new();
-    for ((name, binary, redis), database_url) in binaries.into_iter().zip(&options.database_urls) {
+    for ((name, binary, variant), database_url) in binaries.into_iter().zip(&options.database_urls) {
         let log = folder.join(format!("{name}.log"));
         // Each run starts its log afresh, so that what an error shows belongs to it.
         std::fs::write(&log, "").during(format!("writing {}", log.display()))?;
@@ -146,7 +160,8 @@ fn start(options: &Options, engine: &mut Engine) -> Result<Vec<Build>, BenchErro
             binary: &binary,
             config: &options.config,
             database_url,
-            redis,
+            variant,
+            redis: options.redis_url.as_deref().filter(|_| variant == Variant::Redis),
             upstream,
             core: options.gateway_core,
             prefix: &options.gateway_prefix,
@@ -163,7 +178,12 @@ fn start(options: &Options, engine: &mut Engine) -> Result<Vec<Build>, BenchErro
                 .map_err(|_| BenchError::Usage("starting the gateway panicked".to_owned()))?
         })?;
         let (idle, _) = procstat::memory(gateway.pid());
-        builds.push(Build { gateway, name, idle });
+        builds.push(Build {
+            gateway,
+            name,
+            variant,
+            idle,
+        });
     }
     Ok(builds)
 }
