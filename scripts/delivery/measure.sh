@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `make measure ENVIRONMENT=...`: error rate, response times and completions of the last 15 minutes, from PROMETHEUS_URL (with
-# PROMETHEUS_TOKEN, if it wants one), against the bounds that a release is judged by. No data is a failure. Writes evidence.
+# PROMETHEUS_TOKEN, if it wants one), against the bounds that a release is judged by. Of the version that serves: what the one
+# before it did wrong must not take a release back that mends it. No data is a failure. Writes evidence.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 # shellcheck source=scripts/environment.sh
@@ -19,6 +20,8 @@ unset PROMETHEUS_TOKEN
 routes="namespace=\"$environment\",http_route!~\"/api/(health|ready)|/metrics|other\""
 requests=http_server_request_duration_seconds
 completions="maple_completions_total{namespace=\"$environment\""
+# The one with the most traffic of late. Where there is no Rollout, pods have no such label and are one.
+serves="and on (rollouts_pod_template_hash) topk(1, sum by (rollouts_pod_template_hash) (rate(${requests}_count{$routes}[5m])))"
 failed=0
 
 # ask QUERY: the answer of Prometheus, or nothing and the reason on the terminal.
@@ -44,9 +47,9 @@ measure() {
 }
 
 measure error-rate 'share of errors' \
-    "(sum(rate(${requests}_count{$routes,http_response_status_code=~\"5..\"}[15m])) or vector(0)) / sum(rate(${requests}_count{$routes}[15m]))" '<' 0.01
+    "(sum(rate(${requests}_count{$routes,http_response_status_code=~\"5..\"}[15m]) $serves) or vector(0)) / sum(rate(${requests}_count{$routes}[15m]) $serves)" '<' 0.01
 measure latency 'seconds, 95th percentile' \
-    "histogram_quantile(0.95, sum by (le) (rate(${requests}_bucket{$routes}[15m])))" '<' 2.5
+    "histogram_quantile(0.95, sum by (le) (rate(${requests}_bucket{$routes}[15m]) $serves))" '<' 2.5
 measure business 'share of completions that came whole' \
-    "(sum(rate($completions,outcome=\"completed\"}[15m])) or vector(0)) / (sum(rate($completions,outcome!~\"cancelled|refused\"}[15m])) > 0)" '>' 0.98
+    "(sum(rate($completions,outcome=\"completed\"}[15m]) $serves) or vector(0)) / (sum(rate($completions,outcome!~\"cancelled|refused\"}[15m]) $serves) > 0)" '>' 0.98
 if [ "$failed" -ne 0 ]; then die "$environment is outside the bounds of a release, or could not be measured"; fi

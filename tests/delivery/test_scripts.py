@@ -320,11 +320,12 @@ class TestMeasure:
         says(done, told)
         assert "word@" not in done.stdout
 
-    def test_against_a_real_prometheus(self, folder, tmp_path):
-        """The very queries: on a quarter of an hour of a service with few errors, and of one without traffic."""
+    @pytest.mark.parametrize("rollout", [False, True], ids=["deployment", "rollout"])
+    def test_against_a_real_prometheus(self, folder, tmp_path, rollout):
+        """The very queries: on a quarter of an hour of a service with few errors, be it after one with many, and of one without traffic."""
         for program in ("prometheus", "promtool"):
             assert shutil.which(program), f"{program} is missing (scripts/dev/install.sh prometheus)"
-        (tmp_path / "metrics").write_text("\n".join(quarter_of_an_hour(int(time.time()))) + "\n# EOF\n")
+        (tmp_path / "metrics").write_text("\n".join(quarter_of_an_hour(int(time.time()), rollout)) + "\n# EOF\n")
         subprocess.run(["promtool", "tsdb", "create-blocks-from", "openmetrics", "metrics", "tsdb"], cwd=tmp_path, check=True, capture_output=True)
         (tmp_path / "prometheus.yml").write_text("")
         port = service.free_port()
@@ -349,20 +350,29 @@ def answers(port):
         return False
 
 
-def quarter_of_an_hour(now):
-    """Counters every 15 seconds: 200 requests in between, one of them answered 500; 99 of 100 completions came whole."""
-    route = 'namespace="production",http_route="/v1/chat/completions"'
-    series = [
-        (f'http_server_request_duration_seconds_count{{{route},http_response_status_code="200"}}', 199),
-        (f'http_server_request_duration_seconds_count{{{route},http_response_status_code="500"}}', 1),
-        ('http_server_request_duration_seconds_count{namespace="production",http_route="/metrics",http_response_status_code="500"}', 200),
-        (f'http_server_request_duration_seconds_bucket{{{route},http_response_status_code="200",le="0.25"}}', 180),
+def quarter_of_an_hour(now, rollout):
+    """Counters every 15 seconds: 200 requests in between, one of them answered 500; 99 of 100 completions came whole. After a
+    rollout they are the new version's; the old one was ten times worse until it had no traffic any more, seven minutes ago."""
+    production, version = 'namespace="production"', ',rollouts_pod_template_hash='
+    versions = [(production, 1, 80)]
+    if rollout:
+        versions = [(f'{production}{version}"new"', 1, 80), (f'{production}{version}"old"', 10, 52)]
+    for labels, worse, until in versions:
+        for name, step in counters(labels, worse):
+            for tick in range(80):
+                yield f"{name} {min(tick, until) * step} {now - (79 - tick) * 15}"
+
+
+def counters(labels, worse):
+    route = f'{labels},http_route="/v1/chat/completions"'
+    return [
+        (f'http_server_request_duration_seconds_count{{{route},http_response_status_code="200"}}', 200 - worse),
+        (f'http_server_request_duration_seconds_count{{{route},http_response_status_code="500"}}', worse),
+        (f'http_server_request_duration_seconds_count{{{labels},http_route="/metrics",http_response_status_code="500"}}', 200),
+        (f'http_server_request_duration_seconds_bucket{{{route},http_response_status_code="200",le="0.25"}}', 200 - 20 * worse),
         (f'http_server_request_duration_seconds_bucket{{{route},http_response_status_code="200",le="0.5"}}', 200),
         (f'http_server_request_duration_seconds_bucket{{{route},http_response_status_code="200",le="+Inf"}}', 200),
-        ('maple_completions_total{namespace="production",outcome="completed"}', 99),
-        ('maple_completions_total{namespace="production",outcome="failed"}', 1),
-        ('maple_completions_total{namespace="production",outcome="cancelled"}', 40),
+        (f'maple_completions_total{{{labels},outcome="completed"}}', 100 - worse),
+        (f'maple_completions_total{{{labels},outcome="failed"}}', worse),
+        (f'maple_completions_total{{{labels},outcome="cancelled"}}', 40),
     ]
-    for name, step in series:
-        for tick in range(80):
-            yield f"{name} {tick * step} {now - (79 - tick) * 15}"
