@@ -16,7 +16,7 @@ async function api(method, path, body, signal) {
   }
   if (response.ok) return response;
   if (response.status === 401) {
-    location.assign("/sign-in");
+    location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
     throw new Error("Please sign in again.");
   }
   const problem = await response.json().catch(() => ({}));
@@ -96,6 +96,15 @@ document.addEventListener("click", (event) => {
   }
 });
 
+for (const form of document.querySelectorAll("form[data-confirm]")) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const { confirm, confirmText, confirmOk } = form.dataset;
+    // Sent past this listener, which would ask again.
+    if (await ask({ title: confirm, text: confirmText, ok: confirmOk, danger: true })) form.submit();
+  });
+}
+
 if ($("body.chat")) chat();
 if ($("#key-form")) keys();
 if ($("#docs")) docs();
@@ -116,7 +125,7 @@ function chat() {
     const last = messages[messages.length - 1];
     $("#tools").hidden = !conversation;
     $("#welcome").hidden = messages.length > 0;
-    regenerate.hidden = !last || running !== null;
+    regenerate.hidden = !last || running !== null || "earlier" in stage.dataset;
     regenerate.textContent = last?.dataset.status === "complete" ? "↻ Regenerate" : "↻ Try again";
     send.hidden = running !== null;
     stop.hidden = running === null;
@@ -149,6 +158,18 @@ function chat() {
     list.append(article);
     list.scrollTop = list.scrollHeight;
     return { article, body };
+  }
+
+  /** How an answer ended, in words where it did not end well, as the server writes it. */
+  function showStatus(article, status) {
+    article.dataset.status = status;
+    article.querySelector(".end")?.remove();
+    const words = { partial: "Stopped here", failed: "No answer came" }[status];
+    if (!words) return;
+    const end = document.createElement("p");
+    end.className = "end";
+    end.textContent = words;
+    article.append(end);
   }
 
   /** Reads an event stream and calls `on[event](data)` for each event. */
@@ -184,7 +205,7 @@ function chat() {
     const fail = () => {
       if (!shown) return;
       if (replaced && !shown.body.textContent) shown.article.replaceWith(replaced);
-      else shown.article.dataset.status = shown.body.textContent ? "partial" : "failed";
+      else showStatus(shown.article, shown.body.textContent ? "partial" : "failed");
     };
     try {
       if (!conversation) {
@@ -222,7 +243,7 @@ function chat() {
         done({ message, html }) {
           over = true;
           showHtml(shown.body, html ?? "");
-          shown.article.dataset.status = message.status;
+          showStatus(shown.article, message.status);
           announce.textContent = `Answer complete: ${shown.body.textContent}`;
           list.scrollTop = list.scrollHeight;
         },
@@ -351,7 +372,8 @@ function keys() {
       $("#no-keys").hidden = true;
       const row = rows.insertRow(0);
       row.dataset.id = key.id;
-      for (const text of [key.name, "", day(key.created_at), day(key.expires_at) ?? "never", "never"]) row.insertCell().textContent = text;
+      const maker = "maker" in $("#keys").dataset ? [key.made_by.name] : [];
+      for (const text of [key.name, "", ...maker, day(key.created_at), day(key.expires_at) ?? "never", "never"]) row.insertCell().textContent = text;
       row.cells[1].append(Object.assign(document.createElement("code"), { textContent: `${key.prefix}…` }));
       const revoke = document.createElement("button");
       revoke.type = "button";

@@ -15,6 +15,7 @@ use crate::{
     crypto::{password::PasswordError, signing_keys::SigningKeys},
     lifecycle::{Broken, Lifecycle, Signals},
     provider::registry::ProviderSetupError,
+    service::health::Databases,
     store::{Database, StoreError, migrations, migrations::MigrationError},
     telemetry,
 };
@@ -119,8 +120,12 @@ pub async fn seed(config: Config) -> Result<(), AppError> {
     // One short-lived process: there is nobody whose memory it could share.
     let caches = build::caches(&config, None, &clock, &lifecycle);
     let keys = signing_keys(&config)?;
+    let databases = Databases {
+        primary: database,
+        replicas: Vec::new(),
+    };
     let services = build::services(
-        &config, &database, &keys, &caches, registry, &clock, &lifecycle, None, None,
+        &config, &databases, &keys, &caches, registry, &clock, &lifecycle, None, None,
     )?;
     seed::development_account(&services.accounts).await?;
     Ok(())

@@ -149,7 +149,7 @@ fn execute(command: &Command, sources: &Sources) -> Result<(), CliError> {
             Command::Migrate => app::migrate(config).await,
             Command::Seed => app::seed(config).await,
             // The others have been answered.
-            _ => app::serve(config, sources.clone()).await,
+            _ => Box::pin(app::serve(config, sources.clone())).await,
         }
     });
     runtime.shutdown_timeout(LAST_WORK);

@@ -22,7 +22,7 @@ pub struct Failure {
     pub param: Option<&'static str>,
     pub fields: Vec<FieldFault>,
     pub retry_after: Option<Duration>,
-    /// For browsers: where to go instead.
+    /// For browsers: the sign-in page to go to instead.
     pub redirect: Option<&'static str>,
     /// For the log only.
     pub cause: Option<Arc<dyn Error + Send + Sync>>,
@@ -119,6 +119,14 @@ impl Failure {
             StatusCode::PAYLOAD_TOO_LARGE,
             "payload_too_large",
             format!("The request body is larger than the {limit} bytes that are allowed."),
+        )
+    }
+
+    pub fn body_timeout() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_timeout",
+            "The request body took too long to arrive.",
         )
     }
 

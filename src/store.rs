@@ -35,10 +35,19 @@ pub struct Store {
     pub messages: messages::Messages,
     pub sessions: sessions::Sessions,
     pub usage: usage::Usage,
+    /// The accounts as the analytics replica has them.
+    pub analytics: Option<accounts::Accounts>,
+}
+
+/// Copies of the database that take work off it, where they are configured.
+#[derive(Clone, Default)]
+pub struct Replicas {
+    pub analytics: Option<Database>,
+    pub reporting: Option<Database>,
 }
 
 impl Store {
-    pub fn new(database: &Database) -> Self {
+    pub fn new(database: &Database, replicas: &Replicas) -> Self {
         Self {
             accounts: accounts::Accounts(database.clone()),
             api_keys: api_keys::ApiKeys(database.clone()),
@@ -46,7 +55,11 @@ impl Store {
             invitations: invitations::Invitations(database.clone()),
             messages: messages::Messages(database.clone()),
             sessions: sessions::Sessions(database.clone()),
-            usage: usage::Usage(database.clone()),
+            usage: usage::Usage {
+                primary: database.clone(),
+                reporting: replicas.reporting.clone(),
+            },
+            analytics: replicas.analytics.clone().map(accounts::Accounts),
         }
     }
 }

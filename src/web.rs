@@ -2,6 +2,7 @@
 
 pub mod assets;
 pub mod markdown;
+pub mod next;
 pub mod views;
 
 use std::sync::Arc;
@@ -10,9 +11,12 @@ use http::{HeaderMap, HeaderValue};
 use url::Url;
 
 use crate::{
-    auth::gate::{Gate, SESSION_COOKIE},
+    auth::gate::{Gate, SESSION_COOKIE, cookie},
+    crypto::secret::{self, SecretKind},
     service::sessions::PageSession,
 };
+
+const INVITATION_COOKIE: &str = "maple_invitation";
 
 /// What pages need to know of the site itself. Cheap to clone.
 #[derive(Clone)]
@@ -51,17 +55,33 @@ impl Site {
 
     /// `SameSite=Lax`: links from elsewhere lead in signed in, posts from elsewhere do not.
     pub fn session_cookie(&self, session: &PageSession) -> Option<HeaderValue> {
-        self.cookie(&session.cookie, session.lasts.as_secs())
+        self.cookie(SESSION_COOKIE, &session.cookie, "/", session.lasts.as_secs())
     }
 
     /// Makes the browser forget the cookie.
     pub fn end_cookie(&self) -> Option<HeaderValue> {
-        self.cookie("", 0)
+        self.cookie(SESSION_COOKIE, "", "/", 0)
     }
 
-    fn cookie(&self, value: &str, max_age: u64) -> Option<HeaderValue> {
+    /// Carries an invitation's token from the form that made it to the page that shows it, and no further than this browser:
+    /// an address would put it into its history.
+    pub fn invitation_cookie(&self, token: &str) -> Option<HeaderValue> {
+        self.cookie(INVITATION_COOKIE, token, "/settings", 60)
+    }
+
+    pub fn end_invitation_cookie(&self) -> Option<HeaderValue> {
+        self.cookie(INVITATION_COOKIE, "", "/settings", 0)
+    }
+
+    fn cookie(&self, name: &str, value: &str, path: &str, max_age: u64) -> Option<HeaderValue> {
         let secure = if self.secure { "; Secure" } else { "" };
-        let text = format!("{SESSION_COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age}{secure}");
+        let text = format!("{name}={value}; Path={path}; HttpOnly; SameSite=Lax; Max-Age={max_age}{secure}");
         HeaderValue::from_str(&text).ok()
     }
+}
+
+/// The invitation's token that a request carries, if it is one.
+pub fn carried_invitation(headers: &HeaderMap) -> Option<&str> {
+    let token = cookie(headers, INVITATION_COOKIE)?;
+    secret::digest_of(SecretKind::Invitation, token).map(|_| token)
 }

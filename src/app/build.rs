@@ -20,14 +20,15 @@ use crate::{
         caches::Caches,
         completions::Completions,
         conversations::Conversations,
+        health::Databases,
         invitations::Invitations,
         models::Models,
         sessions::{SessionRules, Sessions},
         throttle::Throttle,
         usage::{Usage, journal::Journal},
     },
-    store::{Database, Store},
-    telemetry::traces::Traces,
+    store::{Replicas, Store},
+    telemetry::{metrics::REFUSALS, traces::Traces},
 };
 
 /// The caches, over Redis where there is one.
@@ -46,7 +47,7 @@ pub fn caches(config: &Config, redis: Option<Redis>, clock: &Clock, lifecycle: &
 #[expect(clippy::too_many_arguments, reason = "the composition root has all there is")]
 pub fn services(
     config: &Config,
-    database: &Database,
+    databases: &Databases,
     signing_keys: &SigningKeys,
     caches: &Caches,
     registry: Arc<Registry>,
@@ -55,28 +56,46 @@ pub fn services(
     traces: Option<Traces>,
     journal: Option<Journal>,
 ) -> Result<Services, AppError> {
-    let store = Store::new(database);
+    let replica = |wanted| {
+        let found = databases.replicas.iter().find(|(role, _)| *role == wanted);
+        found.map(|(_, database)| database.clone())
+    };
+    let replicas = Replicas {
+        analytics: replica("analytics"),
+        reporting: replica("reporting"),
+    };
+    let store = Store::new(&databases.primary, &replicas);
     let auth = &config.auth;
     let rules = SessionRules {
         signing_keys,
         access_token_ttl: auth.access_token_ttl,
         session_ttl: auth.session_ttl,
     };
-    let activity = Activity::new(store.accounts.clone(), clock.clone());
+    let activity = Activity::new(store.accounts.clone(), store.analytics, clock.clone());
     let sessions = Sessions::new(store.sessions, activity.clone(), caches.clone(), clock.clone(), &rules);
     let hasher = PasswordHasher::new(
         auth.argon2_memory_kib,
         auth.argon2_iterations,
         auth.password_hash_concurrency,
+        metrics::counter!(REFUSALS, "reason" => "busy"),
     )?;
     let throttle = Throttle::new(
         auth.throttle_per_account,
         auth.throttle_per_address,
         auth.throttle_window,
     );
+    let api_keys = ApiKeys::new(
+        store.api_keys,
+        activity.clone(),
+        caches.clone(),
+        clock.clone(),
+        auth.throttle_per_address,
+        auth.throttle_window,
+    );
     let accounts = Accounts::new(
         store.accounts,
         sessions.clone(),
+        api_keys.clone(),
         caches.clone(),
         hasher,
         throttle,
@@ -122,7 +141,7 @@ pub fn services(
     Ok(Services {
         accounts,
         answers,
-        api_keys: ApiKeys::new(store.api_keys, activity.clone(), caches.clone(), clock.clone()),
+        api_keys,
         activity,
         caches: caches.clone(),
         completions,

@@ -111,9 +111,10 @@ impl Server {
             .transpose()?;
         let caches = build::caches(&config, redis.clone(), &clock, &lifecycle);
         let keys = super::signing_keys(&config)?;
+        let databases = databases(&config, &database)?;
         let services = build::services(
             &config,
-            &database,
+            &databases,
             &keys,
             &caches,
             Arc::clone(&registry),
@@ -131,10 +132,10 @@ impl Server {
             services.api_keys.clone(),
             csrf,
             config.server.ops_token.clone(),
+            config.server.request_timeout,
         );
         let https = config.server.public_url.scheme() == "https";
         let readiness = Readiness::new(database.clone());
-        let databases = databases(&config, &database)?;
         let health = Health::new(
             databases.clone(),
             redis.clone(),

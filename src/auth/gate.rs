@@ -1,5 +1,7 @@
 //! The gate before every route.
 
+use std::{net::IpAddr, time::Duration};
+
 use axum::{body::Body, extract::Request};
 use http::{HeaderMap, Method, header};
 use http_body_util::BodyExt;
@@ -32,15 +34,24 @@ pub struct Gate {
     api_keys: ApiKeys,
     csrf: Swap<CsrfSigner>,
     ops_token: Swap<Option<SecretString>>,
+    /// A form has to arrive within this: the gate reads it before any time limit of a route begins.
+    form_timeout: Duration,
 }
 
 impl Gate {
-    pub fn new(sessions: Sessions, api_keys: ApiKeys, csrf: CsrfSigner, ops_token: Option<SecretString>) -> Self {
+    pub fn new(
+        sessions: Sessions,
+        api_keys: ApiKeys,
+        csrf: CsrfSigner,
+        ops_token: Option<SecretString>,
+        form_timeout: Duration,
+    ) -> Self {
         Self {
             sessions,
             api_keys,
             csrf: Swap::new(csrf),
             ops_token: Swap::new(ops_token),
+            form_timeout,
         }
     }
 
@@ -50,8 +61,8 @@ impl Gate {
         self.ops_token.set(ops_token);
     }
 
-    /// Lets the request pass, with its caller attached, or says why not.
-    pub async fn admit(&self, access: Access, request: &mut Request) -> Result<(), Failure> {
+    /// Lets the request of somebody at `from` pass, with its caller attached, or says why not.
+    pub async fn admit(&self, access: Access, request: &mut Request, from: IpAddr) -> Result<(), Failure> {
         let caller = match access {
             Access::Open => return Ok(()),
             Access::OpenForm => {
@@ -61,7 +72,7 @@ impl Gate {
                     Ok(())
                 };
             }
-            Access::Program => self.program(request.headers()).await?,
+            Access::Program => self.program(request.headers(), from).await?,
             // Boxed: the hot path is that of programs, and its future should not carry these.
             Access::Session => Box::pin(self.session(request)).await?,
             Access::Page => Box::pin(self.page(request)).await?,
@@ -75,10 +86,10 @@ impl Gate {
         Ok(())
     }
 
-    async fn program(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
+    async fn program(&self, headers: &HeaderMap, from: IpAddr) -> Result<Caller, Failure> {
         let token = bearer(headers).ok_or_else(Failure::unauthenticated)?;
         if token.starts_with(SecretKind::ApiKey.prefix()) {
-            Ok(Caller::Key(self.api_keys.authenticate(token).await?))
+            Ok(Caller::Key(self.api_keys.authenticate(token, from).await?))
         } else {
             Ok(Caller::Session(
                 Box::pin(self.sessions.authenticate_token(token)).await?,
@@ -121,7 +132,9 @@ impl Gate {
             .await
             .map_err(|error| Failure::from(error).or_sign_in())?;
         if is_unsafe(request.method()) {
-            let token = form_token(request).await?;
+            let token = tokio::time::timeout(self.form_timeout, form_token(request))
+                .await
+                .map_err(|_| Failure::body_timeout())??;
             if is_cross_site(request.headers()) || !self.csrf.get().verify(&cookie, &token) {
                 return Err(Failure::forged());
             }

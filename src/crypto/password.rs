@@ -6,8 +6,9 @@ use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
 };
+use metrics::Counter;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Nobody waits longer than this for a turn; sign-in under attack answers "busy" instead of queueing.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -29,13 +30,18 @@ pub enum PasswordError {
 pub struct PasswordHasher {
     argon2: Argon2<'static>,
     turns: Arc<Semaphore>,
+    /// Taken before a turn for those whom nobody knows yet, one fewer than the turns where there are several: however many
+    /// register, people who sign in wait for a hash or two, and not for all of those.
+    newcomers: Arc<Semaphore>,
+    busy: Counter,
     /// Verified against when there is no such account, so that its absence does not show in the time taken.
     decoy: Arc<str>,
 }
 
 impl PasswordHasher {
     /// `memory_kib` and `iterations` as OWASP's password storage guide names them; one lane.
-    pub fn new(memory_kib: u32, iterations: u32, concurrency: usize) -> Result<Self, PasswordError> {
+    /// `busy` counts those who were turned away.
+    pub fn new(memory_kib: u32, iterations: u32, concurrency: usize, busy: Counter) -> Result<Self, PasswordError> {
         let params = Params::new(memory_kib, iterations, 1, None)?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         // Written rather than computed: checking against it costs the same, and a process that starts need not fill
@@ -45,6 +51,8 @@ impl PasswordHasher {
         Ok(Self {
             argon2,
             turns: Arc::new(Semaphore::new(concurrency.max(1))),
+            newcomers: Arc::new(Semaphore::new(concurrency.saturating_sub(1).max(1))),
+            busy,
             decoy,
         })
     }
@@ -54,6 +62,18 @@ impl PasswordHasher {
         let argon2 = self.argon2.clone();
         self.in_turn(move || Ok(argon2.hash_password(password.expose_secret().as_bytes())?.to_string()))
             .await
+    }
+
+    /// The same for somebody who registers, behind everybody else who does.
+    pub async fn hash_for_newcomer(&self, password: SecretString) -> Result<String, PasswordError> {
+        // Kept until the work is done, which goes on when whoever asked for it has gone away.
+        let place = self.turn(&self.newcomers).await?;
+        let argon2 = self.argon2.clone();
+        self.in_turn(move || {
+            let _place = place;
+            Ok(argon2.hash_password(password.expose_secret().as_bytes())?.to_string())
+        })
+        .await
     }
 
     /// Whether `password` is the one `hash` was made from; with no hash it takes as long and is false.
@@ -71,14 +91,19 @@ impl PasswordHasher {
         .await
     }
 
+    async fn turn(&self, turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, PasswordError> {
+        if let Ok(Ok(turn)) = tokio::time::timeout(LONGEST_WAIT, Arc::clone(turns).acquire_owned()).await {
+            return Ok(turn);
+        }
+        self.busy.increment(1);
+        Err(PasswordError::Busy)
+    }
+
     async fn in_turn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let turn = tokio::time::timeout(LONGEST_WAIT, Arc::clone(&self.turns).acquire_owned())
-            .await
-            .map_err(|_| PasswordError::Busy)?
-            .map_err(|_| PasswordError::Busy)?;
+        let turn = self.turn(&self.turns).await?;
         tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work()
@@ -89,11 +114,35 @@ impl PasswordHasher {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
     use super::PasswordHasher;
+
+    /// Slow enough that those who come later have to wait: what is looked at is who goes first.
+    #[tokio::test]
+    async fn who_signs_in_does_not_wait_for_all_who_register() {
+        let hasher = PasswordHasher::new(4_096, 1, 2, metrics::Counter::noop()).unwrap();
+        let registered = Arc::new(AtomicUsize::new(0));
+        let tasks = tokio_util::task::TaskTracker::new();
+        for _ in 0..40 {
+            let (hasher, registered) = (hasher.clone(), Arc::clone(&registered));
+            tasks.spawn(async move {
+                hasher.hash_for_newcomer("correct horse".into()).await.unwrap();
+                registered.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        tokio::task::yield_now().await;
+        hasher.verify("no such account".into(), None).await.unwrap();
+        let before = registered.load(Ordering::Relaxed);
+        assert!(before < 10, "{before} went first");
+    }
 
     #[tokio::test]
     async fn verifies_its_own_and_nothing_else() {
-        let hasher = PasswordHasher::new(64, 1, 2).unwrap();
+        let hasher = PasswordHasher::new(64, 1, 2, metrics::Counter::noop()).unwrap();
         let hash = hasher.hash("correct horse".into()).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{hash}");
         assert!(hasher.verify("correct horse".into(), Some(hash.clone())).await.unwrap());

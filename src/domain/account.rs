@@ -39,9 +39,22 @@ pub struct ApiKey {
     pub id: ApiKeyId,
     pub name: String,
     pub prefix: String,
+    /// Who made it.
+    pub maker: UserId,
+    pub maker_name: String,
     pub created_at: DateTime<Utc>,
     pub expires_at: Option<DateTime<Utc>>,
     pub last_used_at: Option<DateTime<Utc>>,
+}
+
+/// A place where somebody is signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Session {
+    pub id: SessionId,
+    /// In a browser, by a cookie; otherwise a program with tokens.
+    pub is_browser: bool,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
 }
 
 /// Who calls through a session: what each request needs to know.

@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::ids::{ConversationId, MessageId};
+use super::{
+    ids::{ConversationId, MessageId},
+    page::Cursor,
+};
 
 /// Longest message, in characters; the body limit bounds bytes before this is reached.
 pub const LONGEST_MESSAGE: usize = 200_000;
@@ -66,6 +69,16 @@ pub struct Message {
     pub model: Option<String>,
     pub status: MessageStatus,
     pub created_at: DateTime<Utc>,
+}
+
+impl Message {
+    /// Where in its conversation it stands.
+    pub fn place(&self) -> Cursor {
+        Cursor {
+            micros: self.created_at.timestamp_micros(),
+            id: self.id.0,
+        }
+    }
 }
 
 /// A title for a conversation that has none: the first line of its first message, cut at a word.

@@ -1,11 +1,11 @@
 //! Paging by key: a page starts after an id, so rows that come and go do not shift it.
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 /// How much of a list is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageRequest {
-    /// 1 to 100.
     pub limit: u16,
     /// Rows after this one, in the list's order.
     pub after: Option<Cursor>,
@@ -23,7 +23,26 @@ pub struct Cursor {
 #[error("must be a next_cursor of an earlier page")]
 pub struct InvalidCursor;
 
+/// The last moment that PostgreSQL and RFC 3339 both have a name for.
+const LAST_MICROS: i64 = 253_402_300_799_000_000;
+
 impl Cursor {
+    /// After everything, for the first page of what comes newest first.
+    pub const END: Self = Self {
+        micros: LAST_MICROS,
+        id: Uuid::max(),
+    };
+
+    /// Before everything, for the first page of what comes oldest first.
+    pub const START: Self = Self {
+        micros: 0,
+        id: Uuid::nil(),
+    };
+
+    pub fn time(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(self.micros).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
     pub fn encode(self) -> String {
         format!("{:016x}{}", self.micros, self.id.simple())
     }
@@ -34,7 +53,7 @@ impl Cursor {
         }
         let micros = i64::from_str_radix(&text[..16], 16).map_err(|_| InvalidCursor)?;
         // Beyond this PostgreSQL has no timestamp, and the query would fail instead of finding nothing.
-        if !(0..=253_402_300_799_000_000).contains(&micros) {
+        if !(0..=LAST_MICROS).contains(&micros) {
             return Err(InvalidCursor);
         }
         let id = Uuid::try_parse(&text[16..]).map_err(|_| InvalidCursor)?;

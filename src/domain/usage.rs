@@ -85,8 +85,9 @@ pub struct UsageTotals {
 impl std::ops::AddAssign for UsageTotals {
     fn add_assign(&mut self, other: Self) {
         self.requests += other.requests;
-        self.input_tokens += other.input_tokens;
-        self.output_tokens += other.output_tokens;
+        // What providers report is bounded by nothing.
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.cost = self.cost + other.cost;
         self.estimated_requests += other.estimated_requests;
         self.cached_requests += other.cached_requests;
@@ -94,12 +95,20 @@ impl std::ops::AddAssign for UsageTotals {
     }
 }
 
-/// The sum of one day, model and key: the finest row a report is made from.
+/// What a span of days comes to, seen in three ways.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UsageSums {
+    pub days: Vec<(NaiveDate, UsageTotals)>,
+    pub models: Vec<(String, UsageTotals)>,
+    pub keys: Vec<KeySum>,
+}
+
+/// What one key comes to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UsageCell {
-    pub day: NaiveDate,
-    pub model: String,
+pub struct KeySum {
     /// `None` for what people asked on the page.
-    pub key: Option<(ApiKeyId, Option<String>)>,
+    pub key: Option<ApiKeyId>,
+    /// As long as the key is known.
+    pub name: Option<String>,
     pub totals: UsageTotals,
 }

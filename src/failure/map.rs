@@ -16,6 +16,7 @@ use crate::{
         caches::operate::CacheError,
         completions::{BadRequest, CompletionError, stream::StreamError},
         conversations::ConversationError,
+        field::FieldFault,
         invitations::InvitationError,
         sessions::SessionError,
         throttle::Throttled,
@@ -130,6 +131,11 @@ impl From<AccountError> for Failure {
                 "last_owner",
                 "An organisation needs at least one owner.",
             ),
+            AccountError::Yourself => Self::new(
+                StatusCode::CONFLICT,
+                "own_account",
+                "You cannot remove yourself. Another owner or administrator can.",
+            ),
             AccountError::NotFound => Self::not_found(),
             AccountError::Password(error) => error.into(),
             AccountError::Session(error) => error.into(),
@@ -163,7 +169,9 @@ impl From<ApiKeyError> for Failure {
                 detail: "The API key is not valid: unknown, revoked or expired.".into(),
                 ..Self::unauthenticated()
             },
+            ApiKeyError::Throttled(error) => error.into(),
             ApiKeyError::NotFound => Self::not_found(),
+            ApiKeyError::NotMember => Self::unauthenticated(),
             ApiKeyError::NoEntropy(error) => error.into(),
             ApiKeyError::Store(error) => error.into(),
             ApiKeyError::SharedStore(error) => error.into(),
@@ -186,6 +194,10 @@ impl From<UsageError> for Failure {
     fn from(error: UsageError) -> Self {
         match error {
             UsageError::Invalid(fields) => Self::invalid(fields),
+            UsageError::TooMuch => Self::invalid(vec![FieldFault {
+                field: "from".into(),
+                message: format!("must be nearer to `to`: {error}"),
+            }]),
             UsageError::Store(error) => error.into(),
             UsageError::SharedStore(error) => error.into(),
         }
@@ -313,6 +325,7 @@ impl From<AnswerError> for Failure {
                 "no_model",
                 "No chat model is configured on this server.",
             ),
+            AnswerError::Ended => Self::internal().because(error),
             AnswerError::Store(error) => error.into(),
         }
     }

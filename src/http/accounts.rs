@@ -1,13 +1,14 @@
 //! `/api/users`: the caller's own account, and the people of the organisation.
 
-use axum::{Json as JsonBody, extract::State};
+use axum::{Json as JsonBody, extract::State, http::StatusCode};
 use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
     body::{List, UserBody},
-    extract::{Id, Json},
+    edge::RequestContext,
+    extract::{Id, Json, PageQuery, Parameters},
 };
 use crate::{
     auth::extract::CurrentUser,
@@ -15,6 +16,9 @@ use crate::{
     failure::Failure,
     service::accounts::{Accounts, ProfileChange},
 };
+
+/// People listed to who does not say how many.
+const LISTED: u16 = 1_000;
 
 /// Absent fields stay as they are.
 #[derive(Deserialize, ToSchema)]
@@ -48,10 +52,12 @@ pub async fn me(
 #[utoipa::path(patch, path = "/api/users/me", tag = "Accounts", request_body = ProfileBody, responses(
     (status = 200, description = "The account as it is now", body = UserBody),
     (status = 403, description = "The current password is wrong", body = crate::http::render::Problem, content_type = "application/problem+json"),
+    (status = 429, description = "Too many attempts at the current password; see Retry-After", body = crate::http::render::Problem, content_type = "application/problem+json"),
 ))]
 pub async fn change_me(
     State(accounts): State<Accounts>,
     CurrentUser(caller): CurrentUser,
+    context: RequestContext,
     Json(body): Json<ProfileBody>,
 ) -> Result<JsonBody<UserBody>, Failure> {
     let change = ProfileChange {
@@ -59,16 +65,35 @@ pub async fn change_me(
         password: body.password,
         current_password: body.current_password,
     };
-    Ok(JsonBody(accounts.change_profile(&caller, change).await?.into()))
+    Ok(JsonBody(
+        accounts.change_profile(&caller, change, context.client.0).await?.into(),
+    ))
 }
 
-/// The people of the caller's organisation, oldest first, at most 1,000.
-#[utoipa::path(get, path = "/api/users", tag = "Accounts", responses((status = 200, description = "The organisation's people", body = List<UserBody>)))]
+/// The people of the caller's organisation, oldest first; 1,000 if `limit` is absent.
+#[utoipa::path(get, path = "/api/users", tag = "Accounts", params(PageQuery), responses((status = 200, description = "The organisation's people", body = List<UserBody>)))]
 pub async fn list(
     State(accounts): State<Accounts>,
     CurrentUser(caller): CurrentUser,
+    Parameters(page): Parameters<PageQuery>,
 ) -> Result<JsonBody<List<UserBody>>, Failure> {
-    Ok(JsonBody(List::whole(accounts.list(caller.organization).await?)))
+    let page = page.read_or(LISTED)?;
+    Ok(JsonBody(List::of(accounts.list(caller.organization, page).await?)))
+}
+
+/// Remove somebody from the organisation: sessions end, keys are revoked and open invitations withdrawn. Admins remove members
+/// and admins, owners anybody, nobody the own account.
+#[utoipa::path(delete, path = "/api/users/{id}", tag = "Accounts", params(("id" = UserId, Path)), responses(
+    (status = 204, description = "Removed"),
+    (status = 409, description = "It is the caller's own account", body = crate::http::render::Problem, content_type = "application/problem+json"),
+))]
+pub async fn remove(
+    State(accounts): State<Accounts>,
+    CurrentUser(caller): CurrentUser,
+    Id(id): Id<UserId>,
+) -> Result<StatusCode, Failure> {
+    accounts.remove(&caller, id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Give somebody another role. Admins hand out roles up to admin, owners any.

@@ -145,14 +145,15 @@ fn to_events(
     };
     stream::unfold((receiver, rendering), |(mut receiver, mut rendering)| async move {
         let event = receiver.recv().await?;
-        Some((stream::iter(rendering.events_of(event)), (receiver, rendering)))
+        let events = rendering.events_of(event).await;
+        Some((stream::iter(events), (receiver, rendering)))
     })
     .flatten()
     .map(Ok)
 }
 
 impl Rendering {
-    fn events_of(&mut self, event: AnswerEvent) -> Vec<Event> {
+    async fn events_of(&mut self, event: AnswerEvent) -> Vec<Event> {
         match event {
             AnswerEvent::Started { question, answer } => {
                 vec![named(
@@ -167,18 +168,22 @@ impl Rendering {
                 let mut events = vec![named("delta", &serde_json::json!({ "text": text }))];
                 if self.on {
                     self.text.push_str(&text);
-                    if self.last.elapsed() >= RENDER_INTERVAL && self.text.len() <= RENDER_WHILE_BELOW {
-                        events.push(named(
-                            "render",
-                            &serde_json::json!({ "html": markdown::to_html(&self.text) }),
-                        ));
+                    if self.last.elapsed() >= RENDER_INTERVAL
+                        && self.text.len() <= RENDER_WHILE_BELOW
+                        && let Some(html) = markdown::render_if_idle(self.text.clone()).await
+                    {
+                        events.push(named("render", &serde_json::json!({ "html": html })));
                         self.last = Instant::now();
                     }
                 }
                 events
             }
             AnswerEvent::Done { answer, tokens } => {
-                let html = self.on.then(|| markdown::to_html(&answer.content));
+                let html = if self.on {
+                    markdown::render(vec![answer.content.clone()]).await.pop()
+                } else {
+                    None
+                };
                 vec![named(
                     "done",
                     &Done {

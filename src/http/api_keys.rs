@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     auth::extract::CurrentUser,
-    domain::{account::ApiKey, ids::ApiKeyId},
+    domain::{
+        account::ApiKey,
+        ids::{ApiKeyId, UserId},
+    },
     failure::Failure,
     service::api_keys::ApiKeys,
 };
@@ -31,10 +34,18 @@ pub struct ApiKeyBody {
     name: String,
     /// The first characters, to recognise the key by.
     prefix: String,
+    /// Who made it.
+    made_by: MakerBody,
     created_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
     /// To within a few seconds.
     last_used_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct MakerBody {
+    id: UserId,
+    name: String,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -51,6 +62,10 @@ impl From<ApiKey> for ApiKeyBody {
             id: key.id,
             name: key.name,
             prefix: key.prefix,
+            made_by: MakerBody {
+                id: key.maker,
+                name: key.maker_name,
+            },
             created_at: key.created_at,
             expires_at: key.expires_at,
             last_used_at: key.last_used_at,

@@ -2,17 +2,17 @@
 
 use axum::{Json as JsonBody, extract::State, http::StatusCode, response::IntoResponse};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     body::{ConversationBody, List, MessageBody},
-    extract::{Id, Json, PageQuery, Parameters},
+    extract::{Id, Json, PageQuery, Parameters, read_cursor},
 };
 use crate::{
     auth::extract::CurrentUser,
-    domain::ids::ConversationId,
+    domain::{ids::ConversationId, page::Cursor},
     failure::Failure,
-    service::conversations::{ConversationChange, Conversations},
+    service::conversations::{ConversationChange, Conversations, MOST_READ},
 };
 
 /// Absent fields stay as they are, or empty in a new conversation.
@@ -38,8 +38,19 @@ impl From<ConversationChangeBody> for ConversationChange {
 pub struct ConversationWithMessages {
     #[serde(flatten)]
     conversation: ConversationBody,
-    /// The newest 1,000, oldest first.
+    /// Oldest first: the newest 1,000, or those before `cursor`; fewer if their text comes to more than 2 MiB.
     messages: Vec<MessageBody>,
+    /// The `cursor` of the messages before these; null if these go back to the first.
+    next_cursor: Option<String>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct EarlierQuery {
+    /// `next_cursor` of the part after.
+    #[param(required = false)]
+    cursor: Option<String>,
 }
 
 /// Begin a conversation.
@@ -63,17 +74,20 @@ pub async fn list(
     Ok(JsonBody(List::of(conversations.list(&caller, page.read()?).await?)))
 }
 
-/// One conversation with its messages.
-#[utoipa::path(get, path = "/api/conversations/{id}", tag = "Conversations", params(("id" = ConversationId, Path)), responses((status = 200, description = "The conversation", body = ConversationWithMessages)))]
+/// One conversation with its messages, the newest first to be given.
+#[utoipa::path(get, path = "/api/conversations/{id}", tag = "Conversations", params(("id" = ConversationId, Path), EarlierQuery), responses((status = 200, description = "The conversation", body = ConversationWithMessages)))]
 pub async fn get(
     State(conversations): State<Conversations>,
     CurrentUser(caller): CurrentUser,
     Id(id): Id<ConversationId>,
+    Parameters(query): Parameters<EarlierQuery>,
 ) -> Result<JsonBody<ConversationWithMessages>, Failure> {
-    let (conversation, messages) = conversations.read(&caller, id).await?;
+    let before = read_cursor(query.cursor.as_deref())?;
+    let part = conversations.read(&caller, id, before, MOST_READ).await?;
     Ok(JsonBody(ConversationWithMessages {
-        conversation: conversation.into(),
-        messages: messages.into_iter().map(MessageBody::from).collect(),
+        conversation: part.conversation.into(),
+        messages: part.messages.into_iter().map(MessageBody::from).collect(),
+        next_cursor: part.earlier.map(Cursor::encode),
     }))
 }
 

@@ -114,6 +114,7 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     let client = ClientAddress::of(&request, &edge.inner.trusted_proxies);
     let dialect = Dialect::of(request.uri().path());
     let method = request.method().clone();
+    let page = (dialect == Dialect::Page && method == Method::GET).then(|| request.uri().path().to_owned());
     let route = edge.route_of(&request);
     let metrics = route.as_ref().map_or(&edge.inner.unmatched, |route| &route.metrics);
     let class = route.as_ref().map_or(CacheClass::NoStore, |route| route.cache);
@@ -144,7 +145,7 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     });
     let serving = async {
         let admitted = match &route {
-            Ok(route) => edge.inner.gate.admit(route.access, &mut request).await,
+            Ok(route) => edge.inner.gate.admit(route.access, &mut request, client.0).await,
             Err(failure) => Err(failure.clone()),
         };
         if let Err(failure) = admitted {
@@ -162,7 +163,7 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     context::within_sync(log, || {
         if let Some(failure) = &failure {
             log_failure(failure, elapsed, client);
-            response = render(failure, dialect, id.as_str());
+            response = render(failure, dialect, id.as_str(), page.as_deref());
         }
         tracing::info!(
             target: "mapleai::http",

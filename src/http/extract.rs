@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::FormRejection},
     http::request::Parts,
 };
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use http::{StatusCode, header};
 use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
-use super::edge::RequestContext;
+use super::{edge::RequestContext, layers::BodyLimit};
 use crate::{
     domain::page::{Cursor, PageRequest},
     failure::Failure,
@@ -105,27 +105,62 @@ async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes
             "The body must be JSON, sent with `Content-Type: application/json`.",
         ));
     }
-    let read = tokio::time::timeout(SLOWEST_BODY, Bytes::from_request(request, state));
-    read.await
-        .map_err(|_| {
-            Failure::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body_timeout",
-                "The request body took too long to arrive.",
-            )
-        })?
-        .map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Failure::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "payload_too_large",
-                "The request body is larger than is allowed.",
-            ),
-            _ => Failure::new(
-                StatusCode::BAD_REQUEST,
-                "incomplete_body",
-                "The request body did not arrive whole.",
-            ),
-        })
+    let limit = body_limit(&request);
+    in_time(Bytes::from_request(request, state))
+        .await?
+        .map_err(|rejection| not_whole(rejection.status(), limit))
+}
+
+/// The limit that refusals name.
+fn body_limit(request: &Request) -> Option<usize> {
+    request.extensions().get::<BodyLimit>().map(|limit| limit.0)
+}
+
+async fn in_time<T>(reading: impl Future<Output = T>) -> Result<T, Failure> {
+    tokio::time::timeout(SLOWEST_BODY, reading)
+        .await
+        .map_err(|_| Failure::body_timeout())
+}
+
+fn not_whole(status: StatusCode, limit: Option<usize>) -> Failure {
+    match (status, limit) {
+        (StatusCode::PAYLOAD_TOO_LARGE, Some(limit)) => Failure::too_large(limit),
+        (StatusCode::PAYLOAD_TOO_LARGE, None) => Failure::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "payload_too_large",
+            "The request body is larger than is allowed.",
+        ),
+        _ => Failure::new(
+            StatusCode::BAD_REQUEST,
+            "incomplete_body",
+            "The request body did not arrive whole.",
+        ),
+    }
+}
+
+/// A form of our own pages.
+pub struct Form<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let limit = body_limit(&request);
+        match in_time(axum::Form::<T>::from_request(request, state)).await? {
+            Ok(axum::Form(form)) => Ok(Self(form)),
+            Err(FormRejection::InvalidFormContentType(_)) => Err(Failure::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "The body must be a form, sent with `Content-Type: application/x-www-form-urlencoded`.",
+            )),
+            Err(FormRejection::BytesRejection(rejection)) => Err(not_whole(rejection.status(), limit)),
+            Err(rejection) => Err(Failure::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_form",
+                rejection.body_text(),
+            )),
+        }
+    }
 }
 
 /// `application/json`, or a type with the `+json` suffix (RFC 6839), with any parameters.
@@ -180,7 +215,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct PageQuery {
-    /// How many rows, 1 to 100; 50 if absent.
+    /// How many rows, 1 to 100; 50 if absent and nothing else is said.
     #[param(minimum = 1, maximum = 100, required = false)]
     limit: Option<u16>,
     /// `next_cursor` of the page before.
@@ -188,11 +223,26 @@ pub struct PageQuery {
     cursor: Option<String>,
 }
 
+/// The place in a list that a query names.
+pub fn read_cursor(cursor: Option<&str>) -> Result<Option<Cursor>, Failure> {
+    cursor.map(Cursor::decode).transpose().map_err(|error| {
+        Failure::invalid(vec![FieldFault {
+            field: "cursor".into(),
+            message: error.to_string(),
+        }])
+    })
+}
+
 impl PageQuery {
     pub fn read(self) -> Result<PageRequest, Failure> {
+        self.read_or(50)
+    }
+
+    /// So many rows if the caller does not say.
+    pub fn read_or(self, rows: u16) -> Result<PageRequest, Failure> {
         let mut faults = Vec::new();
-        let limit = self.limit.unwrap_or(50);
-        if !(1..=100).contains(&limit) {
+        let limit = self.limit.unwrap_or(rows);
+        if self.limit.is_some_and(|limit| !(1..=100).contains(&limit)) {
             faults.push(FieldFault {
                 field: "limit".into(),
                 message: "must be between 1 and 100".to_owned(),

@@ -3,8 +3,8 @@
 use std::{any::Any, time::Duration};
 
 use axum::{
-    Router,
-    extract::Request,
+    Extension, Router,
+    extract::{DefaultBodyLimit, Request},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
 };
@@ -47,6 +47,15 @@ pub fn time_limit(router: Router<AppState>, limit: Duration) -> Router<AppState>
             Err(_) => Failure::timed_out().into_response(),
         }
     }))
+}
+
+/// The largest body of a route, for the refusal to name.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimit(pub usize);
+
+/// A limit of their own for these routes, below the one that holds for all.
+pub fn body_limit(router: Router<AppState>, limit: usize) -> Router<AppState> {
+    router.layer((DefaultBodyLimit::max(limit), Extension(BodyLimit(limit))))
 }
 
 /// Compresses what is worth it. Event streams are left alone: a compressor holds chunks back.

@@ -88,7 +88,7 @@ async fn frame(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(Caller::Operator);
     let mut response = next.run(request).await;
     if let Some(failure) = response.extensions_mut().remove::<std::sync::Arc<Failure>>() {
-        response = render(&failure, Dialect::Problem, id.as_str());
+        response = render(&failure, Dialect::Problem, id.as_str(), None);
     }
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, NO_STORE);

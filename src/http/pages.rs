@@ -13,6 +13,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, Method, header};
 
+use self::settings::forms;
 use super::routes::Routes;
 use crate::{
     auth::access::Access,
@@ -36,22 +37,39 @@ pub fn routes(routes: Routes) -> Routes {
         .page(Method::GET, "/c/{id}", page, get(chat::conversation))
         .page(Method::GET, "/keys", page, get(keys::keys))
         .page(Method::GET, "/settings", page, get(settings::settings))
-        .page(Method::POST, "/settings/profile", page, post(settings::change_profile))
+        .page(Method::GET, "/settings/profile", page, get(forms::back))
+        .page(Method::POST, "/settings/profile", page, post(forms::change_profile))
+        .page(Method::GET, "/settings/password", page, get(forms::back))
+        .page(Method::POST, "/settings/password", page, post(forms::change_password))
         .page(
             Method::POST,
-            "/settings/password",
+            "/settings/sessions/{id}/end",
             page,
-            post(settings::change_password),
+            post(forms::end_session),
         )
-        .page(Method::POST, "/settings/members/{id}", page, post(settings::set_role))
-        .page(Method::POST, "/settings/invitations", page, post(settings::invite))
+        .page(
+            Method::POST,
+            "/settings/sessions/end-others",
+            page,
+            post(forms::end_other_sessions),
+        )
+        .page(Method::POST, "/settings/members/{id}", page, post(forms::set_role))
+        .page(
+            Method::POST,
+            "/settings/members/{id}/remove",
+            page,
+            post(forms::remove_member),
+        )
+        .page(Method::GET, "/settings/invitations", page, get(forms::back))
+        .page(Method::POST, "/settings/invitations", page, post(forms::invite))
         .page(
             Method::POST,
             "/settings/invitations/{id}/revoke",
             page,
-            post(settings::withdraw),
+            post(forms::withdraw),
         )
-        .page(Method::POST, "/settings/cache/purge", page, post(settings::purge_cache))
+        .page(Method::GET, "/settings/cache/purge", page, get(forms::back))
+        .page(Method::POST, "/settings/cache/purge", page, post(forms::purge_cache))
         .page(Method::POST, "/sign-out", page, post(entry::sign_out))
         .page(Method::GET, "/sign-in", form, get(entry::sign_in_page))
         .page(Method::POST, "/sign-in", form, post(entry::sign_in))
@@ -92,11 +110,11 @@ async fn viewer(
     })
 }
 
-/// Opens a session for the page and goes to the start.
-async fn enter(sessions: &Sessions, site: &Site, user: &User) -> Result<Response, Failure> {
+/// Opens a session for the page and goes to `page`.
+async fn enter(sessions: &Sessions, site: &Site, user: &User, page: &str) -> Result<Response, Failure> {
     let session = sessions.open_page(user).await?;
     Ok(with_cookie(
-        Redirect::to("/").into_response(),
+        Redirect::to(page).into_response(),
         site.session_cookie(&session),
     ))
 }

@@ -10,7 +10,10 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{failure::Failure, web::views::error_page};
+use crate::{
+    failure::Failure,
+    web::{next, views::error_page},
+};
 
 /// Carried as an extension until the edge, which knows the dialect and the request's id, writes the body.
 impl IntoResponse for Failure {
@@ -135,13 +138,15 @@ impl<'a> OpenAiError<'a> {
     }
 }
 
-/// The response that the caller gets.
-pub fn render(failure: &Failure, dialect: Dialect, request_id: &str) -> Response {
+/// The response that the caller gets. `page` is the path that a browser wanted to see, to come back to.
+pub fn render(failure: &Failure, dialect: Dialect, request_id: &str, page: Option<&str>) -> Response {
     if let (Some(target), Dialect::Page) = (failure.redirect, dialect) {
         let mut response = StatusCode::SEE_OTHER.into_response();
-        response
-            .headers_mut()
-            .insert(header::LOCATION, HeaderValue::from_static(target));
+        let back = page.and_then(next::sign_in_url);
+        let target = back
+            .and_then(|url| HeaderValue::from_str(&url).ok())
+            .unwrap_or(HeaderValue::from_static(target));
+        response.headers_mut().insert(header::LOCATION, target);
         return response;
     }
     let (content_type, body) = match dialect {

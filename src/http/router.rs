@@ -15,6 +15,10 @@ use super::{
 };
 use crate::{auth::access::Access, failure::Failure, state::AppState};
 
+/// Largest body, in bytes, of what is neither a call to a model nor a question. Anybody may send one, to registration say,
+/// and thousands may be held at once.
+const SMALL_BODY: usize = 64 * 1024;
+
 /// How the edge is set up.
 pub struct EdgeRules {
     pub request_timeout: Duration,
@@ -38,7 +42,9 @@ pub fn routes(rules: &EdgeRules) -> Routes {
         .api(Access::Session, routes!(sessions::logout))
         .api(Access::Session, routes!(accounts::me, accounts::change_me))
         .api(Access::Session, routes!(accounts::list))
-        .api(Access::Session, routes!(accounts::set_role))
+        .api(Access::Session, routes!(accounts::set_role, accounts::remove))
+        .api(Access::Session, routes!(sessions::list, sessions::end_others))
+        .api(Access::Session, routes!(sessions::end))
         .api(Access::Session, routes!(api_keys::create, api_keys::list))
         .api(Access::Session, routes!(api_keys::revoke))
         .api(Access::Session, routes!(invitations::create, invitations::list))
@@ -56,18 +62,22 @@ pub fn routes(rules: &EdgeRules) -> Routes {
         short
     };
     let timeout = rules.request_timeout;
+    let small_body = rules.body_limit.min(SMALL_BODY);
     let short = pages::routes(short)
         .wrap(etag::tags)
         .wrap(layers::compression)
+        .wrap(move |router| layers::body_limit(router, small_body))
         .wrap(move |router| layers::time_limit(router, timeout));
+    let again = Routes::new(openapi::base())
+        .api(Access::Session, routes!(answers::regenerate))
+        .wrap(move |router| layers::body_limit(router, small_body));
     let streaming = Routes::new(openapi::base())
         .api(Access::Session, routes!(answers::ask))
-        .api(Access::Session, routes!(answers::regenerate))
         .api(Access::Program, routes!(openai::completions::chat))
         .api(Access::Program, routes!(openai::completions::embeddings))
         .api(Access::Program, routes!(openai::models::list))
         .api(Access::Program, routes!(openai::models::get));
-    short.merge(streaming)
+    short.merge(again).merge(streaming)
 }
 
 /// The whole service: the routes behind the layers.

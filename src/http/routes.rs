@@ -179,9 +179,16 @@ fn document_failures(operation: &mut Operation, access: Access, dialect: Dialect
             "The caller's role, or a missing anti-forgery token, does not allow this",
         ));
     }
+    if access == Access::Program {
+        statuses.push((
+            429,
+            "Too many calls, or too many unknown keys from this address; see Retry-After",
+        ));
+    }
     if body {
         statuses.extend([
             (400, "The body is not valid JSON"),
+            (408, "The body took too long to arrive"),
             (413, "The body is too large"),
             (415, "The body is not JSON"),
         ]);

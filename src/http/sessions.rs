@@ -1,14 +1,19 @@
-//! `/api/auth`: registering, signing in and out, refreshing.
+//! `/api/auth` and `/api/sessions`: registering, signing in and out, refreshing, and where one is signed in.
 
 use axum::{extract::State, http::StatusCode, response::IntoResponse};
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{body::UserBody, edge::RequestContext, extract::Json};
+use super::{
+    body::{List, UserBody},
+    edge::RequestContext,
+    extract::{Id, Json, PageQuery, Parameters},
+};
 use crate::{
     auth::extract::CurrentUser,
-    domain::account::User,
+    domain::{account::User, ids::SessionId, page::Cursor},
     failure::Failure,
     service::{
         accounts::{Accounts, Registration},
@@ -73,10 +78,12 @@ impl TokensBody {
     (status = 201, description = "Registered and signed in", body = TokensBody),
     (status = 403, description = "Registration is closed", body = crate::http::render::Problem, content_type = "application/problem+json"),
     (status = 409, description = "There is an account with this e-mail address", body = crate::http::render::Problem, content_type = "application/problem+json"),
+    (status = 429, description = "Too many registrations from this address; see Retry-After", body = crate::http::render::Problem, content_type = "application/problem+json"),
 ))]
 pub async fn register(
     State(accounts): State<Accounts>,
     State(sessions): State<Sessions>,
+    context: RequestContext,
     Json(body): Json<RegisterBody>,
 ) -> Result<impl IntoResponse, Failure> {
     let registration = Registration {
@@ -85,7 +92,7 @@ pub async fn register(
         name: body.name,
         organization: body.organization,
     };
-    let user = accounts.register(registration).await?;
+    let user = accounts.register(registration, context.client.0).await?;
     let tokens = sessions.open(&user).await?;
     Ok((StatusCode::CREATED, axum::Json(TokensBody::new(user, tokens))))
 }
@@ -126,5 +133,64 @@ pub async fn refresh(
 #[utoipa::path(post, path = "/api/auth/logout", tag = "Accounts", responses((status = 204, description = "Signed out")))]
 pub async fn logout(State(sessions): State<Sessions>, CurrentUser(caller): CurrentUser) -> Result<StatusCode, Failure> {
     sessions.end(caller.organization, caller.session).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct SessionBody {
+    id: SessionId,
+    /// `browser`, or `program` for what signed in over the API.
+    kind: &'static str,
+    /// Whether this request came in it.
+    current: bool,
+    created_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+}
+
+/// Where the caller is signed in, newest first.
+#[utoipa::path(get, path = "/api/sessions", tag = "Accounts", params(PageQuery), responses((status = 200, description = "Sessions that have not ended", body = List<SessionBody>)))]
+pub async fn list(
+    State(sessions): State<Sessions>,
+    CurrentUser(caller): CurrentUser,
+    Parameters(page): Parameters<PageQuery>,
+) -> Result<axum::Json<List<SessionBody>>, Failure> {
+    let page = sessions.list(&caller, page.read()?).await?;
+    Ok(axum::Json(List {
+        next_cursor: page.next.map(Cursor::encode),
+        data: page
+            .rows
+            .into_iter()
+            .map(|session| SessionBody {
+                id: session.id,
+                kind: if session.is_browser { "browser" } else { "program" },
+                current: session.id == caller.session,
+                created_at: session.created_at,
+                expires_at: session.expires_at,
+            })
+            .collect(),
+    }))
+}
+
+/// End one of the caller's sessions.
+#[utoipa::path(delete, path = "/api/sessions/{id}", tag = "Accounts", params(("id" = SessionId, Path)), responses((status = 204, description = "Ended")))]
+pub async fn end(
+    State(sessions): State<Sessions>,
+    CurrentUser(caller): CurrentUser,
+    Id(id): Id<SessionId>,
+) -> Result<StatusCode, Failure> {
+    if sessions.end_own(&caller, id).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Failure::not_found())
+    }
+}
+
+/// End every session of the caller but this one.
+#[utoipa::path(delete, path = "/api/sessions", tag = "Accounts", responses((status = 204, description = "Ended")))]
+pub async fn end_others(
+    State(sessions): State<Sessions>,
+    CurrentUser(caller): CurrentUser,
+) -> Result<StatusCode, Failure> {
+    sessions.end_others(&caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     activity,
+    api_keys::ApiKeys,
     caches::{self, Caches},
     field::{Faults, FieldFault},
     sessions::{SessionError, Sessions},
@@ -18,20 +19,19 @@ use crate::{
         clock::Clock,
         email::Email,
         ids::{OrganizationId, UserId},
+        page::{Page, PageRequest},
         password,
         role::Role,
         text,
     },
     store::{
         self, StoreError,
-        accounts::{EMAIL_TAKEN, NewUser},
+        accounts::{EMAIL_TAKEN, Managed, NewPassword, NewUser, Removed},
     },
 };
 
 /// Longest name of a person or organisation, in characters.
 pub const LONGEST_NAME: usize = 100;
-/// Members shown at once; larger organisations are paged when somebody has one.
-const MOST_MEMBERS: i64 = 1_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
@@ -51,6 +51,8 @@ pub enum AccountError {
     NotAllowed,
     #[error("the organisation would be left without an owner")]
     LastOwner,
+    #[error("nobody removes the own account")]
+    Yourself,
     #[error("there is no such user")]
     NotFound,
     #[error(transparent)]
@@ -84,6 +86,7 @@ pub struct ProfileChange {
 pub struct Accounts {
     store: store::accounts::Accounts,
     sessions: Sessions,
+    api_keys: ApiKeys,
     caches: Caches,
     hasher: PasswordHasher,
     throttle: Throttle,
@@ -97,6 +100,7 @@ impl Accounts {
     pub fn new(
         store: store::accounts::Accounts,
         sessions: Sessions,
+        api_keys: ApiKeys,
         caches: Caches,
         hasher: PasswordHasher,
         throttle: Throttle,
@@ -107,6 +111,7 @@ impl Accounts {
         Self {
             store,
             sessions,
+            api_keys,
             caches,
             hasher,
             throttle,
@@ -121,10 +126,13 @@ impl Accounts {
     }
 
     /// Creates an organisation with its owner.
-    pub async fn register(&self, registration: Registration) -> Result<User, AccountError> {
+    pub async fn register(&self, registration: Registration, from: IpAddr) -> Result<User, AccountError> {
         if !self.open_registration {
             return Err(AccountError::RegistrationClosed);
         }
+        self.throttle.registration(from).inspect_err(|_| {
+            tracing::warn!(target: "mapleai::security", address = %from, "registration throttled");
+        })?;
         self.create_organization(registration).await
     }
 
@@ -145,7 +153,7 @@ impl Accounts {
         if self.store.find_by_email(&email).await?.is_some() {
             return Err(AccountError::EmailTaken);
         }
-        let password_hash = self.hasher.hash(registration.password).await?;
+        let password_hash = self.hasher.hash_for_newcomer(registration.password).await?;
         let now = self.clock.now();
         let user = User {
             id: UserId::generate(),
@@ -220,18 +228,26 @@ impl Accounts {
             tracing::warn!(target: "mapleai::security", address = %from, "sign-in throttled");
             activity::signed_in("throttled");
         })?;
-        let found = self.store.find_by_email(&email).await?;
-        let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), Some(hash)));
-        let matches = self.hasher.verify(password, hash).await?;
-        let Some(user) = user.filter(|_| matches) else {
+        let checked = self.check_credentials(&email, password).await;
+        // Only a wrong guess counts: not that the database was away, nor that too many were being checked.
+        if !matches!(checked, Ok(None)) {
+            attempt.forgive();
+        }
+        let Some(user) = checked? else {
             tracing::warn!(target: "mapleai::security", address = %from, "sign-in failed");
             activity::signed_in("refused");
             return Err(AccountError::InvalidCredentials);
         };
-        attempt.forgive();
         tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, "signed in");
         activity::signed_in("accepted");
         Ok(user)
+    }
+
+    async fn check_credentials(&self, email: &Email, password: SecretString) -> Result<Option<User>, AccountError> {
+        let found = self.store.find_by_email(email).await?;
+        let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), Some(hash)));
+        let matches = self.hasher.verify(password, hash).await?;
+        Ok(user.filter(|_| matches))
     }
 
     pub async fn get(&self, organization: OrganizationId, user: UserId) -> Result<User, AccountError> {
@@ -251,12 +267,17 @@ impl Accounts {
             .await;
     }
 
-    pub async fn list(&self, organization: OrganizationId) -> Result<Vec<User>, AccountError> {
-        Ok(self.store.list(organization, MOST_MEMBERS).await?)
+    pub async fn list(&self, organization: OrganizationId, page: PageRequest) -> Result<Page<User>, AccountError> {
+        Ok(self.store.list(organization, page).await?)
     }
 
     /// Changes the caller's own account. A new password ends the caller's other sessions.
-    pub async fn change_profile(&self, caller: &SessionOwner, change: ProfileChange) -> Result<User, AccountError> {
+    pub async fn change_profile(
+        &self,
+        caller: &SessionOwner,
+        change: ProfileChange,
+        from: IpAddr,
+    ) -> Result<User, AccountError> {
         let user = self.get(caller.organization, caller.user).await?;
         let mut faults = Faults::default();
         let name = change
@@ -279,48 +300,98 @@ impl Accounts {
         }
         let mut password_hash = None;
         if let (Some(password), Some(current)) = (change.password, change.current_password) {
-            let stored = self.store.password_hash(caller.organization, caller.user).await?;
-            if !self.hasher.verify(current, stored).await? {
-                return Err(AccountError::WrongPassword);
-            }
+            self.confirm(caller, &user, current, from).await?;
             password_hash = Some(self.hasher.hash(password).await?);
         }
-        self.store
+        let password = password_hash.as_deref().map(|hash| NewPassword {
+            hash,
+            given_in: caller.session,
+        });
+        let ended = self
+            .store
             .update(
                 caller.organization,
                 caller.user,
                 name.as_deref(),
-                password_hash.as_deref(),
+                password,
                 self.clock.now(),
             )
             .await?;
-        self.forget(caller.organization, caller.user).await;
         if password_hash.is_some() {
-            self.sessions
-                .end_others(caller.organization, caller.user, caller.session)
-                .await?;
+            self.sessions.note_ended(caller.organization, &ended).await;
             tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, "password changed");
         }
+        self.forget(caller.organization, caller.user).await;
         self.get(caller.organization, caller.user).await
+    }
+
+    /// Whether it is really the caller, by the password, which may be guessed at no faster than by signing in.
+    async fn confirm(
+        &self,
+        caller: &SessionOwner,
+        user: &User,
+        password: SecretString,
+        from: IpAddr,
+    ) -> Result<(), AccountError> {
+        let attempt = self.throttle.attempt(&user.email.to_lowercase(), from)?;
+        let checked = async {
+            let stored = self.store.password_hash(caller.organization, caller.user).await?;
+            Ok::<_, AccountError>(self.hasher.verify(password, stored).await?)
+        };
+        let checked = checked.await;
+        if !matches!(checked, Ok(false)) {
+            attempt.forgive();
+        }
+        if checked? {
+            Ok(())
+        } else {
+            Err(AccountError::WrongPassword)
+        }
     }
 
     /// Gives a member of the caller's organisation another role.
     pub async fn set_role(&self, caller: &SessionOwner, member: UserId, role: Role) -> Result<User, AccountError> {
-        let user = self.get(caller.organization, member).await?;
-        if !caller.role.may_grant(role) || !caller.role.may_grant(user.role) {
-            return Err(AccountError::NotAllowed);
-        }
-        if !self
+        self.get(caller.organization, member).await?;
+        let changed = self
             .store
-            .set_role(caller.organization, member, role, self.clock.now())
-            .await?
-        {
-            return Err(AccountError::LastOwner);
-        }
+            .set_role(caller.organization, caller.user, member, role, self.clock.now())
+            .await?;
+        done(changed)?;
         self.forget(caller.organization, member).await;
         self.sessions.forget_user(caller.organization, member).await?;
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, member_id = %member, role = role.as_str(), "role changed");
         self.get(caller.organization, member).await
+    }
+
+    /// Removes a member of the caller's organisation: sessions end and keys are revoked, at once here and within a second
+    /// in other processes.
+    pub async fn remove(&self, caller: &SessionOwner, member: UserId) -> Result<(), AccountError> {
+        self.get(caller.organization, member).await?;
+        if member == caller.user {
+            return Err(AccountError::Yourself);
+        }
+        let removed = self
+            .store
+            .remove(caller.organization, caller.user, member, self.clock.now())
+            .await?;
+        let Removed { sessions, keys } = done(removed)?;
+        tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, member_id = %member, sessions = sessions.len(), keys = keys.len(), "member removed");
+        // Together: neither is to wait for the other's Redis.
+        tokio::join!(
+            self.sessions.note_ended(caller.organization, &sessions),
+            self.api_keys.note_revoked(&keys),
+            self.forget(caller.organization, member)
+        );
+        Ok(())
+    }
+}
+
+/// What came of something that one member did to another.
+fn done<T>(managed: Managed<T>) -> Result<T, AccountError> {
+    match managed {
+        Managed::Done(done) => Ok(done),
+        Managed::NotAllowed => Err(AccountError::NotAllowed),
+        Managed::LastOwner => Err(AccountError::LastOwner),
     }
 }
 

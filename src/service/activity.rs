@@ -63,14 +63,17 @@ const MOST_NOTED: usize = 100_000;
 #[derive(Clone)]
 pub struct Activity {
     store: store::accounts::Accounts,
+    analytics: Option<store::accounts::Accounts>,
     clock: Clock,
     seen: Arc<Mutex<HashSet<(OrganizationId, UserId)>>>,
 }
 
 impl Activity {
-    pub fn new(store: store::accounts::Accounts, clock: Clock) -> Self {
+    /// People are counted on the `analytics` replica where there is one.
+    pub fn new(store: store::accounts::Accounts, analytics: Option<store::accounts::Accounts>, clock: Clock) -> Self {
         Self {
             store,
+            analytics,
             clock,
             seen: Arc::default(),
         }
@@ -93,7 +96,14 @@ impl Activity {
         if !seen.is_empty() {
             self.store.note_active(&seen, now).await?;
         }
-        let (day, week) = self.store.active_users(now).await?;
+        let counted = match &self.analytics {
+            Some(replica) => replica.active_users(now).await.ok(),
+            None => None,
+        };
+        let (day, week) = match counted {
+            Some(counted) => counted,
+            None => self.store.active_users(now).await?,
+        };
         gauge!(ACTIVE_USERS, "window" => "day").set(day as f64);
         gauge!(ACTIVE_USERS, "window" => "week").set(week as f64);
         Ok(())

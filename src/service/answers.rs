@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -28,13 +28,16 @@ use crate::{
         tokens::TokenUsage,
     },
     provider::Endpoint,
-    store::{self, StoreError},
+    store::{self, StoreError, messages::Most},
     telemetry::context,
 };
 use writer::Writer;
 
-/// Text of earlier messages that goes with a question, in bytes, newest first: what models with large contexts take.
-const MOST_HISTORY: usize = 400_000;
+/// Earlier messages that go with a question, newest first: what models with large contexts take.
+const MOST_HISTORY: Most = Most {
+    messages: 1_000,
+    bytes: 400_000,
+};
 /// Events that wait for a slow reader before the upstream is made to wait.
 const EVENTS_BUFFERED: usize = 64;
 
@@ -46,6 +49,8 @@ pub enum AnswerError {
     NothingAsked,
     #[error("no chat model is configured")]
     NoModel,
+    #[error("the task that stores the question ended before it had")]
+    Ended,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -129,8 +134,12 @@ impl Answers {
         let Some(content) = content.filter(|_| faults.is_empty()) else {
             return Err(ConversationError::Invalid(faults.into_vec()).into());
         };
-        let (found, mut history) = self.conversations.read(caller, conversation).await?;
-        let model = self.choose_model(model, found.model)?;
+        let found = self
+            .conversations
+            .read(caller, conversation, None, MOST_HISTORY)
+            .await?;
+        let mut history = found.messages;
+        let model = self.choose_model(model, found.conversation.model)?;
         let question = Message {
             id: MessageId::generate(),
             author: Author::User,
@@ -166,13 +175,18 @@ impl Answers {
         if !faults.is_empty() {
             return Err(ConversationError::Invalid(faults.into_vec()).into());
         }
-        let (found, mut history) = self.conversations.read(caller, conversation).await?;
-        let asked = history
-            .iter()
-            .rposition(|message| message.author == Author::User)
+        let found = self.conversations.get(caller, conversation).await?;
+        let (question, replaces) = self
+            .messages
+            .last_question(caller.organization, conversation)
+            .await?
             .ok_or(AnswerError::NothingAsked)?;
+        let (mut history, _) = self
+            .messages
+            .window(caller.organization, conversation, Some(question.place()), MOST_HISTORY)
+            .await?;
+        history.push(question);
         Feature::AnswerRegenerated.note();
-        let replaces = history.drain(asked + 1..).map(|message| message.id).collect();
         let model = self.choose_model(model, found.model)?;
         self.begin(caller, conversation, None, history, model, None, replaces)
             .await
@@ -231,10 +245,6 @@ impl Answers {
             status: MessageStatus::Streaming,
             created_at,
         };
-        self.messages
-            .begin_answer(caller.organization, conversation, question.as_ref(), &answer, title)
-            .await?;
-        self.conversations.forget_list(caller.organization, caller.user).await;
         let call = Call {
             endpoint: Endpoint::ChatCompletions,
             account: Account {
@@ -261,12 +271,30 @@ impl Answers {
             replaces,
             events,
         };
-        // Tracked: the process does not end before the answer is kept.
-        let writing = writer.run(AnswerEvent::Started { question, answer }, call);
+        let (stored, outcome) = oneshot::channel();
+        let (messages, conversations) = (self.messages.clone(), self.conversations.clone());
+        let (organization, user, title) = (caller.organization, caller.user, title.map(str::to_owned));
+        // One task from the first write to the last, so that a place for an answer never stands without somebody who
+        // closes it, whenever the reader goes away. Tracked: the process does not end before the answer is kept.
+        let writing = async move {
+            let begun = messages
+                .begin_answer(organization, conversation, question.as_ref(), &answer, title.as_deref())
+                .await;
+            let is_stored = begun.is_ok();
+            if is_stored {
+                conversations.forget_list(organization, user).await;
+            }
+            // Whoever has gone away meanwhile is found out by the writer.
+            let _ = stored.send(begun);
+            if is_stored {
+                writer.run(AnswerEvent::Started { question, answer }, call).await;
+            }
+        };
         match context::current() {
             Some(request) => self.tasks.spawn(context::within(request, writing)),
             None => self.tasks.spawn(writing),
         };
+        outcome.await.map_err(|_| AnswerError::Ended)??;
         Ok(receiver)
     }
 
@@ -281,7 +309,7 @@ impl Answers {
 
 /// The conversation in OpenAI's form, cut to what models take, newest kept.
 fn request_body(model: &str, history: &[Message]) -> Bytes {
-    let mut room = MOST_HISTORY;
+    let mut room = usize::try_from(MOST_HISTORY.bytes).unwrap_or(usize::MAX);
     let mut kept: Vec<_> = history
         .iter()
         .rev()

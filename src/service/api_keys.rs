@@ -1,7 +1,10 @@
 //! API keys: making, recognising and revoking them.
 
+mod strangers;
+
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -13,6 +16,7 @@ use super::{
     activity::{Activity, Feature},
     caches::{self, Caches},
     field::{Faults, FieldFault},
+    throttle::Throttled,
 };
 use crate::{
     crypto::secret::{self, Digest, NoEntropy, SecretKind},
@@ -23,8 +27,9 @@ use crate::{
         page::{Page, PageRequest},
         text,
     },
-    store::{self, StoreError},
+    store::{self, StoreError, api_keys::NewKey},
 };
+use strangers::Strangers;
 
 /// Keys whose revocation, or whose use, is remembered.
 const CAPACITY: u64 = 100_000;
@@ -49,8 +54,13 @@ pub enum ApiKeyError {
     Invalid(Vec<FieldFault>),
     #[error("the API key is not valid")]
     InvalidKey,
+    /// An unknown key after many others from the same address.
+    #[error(transparent)]
+    Throttled(#[from] Throttled),
     #[error("there is no such key")]
     NotFound,
+    #[error("the caller is not a member any more")]
+    NotMember,
     #[error(transparent)]
     NoEntropy(#[from] NoEntropy),
     #[error(transparent)]
@@ -65,6 +75,7 @@ pub struct ApiKeys {
     activity: Activity,
     clock: Clock,
     caches: Caches,
+    strangers: Strangers,
     /// Known to be revoked, whatever any cache says.
     revoked: Cache<Digest, ()>,
     noted: Cache<ApiKeyId, ()>,
@@ -73,8 +84,17 @@ pub struct ApiKeys {
 }
 
 impl ApiKeys {
-    pub fn new(store: store::api_keys::ApiKeys, activity: Activity, caches: Caches, clock: Clock) -> Self {
+    /// Each address may present `most_unknown` keys that nobody has in a `window`.
+    pub fn new(
+        store: store::api_keys::ApiKeys,
+        activity: Activity,
+        caches: Caches,
+        clock: Clock,
+        most_unknown: u32,
+        window: Duration,
+    ) -> Self {
         Self {
+            strangers: Strangers::new(most_unknown, window),
             store,
             activity,
             clock,
@@ -110,22 +130,29 @@ impl ApiKeys {
             return Err(ApiKeyError::Invalid(faults.into_vec()));
         };
         let key = secret::generate(SecretKind::ApiKey)?;
+        let (id, prefix) = (ApiKeyId::generate(), key.chars().take(SHOWN).collect::<String>());
+        let new = NewKey {
+            id,
+            name: &name,
+            prefix: &prefix,
+            digest: &secret::sha256(key.as_bytes()),
+            expires_at,
+        };
+        let maker_name = self
+            .store
+            .create(caller.organization, caller.user, &new, now)
+            .await?
+            .ok_or(ApiKeyError::NotMember)?;
         let stored = ApiKey {
-            id: ApiKeyId::generate(),
+            id,
             name,
-            prefix: key.chars().take(SHOWN).collect(),
+            prefix,
+            maker: caller.user,
+            maker_name,
             created_at: now,
             expires_at,
             last_used_at: None,
         };
-        self.store
-            .create(
-                caller.organization,
-                caller.user,
-                &stored,
-                &secret::sha256(key.as_bytes()),
-            )
-            .await?;
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, key_id = %stored.id, "API key created");
         Feature::KeyMade.note();
         Ok((stored, key))
@@ -143,21 +170,28 @@ impl ApiKeys {
             .revoke(caller.organization, own_only(caller), key, self.clock.now())
             .await?
             .ok_or(ApiKeyError::NotFound)?;
-        self.note_revoked(&digest).await;
+        self.note_revoked(&[digest]).await;
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, key_id = %key, "API key revoked");
         Ok(())
     }
 
     /// Who presents this key.
-    pub async fn authenticate(&self, key: &str) -> Result<KeyOwner, ApiKeyError> {
+    pub async fn authenticate(&self, key: &str, from: IpAddr) -> Result<KeyOwner, ApiKeyError> {
         let digest = secret::digest_of(SecretKind::ApiKey, key).ok_or(ApiKeyError::InvalidKey)?;
-        let (store, now) = (self.store.clone(), self.clock.now());
-        let find = || async move { store.find(&digest, now).await };
-        let owner = self
-            .caches
-            .api_keys
-            .get_or_load(caches::api_key_key(&digest), find)
-            .await?;
+        let cached = caches::api_key_key(&digest);
+        // Keys in memory are good from everywhere: others may share the address.
+        if let Some(throttled) = self.strangers.refusal(from)
+            && self.caches.api_keys.peek(&cached).is_none()
+        {
+            self.strangers.count_refusal();
+            return Err(throttled.into());
+        }
+        let (store, strangers, now) = (&self.store, &self.strangers, self.clock.now());
+        let find = || {
+            let (store, strangers) = (store.clone(), strangers.clone());
+            async move { strangers.look_up(from, store.find(&digest, now)).await }
+        };
+        let owner = self.caches.api_keys.get_or_load(cached, find).await?;
         match owner {
             Some(owner)
                 if owner.expires_at.is_none_or(|expires_at| expires_at > now)
@@ -182,9 +216,13 @@ impl ApiKeys {
         }
     }
 
-    async fn note_revoked(&self, digest: &Digest) {
-        self.revoked.insert(*digest, ());
-        self.caches.api_keys.invalidate(&[caches::api_key_key(digest)]).await;
+    /// Takes note of keys that the database has as revoked already.
+    pub(super) async fn note_revoked(&self, digests: &[Digest]) {
+        for digest in digests {
+            self.revoked.insert(*digest, ());
+        }
+        let keys: Vec<_> = digests.iter().map(caches::api_key_key).collect();
+        self.caches.api_keys.invalidate(&keys).await;
     }
 
     /// Takes note of what other processes revoked, from the database; see

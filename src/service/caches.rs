@@ -24,7 +24,7 @@ use crate::{
         conversation::Conversation,
         ids::{OrganizationId, SessionId, UserId},
         page::{Cursor, Page},
-        usage::UsageCell,
+        usage::UsageSums,
     },
     store::StoreError,
 };
@@ -41,7 +41,7 @@ pub struct Caches {
     pub api_keys: Cached<KeyOwner, StoreError>,
     pub profiles: Cached<User, StoreError>,
     pub conversations: Cached<NewestConversations, StoreError>,
-    pub usage: Cached<UsageCells, StoreError>,
+    pub usage: Cached<RememberedSums, StoreError>,
     pub answers: Cached<StoredAnswer, Infallible>,
 }
 
@@ -106,7 +106,7 @@ pub fn conversations_key(organization: OrganizationId, user: UserId) -> Key {
 
 /// Both days included.
 pub fn usage_key(organization: OrganizationId, from: NaiveDate, to: NaiveDate) -> Key {
-    KeyBuilder::new(Class::UsageReport, UsageCells::SCHEMA, organization.into())
+    KeyBuilder::new(Class::UsageReport, RememberedSums::SCHEMA, organization.into())
         .field(from.to_string())
         .field(to.to_string())
         .build()
@@ -149,8 +149,9 @@ impl NewestConversations {
     }
 }
 
+/// Of days that are over.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct UsageCells(pub Arc<[UsageCell]>);
+pub struct RememberedSums(pub Arc<UsageSums>);
 
 macro_rules! json_value {
     ($($type:ty, $schema:literal, $value:ident => $weight:expr;)+) => {$(
@@ -179,7 +180,7 @@ json_value! {
     KeyOwner, 1, _value => 0;
     User, 1, user => user.email.len() + user.name.len() + user.organization.name.len();
     NewestConversations, 1, newest => newest.rows.iter().map(weight_of_conversation).sum();
-    UsageCells, 1, cells => cells.0.iter().map(weight_of_cell).sum();
+    RememberedSums, 2, sums => weight_of_sums(&sums.0);
 }
 
 fn weight_of_conversation(conversation: &Conversation) -> usize {
@@ -187,9 +188,14 @@ fn weight_of_conversation(conversation: &Conversation) -> usize {
     size_of::<Conversation>() + texts.into_iter().flatten().map(String::len).sum::<usize>()
 }
 
-fn weight_of_cell(cell: &UsageCell) -> usize {
-    let key = cell.key.as_ref().and_then(|(_, name)| name.as_ref());
-    size_of::<UsageCell>() + cell.model.len() + key.map_or(0, String::len)
+fn weight_of_sums(sums: &UsageSums) -> usize {
+    let models = sums.models.iter().map(|(model, _)| model.len()).sum::<usize>();
+    let names = sums.keys.iter().filter_map(|sum| sum.name.as_ref());
+    models
+        + names.map(String::len).sum::<usize>()
+        + size_of_val(&*sums.days)
+        + size_of_val(&*sums.models)
+        + size_of_val(&*sums.keys)
 }
 
 #[cfg(test)]

@@ -14,14 +14,22 @@ use crate::{
         conversation::{Conversation, LONGEST_TITLE, Message},
         ids::{ConversationId, OrganizationId, UserId},
         model::ModelKind,
-        page::{Page, PageRequest},
+        page::{Cursor, Page, PageRequest},
         text,
     },
-    store::{self, StoreError},
+    store::{self, StoreError, messages::Most},
 };
 
-/// Messages given at once, the newest; far above what fits a model's context.
-const MOST_MESSAGES: i64 = 1_000;
+/// What of a conversation is given to a program at once. Rows alone would not bound it: one may hold most of a megabyte.
+pub const MOST_READ: Most = Most {
+    messages: 1_000,
+    bytes: 2 * 1024 * 1024,
+};
+/// On a page, where all of it is rendered.
+pub const MOST_SHOWN: Most = Most {
+    messages: 200,
+    bytes: 512 * 1024,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConversationError {
@@ -33,6 +41,15 @@ pub enum ConversationError {
     Store(#[from] StoreError),
     #[error(transparent)]
     SharedStore(#[from] Arc<StoreError>),
+}
+
+/// A part of a conversation.
+pub struct Reading {
+    pub conversation: Conversation,
+    /// Oldest first.
+    pub messages: Vec<Message>,
+    /// Where those before them end, if there are any.
+    pub earlier: Option<Cursor>,
 }
 
 /// Absent fields stay.
@@ -143,15 +160,21 @@ impl Conversations {
             .ok_or(ConversationError::NotFound)
     }
 
-    /// A conversation and its messages, oldest first.
+    /// A conversation and a window of its messages, oldest first: the newest, or those before `before`.
     pub async fn read(
         &self,
         caller: &SessionOwner,
         id: ConversationId,
-    ) -> Result<(Conversation, Vec<Message>), ConversationError> {
+        before: Option<Cursor>,
+        most: Most,
+    ) -> Result<Reading, ConversationError> {
         let conversation = self.get(caller, id).await?;
-        let messages = self.messages.list(caller.organization, id, MOST_MESSAGES).await?;
-        Ok((conversation, messages))
+        let (messages, earlier) = self.messages.window(caller.organization, id, before, most).await?;
+        Ok(Reading {
+            conversation,
+            messages,
+            earlier,
+        })
     }
 
     pub async fn change(

@@ -95,7 +95,9 @@ impl Invitations {
             invited_by: caller.user,
             expires_at: invitation.expires_at,
         };
-        self.store.create(caller.organization, &new, now).await?;
+        if !self.store.create(caller.organization, &new, now).await? {
+            return Err(SessionError::Invalid.into());
+        }
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, invitation_id = %invitation.id, role = role.as_str(), "invitation created");
         Feature::InvitationSent.note();
         Ok((invitation, token))

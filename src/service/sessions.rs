@@ -16,9 +16,10 @@ use crate::{
         signing_keys::SigningKeys,
     },
     domain::{
-        account::{SessionOwner, User},
+        account::{Session, SessionOwner, User},
         clock::Clock,
         ids::{OrganizationId, SessionId, UserId},
+        page::{Page, PageRequest},
         swap::Swap,
     },
     store::{
@@ -152,7 +153,10 @@ impl Sessions {
             cookie,
             expires_at,
         };
-        self.store.create(user.organization.id, user.id, &new, now).await?;
+        // False if whoever signs in is being removed at this moment.
+        if !self.store.create(user.organization.id, user.id, &new, now).await? {
+            return Err(SessionError::Invalid);
+        }
         Ok(session)
     }
 
@@ -260,22 +264,40 @@ impl Sessions {
         Ok(())
     }
 
-    /// Ends every other session of a user, as after a change of password.
-    pub async fn end_others(
-        &self,
-        organization: OrganizationId,
-        user: UserId,
-        kept: SessionId,
-    ) -> Result<(), SessionError> {
+    /// Where the caller is signed in, newest first.
+    pub async fn list(&self, caller: &SessionOwner, page: PageRequest) -> Result<Page<Session>, SessionError> {
+        let now = self.clock.now();
+        Ok(self.store.list(caller.organization, caller.user, page, now).await?)
+    }
+
+    /// Ends one of the caller's own sessions; false if there is no such session.
+    pub async fn end_own(&self, caller: &SessionOwner, session: SessionId) -> Result<bool, SessionError> {
+        let now = self.clock.now();
         let ended = self
             .store
-            .end_others(organization, user, kept, self.clock.now())
+            .end_own(caller.organization, caller.user, session, now)
             .await?;
-        self.note_ended(organization, &ended).await;
+        if ended {
+            self.note_ended(caller.organization, &[session]).await;
+            tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, session_id = %session, "session ended by its owner");
+        }
+        Ok(ended)
+    }
+
+    /// Ends every session of the caller but this one.
+    pub async fn end_others(&self, caller: &SessionOwner) -> Result<(), SessionError> {
+        let now = self.clock.now();
+        let ended = self
+            .store
+            .end_others(caller.organization, caller.user, caller.session, now)
+            .await?;
+        self.note_ended(caller.organization, &ended).await;
+        tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, ended = ended.len(), "other sessions ended by their owner");
         Ok(())
     }
 
-    async fn note_ended(&self, organization: OrganizationId, sessions: &[SessionId]) {
+    /// Takes note of sessions that the database has as ended already.
+    pub(super) async fn note_ended(&self, organization: OrganizationId, sessions: &[SessionId]) {
         for session in sessions {
             self.ended.insert(*session, ());
         }

@@ -1,4 +1,5 @@
-//! Counting failed sign-ins, per account and per address, so that passwords cannot be guessed at speed.
+//! Counting failed sign-ins, per account and per address, so that passwords cannot be guessed at speed; and registrations per
+//! address, so that those who come in do not have to queue behind them.
 //!
 //! Counts live in the process: an attacker spread over n processes has n times the tries, which argon2 and the address
 //! limit still keep far below a useful rate. An attempt is counted before its password is checked and given back if it
@@ -14,7 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use metrics::{Counter, counter};
 use moka::sync::Cache;
+
+use crate::telemetry::metrics::REFUSALS;
 
 /// Accounts and addresses remembered; beyond that the least recently seen are forgotten.
 const CAPACITY: u64 = 100_000;
@@ -26,20 +30,21 @@ pub struct Throttled {
     pub retry_after: Duration,
 }
 
-struct Window {
+pub(super) struct Window {
     opened: Instant,
     attempts: AtomicU32,
 }
 
+/// A bound on something in a span of time, for each key.
 #[derive(Clone)]
-struct Limit<K> {
+pub(super) struct Limit<K> {
     windows: Cache<K, Arc<Window>>,
     most: u32,
     length: Duration,
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static> Limit<K> {
-    fn new(most: u32, length: Duration) -> Self {
+    pub(super) fn new(most: u32, length: Duration) -> Self {
         Self {
             windows: Cache::builder().max_capacity(CAPACITY).time_to_live(length).build(),
             most,
@@ -47,7 +52,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Limit<K> {
         }
     }
 
-    fn count(&self, key: K) -> Result<Arc<Window>, Throttled> {
+    pub(super) fn count(&self, key: K) -> Result<Arc<Window>, Throttled> {
         let fresh = || {
             Arc::new(Window {
                 opened: Instant::now(),
@@ -59,12 +64,22 @@ impl<K: Hash + Eq + Send + Sync + 'static> Limit<K> {
             return Ok(window);
         }
         window.attempts.fetch_sub(1, Ordering::Relaxed);
-        Err(Throttled {
+        Err(self.until_over(&window))
+    }
+
+    /// Whether the next would be refused, without counting it.
+    pub(super) fn full(&self, key: &K) -> Option<Throttled> {
+        let window = self.windows.get(key)?;
+        (window.attempts.load(Ordering::Relaxed) >= self.most).then(|| self.until_over(&window))
+    }
+
+    fn until_over(&self, window: &Window) -> Throttled {
+        Throttled {
             retry_after: self
                 .length
                 .saturating_sub(window.opened.elapsed())
                 .max(Duration::from_secs(1)),
-        })
+        }
     }
 }
 
@@ -73,6 +88,9 @@ impl<K: Hash + Eq + Send + Sync + 'static> Limit<K> {
 pub struct Throttle {
     accounts: Limit<String>,
     addresses: Limit<IpAddr>,
+    /// Apart from sign-ins: an office that registers must not be kept from signing in, nor the other way about.
+    registrations: Limit<IpAddr>,
+    refused: Counter,
 }
 
 /// An attempt that has been counted. Forgive it if it turns out to be the real owner.
@@ -91,21 +109,30 @@ impl Throttle {
         Self {
             accounts: Limit::new(per_account, window),
             addresses: Limit::new(per_address, window),
+            registrations: Limit::new(per_address, window),
+            refused: counter!(REFUSALS, "reason" => "throttled"),
         }
     }
 
     /// Counts one attempt on `account` (folded) from `address`.
     pub fn attempt(&self, account: &str, address: IpAddr) -> Result<Attempt, Throttled> {
-        let by_address = self.addresses.count(network_of(address))?;
-        match self.accounts.count(account.to_owned()) {
-            Ok(by_account) => Ok(Attempt(vec![by_address, by_account])),
-            Err(throttled) => Err(throttled),
-        }
+        let count = || {
+            let by_address = self.addresses.count(network_of(address))?;
+            let by_account = self.accounts.count(account.to_owned())?;
+            Ok(Attempt(vec![by_address, by_account]))
+        };
+        count().inspect_err(|_| self.refused.increment(1))
+    }
+
+    /// Counts one registration from `address`, whatever becomes of it.
+    pub fn registration(&self, address: IpAddr) -> Result<(), Throttled> {
+        let counted = self.registrations.count(network_of(address));
+        counted.map(|_| ()).inspect_err(|_| self.refused.increment(1))
     }
 }
 
 /// One IPv6 customer holds a whole /64, so the lower half says nothing about who it is.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
         v4 @ IpAddr::V4(_) => v4,

@@ -6,31 +6,35 @@ mod replay;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{NaiveDate, TimeDelta};
+use metrics::{Counter, counter};
 use tokio::sync::{Mutex, mpsc};
 
 use self::journal::{Journal, Place};
 use super::{
-    caches::{self, Caches, UsageCells},
+    caches::{self, Caches, RememberedSums},
     field::{Faults, FieldFault},
 };
 use crate::{
     domain::{
         clock::Clock,
         ids::{ApiKeyId, OrganizationId},
-        usage::{UsageCell, UsageRecord, UsageTotals},
+        usage::{KeySum, UsageRecord, UsageSums, UsageTotals},
     },
     store::{self, StoreError},
+    telemetry::metrics::REFUSALS,
 };
 
 /// Longest span of a report, in days.
 const LONGEST_SPAN: i64 = 366;
-/// Rows of day, model and key that a report is summed from.
-const MOST_CELLS: i64 = 200_000;
+/// Days, models and keys that a report has a line for.
+const MOST_LINES: i64 = 20_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
     #[error("some fields were refused")]
     Invalid(Vec<FieldFault>),
+    #[error("the span has more than {MOST_LINES} models and keys")]
+    TooMuch,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -83,6 +87,7 @@ pub struct Usage {
     waiting: Arc<Mutex<Waiting>>,
     batch_size: usize,
     journal: Option<Journal>,
+    refused: Counter,
 }
 
 /// The reading end. `batch` keeps what the database has not confirmed.
@@ -119,12 +124,16 @@ impl Usage {
             waiting: Arc::new(Mutex::new(waiting)),
             batch_size: batch_size.max(1),
             journal,
+            refused: counter!(REFUSALS, "reason" => "usage_backlog"),
         }
     }
 
     /// Takes a place for one record.
     pub fn reserve(&self) -> Result<UsageSlot, BacklogFull> {
-        let permit = self.queue.clone().try_reserve_owned().map_err(|_| BacklogFull)?;
+        let permit = self.queue.clone().try_reserve_owned().map_err(|_| {
+            self.refused.increment(1);
+            BacklogFull
+        })?;
         Ok(UsageSlot {
             permit,
             journal: self.journal.clone(),
@@ -233,44 +242,53 @@ impl Usage {
             by_model: BTreeMap::new(),
             by_key: BTreeMap::new(),
         };
-        for cell in self.cells(organization, from, to).await? {
-            report.totals += cell.totals;
-            *report.by_day.entry(cell.day).or_default() += cell.totals;
-            *report.by_model.entry(cell.model).or_default() += cell.totals;
-            let (key, name) = cell.key.map_or((None, None), |(id, name)| (Some(id), name));
-            let row = report
-                .by_key
-                .entry(key)
-                .or_insert_with(|| (name, UsageTotals::default()));
-            row.1 += cell.totals;
+        for sums in self.sums(organization, from, to).await? {
+            report.add(&sums);
         }
         Ok(report)
     }
 
-    /// Days that are over are remembered; a day that is not is always summed anew.
-    async fn cells(
+    /// Days that are over are remembered; a day that is not is always read anew, which costs a row for each model and key.
+    async fn sums(
         &self,
         organization: OrganizationId,
         from: NaiveDate,
         to: NaiveDate,
-    ) -> Result<Vec<UsageCell>, UsageError> {
+    ) -> Result<Vec<Arc<UsageSums>>, UsageError> {
         let today = self.clock.now().date_naive();
-        let mut cells = Vec::new();
+        let mut parts = Vec::with_capacity(2);
         let over = to.min(today.pred_opt().unwrap_or(today));
         if from <= over && over < today {
             let store = self.store.clone();
             let sum = || async move {
-                let cells = store.cells(organization, from, over, MOST_CELLS).await?;
-                Ok(Some(UsageCells(cells.into())))
+                let sums = store.sums(organization, from, over, MOST_LINES).await?;
+                Ok(sums.map(|sums| RememberedSums(Arc::new(sums))))
             };
             let key = caches::usage_key(organization, from, over);
-            if let Some(UsageCells(remembered)) = self.caches.usage.get_or_load(key, sum).await? {
-                cells.extend_from_slice(&remembered);
-            }
+            let remembered = self.caches.usage.get_or_load(key, sum).await?;
+            parts.push(remembered.ok_or(UsageError::TooMuch)?.0);
         }
         if to >= today {
-            cells.extend(self.store.cells(organization, from.max(today), to, MOST_CELLS).await?);
+            let now = self.store.sums(organization, from.max(today), to, MOST_LINES).await?;
+            parts.push(Arc::new(now.ok_or(UsageError::TooMuch)?));
         }
-        Ok(cells)
+        Ok(parts)
+    }
+}
+
+impl UsageReport {
+    fn add(&mut self, sums: &UsageSums) {
+        for (day, totals) in &sums.days {
+            self.totals += *totals;
+            *self.by_day.entry(*day).or_default() += *totals;
+        }
+        for (model, totals) in &sums.models {
+            *self.by_model.entry(model.clone()).or_default() += *totals;
+        }
+        for KeySum { key, name, totals } in &sums.keys {
+            let line = self.by_key.entry(*key).or_default();
+            line.0 = line.0.take().or_else(|| name.clone());
+            line.1 += *totals;
+        }
     }
 }

@@ -4,11 +4,15 @@ use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
 use super::{Database, StoreError, run};
-use crate::domain::{
-    account::{Organization, User},
-    email::Email,
-    ids::{OrganizationId, UserId},
-    role::Role,
+use crate::{
+    crypto::secret::Digest,
+    domain::{
+        account::{Organization, User},
+        email::Email,
+        ids::{OrganizationId, SessionId, UserId},
+        page::{Cursor, Page, PageRequest},
+        role::Role,
+    },
 };
 
 /// The constraint that a second account with the same address violates.
@@ -126,7 +130,7 @@ impl Accounts {
                 UserRow,
                 "SELECT u.id, u.organization_id, o.name AS organization_name, u.email, u.name, u.role, u.created_at
                  FROM users u JOIN organizations o ON o.id = u.organization_id
-                 WHERE u.organization_id = $1 AND u.id = $2",
+                 WHERE u.organization_id = $1 AND u.id = $2 AND u.removed_at IS NULL",
                 organization.0,
                 user.0
             ),
@@ -136,23 +140,29 @@ impl Accounts {
         .transpose()
     }
 
-    /// Everybody in the organisation, oldest first, at most `limit`.
-    pub async fn list(&self, organization: OrganizationId, limit: i64) -> Result<Vec<User>, StoreError> {
-        run!(
+    /// The people of the organisation, oldest first.
+    pub async fn list(&self, organization: OrganizationId, page: PageRequest) -> Result<Page<User>, StoreError> {
+        let after = page.after.unwrap_or(Cursor::START);
+        let rows = run!(
             self.0,
             sqlx::query_as!(
                 UserRow,
                 "SELECT u.id, u.organization_id, o.name AS organization_name, u.email, u.name, u.role, u.created_at
                  FROM users u JOIN organizations o ON o.id = u.organization_id
-                 WHERE u.organization_id = $1 ORDER BY u.created_at, u.id LIMIT $2",
+                 WHERE u.organization_id = $1 AND u.removed_at IS NULL AND (u.created_at, u.id) > ($2, $3)
+                 ORDER BY u.created_at, u.id LIMIT $4",
                 organization.0,
-                limit
+                after.time(),
+                after.id,
+                i64::from(page.limit) + 1
             ),
             fetch_all
-        )?
-        .into_iter()
-        .map(User::try_from)
-        .collect()
+        )?;
+        let users = rows.into_iter().map(User::try_from).collect::<Result<_, _>>()?;
+        Ok(Page::cut(users, page.limit, |user: &User| Cursor {
+            micros: user.created_at.timestamp_micros(),
+            id: user.id.0,
+        }))
     }
 
     /// The account with this address, whatever its organisation, with its password hash: for signing in only.
@@ -161,7 +171,8 @@ impl Accounts {
             self.0,
             sqlx::query!(
                 "SELECT u.id, u.organization_id, o.name AS organization_name, u.email, u.name, u.role, u.created_at, u.password_hash
-                 FROM users u JOIN organizations o ON o.id = u.organization_id WHERE u.email_folded = $1",
+                 FROM users u JOIN organizations o ON o.id = u.organization_id
+                 WHERE u.email_folded = $1 AND u.removed_at IS NULL",
                 email.folded()
             ),
             fetch_optional
@@ -189,7 +200,7 @@ impl Accounts {
         run!(
             self.0,
             sqlx::query_scalar!(
-                "SELECT password_hash FROM users WHERE organization_id = $1 AND id = $2",
+                "SELECT password_hash FROM users WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL",
                 organization.0,
                 user.0
             ),
@@ -197,69 +208,234 @@ impl Accounts {
         )
     }
 
-    /// Changes what is given and leaves the rest.
+    /// Changes what is given and leaves the rest. A new password ends the user's sessions but for the one that it was given
+    /// in, both or neither: gives the ended ones.
     pub async fn update(
         &self,
         organization: OrganizationId,
         user: UserId,
         name: Option<&str>,
-        password_hash: Option<&str>,
+        password: Option<NewPassword<'_>>,
         now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        run!(
-            self.0,
-            sqlx::query!(
-                "UPDATE users SET name = COALESCE($3, name), password_hash = COALESCE($4, password_hash), updated_at = $5
-                 WHERE organization_id = $1 AND id = $2",
-                organization.0,
-                user.0,
-                name,
-                password_hash,
-                now
-            ),
-            execute
-        )?;
-        Ok(())
-    }
-
-    /// Sets a role, unless that would leave the organisation without an owner (then false).
-    pub async fn set_role(
-        &self,
-        organization: OrganizationId,
-        user: UserId,
-        role: Role,
-        now: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Vec<SessionId>, StoreError> {
         let mut lease = self.0.lease().await?;
         let outcome = self
             .0
             .limit(async {
                 let mut transaction = lease.connection().begin().await?;
-                // Locks the owners, so that two owners cannot demote each other at the same time.
-                let owners = sqlx::query_scalar!(
-                    "SELECT id FROM users WHERE organization_id = $1 AND role = 'owner' ORDER BY id FOR UPDATE",
-                    organization.0
+                sqlx::query!(
+                    "UPDATE users SET name = COALESCE($3, name), password_hash = COALESCE($4, password_hash), updated_at = $5
+                     WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL",
+                    organization.0,
+                    user.0,
+                    name,
+                    password.as_ref().map(|password| password.hash),
+                    now
                 )
-                .fetch_all(&mut *transaction)
+                .execute(&mut *transaction)
                 .await?;
-                if role != Role::Owner && owners == [user.0] {
-                    return Ok(false);
+                let ended = match password {
+                    Some(NewPassword { given_in, .. }) => {
+                        end_sessions(&mut transaction, organization, user, Some(given_in), now).await?
+                    }
+                    None => Vec::new(),
+                };
+                transaction.commit().await?;
+                Ok(ended)
+            })
+            .await;
+        lease.settle(outcome)
+    }
+
+    /// Sets a role, if the caller's own role, as it is now, allows it.
+    pub async fn set_role(
+        &self,
+        organization: OrganizationId,
+        caller: UserId,
+        member: UserId,
+        role: Role,
+        now: DateTime<Utc>,
+    ) -> Result<Managed<()>, StoreError> {
+        let mut lease = self.0.lease().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = lease.connection().begin().await?;
+                let people = Standing::of(&mut transaction, organization, caller, member).await?;
+                if !people.allows(role) {
+                    return Ok(Managed::NotAllowed);
+                }
+                if role != Role::Owner && people.is_last_owner() {
+                    return Ok(Managed::LastOwner);
                 }
                 sqlx::query!(
                     "UPDATE users SET role = $3, updated_at = $4 WHERE organization_id = $1 AND id = $2",
                     organization.0,
-                    user.0,
+                    member.0,
                     role.as_str(),
                     now
                 )
                 .execute(&mut *transaction)
                 .await?;
                 transaction.commit().await?;
-                Ok(true)
+                Ok(Managed::Done(()))
             })
             .await;
         lease.settle(outcome)
     }
+
+    /// Removes a member, if the caller's role allows it, with all that lets anybody in on the member's account: sessions,
+    /// keys, and invitations that nobody has accepted.
+    pub async fn remove(
+        &self,
+        organization: OrganizationId,
+        caller: UserId,
+        member: UserId,
+        now: DateTime<Utc>,
+    ) -> Result<Managed<Removed>, StoreError> {
+        let mut lease = self.0.lease().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = lease.connection().begin().await?;
+                let people = Standing::of(&mut transaction, organization, caller, member).await?;
+                if !people.allows(Role::Member) {
+                    return Ok(Managed::NotAllowed);
+                }
+                if people.is_last_owner() {
+                    return Ok(Managed::LastOwner);
+                }
+                // The address is free for another account. A version that does not know of removal finds nobody by it.
+                sqlx::query!(
+                    "UPDATE users SET removed_at = $3, updated_at = $3, email_folded = 'removed:' || id, password_hash = ''
+                     WHERE organization_id = $1 AND id = $2",
+                    organization.0,
+                    member.0,
+                    now
+                )
+                .execute(&mut *transaction)
+                .await?;
+                let sessions = end_sessions(&mut transaction, organization, member, None, now).await?;
+                let keys = sqlx::query_scalar!(
+                    "UPDATE api_keys SET revoked_at = $3
+                     WHERE organization_id = $1 AND user_id = $2 AND revoked_at IS NULL RETURNING digest",
+                    organization.0,
+                    member.0,
+                    now
+                )
+                .fetch_all(&mut *transaction)
+                .await?;
+                sqlx::query!(
+                    "DELETE FROM invitations WHERE organization_id = $1 AND invited_by = $2 AND accepted_at IS NULL",
+                    organization.0,
+                    member.0
+                )
+                .execute(&mut *transaction)
+                .await?;
+                transaction.commit().await?;
+                Ok(Managed::Done((sessions, keys)))
+            })
+            .await;
+        Ok(match lease.settle(outcome)? {
+            Managed::Done((sessions, keys)) => {
+                let digests = keys.iter().map(|key| Digest::try_from(key.as_slice()));
+                Managed::Done(Removed {
+                    sessions,
+                    keys: digests.collect::<Result<_, _>>().map_err(StoreError::corrupt)?,
+                })
+            }
+            Managed::NotAllowed => Managed::NotAllowed,
+            Managed::LastOwner => Managed::LastOwner,
+        })
+    }
+}
+
+/// A password to set, and the session that it was given in.
+pub struct NewPassword<'a> {
+    pub hash: &'a str,
+    pub given_in: SessionId,
+}
+
+/// What became of one member's doing to another.
+pub enum Managed<T> {
+    Done(T),
+    /// The caller's role does not reach that far, or one of the two is not a member.
+    NotAllowed,
+    LastOwner,
+}
+
+/// What ended with a membership.
+pub struct Removed {
+    pub sessions: Vec<SessionId>,
+    pub keys: Vec<Digest>,
+}
+
+/// The roles that count when one member does something to another, as they are now and stay until the transaction ends:
+/// what the caller's session remembers may be seconds old, and two owners may be demoting each other.
+struct Standing {
+    caller: Option<Role>,
+    member: Option<Role>,
+    other_owners: bool,
+}
+
+impl Standing {
+    async fn of(
+        connection: &mut sqlx::PgConnection,
+        organization: OrganizationId,
+        caller: UserId,
+        member: UserId,
+    ) -> Result<Self, sqlx::Error> {
+        let rows = sqlx::query!(
+            "SELECT id, role FROM users
+             WHERE organization_id = $1 AND removed_at IS NULL AND (role = 'owner' OR id = $2 OR id = $3)
+             ORDER BY id FOR UPDATE",
+            organization.0,
+            caller.0,
+            member.0
+        )
+        .fetch_all(connection)
+        .await?;
+        let role_of = |user: UserId| rows.iter().find(|row| row.id == user.0)?.role.parse().ok();
+        let owner = Role::Owner.as_str();
+        Ok(Self {
+            caller: role_of(caller),
+            member: role_of(member),
+            other_owners: rows.iter().any(|row| row.role == owner && row.id != member.0),
+        })
+    }
+
+    /// Whether the caller may give the member's role, and take it away, and give `role`.
+    fn allows(&self, role: Role) -> bool {
+        self.caller
+            .zip(self.member)
+            .is_some_and(|(caller, member)| caller.may_grant(member) && caller.may_grant(role))
+    }
+
+    fn is_last_owner(&self) -> bool {
+        self.member == Some(Role::Owner) && !self.other_owners
+    }
+}
+
+/// Ends a user's sessions, but for `kept`. Gives the ended ones.
+pub(super) async fn end_sessions(
+    connection: &mut sqlx::PgConnection,
+    organization: OrganizationId,
+    user: UserId,
+    kept: Option<SessionId>,
+    now: DateTime<Utc>,
+) -> Result<Vec<SessionId>, sqlx::Error> {
+    let ended = sqlx::query_scalar!(
+        "UPDATE sessions SET ended_at = $4
+         WHERE organization_id = $1 AND user_id = $2 AND id IS DISTINCT FROM $3 AND ended_at IS NULL AND expires_at > $4
+         RETURNING id",
+        organization.0,
+        user.0,
+        kept.map(|session| session.0),
+        now
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ended.into_iter().map(SessionId).collect())
 }
 
 /// Part of registering and of accepting an invitation.

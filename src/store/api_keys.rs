@@ -19,6 +19,8 @@ struct KeyRow {
     id: uuid::Uuid,
     name: String,
     prefix: String,
+    user_id: uuid::Uuid,
+    user_name: String,
     created_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
     last_used_at: Option<DateTime<Utc>>,
@@ -30,6 +32,8 @@ impl From<KeyRow> for ApiKey {
             id: row.id.into(),
             name: row.name,
             prefix: row.prefix,
+            maker: row.user_id.into(),
+            maker_name: row.user_name,
             created_at: row.created_at,
             expires_at: row.expires_at,
             last_used_at: row.last_used_at,
@@ -37,31 +41,47 @@ impl From<KeyRow> for ApiKey {
     }
 }
 
+/// A key to insert.
+pub struct NewKey<'a> {
+    pub id: ApiKeyId,
+    pub name: &'a str,
+    pub prefix: &'a str,
+    pub digest: &'a Digest,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
 impl ApiKeys {
+    /// Makes a key of one user, whose name is given; `None` if the user was removed meanwhile.
     pub async fn create(
         &self,
         organization: OrganizationId,
         user: UserId,
-        key: &ApiKey,
-        digest: &Digest,
-    ) -> Result<(), StoreError> {
+        new: &NewKey<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<String>, StoreError> {
         run!(
             self.0,
-            sqlx::query!(
-                "INSERT INTO api_keys (id, organization_id, user_id, name, prefix, digest, created_at, expires_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-                key.id.0,
+            sqlx::query_scalar!(
+                r#"WITH maker AS (
+                       -- The lock makes it wait for a removal that is under way, and the removal for it.
+                       SELECT organization_id, id, name FROM users
+                       WHERE organization_id = $2 AND id = $3 AND removed_at IS NULL FOR KEY SHARE
+                   ), made AS (
+                       INSERT INTO api_keys (id, organization_id, user_id, name, prefix, digest, created_at, expires_at)
+                       SELECT $1, organization_id, id, $4, $5, $6, $7, $8 FROM maker RETURNING id
+                   )
+                   SELECT maker.name FROM maker, made"#,
+                new.id.0,
                 organization.0,
                 user.0,
-                key.name,
-                key.prefix,
-                digest.as_slice(),
-                key.created_at,
-                key.expires_at
+                new.name,
+                new.prefix,
+                new.digest.as_slice(),
+                now,
+                new.expires_at
             ),
-            execute
-        )?;
-        Ok(())
+            fetch_optional
+        )
     }
 
     /// Keys that are not revoked, newest first: those of one user, or of the whole organisation.
@@ -71,21 +91,19 @@ impl ApiKeys {
         user: Option<UserId>,
         page: PageRequest,
     ) -> Result<Page<ApiKey>, StoreError> {
-        let after = page.after.unwrap_or(Cursor {
-            micros: 253_402_300_799_000_000,
-            id: uuid::Uuid::max(),
-        });
+        let after = page.after.unwrap_or(Cursor::END);
         let rows = run!(
             self.0,
             sqlx::query_as!(
                 KeyRow,
-                "SELECT id, name, prefix, created_at, expires_at, last_used_at FROM api_keys
-                 WHERE organization_id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND revoked_at IS NULL
-                   AND (created_at, id) < ($3, $4)
-                 ORDER BY created_at DESC, id DESC LIMIT $5",
+                "SELECT k.id, k.name, k.prefix, k.user_id, u.name AS user_name, k.created_at, k.expires_at, k.last_used_at
+                 FROM api_keys k JOIN users u ON u.organization_id = k.organization_id AND u.id = k.user_id
+                 WHERE k.organization_id = $1 AND ($2::uuid IS NULL OR k.user_id = $2) AND k.revoked_at IS NULL
+                   AND (k.created_at, k.id) < ($3, $4)
+                 ORDER BY k.created_at DESC, k.id DESC LIMIT $5",
                 organization.0,
                 user.map(|user| user.0),
-                DateTime::from_timestamp_micros(after.micros).unwrap_or(DateTime::<Utc>::MAX_UTC),
+                after.time(),
                 after.id,
                 i64::from(page.limit) + 1
             ),

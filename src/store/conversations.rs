@@ -67,10 +67,7 @@ impl Conversations {
         user: UserId,
         page: PageRequest,
     ) -> Result<Page<Conversation>, StoreError> {
-        let after = page.after.unwrap_or(Cursor {
-            micros: 253_402_300_799_000_000,
-            id: uuid::Uuid::max(),
-        });
+        let after = page.after.unwrap_or(Cursor::END);
         let rows = run!(
             self.0,
             sqlx::query_as!(
@@ -80,7 +77,7 @@ impl Conversations {
                  ORDER BY updated_at DESC, id DESC LIMIT $5",
                 organization.0,
                 user.0,
-                DateTime::from_timestamp_micros(after.micros).unwrap_or(DateTime::<Utc>::MAX_UTC),
+                after.time(),
                 after.id,
                 i64::from(page.limit) + 1
             ),

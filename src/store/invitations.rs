@@ -60,18 +60,20 @@ impl TryFrom<InvitationRow> for Invitation {
 }
 
 impl Invitations {
+    /// False if whoever invites was removed meanwhile.
     pub async fn create(
         &self,
         organization: OrganizationId,
         new: &NewInvitation<'_>,
         now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        run!(
+    ) -> Result<bool, StoreError> {
+        let done = run!(
             self.0,
             sqlx::query!(
                 "INSERT INTO invitations
                      (id, organization_id, email, email_folded, role, token_digest, invited_by, created_at, expires_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                 SELECT $1, organization_id, $3, $4, $5, $6, id, $8, $9 FROM users
+                 WHERE organization_id = $2 AND id = $7 AND removed_at IS NULL FOR KEY SHARE",
                 new.id.0,
                 organization.0,
                 new.email.as_str(),
@@ -84,7 +86,7 @@ impl Invitations {
             ),
             execute
         )?;
-        Ok(())
+        Ok(done.rows_affected() > 0)
     }
 
     /// Those that can still be accepted, newest first, at most `limit`.

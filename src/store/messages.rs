@@ -7,10 +7,19 @@ use super::{Database, StoreError, run};
 use crate::domain::{
     conversation::{Author, Message, MessageStatus},
     ids::{ConversationId, MessageId, OrganizationId},
+    page::Cursor,
 };
 
 #[derive(Clone)]
 pub struct Messages(pub(super) Database);
+
+/// How much of a conversation is read at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    pub messages: u32,
+    /// Of text.
+    pub bytes: u32,
+}
 
 /// A stored word that this version does not know.
 #[derive(Debug, thiserror::Error)]
@@ -56,31 +65,99 @@ impl TryFrom<MessageRow> for Message {
 }
 
 impl Messages {
-    /// The newest `limit` messages that stand, oldest first.
-    pub async fn list(
+    /// The newest messages that stand, oldest first, of those before `before`: as many as fit both limits, and one at least.
+    /// Also where those before them end, if there are any. PostgreSQL knows a text's length without reading the text, so
+    /// what is not given is not read.
+    pub async fn window(
         &self,
         organization: OrganizationId,
         conversation: ConversationId,
-        limit: i64,
-    ) -> Result<Vec<Message>, StoreError> {
-        let mut messages = run!(
+        before: Option<Cursor>,
+        most: Most,
+    ) -> Result<(Vec<Message>, Option<Cursor>), StoreError> {
+        let before = before.unwrap_or(Cursor::END);
+        let rows = run!(
             self.0,
-            sqlx::query_as!(
-                MessageRow,
-                "SELECT id, author, content, model, status, created_at FROM messages
-                 WHERE organization_id = $1 AND conversation_id = $2 AND replaced_at IS NULL
-                 ORDER BY created_at DESC, id DESC LIMIT $3",
+            sqlx::query!(
+                r#"SELECT id, author, content, model, status, created_at, earlier AS "earlier!" FROM (
+                     SELECT id, author, content, model, status, created_at,
+                         row_number() OVER newest AS place, sum(octet_length(content)) OVER newest AS bytes,
+                         lead(id) OVER newest IS NOT NULL AS earlier
+                     FROM messages
+                     WHERE organization_id = $1 AND conversation_id = $2 AND replaced_at IS NULL
+                       AND (created_at, id) < ($3, $4)
+                     WINDOW newest AS (ORDER BY created_at DESC, id DESC)
+                     ORDER BY created_at DESC, id DESC LIMIT $5
+                 ) counted WHERE bytes <= $6 OR place = 1
+                 ORDER BY created_at, id"#,
                 organization.0,
                 conversation.0,
-                limit
+                before.time(),
+                before.id,
+                i64::from(most.messages),
+                i64::from(most.bytes)
             ),
             fetch_all
-        )?
-        .into_iter()
-        .map(Message::try_from)
-        .collect::<Result<Vec<_>, _>>()?;
-        messages.reverse();
-        Ok(messages)
+        )?;
+        let earlier = rows.first().filter(|oldest| oldest.earlier).map(|oldest| Cursor {
+            micros: oldest.created_at.timestamp_micros(),
+            id: oldest.id,
+        });
+        let messages = rows.into_iter().map(|row| {
+            Message::try_from(MessageRow {
+                id: row.id,
+                author: row.author,
+                content: row.content,
+                model: row.model,
+                status: row.status,
+                created_at: row.created_at,
+            })
+        });
+        Ok((messages.collect::<Result<_, _>>()?, earlier))
+    }
+
+    /// The last question, and the answers to it that stand.
+    pub async fn last_question(
+        &self,
+        organization: OrganizationId,
+        conversation: ConversationId,
+    ) -> Result<Option<(Message, Vec<MessageId>)>, StoreError> {
+        let mut lease = self.0.lease().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let question = sqlx::query_as!(
+                    MessageRow,
+                    "SELECT id, author, content, model, status, created_at FROM messages
+                     WHERE organization_id = $1 AND conversation_id = $2 AND replaced_at IS NULL AND author = 'user'
+                     ORDER BY created_at DESC, id DESC LIMIT 1",
+                    organization.0,
+                    conversation.0
+                )
+                .fetch_optional(lease.connection())
+                .await?;
+                let Some(question) = question else { return Ok(None) };
+                let answers = sqlx::query_scalar!(
+                    "SELECT id FROM messages
+                     WHERE organization_id = $1 AND conversation_id = $2 AND replaced_at IS NULL
+                       AND (created_at, id) > ($3, $4)",
+                    organization.0,
+                    conversation.0,
+                    question.created_at,
+                    question.id
+                )
+                .fetch_all(lease.connection())
+                .await?;
+                Ok(Some((question, answers)))
+            })
+            .await;
+        lease
+            .settle(outcome)?
+            .map(|(question, answers)| {
+                let answers = answers.into_iter().map(MessageId).collect();
+                Ok((Message::try_from(question)?, answers))
+            })
+            .transpose()
     }
 
     /// Adds a question and the place of its answer, and moves the conversation to the top. With no `question` only the

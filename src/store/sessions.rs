@@ -3,12 +3,13 @@
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
-use super::{Database, StoreError, run};
+use super::{Database, StoreError, accounts::end_sessions, run};
 use crate::{
     crypto::secret::Digest,
     domain::{
-        account::SessionOwner,
+        account::{Session, SessionOwner},
         ids::{OrganizationId, SessionId, UserId},
+        page::{Cursor, Page, PageRequest},
     },
 };
 
@@ -57,22 +58,24 @@ impl TryFrom<OwnerRow> for SessionOwner {
 }
 
 impl Sessions {
-    /// Opens a session of one user.
+    /// Opens a session of one user; false if the user was removed meanwhile.
     pub async fn create(
         &self,
         organization: OrganizationId,
         user: UserId,
         new: &NewSession<'_>,
         now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut lease = self.0.lease().await?;
         let outcome = self
             .0
             .limit(async {
                 let mut transaction = lease.connection().begin().await?;
-                sqlx::query!(
+                // The lock makes it wait for a removal that is under way, and the removal for it.
+                let made = sqlx::query!(
                     "INSERT INTO sessions (id, organization_id, user_id, cookie_digest, created_at, expires_at)
-                     VALUES ($1, $2, $3, $4, $5, $6)",
+                     SELECT $1, organization_id, id, $4, $5, $6 FROM users
+                     WHERE organization_id = $2 AND id = $3 AND removed_at IS NULL FOR KEY SHARE",
                     new.id.0,
                     organization.0,
                     user.0,
@@ -82,6 +85,9 @@ impl Sessions {
                 )
                 .execute(&mut *transaction)
                 .await?;
+                if made.rows_affected() == 0 {
+                    return Ok(false);
+                }
                 if let Some(refresh) = new.refresh {
                     sqlx::query!(
                         "INSERT INTO refresh_tokens (digest, session_id, created_at) VALUES ($1, $2, $3)",
@@ -92,7 +98,8 @@ impl Sessions {
                     .execute(&mut *transaction)
                     .await?;
                 }
-                transaction.commit().await
+                transaction.commit().await?;
+                Ok(true)
             })
             .await;
         lease.settle(outcome)
@@ -111,7 +118,7 @@ impl Sessions {
                 OwnerRow,
                 "SELECT s.id AS session_id, s.organization_id, s.user_id, u.role, s.expires_at
                  FROM sessions s JOIN users u ON u.organization_id = s.organization_id AND u.id = s.user_id
-                 WHERE s.organization_id = $1 AND s.id = $2 AND s.ended_at IS NULL AND s.expires_at > $3",
+                 WHERE s.organization_id = $1 AND s.id = $2 AND u.removed_at IS NULL AND s.ended_at IS NULL AND s.expires_at > $3",
                 organization.0,
                 session.0,
                 now
@@ -134,7 +141,7 @@ impl Sessions {
                 OwnerRow,
                 "SELECT s.id AS session_id, s.organization_id, s.user_id, u.role, s.expires_at
                  FROM sessions s JOIN users u ON u.organization_id = s.organization_id AND u.id = s.user_id
-                 WHERE s.cookie_digest = $1 AND s.ended_at IS NULL AND s.expires_at > $2",
+                 WHERE s.cookie_digest = $1 AND u.removed_at IS NULL AND s.ended_at IS NULL AND s.expires_at > $2",
                 cookie.as_slice(),
                 now
             ),
@@ -176,7 +183,7 @@ impl Sessions {
                     OwnerRow,
                     "SELECT s.id AS session_id, s.organization_id, s.user_id, u.role, s.expires_at
                      FROM sessions s JOIN users u ON u.organization_id = s.organization_id AND u.id = s.user_id
-                     WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > $2",
+                     WHERE s.id = $1 AND u.removed_at IS NULL AND s.ended_at IS NULL AND s.expires_at > $2",
                     token.session_id,
                     now
                 )
@@ -230,7 +237,30 @@ impl Sessions {
         Ok(())
     }
 
-    /// Ends every session of a user but `kept`, as after a change of password. Gives the ended ones.
+    /// Ends one of a user's own sessions; false if there is none.
+    pub async fn end_own(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        session: SessionId,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let done = run!(
+            self.0,
+            sqlx::query!(
+                "UPDATE sessions SET ended_at = $4
+                 WHERE organization_id = $1 AND user_id = $2 AND id = $3 AND ended_at IS NULL AND expires_at > $4",
+                organization.0,
+                user.0,
+                session.0,
+                now
+            ),
+            execute
+        )?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Ends every session of a user but `kept`. Gives the ended ones.
     pub async fn end_others(
         &self,
         organization: OrganizationId,
@@ -238,20 +268,47 @@ impl Sessions {
         kept: SessionId,
         now: DateTime<Utc>,
     ) -> Result<Vec<SessionId>, StoreError> {
-        let ended = run!(
+        let mut lease = self.0.lease().await?;
+        let ending = end_sessions(lease.connection(), organization, user, Some(kept), now);
+        let outcome = self.0.limit(ending).await;
+        lease.settle(outcome)
+    }
+
+    /// A user's sessions that are neither over nor expired, newest first.
+    pub async fn list(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        page: PageRequest,
+        now: DateTime<Utc>,
+    ) -> Result<Page<Session>, StoreError> {
+        let after = page.after.unwrap_or(Cursor::END);
+        let rows = run!(
             self.0,
-            sqlx::query_scalar!(
-                "UPDATE sessions SET ended_at = $4
-                 WHERE organization_id = $1 AND user_id = $2 AND id <> $3 AND ended_at IS NULL AND expires_at > $4
-                 RETURNING id",
+            sqlx::query!(
+                r#"SELECT id, cookie_digest IS NOT NULL AS "is_browser!", created_at, expires_at FROM sessions
+                   WHERE organization_id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3
+                     AND (created_at, id) < ($4, $5)
+                   ORDER BY created_at DESC, id DESC LIMIT $6"#,
                 organization.0,
                 user.0,
-                kept.0,
-                now
+                now,
+                after.time(),
+                after.id,
+                i64::from(page.limit) + 1
             ),
             fetch_all
         )?;
-        Ok(ended.into_iter().map(SessionId).collect())
+        let sessions = rows.into_iter().map(|row| Session {
+            id: row.id.into(),
+            is_browser: row.is_browser,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+        });
+        Ok(Page::cut(sessions.collect(), page.limit, |session: &Session| Cursor {
+            micros: session.created_at.timestamp_micros(),
+            id: session.id.0,
+        }))
     }
 
     /// Sessions that were ended after `since`, the latest first, at most `limit`.

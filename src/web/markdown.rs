@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use ammonia::Builder;
 use comrak::{Options, markdown_to_html};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Longer texts are shown plain: rendering them would cost more than it helps.
 const LONGEST: usize = 512 * 1024;
@@ -83,18 +84,63 @@ static OPTIONS: LazyLock<Options<'static>> = LazyLock::new(|| {
     options
 });
 
+/// Renderings at a time: each keeps a core busy, for long if somebody wants it to.
+static TURNS: LazyLock<Semaphore> = LazyLock::new(|| {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Semaphore::new(cores)
+});
+
+/// Safe HTML of each text, made off the async workers and in turn.
+pub async fn render(texts: Vec<String>) -> Vec<String> {
+    match TURNS.acquire().await {
+        Ok(turn) => rendered(turn, texts).await,
+        Err(_) => texts.iter().map(|text| plain(text)).collect(),
+    }
+}
+
+/// The same for one text, or nothing if others are being rendered: for what can be left out.
+pub async fn render_if_idle(text: String) -> Option<String> {
+    let turn = TURNS.try_acquire().ok()?;
+    rendered(turn, vec![text]).await.pop()
+}
+
+/// The turn ends with the work, even if whoever asked for it has gone away.
+async fn rendered(turn: SemaphorePermit<'static>, texts: Vec<String>) -> Vec<String> {
+    let work = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        texts.iter().map(|text| to_html(text)).collect()
+    });
+    work.await.unwrap_or_default()
+}
+
+fn plain(text: &str) -> String {
+    format!("<pre>{}</pre>", ammonia::clean_text(text))
+}
+
 /// Safe HTML. Unfinished Markdown, as while an answer grows, renders as far as it goes.
-pub fn to_html(markdown: &str) -> String {
+fn to_html(markdown: &str) -> String {
     if markdown.len() > LONGEST {
-        return format!("<pre>{}</pre>", ammonia::clean_text(markdown));
+        return plain(markdown);
     }
     SANITIZER.clean(&markdown_to_html(markdown, &OPTIONS)).to_string()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::to_html;
+    use super::{render, to_html};
     use proptest::prelude::*;
+
+    #[tokio::test]
+    async fn the_thread_that_serves_goes_on_meanwhile() {
+        let slow = "*a **b `c` [d](e) ".repeat(20_000);
+        let rendering = render(vec![slow]);
+        let mut served = 0_u32;
+        tokio::select! {
+            rendered = rendering => assert_eq!(rendered.len(), 1),
+            () = async { loop { served += 1; tokio::task::yield_now().await } } => {}
+        }
+        assert!(served > 10, "{served} turns");
+    }
 
     #[test]
     fn renders_what_models_write() {

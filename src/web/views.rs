@@ -19,6 +19,8 @@ pub struct Viewer {
 pub struct SignInPage {
     pub error: Option<String>,
     pub email: String,
+    /// Where to go then; empty for the start.
+    pub next: String,
     pub registration_open: bool,
 }
 
@@ -77,7 +79,13 @@ pub struct MessageView {
 pub struct CurrentConversation {
     pub id: String,
     pub title: String,
+    /// The model last asked.
+    pub model: Option<String>,
     pub messages: Vec<MessageView>,
+    /// Where the messages before these end, if there are any.
+    pub earlier: Option<String>,
+    /// These are not the newest: there is something to go back to.
+    pub is_earlier: bool,
 }
 
 pub struct ModelOption {
@@ -93,6 +101,8 @@ pub struct ChatPage {
     pub conversations: Vec<ConversationLink>,
     pub next_cursor: Option<String>,
     pub current: Option<CurrentConversation>,
+    /// Whether an earlier part of a conversation is shown, where nothing is asked.
+    pub is_earlier: bool,
     pub models: Vec<ModelOption>,
 }
 
@@ -100,6 +110,7 @@ pub struct KeyRow {
     pub id: String,
     pub name: String,
     pub prefix: String,
+    pub made_by: String,
     pub created: String,
     pub expires: String,
     pub last_used: String,
@@ -110,6 +121,9 @@ pub struct KeyRow {
 pub struct KeysPage {
     pub viewer: Viewer,
     pub keys: Vec<KeyRow>,
+    /// Where older ones begin, if there are more.
+    pub older: Option<String>,
+    pub is_newest: bool,
     pub base_url: String,
     pub example_model: String,
 }
@@ -121,6 +135,16 @@ pub struct MemberRow {
     pub role: &'static str,
     /// Roles the viewer may choose from; empty if this member's role is not the viewer's to change.
     pub choices: Vec<&'static str>,
+    pub may_remove: bool,
+}
+
+pub struct SessionRow {
+    pub id: String,
+    pub kind: &'static str,
+    pub since: String,
+    pub until: String,
+    /// The one that the page is seen in.
+    pub is_this: bool,
 }
 
 pub struct InvitationRow {
@@ -154,23 +178,36 @@ pub struct Bar {
     pub label: String,
 }
 
-#[derive(Template)]
-#[template(path = "settings.html")]
-pub struct SettingsPage {
-    pub viewer: Viewer,
-    pub notice: Option<String>,
-    pub faults: FormFaults,
-    pub members: Vec<MemberRow>,
-    pub invitations: Vec<InvitationRow>,
-    /// Shown this once.
-    pub invitation_url: Option<String>,
-    pub roles: Vec<&'static str>,
+/// A report of usage.
+pub struct UsageView {
     pub totals: UsageRow,
     pub bars: Vec<Bar>,
     pub first_day: String,
     pub last_day: String,
     pub by_model: Vec<UsageRow>,
     pub by_key: Vec<UsageRow>,
+}
+
+#[derive(Template)]
+#[template(path = "settings.html")]
+pub struct SettingsPage {
+    pub viewer: Viewer,
+    pub notice: Option<&'static str>,
+    pub faults: FormFaults,
+    pub members: Vec<MemberRow>,
+    /// Where the next members begin, if there are more.
+    pub more_members: Option<String>,
+    pub is_first_part: bool,
+    /// Newest first.
+    pub sessions: Vec<SessionRow>,
+    /// There are more than these.
+    pub more_sessions: bool,
+    pub invitations: Vec<InvitationRow>,
+    /// Shown this once.
+    pub invitation_url: Option<String>,
+    pub roles: Vec<&'static str>,
+    /// Absent while it cannot be had.
+    pub usage: Option<UsageView>,
 }
 
 #[derive(Template)]

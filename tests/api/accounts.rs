@@ -1,10 +1,14 @@
 //! Registering, signing in and out, refreshing, and changing the own account.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::support::{
     TestApp,
     accounts::{PASSWORD, Person, fresh_email, register, registration},
+    eventually,
+    postgres::Postgres,
 };
 
 #[tokio::test]
@@ -330,4 +334,100 @@ async fn secrets_are_stored_as_digests_only() {
         .await
         .unwrap();
     assert!(hash.starts_with("$argon2id$"), "{hash}");
+}
+
+/// The failures of ours are not the guesses of theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_uses_up_no_attempts() {
+    let mut postgres = Postgres::start().await;
+    let app = TestApp::start_on(&postgres.url(), |config| {
+        config.auth.throttle_per_account = 2;
+        config.database.acquire_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let ada = register(&app).await;
+    let right = json!({"email": ada.email, "password": PASSWORD});
+    postgres.kill();
+    for _ in 0..4 {
+        app.client
+            .post("/api/auth/login", &right)
+            .await
+            .problem(503, "database_unavailable");
+    }
+    postgres.bring_back().await;
+    let answer = eventually("the database", || async {
+        let answer = app.client.post("/api/auth/login", &right).await;
+        (answer.status != 503).then_some(answer)
+    })
+    .await;
+    answer.ok(200);
+}
+
+#[tokio::test]
+async fn registering_is_throttled_per_address_and_keeps_nobody_from_signing_in() {
+    let app = TestApp::start_with(|config| config.auth.throttle_per_address = 3).await;
+    let ada = register(&app).await;
+    for _ in 0..2 {
+        // One that comes to nothing costs as much.
+        app.client
+            .post("/api/auth/register", &registration(&ada.email))
+            .await
+            .problem(409, "email_taken");
+    }
+    let throttled = app
+        .client
+        .post("/api/auth/register", &registration("new@maple.test"))
+        .await;
+    throttled.problem(429, "throttled");
+    assert!(!throttled.header("retry-after").is_empty());
+    let right = json!({"email": ada.email, "password": PASSWORD});
+    app.client.post("/api/auth/login", &right).await.ok(200);
+}
+
+/// Whoever has got hold of a session must not find out the password with it.
+#[tokio::test]
+async fn the_current_password_is_guessed_no_faster_than_by_signing_in() {
+    let app = TestApp::start_with(|config| config.auth.throttle_per_account = 3).await;
+    let ada = register(&app).await;
+    let change = |current: &str| {
+        let body = json!({"password": "another horse, another battery", "current_password": current});
+        let client = ada.client.clone();
+        async move { client.patch("/api/users/me", &body).await }
+    };
+    for _ in 0..3 {
+        change("wrong").await.problem(403, "wrong_password");
+    }
+    change(PASSWORD).await.problem(429, "throttled");
+    let right = json!({"email": ada.email, "password": PASSWORD});
+    app.client
+        .post("/api/auth/login", &right)
+        .await
+        .problem(429, "throttled");
+}
+
+/// Both or neither: else whoever knew the old password stays signed in.
+#[tokio::test]
+async fn a_password_is_not_changed_where_the_other_sessions_cannot_be_ended() {
+    let app = TestApp::start().await;
+    let ada = register(&app).await;
+    let login = |password: &str| {
+        let body = json!({"email": ada.email, "password": password});
+        let client = app.client.clone();
+        async move { client.post("/api/auth/login", &body).await }
+    };
+    login(PASSWORD).await.ok(200);
+    sqlx::raw_sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE OF ended_at ON sessions EXECUTE FUNCTION refuse()",
+    )
+    .execute(&mut app.database().await)
+    .await
+    .unwrap();
+    let new = "another horse, another battery";
+    ada.client
+        .patch("/api/users/me", &json!({"password": new, "current_password": PASSWORD}))
+        .await
+        .problem(500, "internal");
+    login(new).await.problem(401, "invalid_credentials");
+    login(PASSWORD).await.ok(200);
 }

@@ -220,3 +220,59 @@ async fn lists_are_paged_by_key() {
     }
     assert_eq!(seen, made);
 }
+
+/// Keys that somebody makes up, each another one.
+fn made_up(number: u32) -> String {
+    format!("mk_{number:0>43}")
+}
+
+#[tokio::test]
+async fn made_up_keys_are_looked_for_only_so_often() {
+    let app = TestApp::start_with(|config| config.auth.throttle_per_address = 5).await;
+    let ada = register(&app).await;
+    let (program, quiet) = (ada.program().await, ada.program().await);
+    program.get("/v1/models").await.ok(200);
+    for number in 0..5 {
+        app.client
+            .with(&made_up(number))
+            .get("/v1/models")
+            .await
+            .openai_error(401, "invalid_api_key");
+    }
+    // From here on the database hears of none of them.
+    sqlx::query("ALTER TABLE api_keys RENAME TO api_keys_away")
+        .execute(&mut app.database().await)
+        .await
+        .unwrap();
+    for number in 5..10 {
+        let refused = app.client.with(&made_up(number)).get("/v1/models").await;
+        refused.openai_error(429, "throttled");
+        assert!(!refused.header("retry-after").is_empty());
+    }
+    // A key that is known is good from the same address, as for an office that shares one.
+    program.get("/v1/models").await.ok(200);
+    quiet.get("/v1/models").await.openai_error(429, "throttled");
+}
+
+#[tokio::test]
+async fn the_same_wrong_key_again_and_again_is_told_so() {
+    let app = TestApp::start_with(|config| config.auth.throttle_per_address = 5).await;
+    for _ in 0..12 {
+        app.client
+            .with(&made_up(0))
+            .get("/v1/models")
+            .await
+            .openai_error(401, "invalid_api_key");
+    }
+}
+
+#[tokio::test]
+async fn keys_say_who_made_them() {
+    let app = TestApp::start().await;
+    let owner = register(&app).await;
+    let member = join(&app, &owner, "member").await;
+    let made = member.client.post("/api/keys", &json!({"name": "mine"})).await.ok(201);
+    assert_eq!(made["made_by"], json!({"id": member.id, "name": "Grace Hopper"}));
+    let listed = owner.client.get("/api/keys").await.ok(200);
+    assert_eq!(listed["data"][0]["made_by"], made["made_by"]);
+}

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
+use sqlx::Connection;
 use tokio::sync::Semaphore;
 
 use crate::support::{
@@ -376,4 +377,59 @@ async fn bad_questions_are_refused_before_anything_is_stored() {
     }
     assert!(messages(&ada.client, &conversation).await.is_empty());
     assert_eq!(app.upstream.calls().len(), 0);
+}
+
+/// A reader who goes away while the question is being stored leaves no answer behind that nobody writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_that_is_left_at_once_is_kept_and_closed() {
+    let (app, ada) = start().await;
+    let conversation = ada.conversation().await;
+    let mut database = app.database().await;
+    let mut lock = database.begin().await.unwrap();
+    sqlx::query("SELECT id FROM conversations FOR UPDATE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let request = ada.client.request(http::Method::POST, &ask_path(&conversation));
+    let asking = tokio::spawn(request.json(&json!({"content": "Quick"})).send());
+    eventually("the question's wait", || async {
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let mut beside = app.database().await;
+        let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut beside).await.unwrap();
+        (waiting > 0).then_some(())
+    })
+    .await;
+    asking.abort();
+    // For the server to notice.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    lock.rollback().await.unwrap();
+    let kept = eventually("both sides", || async {
+        let kept = messages(&ada.client, &conversation).await;
+        (kept.len() == 2 && kept[1]["status"] != "streaming").then_some(kept)
+    })
+    .await;
+    assert_eq!(
+        (&kept[0]["content"], &kept[1]["status"]),
+        (&json!("Quick"), &json!("failed"))
+    );
+}
+
+/// A provider may think for longer than an answer may be silent before it is taken for abandoned.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_shows_signs_of_life_before_its_first_word() {
+    let (app, ada) = start().await;
+    let conversation = ada.conversation().await;
+    app.upstream.reply(Reply::silence());
+    let _events = ada
+        .client
+        .stream(&ask_path(&conversation), &json!({"content": "Think"}))
+        .await;
+    eventually("a sign of life", || async {
+        let alive = "SELECT updated_at > created_at FROM messages WHERE status = 'streaming'";
+        let mut beside = app.database().await;
+        let alive: bool = sqlx::query_scalar(alive).fetch_one(&mut beside).await.unwrap();
+        alive.then_some(())
+    })
+    .await;
 }

@@ -1,10 +1,16 @@
 //! What bad input gets, and the exact form of it.
 
+use std::time::Duration;
+
 use http::Method;
 use insta::assert_snapshot;
 use serde_json::json;
 
-use crate::support::{Answer, TestApp, accounts::register};
+use crate::support::{
+    Answer, TestApp,
+    accounts::{Browser, register},
+    soon,
+};
 
 /// The body as it goes out, with the one part that differs each time made equal.
 fn wire(answer: &Answer) -> String {
@@ -224,4 +230,81 @@ async fn only_configured_origins_may_call_from_a_browser() {
             .header("access-control-allow-origin"),
         ""
     );
+}
+
+/// All routes that read a body, by the document and the table, with one of 65 KiB.
+#[tokio::test]
+async fn only_calls_to_models_and_questions_may_be_large() {
+    let app = TestApp::start_with(|config| config.server.body_limit = 1024 * 1024).await;
+    let ada = register(&app).await;
+    let browser = Browser::sign_in(&app, &ada).await;
+    let padding = "x".repeat(65 * 1024);
+    let document = app.client.get("/api/openapi.json").await.ok(200);
+    let (mut small, mut large) = (0, 0);
+    for route in app.server.edge().routes() {
+        let (method, template) = (&route.method, &*route.path);
+        let id = "0190a0a0-0000-7000-8000-000000000000";
+        let path = template.replace("{id}", id).replace("{token}", id);
+        let operation = &document["paths"][template][method.as_str().to_lowercase()];
+        let request = app.client.request(method.clone(), &path);
+        let answer = if !operation["requestBody"].is_null() {
+            let body = json!({ "padding": padding }).to_string();
+            let request = request.bearer_auth(&ada.access_token);
+            Answer::of(request.header("content-type", "application/json").body(body)).await
+        } else if operation.is_null() && method == Method::POST {
+            let request = request.header("cookie", &browser.cookie);
+            let body = format!("padding={padding}");
+            Answer::of(
+                request
+                    .header("content-type", "application/x-www-form-urlencoded")
+                    .body(body),
+            )
+            .await
+        } else {
+            continue;
+        };
+        let may_be_large = template.starts_with("/v1/") || template.ends_with("/messages");
+        assert_eq!(
+            answer.status != 413,
+            may_be_large,
+            "{method} {template}: {}",
+            answer.text()
+        );
+        if may_be_large {
+            large += 1;
+        } else {
+            assert!(
+                answer.text().contains("65536 bytes"),
+                "{method} {template}: {}",
+                answer.text()
+            );
+            small += 1;
+        }
+    }
+    assert!(large == 3 && small >= 18, "{large} large and {small} small");
+}
+
+/// The gate reads a page's form before the route's own time limit begins.
+#[tokio::test]
+async fn a_form_that_does_not_end_is_given_up() {
+    let app = TestApp::start_with(|config| config.server.request_timeout = Duration::from_millis(300)).await;
+    let ada = register(&app).await;
+    let browser = Browser::sign_in(&app, &ada).await;
+    let dripping = || {
+        let chunks = futures_util::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Some((Ok::<_, std::io::Error>("x"), ()))
+        });
+        reqwest::Body::wrap_stream(chunks)
+    };
+    for (path, status) in [("/settings/profile", 408), ("/sign-in", 503)] {
+        let request = app
+            .client
+            .request(Method::POST, path)
+            .header("cookie", &browser.cookie)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(dripping());
+        let answer = soon("an answer", Answer::of(request)).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+    }
 }

@@ -3,11 +3,12 @@
 use std::{
     io::Write as _,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use serde_json::json;
 
-use crate::support::{TestApp, accounts::register, eventually};
+use crate::support::{Reply, TestApp, accounts::register, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promtool_has_nothing_to_say_and_nothing_is_missing() {
@@ -75,5 +76,78 @@ async fn promtool_has_nothing_to_say_and_nothing_is_missing() {
                 .any(|name| text.contains(&format!("# HELP {name} "))),
             "{name} is not described"
         );
+    }
+}
+
+/// How often `reason` was counted.
+fn refusals(text: &str, reason: &str) -> u64 {
+    let series = format!("maple_requests_refused_total{{reason=\"{reason}\"}} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&series));
+    line.unwrap_or_else(|| panic!("{series} is missing")).parse().unwrap()
+}
+
+/// Whatever turns a caller away to protect the service is counted, and there to be seen before it first happens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_refusal_is_counted_by_its_reason() {
+    let app = TestApp::start_with(|config| {
+        config.auth.throttle_per_address = 2;
+        config.auth.throttle_per_account = 1;
+        config.usage.queue_capacity = 1;
+        // Nothing is written while the test looks.
+        config.usage.flush_interval = Duration::from_hours(1);
+        config.usage.batch_size = 1_000;
+    })
+    .await;
+    let ada = register(&app).await;
+    let program = ada.program().await;
+    // Known before strangers come from the same address.
+    program.get("/v1/models").await.ok(200);
+    let reasons = [
+        "throttled",
+        "busy",
+        "usage_backlog",
+        "unknown_keys",
+        "organization_limit",
+        "overloaded",
+    ];
+    let text = app.client.get("/metrics").await.text();
+    let before = reasons.map(|reason| refusals(&text, reason));
+
+    let wrong = json!({"email": ada.email, "password": "wrong"});
+    app.client
+        .post("/api/auth/login", &wrong)
+        .await
+        .problem(401, "invalid_credentials");
+    app.client
+        .post("/api/auth/login", &wrong)
+        .await
+        .problem(429, "throttled");
+    for number in 0..3 {
+        app.client.with(&format!("mk_{number:0>43}")).get("/v1/models").await;
+    }
+    // One call under way has the only place for a record.
+    app.upstream.reply(Reply::silence());
+    let ask = json!({"model": "maple-chat", "messages": []});
+    let asking = tokio::spawn(
+        program
+            .request(http::Method::POST, "/v1/chat/completions")
+            .json(&ask)
+            .send(),
+    );
+    app.upstream.called(1).await;
+    program
+        .post("/v1/chat/completions", &ask)
+        .await
+        .openai_error(503, "usage_backlog_full");
+    asking.abort();
+
+    let text = app.client.get("/metrics").await.text();
+    // Other tests may run in this process, if they are not run one by one.
+    for (reason, before) in reasons
+        .iter()
+        .zip(before)
+        .filter(|(reason, _)| ["throttled", "usage_backlog", "unknown_keys"].contains(*reason))
+    {
+        assert!(refusals(&text, reason) > before, "{reason}");
     }
 }

@@ -135,10 +135,14 @@ async fn the_operations_are_these() {
     /api/models GET
     /api/openapi.json GET
     /api/ready GET
+    /api/sessions DELETE
+    /api/sessions GET
+    /api/sessions/{id} DELETE
     /api/usage GET
     /api/users GET
     /api/users/me GET
     /api/users/me PATCH
+    /api/users/{id} DELETE
     /api/users/{id} PATCH
     /v1/chat/completions POST
     /v1/embeddings POST

@@ -15,17 +15,20 @@ struct Things {
     key: String,
     invitation: String,
     conversation: String,
+    session: String,
 }
 
 impl Things {
     async fn of(owner: &Person) -> Self {
         let body = json!({"email": fresh_email(), "role": "member"});
         let invitation = owner.client.post("/api/invitations", &body).await.ok(201);
+        let sessions = owner.client.get("/api/sessions").await.ok(200);
         Self {
             user: owner.id.clone(),
             key: owner.create_key().await.0,
             invitation: invitation["id"].as_str().unwrap().to_owned(),
             conversation: asked(owner).await,
+            session: sessions["data"][0]["id"].as_str().unwrap().to_owned(),
         }
     }
 
@@ -37,9 +40,20 @@ impl Things {
             ("POST", "/api/conversations/{id}/messages") => json!({"content": "What is the launch code?"}),
             (
                 "POST",
-                "/api/conversations/{id}/regenerate" | "/settings/members/{id}" | "/settings/invitations/{id}/revoke",
+                "/api/conversations/{id}/regenerate"
+                | "/settings/members/{id}"
+                | "/settings/members/{id}/remove"
+                | "/settings/invitations/{id}/revoke"
+                | "/settings/sessions/{id}/end",
             )
-            | ("DELETE", "/api/keys/{id}" | "/api/invitations/{id}" | "/api/conversations/{id}")
+            | (
+                "DELETE",
+                "/api/keys/{id}"
+                | "/api/invitations/{id}"
+                | "/api/conversations/{id}"
+                | "/api/users/{id}"
+                | "/api/sessions/{id}",
+            )
             | ("GET", "/api/conversations/{id}" | "/c/{id}") => json!({}),
             // Models belong to everybody, invitation links to whoever holds one, and assets to nobody.
             ("GET", "/v1/models/{id}" | "/invite/{token}" | "/assets/{name}") | ("POST", "/invite/{token}") => {
@@ -51,6 +65,7 @@ impl Things {
             "users" | "members" => &self.user,
             "keys" => &self.key,
             "invitations" => &self.invitation,
+            "sessions" => &self.session,
             _ => &self.conversation,
         };
         Some((id, body))
@@ -121,7 +136,7 @@ async fn another_organisations_ids_are_not_found() {
         );
         tried += 1;
     }
-    assert!(tried >= 11, "only {tried} routes were tried");
+    assert!(tried >= 15, "only {tried} routes were tried");
     assert_eq!(inventory(&ada).await, before, "something of Ada's has changed");
     assert_eq!(app.upstream.calls().len(), 1, "only Ada's own question went out");
 }
@@ -129,7 +144,13 @@ async fn another_organisations_ids_are_not_found() {
 /// All that the owner can see, for comparison.
 async fn inventory(owner: &Person) -> Vec<Value> {
     let mut seen = Vec::new();
-    for path in ["/api/users", "/api/keys", "/api/invitations", "/api/conversations"] {
+    for path in [
+        "/api/users",
+        "/api/keys",
+        "/api/invitations",
+        "/api/conversations",
+        "/api/sessions",
+    ] {
         seen.push(owner.client.get(path).await.ok(200));
     }
     let id = seen[3]["data"][0]["id"].as_str().unwrap().to_owned();

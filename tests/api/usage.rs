@@ -314,16 +314,22 @@ async fn the_report_covers_the_days_asked_for() {
     program.post("/v1/chat/completions", &ask(false)).await.ok(200);
     records(&app, 1).await;
     let mut database = app.database().await;
-    sqlx::query("UPDATE usage_records SET created_at = '2024-02-29T23:59:59.999999Z'")
-        .execute(&mut database)
-        .await
-        .unwrap();
+    // Another, of long ago.
+    sqlx::query(
+        "INSERT INTO usage_records (id, organization_id, user_id, model, provider, kind, outcome, streamed, input_tokens,
+             output_tokens, estimated, cost_nanodollars, latency_us, created_at)
+         SELECT gen_random_uuid(), organization_id, user_id, model, provider, kind, outcome, streamed, input_tokens,
+             output_tokens, estimated, cost_nanodollars, latency_us, '2024-02-29T23:59:59.999999Z' FROM usage_records",
+    )
+    .execute(&mut database)
+    .await
+    .unwrap();
     for (query, requests) in [
         ("?from=2024-02-29&to=2024-02-29", 1),
         ("?from=2024-02-01&to=2024-02-28", 0),
         ("?from=2024-03-01&to=2024-03-01", 0),
         ("?to=2024-03-10", 1),
-        ("", 0),
+        ("", 1),
     ] {
         let report = ada.client.get(&format!("/api/usage{query}")).await.ok(200);
         assert_eq!(report["totals"]["requests"], requests, "{query}: {report}");

@@ -14,6 +14,7 @@ import schemathesis
 
 URL = os.environ["MAPLE_URL"]
 TOKEN = os.environ["MAPLE_TOKEN"]
+EMAIL, PASSWORD = os.environ["MAPLE_EMAIL"], os.environ["MAPLE_PASSWORD"]
 
 calls = collections.Counter()
 
@@ -51,6 +52,17 @@ def new_invitation(field="id"):
     return api("POST", "/api/invitations", {"email": email, "role": "member"}).json()[field]
 
 
+def new_member():
+    accepted = {"token": new_invitation("token"), "name": "For the OpenAPI run", "password": PASSWORD}
+    return api("POST", "/api/invitations/accept", accepted).json()["user"]["id"]
+
+
+def new_session():
+    api("POST", "/api/auth/login", {"email": EMAIL, "password": PASSWORD})
+    # The newest is the one just opened, and never the one that the run goes by.
+    return api("GET", "/api/sessions?limit=1").json()["data"][0]["id"]
+
+
 # A fresh one each, since some operations delete what they find.
 REAL_IDS = {
     "/api/conversations/{id}": new_conversation,
@@ -58,6 +70,8 @@ REAL_IDS = {
     "/api/conversations/{id}/regenerate": new_answered_conversation,
     "/api/keys/{id}": new_key,
     "/api/invitations/{id}": new_invitation,
+    "/api/users/{id}": new_member,
+    "/api/sessions/{id}": new_session,
     "/v1/models/{id}": lambda: "maple-dev",
 }
 

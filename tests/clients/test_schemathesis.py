@@ -57,6 +57,8 @@ def run_schemathesis(maple_url, account, folder, *arguments, seconds):
             **os.environ,
             "MAPLE_URL": maple_url,
             "MAPLE_TOKEN": account.access_token,
+            "MAPLE_EMAIL": account.email,
+            "MAPLE_PASSWORD": account.password,
             "MAPLE_CALL_COUNTS": str(counts),
         },
         stdout=subprocess.PIPE,

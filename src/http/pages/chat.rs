@@ -2,6 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use http::HeaderMap;
+use serde::Deserialize;
 
 use super::{draw, viewer};
 use crate::{
@@ -14,56 +15,71 @@ use crate::{
         page::{Cursor, PageRequest},
     },
     failure::Failure,
-    http::{body::UNTITLED, extract::Id},
-    service::{accounts::Accounts, conversations::Conversations, models::Models},
+    http::{
+        body::UNTITLED,
+        extract::{Id, Parameters, read_cursor},
+    },
+    service::{
+        Services,
+        conversations::{MOST_SHOWN, Reading},
+    },
+    state::AppState,
     web::{
-        Site, markdown,
+        markdown,
         views::{ChatPage, ConversationLink, CurrentConversation, MessageView, ModelOption},
     },
 };
+
+/// Which part of a conversation.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PartQuery {
+    before: Option<String>,
+}
 
 /// Conversations listed at once; the rest by the button below them.
 const LISTED: u16 = 30;
 
 pub(super) async fn start(
-    State(accounts): State<Accounts>,
-    State(conversations): State<Conversations>,
-    State(models): State<Models>,
-    State(site): State<Site>,
+    State(state): State<AppState>,
     CurrentUser(caller): CurrentUser,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    show(&accounts, &conversations, &models, &site, &caller, &headers, None).await
+    show(&state, &caller, &headers, None).await
 }
 
 pub(super) async fn conversation(
-    State(accounts): State<Accounts>,
-    State(conversations): State<Conversations>,
-    State(models): State<Models>,
-    State(site): State<Site>,
+    State(state): State<AppState>,
     CurrentUser(caller): CurrentUser,
     Id(id): Id<ConversationId>,
+    Parameters(query): Parameters<PartQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    show(&accounts, &conversations, &models, &site, &caller, &headers, Some(id)).await
+    let before = read_cursor(query.before.as_deref())?;
+    show(&state, &caller, &headers, Some((id, before))).await
 }
 
 async fn show(
-    accounts: &Accounts,
-    conversations: &Conversations,
-    models: &Models,
-    site: &Site,
+    state: &AppState,
     caller: &SessionOwner,
     headers: &HeaderMap,
-    id: Option<ConversationId>,
+    wanted: Option<(ConversationId, Option<Cursor>)>,
 ) -> Result<Response, Failure> {
-    let current = match id {
-        Some(id) => Some(conversations.read(caller, id).await?),
+    let Services {
+        accounts,
+        conversations,
+        models,
+        ..
+    } = &state.services;
+    let id = wanted.map(|(id, _)| id);
+    let current = match wanted {
+        Some((id, before)) => {
+            let part = conversations.read(caller, id, before, MOST_SHOWN).await?;
+            Some(drawn(part, before.is_some()).await)
+        }
         None => None,
     };
-    let chosen = current
-        .as_ref()
-        .and_then(|(conversation, _)| conversation.model.clone());
+    let chosen = current.as_ref().and_then(|current| current.model.clone());
     let listed = conversations
         .list(
             caller,
@@ -74,7 +90,7 @@ async fn show(
         )
         .await?;
     let page = ChatPage {
-        viewer: viewer(accounts, site, caller, headers).await?,
+        viewer: viewer(accounts, &state.site, caller, headers).await?,
         next_cursor: listed.next.map(Cursor::encode),
         conversations: listed
             .rows
@@ -85,11 +101,8 @@ async fn show(
                 title: row.title.unwrap_or_else(|| UNTITLED.to_owned()),
             })
             .collect(),
-        current: current.map(|(conversation, messages)| CurrentConversation {
-            id: conversation.id.to_string(),
-            title: conversation.title.unwrap_or_else(|| UNTITLED.to_owned()),
-            messages: messages.into_iter().map(view).collect(),
-        }),
+        is_earlier: current.as_ref().is_some_and(|current| current.is_earlier),
+        current,
         models: models
             .list()
             .filter(|model| model.kind == ModelKind::Chat)
@@ -103,17 +116,31 @@ async fn show(
     draw(&page)
 }
 
-fn view(message: Message) -> MessageView {
-    let html = match message.author {
-        Author::User => String::new(),
-        Author::Assistant => markdown::to_html(&message.content),
-    };
-    MessageView {
+/// Its messages rendered, all of them in one go off the async workers.
+async fn drawn(part: Reading, is_earlier: bool) -> CurrentConversation {
+    let answers = part
+        .messages
+        .iter()
+        .filter(|message| message.author == Author::Assistant);
+    let texts = answers.map(|message| message.content.clone()).collect();
+    let mut rendered = markdown::render(texts).await.into_iter();
+    let mut view = |message: Message| MessageView {
+        html: match message.author {
+            Author::User => String::new(),
+            Author::Assistant => rendered.next().unwrap_or_default(),
+        },
         id: message.id.to_string(),
         role: message.author.as_str(),
         status: message.status.as_str(),
         model: message.model.unwrap_or_default(),
         text: message.content,
-        html,
+    };
+    CurrentConversation {
+        id: part.conversation.id.to_string(),
+        title: part.conversation.title.unwrap_or_else(|| UNTITLED.to_owned()),
+        model: part.conversation.model,
+        messages: part.messages.into_iter().map(&mut view).collect(),
+        earlier: part.earlier.map(Cursor::encode),
+        is_earlier,
     }
 }

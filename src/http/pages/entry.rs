@@ -1,7 +1,6 @@
 //! Ways in and out: sign-in, registration, invitations, sign-out.
 
 use axum::{
-    Form,
     extract::{Path, State},
     response::{IntoResponse, Redirect, Response},
 };
@@ -13,14 +12,17 @@ use super::{draw, enter, faults_of, with_cookie};
 use crate::{
     auth::extract::CurrentUser,
     failure::Failure,
-    http::edge::RequestContext,
+    http::{
+        edge::RequestContext,
+        extract::{Form, Parameters},
+    },
     service::{
         accounts::{AccountError, Accounts, Registration},
         invitations::{InvitationError, Invitations},
         sessions::Sessions,
     },
     web::{
-        Site,
+        Site, next,
         views::{DocsPage, FormFaults, InvitePage, RegisterPage, SignInPage},
     },
 };
@@ -29,6 +31,15 @@ use crate::{
 pub(super) struct SignInForm {
     email: String,
     password: SecretString,
+    /// Where to go then.
+    #[serde(default)]
+    next: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct SignInQuery {
+    #[serde(default)]
+    next: String,
 }
 
 #[derive(Deserialize)]
@@ -49,10 +60,14 @@ pub(super) async fn docs() -> Result<Response, Failure> {
     draw(&DocsPage)
 }
 
-pub(super) async fn sign_in_page(State(accounts): State<Accounts>) -> Result<Response, Failure> {
+pub(super) async fn sign_in_page(
+    State(accounts): State<Accounts>,
+    Parameters(query): Parameters<SignInQuery>,
+) -> Result<Response, Failure> {
     draw(&SignInPage {
         error: None,
         email: String::new(),
+        next: next::page(&query.next).unwrap_or_default().to_owned(),
         registration_open: accounts.registration_is_open(),
     })
 }
@@ -65,12 +80,13 @@ pub(super) async fn sign_in(
     Form(form): Form<SignInForm>,
 ) -> Result<Response, Failure> {
     match accounts.sign_in(&form.email, form.password, context.client.0).await {
-        Ok(user) => enter(&sessions, &site, &user).await,
+        Ok(user) => enter(&sessions, &site, &user, next::page(&form.next).unwrap_or("/")).await,
         Err(error @ (AccountError::InvalidCredentials | AccountError::Throttled(_))) => {
             let failure = Failure::from(error);
             let page = SignInPage {
                 error: Some(failure.detail.clone().into_owned()),
                 email: form.email,
+                next: next::page(&form.next).unwrap_or_default().to_owned(),
                 registration_open: accounts.registration_is_open(),
             };
             Ok((failure.status, draw(&page)?).into_response())
@@ -99,6 +115,7 @@ pub(super) async fn register(
     State(accounts): State<Accounts>,
     State(sessions): State<Sessions>,
     State(site): State<Site>,
+    context: RequestContext,
     Form(form): Form<RegisterForm>,
 ) -> Result<Response, Failure> {
     let (email, name, organization) = (form.email.clone(), form.name.clone(), form.organization.clone());
@@ -108,8 +125,8 @@ pub(super) async fn register(
         name: form.name,
         organization: form.organization,
     };
-    match accounts.register(registration).await {
-        Ok(user) => enter(&sessions, &site, &user).await,
+    match accounts.register(registration, context.client.0).await {
+        Ok(user) => enter(&sessions, &site, &user, "/").await,
         Err(error) => {
             let faults = faults_of(error)?;
             let page = RegisterPage {
@@ -138,7 +155,7 @@ pub(super) async fn accept(
     Form(form): Form<AcceptForm>,
 ) -> Result<Response, Failure> {
     match invitations.accept(&token, &form.name, form.password).await {
-        Ok(user) => enter(&sessions, &site, &user).await,
+        Ok(user) => enter(&sessions, &site, &user, "/").await,
         Err(InvitationError::Account(error)) => {
             let page = draw_invitation(&invitations, token, faults_of(error)?, form.name).await?;
             Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())

@@ -2,12 +2,17 @@
 
 use axum::{extract::State, response::Response};
 use http::HeaderMap;
+use serde::Deserialize;
 
 use super::{draw, viewer};
 use crate::{
     auth::extract::CurrentUser,
-    domain::{model::ModelKind, page::PageRequest},
+    domain::{
+        model::ModelKind,
+        page::{Cursor, PageRequest},
+    },
     failure::Failure,
+    http::extract::{Parameters, read_cursor},
     service::{accounts::Accounts, api_keys::ApiKeys, models::Models},
     web::{
         Site,
@@ -15,27 +20,31 @@ use crate::{
     },
 };
 
+/// Keys on one page.
+const LISTED: u16 = 100;
+
+#[derive(Deserialize)]
+pub(super) struct KeysQuery {
+    cursor: Option<String>,
+}
+
 pub(super) async fn keys(
     State(accounts): State<Accounts>,
     State(keys): State<ApiKeys>,
     State(models): State<Models>,
     State(site): State<Site>,
     CurrentUser(caller): CurrentUser,
+    Parameters(query): Parameters<KeysQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    let after = read_cursor(query.cursor.as_deref())?;
     let day = |time: chrono::DateTime<chrono::Utc>| time.format("%Y-%m-%d").to_string();
-    let listed = keys
-        .list(
-            &caller,
-            PageRequest {
-                limit: 100,
-                after: None,
-            },
-        )
-        .await?;
+    let listed = keys.list(&caller, PageRequest { limit: LISTED, after }).await?;
     let example = models.list().find(|model| model.kind == ModelKind::Chat);
     draw(&KeysPage {
         viewer: viewer(&accounts, &site, &caller, &headers).await?,
+        older: listed.next.map(Cursor::encode),
+        is_newest: after.is_none(),
         keys: listed
             .rows
             .into_iter()
@@ -43,6 +52,7 @@ pub(super) async fn keys(
                 id: key.id.to_string(),
                 name: key.name,
                 prefix: key.prefix,
+                made_by: key.maker_name,
                 created: day(key.created_at),
                 expires: key.expires_at.map_or_else(|| "never".to_owned(), day),
                 last_used: key.last_used_at.map_or_else(

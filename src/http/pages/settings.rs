@@ -1,256 +1,147 @@
-//! The settings page: the own account, usage, members and invitations.
+//! The settings page: the own account, where it is signed in, usage, members and invitations.
 
+pub(super) mod forms;
+mod told;
 mod usage;
 
+use std::time::Duration;
+
 use axum::{
-    Form,
     extract::State,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode};
-use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{draw, faults_of, viewer};
+use super::{draw, viewer, with_cookie};
 use crate::{
     auth::extract::CurrentUser,
     domain::{
-        account::{Invitation, SessionOwner, User},
-        ids::{InvitationId, UserId},
+        account::{Invitation, Session, SessionOwner, User},
+        page::{Cursor, PageRequest},
         role::Role,
     },
     failure::Failure,
-    http::extract::Id,
-    service::{
-        Services,
-        accounts::{AccountError, ProfileChange},
-        invitations::InvitationError,
-    },
+    http::extract::{Parameters, read_cursor},
+    service::Services,
     state::AppState,
-    web::views::{FormFaults, InvitationRow, MemberRow, SettingsPage},
+    web::{
+        self,
+        views::{FormFaults, InvitationRow, MemberRow, SessionRow, SettingsPage, UsageView},
+    },
 };
 
 /// Highest first, as people look for them.
 const ROLES: [Role; 3] = [Role::Owner, Role::Admin, Role::Member];
+/// Members on one page, and sessions, of which there is no second: the rest is ended together.
+const MEMBERS: u16 = 100;
+const SESSIONS: u16 = 20;
+/// For the report, without which the rest of the page is shown.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-#[derive(Deserialize)]
-pub(super) struct NameForm {
-    name: String,
-}
-
-#[derive(Deserialize)]
-pub(super) struct PasswordForm {
-    current_password: SecretString,
-    password: SecretString,
-}
-
-#[derive(Deserialize)]
-pub(super) struct RoleForm {
-    role: Role,
-}
-
-#[derive(Deserialize)]
-pub(super) struct InviteForm {
-    email: String,
-    role: Role,
-}
-
-/// What a form brought about.
-#[derive(Default)]
-struct Outcome {
-    notice: Option<String>,
-    faults: FormFaults,
-    invitation_url: Option<String>,
-}
-
-impl Outcome {
-    fn done(notice: &str) -> Self {
-        Self {
-            notice: Some(notice.to_owned()),
-            ..Self::default()
-        }
-    }
-
-    /// The notice, or what the user can mend.
-    fn of<T>(result: Result<T, AccountError>, notice: &str) -> Result<Self, Failure> {
-        match result {
-            Ok(_) => Ok(Self::done(notice)),
-            Err(error) => Ok(Self {
-                faults: faults_of(error)?,
-                ..Self::default()
-            }),
-        }
-    }
+/// What the address says: what has just been done, and which members are looked at.
+#[derive(Default, Deserialize)]
+pub(super) struct SettingsQuery {
+    done: Option<String>,
+    fault: Option<String>,
+    members: Option<String>,
 }
 
 pub(super) async fn settings(
     State(state): State<AppState>,
     CurrentUser(caller): CurrentUser,
+    Parameters(query): Parameters<SettingsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    show(&state, &caller, &headers, Outcome::default()).await
-}
-
-pub(super) async fn change_profile(
-    State(state): State<AppState>,
-    CurrentUser(caller): CurrentUser,
-    headers: HeaderMap,
-    Form(form): Form<NameForm>,
-) -> Result<Response, Failure> {
-    let change = ProfileChange {
-        name: Some(form.name),
-        ..ProfileChange::default()
+    let after = read_cursor(query.members.as_deref())?;
+    let faults = FormFaults {
+        general: query.fault.as_deref().and_then(told::fault).map(str::to_owned),
+        fields: Vec::new(),
     };
-    let changed = state.services.accounts.change_profile(&caller, change).await;
-    show(
-        &state,
-        &caller,
-        &headers,
-        Outcome::of(changed, "Your name is changed.")?,
-    )
-    .await
+    let notice = query.done.as_deref().and_then(told::done);
+    show(&state, &caller, &headers, after, notice, faults).await
 }
 
-pub(super) async fn change_password(
-    State(state): State<AppState>,
-    CurrentUser(caller): CurrentUser,
-    headers: HeaderMap,
-    Form(form): Form<PasswordForm>,
-) -> Result<Response, Failure> {
-    let change = ProfileChange {
-        password: Some(form.password),
-        current_password: Some(form.current_password),
-        name: None,
-    };
-    let changed = state.services.accounts.change_profile(&caller, change).await;
-    let outcome = Outcome::of(
-        changed,
-        "Your password is changed. Other sessions of yours are signed out.",
-    )?;
-    show(&state, &caller, &headers, outcome).await
-}
-
-pub(super) async fn set_role(
-    State(state): State<AppState>,
-    CurrentUser(caller): CurrentUser,
-    Id(id): Id<UserId>,
-    headers: HeaderMap,
-    Form(form): Form<RoleForm>,
-) -> Result<Response, Failure> {
-    let changed = state.services.accounts.set_role(&caller, id, form.role).await;
-    if let Err(AccountError::NotFound) = changed {
-        return Err(Failure::not_found());
-    }
-    show(&state, &caller, &headers, Outcome::of(changed, "The role is changed.")?).await
-}
-
-pub(super) async fn invite(
-    State(state): State<AppState>,
-    CurrentUser(caller): CurrentUser,
-    headers: HeaderMap,
-    Form(form): Form<InviteForm>,
-) -> Result<Response, Failure> {
-    let outcome = match state.services.invitations.create(&caller, &form.email, form.role).await {
-        Ok((_, token)) => Outcome {
-            invitation_url: Some(state.site.invitation_url(&token)),
-            ..Outcome::default()
-        },
-        Err(InvitationError::Account(error)) => Outcome {
-            faults: faults_of(error)?,
-            ..Outcome::default()
-        },
-        Err(error) => return Err(error.into()),
-    };
-    show(&state, &caller, &headers, outcome).await
-}
-
-pub(super) async fn withdraw(
-    State(state): State<AppState>,
-    CurrentUser(caller): CurrentUser,
-    Id(id): Id<InvitationId>,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
-    state.services.invitations.withdraw(&caller, id).await?;
-    show(&state, &caller, &headers, Outcome::done("The invitation is withdrawn.")).await
-}
-
-pub(super) async fn purge_cache(
-    State(state): State<AppState>,
-    CurrentUser(caller): CurrentUser,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
-    state.services.caches.purge_own(&caller, Some("answer")).await?;
-    show(
-        &state,
-        &caller,
-        &headers,
-        Outcome::done("Remembered answers are forgotten."),
-    )
-    .await
-}
-
+/// The page, with what is wrong with a form that was sent.
 async fn show(
     state: &AppState,
     caller: &SessionOwner,
     headers: &HeaderMap,
-    outcome: Outcome,
+    members_after: Option<Cursor>,
+    notice: Option<&'static str>,
+    faults: FormFaults,
 ) -> Result<Response, Failure> {
     let Services {
         accounts,
         invitations,
-        usage,
+        sessions,
         ..
     } = &state.services;
     let viewer = viewer(accounts, &state.site, caller, headers).await?;
-    let members = accounts.list(caller.organization).await?;
+    let first = |limit, after| PageRequest { limit, after };
+    let members = accounts
+        .list(caller.organization, first(MEMBERS, members_after))
+        .await?;
+    let signed_in = sessions.list(caller, first(SESSIONS, None)).await?;
     let invited = if caller.role.may_manage_members() {
         invitations.list(caller).await?
     } else {
         Vec::new()
     };
-    let report = usage.report(caller.organization, None, None).await?;
-    let refused = outcome.faults.general.is_some() || !outcome.faults.fields.is_empty();
+    let is_refused = !faults.fields.is_empty();
     let page = SettingsPage {
         viewer,
-        notice: outcome.notice,
-        faults: outcome.faults,
-        members: members.into_iter().map(|member| member_row(caller, member)).collect(),
+        notice,
+        faults,
+        more_members: members.next.map(Cursor::encode),
+        is_first_part: members_after.is_none(),
+        members: members
+            .rows
+            .into_iter()
+            .map(|member| member_row(caller, member))
+            .collect(),
+        more_sessions: signed_in.next.is_some(),
+        sessions: signed_in
+            .rows
+            .into_iter()
+            .map(|session| session_row(caller, session))
+            .collect(),
         invitations: invited.into_iter().map(invitation_row).collect(),
-        invitation_url: outcome.invitation_url,
+        invitation_url: carried_invitation(state, caller, headers).await,
         roles: ROLES
             .iter()
             .rev()
             .filter(|role| caller.role.may_grant(**role))
             .map(|role| role.as_str())
             .collect(),
-        totals: usage::row("All".to_owned(), report.totals),
-        bars: usage::bars(&report),
-        first_day: report.from.to_string(),
-        last_day: report.to.to_string(),
-        by_model: report
-            .by_model
-            .into_iter()
-            .map(|(model, totals)| usage::row(model, totals))
-            .collect(),
-        by_key: report
-            .by_key
-            .into_iter()
-            .map(|(key, (name, totals))| {
-                let unnamed = if key.is_some() {
-                    "a key no longer known"
-                } else {
-                    "the page"
-                };
-                usage::row(name.unwrap_or_else(|| unnamed.to_owned()), totals)
-            })
-            .collect(),
+        usage: usage_view(state, caller).await,
     };
-    let status = if refused {
+    let status = if is_refused {
         StatusCode::UNPROCESSABLE_ENTITY
     } else {
         StatusCode::OK
     };
-    Ok((status, draw(&page)?).into_response())
+    let shown_once = page.invitation_url.is_some();
+    let response = (status, draw(&page)?).into_response();
+    if shown_once {
+        return Ok(with_cookie(response, state.site.end_invitation_cookie()));
+    }
+    Ok(response)
+}
+
+/// Nothing if the report cannot be had for the moment, which is no reason to withhold the rest.
+async fn usage_view(state: &AppState, caller: &SessionOwner) -> Option<UsageView> {
+    let report = state.services.usage.report(caller.organization, None, None);
+    let report = tokio::time::timeout(PATIENCE, report).await.ok()?.ok()?;
+    Some(usage::view(report))
+}
+
+/// The link that was just made. Only one of the own organisation: a cookie may have been planted.
+async fn carried_invitation(state: &AppState, caller: &SessionOwner, headers: &HeaderMap) -> Option<String> {
+    let token = web::carried_invitation(headers)?;
+    let invitation = state.services.invitations.find(token).await.ok()?;
+    (invitation.organization.id == caller.organization && caller.role.may_manage_members())
+        .then(|| state.site.invitation_url(token))
 }
 
 fn member_row(caller: &SessionOwner, member: User) -> MemberRow {
@@ -264,6 +155,7 @@ fn member_row(caller: &SessionOwner, member: User) -> MemberRow {
         Vec::new()
     };
     MemberRow {
+        may_remove: !choices.is_empty() && member.id != caller.user,
         id: member.id.to_string(),
         name: member.name,
         email: member.email,
@@ -278,5 +170,16 @@ fn invitation_row(invitation: Invitation) -> InvitationRow {
         email: invitation.email,
         role: invitation.role.as_str(),
         expires: invitation.expires_at.format("%Y-%m-%d").to_string(),
+    }
+}
+
+fn session_row(caller: &SessionOwner, session: Session) -> SessionRow {
+    let minute = |time: chrono::DateTime<chrono::Utc>| time.format("%Y-%m-%d %H:%M UTC").to_string();
+    SessionRow {
+        id: session.id.to_string(),
+        kind: if session.is_browser { "Browser" } else { "Program" },
+        since: minute(session.created_at),
+        until: minute(session.expires_at),
+        is_this: session.id == caller.session,
     }
 }

@@ -79,10 +79,18 @@ impl Writer {
     }
 
     async fn write(&mut self, call: Call) -> End {
-        // Before the first byte the reader may leave as well.
-        let answer = tokio::select! {
-            answer = self.completions.call(call) => answer,
-            () = self.events.closed() => return End::Stopped,
+        let mut checkpoint = tokio::time::interval(CHECKPOINT_INTERVAL);
+        checkpoint.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        checkpoint.reset();
+        let completions = self.completions.clone();
+        let mut asking = std::pin::pin!(completions.call(call));
+        // Before the first byte the reader may leave as well; and a provider that thinks for minutes is no dead writer.
+        let answer = loop {
+            tokio::select! {
+                answer = &mut asking => break answer,
+                () = self.events.closed() => return End::Stopped,
+                _ = checkpoint.tick() => self.checkpoint().await,
+            }
         };
         let mut stream = match answer.map(|answered| answered.answer) {
             Ok(Answer::Stream { events, .. }) => events,
@@ -90,9 +98,6 @@ impl Writer {
             Ok(Answer::Whole { status, .. }) => return End::Failed(AnswerFailure::Refused(status)),
             Err(error) => return End::Failed(error.into()),
         };
-        let mut checkpoint = tokio::time::interval(CHECKPOINT_INTERVAL);
-        checkpoint.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        checkpoint.reset();
         loop {
             tokio::select! {
                 item = stream.next() => match item {
@@ -121,15 +126,19 @@ impl Writer {
                     None => return End::Complete(stream.tokens()),
                 },
                 () = self.events.closed() => return End::Stopped,
-                _ = checkpoint.tick() => {
-                    // Best effort, and bounded so that a hung database does not freeze the text on the reader's screen:
-                    // the end of the answer is what must arrive.
-                    let now = self.clock.now();
-                    let kept = self.messages.checkpoint(self.organization, self.answer.id, &self.answer.content, now);
-                    let _ = tokio::time::timeout(CHECKPOINT_LIMIT, kept).await;
-                }
+                _ = checkpoint.tick() => self.checkpoint().await,
             }
         }
+    }
+
+    /// Best effort, and bounded so that a hung database does not freeze the text on the reader's screen: the end of the
+    /// answer is what must arrive.
+    async fn checkpoint(&self) {
+        let now = self.clock.now();
+        let kept = self
+            .messages
+            .checkpoint(self.organization, self.answer.id, &self.answer.content, now);
+        let _ = tokio::time::timeout(CHECKPOINT_LIMIT, kept).await;
     }
 
     /// A provider that does not stream.

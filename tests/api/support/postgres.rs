@@ -30,6 +30,15 @@ pub struct Postgres {
 impl Postgres {
     /// Starts a server with a migrated database.
     pub async fn start() -> Self {
+        let postgres = Self::empty().await;
+        let database = store::Database::new(&database::config(&postgres.url())).unwrap();
+        store::migrations::apply(&database).await.unwrap();
+        database.close(Duration::from_secs(5)).await;
+        postgres
+    }
+
+    /// Starts a server with an empty database.
+    pub async fn empty() -> Self {
         let programs = programs();
         let folder = tempfile::Builder::new().prefix("mapleai-test-pg.").tempdir().unwrap();
         let user = whom_to_run_as();
@@ -64,9 +73,6 @@ impl Postgres {
             String::from_utf8_lossy(&made.stderr)
         );
         postgres.bring_back().await;
-        let database = store::Database::new(&database::config(&postgres.url())).unwrap();
-        store::migrations::apply(&database).await.unwrap();
-        database.close(Duration::from_secs(5)).await;
         postgres
     }
 

@@ -1,10 +1,13 @@
 //! Usage as rows and as a chart.
 
 use crate::{
-    domain::usage::UsageTotals,
+    domain::{ids::ApiKeyId, usage::UsageTotals},
     service::usage::UsageReport,
-    web::views::{Bar, UsageRow},
+    web::views::{Bar, UsageRow, UsageView},
 };
+
+/// Of each table.
+const LINES: usize = 50;
 
 /// The chart's view box.
 const WIDTH: f64 = 300.0;
@@ -13,7 +16,47 @@ const GAP: f64 = 2.0;
 /// A day with anything at all is visible.
 const LOWEST: f64 = 2.0;
 
-pub(super) fn row(name: String, totals: UsageTotals) -> UsageRow {
+/// All of the report.
+pub(super) fn view(report: UsageReport) -> UsageView {
+    let key_name = |key: Option<ApiKeyId>, name: Option<String>| {
+        let unnamed = if key.is_some() {
+            "a key no longer known"
+        } else {
+            "the page"
+        };
+        name.unwrap_or_else(|| unnamed.to_owned())
+    };
+    UsageView {
+        totals: row("All".to_owned(), report.totals),
+        bars: bars(&report),
+        first_day: report.from.to_string(),
+        last_day: report.to.to_string(),
+        by_model: lines(report.by_model.into_iter()),
+        by_key: lines(
+            report
+                .by_key
+                .into_iter()
+                .map(|(key, (name, totals))| (key_name(key, name), totals)),
+        ),
+    }
+}
+
+/// The busiest, and the rest in one line, so that a page does not grow with the number of keys.
+fn lines(rows: impl Iterator<Item = (String, UsageTotals)>) -> Vec<UsageRow> {
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort_by(|(one, a), (other, b)| b.requests.cmp(&a.requests).then_with(|| one.cmp(other)));
+    let mut rest = UsageTotals::default();
+    let others = rows.len().saturating_sub(LINES);
+    for (_, totals) in rows.drain(rows.len() - others..) {
+        rest += totals;
+    }
+    if others > 0 {
+        rows.push((format!("{others} others"), rest));
+    }
+    rows.into_iter().map(|(name, totals)| row(name, totals)).collect()
+}
+
+fn row(name: String, totals: UsageTotals) -> UsageRow {
     UsageRow {
         name,
         requests: totals.requests,
@@ -36,7 +79,7 @@ fn share(part: u64, whole: u64) -> String {
 }
 
 /// One bar for each day of the report, those without usage included.
-pub(super) fn bars(report: &UsageReport) -> Vec<Bar> {
+fn bars(report: &UsageReport) -> Vec<Bar> {
     let days: Vec<_> = report.from.iter_days().take_while(|day| *day <= report.to).collect();
     let most = report
         .by_day
@@ -80,7 +123,24 @@ pub(super) fn bars(report: &UsageReport) -> Vec<Bar> {
 
 #[cfg(test)]
 mod tests {
-    use super::share;
+    use super::{LINES, lines, share};
+    use crate::domain::usage::UsageTotals;
+
+    #[test]
+    fn what_is_not_listed_is_summed() {
+        let rows = (1..=60).map(|requests| {
+            let totals = UsageTotals {
+                requests,
+                ..UsageTotals::default()
+            };
+            (format!("key {requests}"), totals)
+        });
+        let shown = lines(rows);
+        assert_eq!((shown.len(), shown[0].name.as_str()), (LINES + 1, "key 60"));
+        let last = shown.last().unwrap();
+        assert_eq!((last.name.as_str(), last.requests), ("10 others", 55));
+        assert_eq!(shown.iter().map(|row| row.requests).sum::<u64>(), 60 * 61 / 2);
+    }
 
     #[test]
     fn shares_are_not_flattered() {

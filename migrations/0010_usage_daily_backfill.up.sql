@@ -1,0 +1,15 @@
+-- Adds up the calls from before the sums were kept: serves GET /api/usage. Takes no lock that an insert waits for while it
+-- reads; the sums are written at the end, the days that still change last. All or nothing, so it may be tried again.
+INSERT INTO usage_daily AS kept
+SELECT organization_id, (created_at AT TIME ZONE 'UTC')::date, model,
+       COALESCE(api_key_id, '00000000-0000-0000-0000-000000000000'), count(*), sum(input_tokens), sum(output_tokens),
+       sum(cost_nanodollars), count(*) FILTER (WHERE estimated), count(*) FILTER (WHERE cached), sum(saved_nanodollars)
+FROM usage_records WHERE NOT rolled_up GROUP BY 1, 2, 3, 4 ORDER BY 2, 1, 3, 4
+ON CONFLICT (organization_id, day, model, api_key_id) DO UPDATE SET
+    requests = kept.requests + EXCLUDED.requests,
+    input_tokens = kept.input_tokens + EXCLUDED.input_tokens,
+    output_tokens = kept.output_tokens + EXCLUDED.output_tokens,
+    cost_nanodollars = kept.cost_nanodollars + EXCLUDED.cost_nanodollars,
+    estimated_requests = kept.estimated_requests + EXCLUDED.estimated_requests,
+    cached_requests = kept.cached_requests + EXCLUDED.cached_requests,
+    saved_nanodollars = kept.saved_nanodollars + EXCLUDED.saved_nanodollars;

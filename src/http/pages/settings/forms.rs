@@ -1,0 +1,184 @@
+//! The forms of the settings page. Each leads back to the page by a redirect, so that loading it again sends nothing again;
+//! only a form with something to mend is answered in place.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Redirect, Response},
+};
+use http::HeaderMap;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::{show, told};
+use crate::{
+    auth::extract::CurrentUser,
+    domain::{
+        account::SessionOwner,
+        ids::{InvitationId, SessionId, UserId},
+        role::Role,
+    },
+    failure::Failure,
+    http::{
+        edge::RequestContext,
+        extract::{Form, Id},
+        pages::{faults_of, with_cookie},
+    },
+    service::{
+        accounts::{AccountError, ProfileChange},
+        invitations::InvitationError,
+    },
+    state::AppState,
+};
+
+#[derive(Deserialize)]
+pub(in crate::http::pages) struct NameForm {
+    name: String,
+}
+
+#[derive(Deserialize)]
+pub(in crate::http::pages) struct PasswordForm {
+    current_password: SecretString,
+    password: SecretString,
+}
+
+#[derive(Deserialize)]
+pub(in crate::http::pages) struct RoleForm {
+    role: Role,
+}
+
+#[derive(Deserialize)]
+pub(in crate::http::pages) struct InviteForm {
+    email: String,
+    role: Role,
+}
+
+/// For whoever loads the address of a form that had something to mend.
+pub(in crate::http::pages) async fn back() -> Redirect {
+    Redirect::to("/settings")
+}
+
+pub(in crate::http::pages) async fn change_profile(
+    State(state): State<AppState>,
+    CurrentUser(caller): CurrentUser,
+    context: RequestContext,
+    headers: HeaderMap,
+    Form(form): Form<NameForm>,
+) -> Result<Response, Failure> {
+    let change = ProfileChange {
+        name: Some(form.name),
+        ..ProfileChange::default()
+    };
+    let changed = state
+        .services
+        .accounts
+        .change_profile(&caller, change, context.client.0);
+    mended(&state, &caller, &headers, changed.await, "profile").await
+}
+
+pub(in crate::http::pages) async fn change_password(
+    State(state): State<AppState>,
+    CurrentUser(caller): CurrentUser,
+    context: RequestContext,
+    headers: HeaderMap,
+    Form(form): Form<PasswordForm>,
+) -> Result<Response, Failure> {
+    let change = ProfileChange {
+        password: Some(form.password),
+        current_password: Some(form.current_password),
+        name: None,
+    };
+    let changed = state
+        .services
+        .accounts
+        .change_profile(&caller, change, context.client.0);
+    mended(&state, &caller, &headers, changed.await, "password").await
+}
+
+/// Back to the page if it is done, else the page with what is to be mended.
+async fn mended<T>(
+    state: &AppState,
+    caller: &SessionOwner,
+    headers: &HeaderMap,
+    outcome: Result<T, AccountError>,
+    done: &'static str,
+) -> Result<Response, Failure> {
+    match outcome {
+        Ok(_) => led(Ok(done), "profile"),
+        Err(error) => show(state, caller, headers, None, None, faults_of(error)?).await,
+    }
+}
+
+fn led(outcome: Result<&'static str, Failure>, section: &str) -> Result<Response, Failure> {
+    Ok(Redirect::to(&told::address(outcome, section)?).into_response())
+}
+
+pub(in crate::http::pages) async fn set_role(
+    State(state): State<AppState>,
+    CurrentUser(caller): CurrentUser,
+    Id(id): Id<UserId>,
+    Form(form): Form<RoleForm>,
+) -> Result<Response, Failure> {
+    let changed = state.services.accounts.set_role(&caller, id, form.role).await;
+    led(changed.map(|_| "role").map_err(Failure::from), "members")
+}
+
+pub(in crate::http::pages) async fn remove_member(
+    State(state): State<AppState>,
+    CurrentUser(caller): CurrentUser,
+    Id(id): Id<UserId>,
+) -> Result<Response, Failure> {
+    let removed = state.services.accounts.remove(&caller, id).await;
+    led(removed.map(|()| "removed").map_err(Failure::from), "members")
+}
+
+pub(in crate::http::pages) async fn invite(
+    State(state): State<AppState>,
+    CurrentUser(caller): CurrentUser,
+    headers: HeaderMap,
+    Form(form): Form<InviteForm>,
+) -> Result<Response, Failure> {
+    match state.services.invitations.create(&caller, &form.email, form.role).await {
+        Ok((_, token)) => {
+            let response = Redirect::to("/settings#invitations").into_response();
+            Ok(with_cookie(response, state.site.invitation_cookie(&token)))
+        }
+        Err(InvitationError::Account(error)) => show(&state, &caller, &headers, None, None, faults_of(error)?).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(in crate::http::pages) async fn withdraw(
+    State(state): State<AppState>,
+    CurrentUser(caller): CurrentUser,
+    Id(id): Id<InvitationId>,
+) -> Result<Response, Failure> {
+    let withdrawn = state.services.invitations.withdraw(&caller, id).await;
+    led(withdrawn.map(|()| "withdrawn").map_err(Failure::from), "invitations")
+}
+
+pub(in crate::http::pages) async fn end_session(
+    State(state): State<AppState>,
+    CurrentUser(caller): CurrentUser,
+    Id(id): Id<SessionId>,
+) -> Result<Response, Failure> {
+    if !state.services.sessions.end_own(&caller, id).await? {
+        return Err(Failure::not_found());
+    }
+    led(Ok("session"), "sessions")
+}
+
+pub(in crate::http::pages) async fn end_other_sessions(
+    State(state): State<AppState>,
+    CurrentUser(caller): CurrentUser,
+) -> Result<Response, Failure> {
+    state.services.sessions.end_others(&caller).await?;
+    led(Ok("sessions"), "sessions")
+}
+
+pub(in crate::http::pages) async fn purge_cache(
+    State(state): State<AppState>,
+    CurrentUser(caller): CurrentUser,
+) -> Result<Response, Failure> {
+    state.services.caches.purge_own(&caller, Some("answer")).await?;
+    led(Ok("purged"), "cache")
+}

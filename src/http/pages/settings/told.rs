@@ -1,0 +1,39 @@
+//! What the page says after a form: the redirect carries a word, and only words that stand here are shown.
+
+use crate::failure::Failure;
+
+/// What was done.
+pub(super) fn done(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "profile" => "Your name is changed.",
+        "password" => "Your password is changed. Other sessions of yours are signed out.",
+        "role" => "The role is changed.",
+        "removed" => "The person is removed: signed out everywhere, and all keys revoked.",
+        "withdrawn" => "The invitation is withdrawn.",
+        "session" => "The session is ended.",
+        "sessions" => "You are signed out everywhere else.",
+        "purged" => "Remembered answers are forgotten.",
+        _ => return None,
+    })
+}
+
+/// Why it was not, by the failure's code.
+pub(super) fn fault(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "not_allowed" => "Your role in the organisation does not allow this.",
+        "last_owner" => "An organisation needs at least one owner.",
+        "own_account" => "You cannot remove yourself. Another owner or administrator can.",
+        _ => return None,
+    })
+}
+
+/// Where a form that has no fields to mend leads: back to its section, with a word. Failures that the page has no words
+/// for stay failures.
+pub(super) fn address(outcome: Result<&'static str, Failure>, section: &str) -> Result<String, Failure> {
+    let (key, word) = match outcome {
+        Ok(word) => ("done", word),
+        Err(failure) if fault(failure.code).is_some() => ("fault", failure.code),
+        Err(failure) => return Err(failure),
+    };
+    Ok(format!("/settings?{key}={word}#{section}"))
+}
