@@ -285,22 +285,27 @@ impl Accounts {
             }
             password_hash = Some(self.hasher.hash(password).await?);
         }
-        self.store
-            .update(
-                caller.organization,
-                caller.user,
-                name.as_deref(),
-                password_hash.as_deref(),
-                self.clock.now(),
-            )
-            .await?;
-        self.forget(caller.organization, caller.user).await;
-        if password_hash.is_some() {
-            self.sessions
-                .end_others(caller.organization, caller.user, caller.session)
+        let (this, caller) = (self.clone(), *caller);
+        let changing = async move {
+            this.store
+                .update(
+                    caller.organization,
+                    caller.user,
+                    name.as_deref(),
+                    password_hash.as_deref(),
+                    this.clock.now(),
+                )
                 .await?;
-            tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, "password changed");
-        }
+            this.forget(caller.organization, caller.user).await;
+            if password_hash.is_some() {
+                this.sessions
+                    .end_others(caller.organization, caller.user, caller.session)
+                    .await?;
+                tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, "password changed");
+            }
+            Ok::<_, AccountError>(())
+        };
+        self.caches.carry_out(changing).await?;
         self.get(caller.organization, caller.user).await
     }
 
@@ -310,15 +315,19 @@ impl Accounts {
         if !caller.role.may_grant(role) || !caller.role.may_grant(user.role) {
             return Err(AccountError::NotAllowed);
         }
-        if !self
-            .store
-            .set_role(caller.organization, member, role, self.clock.now())
-            .await?
-        {
+        let (this, organization) = (self.clone(), caller.organization);
+        let changing = async move {
+            let changed = this
+                .store
+                .set_role(organization, member, role, this.clock.now())
+                .await?;
+            this.sessions.forget_user(organization, member).await;
+            this.forget(organization, member).await;
+            Ok::<_, StoreError>(changed)
+        };
+        if !self.caches.carry_out(changing).await? {
             return Err(AccountError::LastOwner);
         }
-        self.forget(caller.organization, member).await;
-        self.sessions.forget_user(caller.organization, member).await?;
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, member_id = %member, role = role.as_str(), "role changed");
         self.get(caller.organization, member).await
     }

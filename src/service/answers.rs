@@ -231,10 +231,15 @@ impl Answers {
             status: MessageStatus::Streaming,
             created_at,
         };
-        self.messages
-            .begin_answer(caller.organization, conversation, question.as_ref(), &answer, title)
-            .await?;
-        self.conversations.forget_list(caller.organization, caller.user).await;
+        let begun = (question.clone(), answer.clone(), title.map(str::to_owned));
+        let (messages, organization) = (self.messages.clone(), caller.organization);
+        let beginning = async move {
+            let (question, answer, title) = begun;
+            messages
+                .begin_answer(organization, conversation, question.as_ref(), &answer, title.as_deref())
+                .await
+        };
+        self.conversations.write(organization, caller.user, beginning).await?;
         let call = Call {
             endpoint: Endpoint::ChatCompletions,
             account: Account {

@@ -1,6 +1,7 @@
 //! The caches of a whole service over one Redis: what two instances share, and what an outage may not change.
 
 mod purges;
+mod writes;
 
 use std::{
     sync::Arc,

@@ -92,6 +92,13 @@ impl Caches {
         self.carry_out_purge(class, Some(caller.organization)).await
     }
 
+    /// For where it cannot be told which sessions of an organisation something concerns.
+    pub(in crate::service) async fn forget_sessions(&self, organization: OrganizationId) {
+        if let Err(error) = self.carry_out_purge(Some(Class::Session), Some(organization)).await {
+            tracing::debug!(target: "mapleai::cache", error = &error as &dyn std::error::Error, "Redis could not be told");
+        }
+    }
+
     async fn carry_out_purge(
         &self,
         class: Option<Class>,
