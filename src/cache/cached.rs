@@ -51,6 +51,8 @@ struct Inner<V, E> {
     metrics: ClassMetrics,
     hits: AtomicU64,
     misses: AtomicU64,
+    /// How often more than single entries were forgotten.
+    purges: AtomicU64,
 }
 
 struct Entry<V> {
@@ -96,6 +98,7 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
             metrics,
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
+            purges: AtomicU64::new(0),
         }));
         tiers.register(Arc::clone(&cached.0) as Arc<dyn Local>);
         cached
@@ -162,13 +165,20 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
         });
     }
 
-    /// Asks Redis alone, within the usual limit; keeps in memory what it gives.
+    /// Asks Redis alone, within the usual limit; keeps in memory what it gives. Only for what no write can make wrong: just
+    /// a purge can overtake it.
     pub async fn fetch_remembered(&self, key: &Key) -> Option<Hit<V>> {
         let redis = self.0.tiers.redis_for(self.0.class)?;
         let overtaken = Overtaken::default();
+        let purges = self.0.purges.load(Ordering::Acquire);
         let deadline = Instant::now() + REDIS_LIMIT;
         match self.0.ask_redis(redis, key, &key.place(), deadline, &overtaken).await {
-            Asked::Hit(entry) => Some(self.0.hit(&entry)),
+            Asked::Hit(entry) => {
+                if self.0.purges.load(Ordering::Acquire) != purges {
+                    self.0.memory.invalidate(key);
+                }
+                Some(self.0.hit(&entry))
+            }
             Asked::Miss { .. } | Asked::Away => None,
         }
     }
@@ -199,7 +209,8 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
             .remember(&key, Some(value), self.0.tiers.now(), stamp.made, stamp.expires);
     }
 
-    /// After the write that made them wrong: forgotten here at once, and everywhere within a second.
+    /// After the write that made them wrong: forgotten here at once, and everywhere within a second, whether or not the
+    /// caller stays to see it.
     pub async fn invalidate(&self, keys: &[Key]) {
         for key in keys {
             self.0.forget(key);
@@ -337,11 +348,7 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
             };
         };
         self.metrics.redis_hits.increment(1);
-        Asked::Hit(if overtaken.is_so() {
-            self.entry(found.value, begun, found.made, found.expires)
-        } else {
-            self.remember(key, found.value, begun, found.made, found.expires)
-        })
+        Asked::Hit(self.remember_unless(overtaken, key, found.value, begun, found.made, found.expires))
     }
 
     async fn load(
@@ -377,13 +384,7 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
                 self.tiers.tasks().spawn(lease.fill(bytes, stamp, errors));
             }
         }
-        if !overtaken.is_so() {
-            self.remember(key, loaded.clone(), begun, stamp.made, stamp.expires);
-            // A write between the look and the deed has found nothing to forget.
-            if overtaken.is_so() {
-                self.memory.invalidate(key);
-            }
-        }
+        self.remember_unless(overtaken, key, loaded.clone(), begun, stamp.made, stamp.expires);
         Ok(loaded)
     }
 
@@ -428,6 +429,27 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
         entry
     }
 
+    /// Keeps what was found for `key`, unless a write has made it wrong meanwhile.
+    fn remember_unless(
+        &self,
+        overtaken: &Overtaken,
+        key: &Key,
+        value: Option<V>,
+        begun: u64,
+        made: u64,
+        expires: u64,
+    ) -> Arc<Entry<V>> {
+        if overtaken.is_so() {
+            return self.entry(value, begun, made, expires);
+        }
+        let entry = self.remember(key, value, begun, made, expires);
+        // A write between the look and the deed has found nothing to forget.
+        if overtaken.is_so() {
+            self.memory.invalidate(key);
+        }
+        entry
+    }
+
     fn forget(&self, key: &Key) {
         // In this order: a load that lands in between finds itself overtaken.
         self.flights.overtake(key);
@@ -436,6 +458,7 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
     }
 
     fn forget_where(&self, concerned: impl Fn(&Key) -> bool) {
+        self.purges.fetch_add(1, Ordering::AcqRel);
         self.flights.overtake_all(&concerned);
         for (key, _) in &self.memory {
             if concerned(&key) {

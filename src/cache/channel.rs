@@ -3,7 +3,8 @@
 //! ```text
 //! <instance> h                              a heartbeat: whoever hears none is deaf
 //! <instance> k <class> <hash>               one entry
-//! <instance> p <class> <organisation | *>   what an organisation, or everybody, has of a class
+//! <instance> p <class> <organisation | *> <token>
+//!                                           what an organisation, or everybody, has of a class
 //! ```
 
 use std::time::Duration;
@@ -12,7 +13,11 @@ use deadpool_redis::redis::{Msg, aio::PubSub};
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{class::Class, redis::Redis, tiers::Tiers};
+use super::{
+    class::Class,
+    redis::Redis,
+    tiers::{LAST_PURGE, Tiers},
+};
 use crate::domain::ids::OrganizationId;
 
 /// Four in the time after which a process counts as deaf.
@@ -88,6 +93,12 @@ fn obey(tiers: &Tiers, message: &Msg) {
         }
         _ => {}
     }
+    if kind == Some("p")
+        && !class.is_mutable()
+        && let Some(token) = words.next().and_then(|token| u64::from_str_radix(token, 16).ok())
+    {
+        tiers.note_purge(token);
+    }
 }
 
 /// Beats, reads the epochs, and pays what is owed, until told to stop. `token` gives random numbers.
@@ -118,6 +129,8 @@ async fn settle(tiers: &Tiers, redis: &Redis, token: &impl Fn() -> u64) {
         tracing::info!(target: "mapleai::cache", "Redis missed an invalidation; everything that may have changed is loaded anew");
     }
     if let Ok(epochs) = redis.epochs().await {
-        tiers.note_epochs(|class| epochs.get(class.as_str()).copied().unwrap_or(0));
+        let token_of = |name: &str| epochs.get(name).copied().unwrap_or(0);
+        tiers.note_epochs(|class| token_of(class.as_str()));
+        tiers.note_last_purge(token_of(LAST_PURGE));
     }
 }

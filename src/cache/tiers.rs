@@ -4,26 +4,28 @@
 //! not, an answer that a write could have made wrong is believed for `local_ttl` (seconds), and when it hears again,
 //! everything from before is forgotten, since what was said meanwhile is lost.
 //!
-//! Redis is believed as long as every invalidation arrived. One that could not be delivered makes this process, as soon as
+//! Redis is believed as long as every invalidation arrived ([`spread`]). One that could not be delivered makes this process, as soon as
 //! Redis is back, end the *epoch* of all mutable classes: whatever was stored in an earlier one is a miss for everybody.
 
 use std::{
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::{
-    class::Class,
-    key::{Key, Scope, generation_of},
-    redis::Redis,
-};
+mod purge;
+mod spread;
+
+use super::{class::Class, key::Scope, redis::Redis};
 use crate::domain::{clock::Clock, ids::OrganizationId};
+pub(super) use purge::LAST_PURGE;
+use purge::Purges;
+pub use purge::Reach;
 
 /// Without a word from the channel for so long, this process no longer knows what the others do.
 const DEAF_AFTER: u64 = 1_000;
@@ -67,6 +69,10 @@ struct Shared {
     epochs_read: AtomicU64,
     /// An invalidation is owed to Redis.
     owing: AtomicBool,
+    /// Invalidations that take their time: whether Redis still has the old value is not known.
+    late: AtomicUsize,
+    spreading: Arc<Semaphore>,
+    purges: Purges,
     locals: RwLock<Vec<Arc<dyn Local>>>,
     tasks: TaskTracker,
 }
@@ -86,6 +92,9 @@ impl Tiers {
             epochs: Default::default(),
             epochs_read: AtomicU64::new(0),
             owing: AtomicBool::new(false),
+            late: AtomicUsize::new(0),
+            spreading: Arc::new(Semaphore::new(spread::MOST)),
+            purges: Purges::default(),
             locals: RwLock::default(),
             tasks,
         }))
@@ -95,7 +104,8 @@ impl Tiers {
         self.0.redis.as_ref()
     }
 
-    pub(super) fn tasks(&self) -> &TaskTracker {
+    /// What must be done before the process ends.
+    pub fn tasks(&self) -> &TaskTracker {
         &self.0.tasks
     }
 
@@ -149,7 +159,9 @@ impl Tiers {
         let read = self.0.epochs_read.load(Ordering::Relaxed);
         let known = read != 0
             && (!class.is_mutable()
-                || (!self.0.owing.load(Ordering::Relaxed) && self.now().saturating_sub(read) <= EPOCHS_STALE_AFTER));
+                || (!self.owes()
+                    && self.0.late.load(Ordering::Relaxed) == 0
+                    && self.now().saturating_sub(read) <= EPOCHS_STALE_AFTER));
         known.then_some(redis)
     }
 
@@ -201,75 +213,6 @@ impl Tiers {
         for local in self.0.locals.read().unwrap_or_else(PoisonError::into_inner).iter() {
             act(&**local);
         }
-    }
-
-    /// After a write: Redis forgets the keys and the other processes are told. This one has forgotten them already.
-    pub(super) async fn spread(&self, keys: &[Key]) {
-        let Some(redis) = &self.0.redis else { return };
-        let places: Vec<_> = keys.iter().map(Key::place).collect();
-        let removed = join_all(places.iter().map(|place| redis.remove(place))).await;
-        let messages: Vec<_> = keys
-            .iter()
-            .map(|key| {
-                format!(
-                    "{:x} k {} {}",
-                    self.0.instance,
-                    key.class().as_str(),
-                    hex::encode(key.hash())
-                )
-            })
-            .collect();
-        if removed.iter().any(Result::is_err) || redis.publish(&messages).await.is_err() {
-            self.owe();
-        }
-    }
-
-    /// Forgets a class, or all, of one organisation, or all, everywhere. An error means that others may still have it.
-    pub async fn purge(
-        &self,
-        class: Option<Class>,
-        organization: Option<OrganizationId>,
-        token: u64,
-    ) -> Result<(), super::redis::RedisError> {
-        let classes: Vec<Class> = class.map_or_else(|| Class::ALL.to_vec(), |class| vec![class]);
-        // Credentials are found by their digest alone: nobody can tell in Redis whose they are.
-        let by_class = |class: &Class| organization.is_none() || matches!(class, Class::Cookie | Class::ApiKey);
-        self.each_local(|local| {
-            if classes.contains(&local.class()) {
-                match organization {
-                    Some(organization) if !by_class(&local.class()) => local.forget_organization(organization),
-                    _ => local.forget_all(),
-                }
-            }
-        });
-        let Some(redis) = &self.0.redis else { return Ok(()) };
-        let epochs: Vec<_> = classes
-            .iter()
-            .filter(|class| by_class(class))
-            .map(|class| (class.as_str(), token))
-            .collect();
-        if !epochs.is_empty() {
-            redis.set_epochs(&epochs).await?;
-            // At once, rather than with the next heartbeat: what Redis has is of another epoch from now on.
-            for class in classes.iter().filter(|class| by_class(class)) {
-                self.0.epochs[*class as usize].store(token, Ordering::Relaxed);
-            }
-        }
-        if let Some(organization) = organization {
-            for class in classes.iter().filter(|class| !by_class(class)) {
-                let (name, slot) = generation_of(organization, *class);
-                redis.set_generation(&name, slot, token).await?;
-            }
-        }
-        let whose = organization.map_or_else(|| "*".to_owned(), |organization| organization.to_string());
-        let messages: Vec<_> = classes
-            .iter()
-            .map(|class| {
-                let whose = if by_class(class) { "*" } else { &whose };
-                format!("{:x} p {} {whose}", self.0.instance, class.as_str())
-            })
-            .collect();
-        redis.publish(&messages).await
     }
 
     /// What this process has in memory.

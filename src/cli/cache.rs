@@ -73,8 +73,12 @@ pub(super) fn run(sources: &Sources, command: &CacheCommand) -> Result<(), CliEr
         CacheCommand::Purge { class, org } => {
             let token = Some(token.ok_or(CacheCliError::NoToken)?);
             let body = json!({"class": class, "organization": org}).to_string();
-            runtime.block_on(ask(address, Method::POST, "/cache/purge", token, body.into()))?;
-            "Forgotten, by every instance\n".to_owned()
+            let purged = runtime.block_on(ask(address, Method::POST, "/cache/purge", token, body.into()))?;
+            if purged["forgotten_by"] == "this_instance" {
+                "Forgotten, by this instance; without Redis no other can be told\n".to_owned()
+            } else {
+                "Forgotten, by every instance\n".to_owned()
+            }
         }
     };
     io::stdout().write_all(text.as_bytes()).map_err(CliError::Output)

@@ -9,6 +9,9 @@ use super::load::{
     schema::{DAY, Field, HOUR, Kind, MILLISECOND, SECOND, number, required, span},
 };
 
+/// The longest that `answer_ttl` may be, and nothing may be kept for longer.
+pub const LONGEST_TTL: Duration = Duration::from_hours(24 * 30);
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CacheConfig {
@@ -70,7 +73,7 @@ pub(super) const FIELDS: &[Field] = &[
     required("session_ttl", span(SECOND, DAY)),
     required("query_ttl", span(SECOND, DAY)),
     required("absent_ttl", span(MILLISECOND, HOUR)),
-    required("answer_ttl", span(SECOND, Duration::from_hours(24 * 30))),
+    required("answer_ttl", span(SECOND, LONGEST_TTL)),
     required("answers", ANSWERS),
     required("memory_bytes", number(0, 1 << 40)),
     required("answer_memory_bytes", number(0, 1 << 40)),

@@ -1,11 +1,19 @@
 //! `/api/cache/purge`: an administrator makes the service forget what it remembers for the organisation.
 
-use axum::{extract::State, http::StatusCode};
-use serde::Deserialize;
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::extract::Json;
-use crate::{auth::extract::CurrentUser, failure::Failure, service::caches::Caches};
+use crate::{
+    auth::extract::CurrentUser,
+    failure::Failure,
+    service::caches::{Caches, operate::Reach},
+};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -18,13 +26,30 @@ pub struct PurgeBody {
 /// Forget what is remembered for the caller's organisation: models' answers, or everything. For administrators.
 #[utoipa::path(post, path = "/api/cache/purge", tag = "Usage", request_body = PurgeBody, responses(
     (status = 204, description = "Forgotten, by every instance"),
+    (status = 200, description = "Forgotten here; without Redis no other instance can be told", body = PurgedHere),
     (status = 503, description = "Forgotten here; other instances could not be told", body = crate::http::render::Problem, content_type = "application/problem+json"),
 ))]
 pub async fn purge(
     State(caches): State<Caches>,
     CurrentUser(caller): CurrentUser,
     Json(body): Json<PurgeBody>,
-) -> Result<StatusCode, Failure> {
-    caches.purge_own(&caller, body.class.as_deref()).await?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Result<Response, Failure> {
+    Ok(purged(caches.purge_own(&caller, body.class.as_deref()).await?))
+}
+
+/// How far a purge has come, where that is not everywhere.
+#[derive(Serialize, ToSchema)]
+pub struct PurgedHere {
+    /// `this_instance`.
+    forgotten_by: &'static str,
+}
+
+pub(super) fn purged(reach: Reach) -> Response {
+    match reach {
+        Reach::Everybody => StatusCode::NO_CONTENT.into_response(),
+        Reach::ThisProcess => {
+            let forgotten_by = "this_instance";
+            axum::Json(PurgedHere { forgotten_by }).into_response()
+        }
+    }
 }

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 
@@ -158,10 +158,10 @@ async fn purge_cache(
     State(state): State<OpsState>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<PurgeBody>,
-) -> Result<StatusCode, Failure> {
+) -> Result<Response, Failure> {
     state.gate.operator(&headers)?;
-    state.caches.purge(body.class.as_deref(), body.organization).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let reach = state.caches.purge(body.class.as_deref(), body.organization).await?;
+    Ok(super::caches::purged(reach))
 }
 
 fn log_of(state: &OpsState) -> Result<LogControl, Failure> {

@@ -303,25 +303,30 @@ impl Accounts {
             self.confirm(caller, &user, current, from).await?;
             password_hash = Some(self.hasher.hash(password).await?);
         }
-        let password = password_hash.as_deref().map(|hash| NewPassword {
-            hash,
-            given_in: caller.session,
-        });
-        let ended = self
-            .store
-            .update(
-                caller.organization,
-                caller.user,
-                name.as_deref(),
-                password,
-                self.clock.now(),
-            )
-            .await?;
-        if password_hash.is_some() {
-            self.sessions.note_ended(caller.organization, &ended).await;
-            tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, "password changed");
-        }
-        self.forget(caller.organization, caller.user).await;
+        let (this, caller, ended_by) = (self.clone(), *caller, password_hash.is_some());
+        let changing = async move {
+            let password = password_hash.as_deref().map(|hash| NewPassword {
+                hash,
+                given_in: caller.session,
+            });
+            let ended = this
+                .store
+                .update(
+                    caller.organization,
+                    caller.user,
+                    name.as_deref(),
+                    password,
+                    this.clock.now(),
+                )
+                .await?;
+            if ended_by {
+                this.sessions.note_ended(caller.organization, &ended).await;
+                tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, "password changed");
+            }
+            this.forget(caller.organization, caller.user).await;
+            Ok::<_, AccountError>(())
+        };
+        self.caches.carry_out(changing).await?;
         self.get(caller.organization, caller.user).await
     }
 
@@ -352,13 +357,18 @@ impl Accounts {
     /// Gives a member of the caller's organisation another role.
     pub async fn set_role(&self, caller: &SessionOwner, member: UserId, role: Role) -> Result<User, AccountError> {
         self.get(caller.organization, member).await?;
-        let changed = self
-            .store
-            .set_role(caller.organization, caller.user, member, role, self.clock.now())
-            .await?;
-        done(changed)?;
-        self.forget(caller.organization, member).await;
-        self.sessions.forget_user(caller.organization, member).await?;
+        let (this, organization, by) = (self.clone(), caller.organization, caller.user);
+        let changing = async move {
+            let changed = this
+                .store
+                .set_role(organization, by, member, role, this.clock.now())
+                .await?;
+            done(changed)?;
+            this.sessions.forget_user(organization, member).await;
+            this.forget(organization, member).await;
+            Ok::<_, AccountError>(())
+        };
+        self.caches.carry_out(changing).await?;
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, member_id = %member, role = role.as_str(), "role changed");
         self.get(caller.organization, member).await
     }
@@ -370,19 +380,20 @@ impl Accounts {
         if member == caller.user {
             return Err(AccountError::Yourself);
         }
-        let removed = self
-            .store
-            .remove(caller.organization, caller.user, member, self.clock.now())
-            .await?;
-        let Removed { sessions, keys } = done(removed)?;
-        tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, member_id = %member, sessions = sessions.len(), keys = keys.len(), "member removed");
-        // Together: neither is to wait for the other's Redis.
-        tokio::join!(
-            self.sessions.note_ended(caller.organization, &sessions),
-            self.api_keys.note_revoked(&keys),
-            self.forget(caller.organization, member)
-        );
-        Ok(())
+        let (this, organization, by) = (self.clone(), caller.organization, caller.user);
+        let removing = async move {
+            let removed = this.store.remove(organization, by, member, this.clock.now()).await?;
+            let Removed { sessions, keys } = done(removed)?;
+            tracing::info!(target: "mapleai::security", organization_id = %organization, user_id = %by, member_id = %member, sessions = sessions.len(), keys = keys.len(), "member removed");
+            // Together: neither is to wait for the other's Redis.
+            tokio::join!(
+                this.sessions.note_ended(organization, &sessions),
+                this.api_keys.note_revoked(&keys),
+                this.forget(organization, member)
+            );
+            Ok::<_, AccountError>(())
+        };
+        self.caches.carry_out(removing).await
     }
 }
 

@@ -165,12 +165,17 @@ impl ApiKeys {
 
     /// Revokes a key: at once here, and within a second in other processes.
     pub async fn revoke(&self, caller: &SessionOwner, key: ApiKeyId) -> Result<(), ApiKeyError> {
-        let digest = self
-            .store
-            .revoke(caller.organization, own_only(caller), key, self.clock.now())
-            .await?
-            .ok_or(ApiKeyError::NotFound)?;
-        self.note_revoked(&[digest]).await;
+        let (this, organization, whose) = (self.clone(), caller.organization, own_only(caller));
+        let revoking = async move {
+            let digest = this
+                .store
+                .revoke(organization, whose, key, this.clock.now())
+                .await?
+                .ok_or(ApiKeyError::NotFound)?;
+            this.note_revoked(&[digest]).await;
+            Ok::<_, ApiKeyError>(())
+        };
+        self.caches.carry_out(revoking).await?;
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, key_id = %key, "API key revoked");
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::{convert::Infallible, sync::Arc};
 use bytes::Bytes;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinError;
 
 use super::completions::stored::StoredAnswer;
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
         usage::UsageSums,
     },
     store::StoreError,
+    telemetry::context,
 };
 
 /// Of each user's conversations, so many of the newest are remembered: what lists show.
@@ -70,6 +72,23 @@ impl Caches {
                 },
             ),
             tiers,
+        }
+    }
+}
+
+impl Caches {
+    /// Carries out a write and what it makes the caches forget as one, to the end, whether or not the caller stays: one who
+    /// left in between would leave the old value to everybody, for as long as it may live.
+    pub async fn carry_out<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        let running = match context::current() {
+            Some(request) => self.tiers.tasks().spawn(context::within(request, work)),
+            None => self.tiers.tasks().spawn(work),
+        };
+        match running.await.map_err(JoinError::try_into_panic) {
+            Ok(outcome) => outcome,
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The runtime is going, and the caller with it.
+            Err(Err(_)) => std::future::pending().await,
         }
     }
 }

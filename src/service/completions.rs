@@ -55,6 +55,7 @@ pub struct Account {
 }
 
 /// One call as it came in.
+#[derive(Clone)]
 pub struct Call {
     pub endpoint: Endpoint,
     pub account: Account,
@@ -82,6 +83,24 @@ pub enum CompletionError {
     Provider(#[from] ProviderError),
     #[error("the server is shutting down")]
     Stopping,
+}
+
+/// Why there is no place for a call now.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+pub(crate) enum NoPlace {
+    #[error(transparent)]
+    BacklogFull(#[from] BacklogFull),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+impl From<NoPlace> for CompletionError {
+    fn from(error: NoPlace) -> Self {
+        match error {
+            NoPlace::BacklogFull(error) => error.into(),
+            NoPlace::Refused(error) => error.into(),
+        }
+    }
 }
 
 /// What goes back to the caller.
@@ -176,18 +195,14 @@ impl Completions {
         })
     }
 
-    /// Takes the places that a call needs, and starts its record.
-    async fn prepare(
-        &self,
-        call: &Call,
-        request: &Request<'_>,
-        route: &Route,
-    ) -> Result<(ProviderRequest, Recorder), CompletionError> {
-        let permit = self.0.admission.enter(call.account.organization).await?;
-        let slot = self.0.usage.reserve()?;
-        let streamed = is_streamed(call, request);
-        let withhold_usage = streamed && !request.include_usage;
-        let body = request.for_upstream(&call.body, &route.model.upstream, withhold_usage);
+    /// Takes the places that a call needs.
+    async fn places(&self, organization: OrganizationId) -> Result<Places, NoPlace> {
+        let permit = self.0.admission.enter(organization).await?;
+        Ok((Some(permit), self.0.usage.reserve()?))
+    }
+
+    /// What the provider is sent, and the record of it.
+    fn begin(&self, places: Places, call: &Call, route: &Route, wanted: Wanted) -> (ProviderRequest, Recorder) {
         let span = self.0.traces.as_ref().map(|traces| {
             let (model, provider) = (&route.model.id, &route.model.provider);
             traces.call(call.endpoint.operation(), model, provider, call.traceparent.as_ref())
@@ -196,37 +211,32 @@ impl Completions {
             .as_ref()
             .and_then(OpenSpan::traceparent)
             .or_else(|| call.traceparent.clone());
-        let mut recorder = self.recorder((Some(permit), slot), call, request, route);
+        let mut recorder = self.recorder(places, call, route, wanted.streamed, wanted.input_bytes);
         recorder.trace(span);
-        let wanted = ProviderRequest {
+        let request = ProviderRequest {
             endpoint: call.endpoint,
-            body,
-            stream: streamed,
+            body: wanted.body,
+            stream: wanted.streamed,
             traceparent,
         };
-        Ok((wanted, recorder))
+        (request, recorder)
     }
 
-    fn recorder(
-        &self,
-        places: (Option<Permit>, UsageSlot),
-        call: &Call,
-        request: &Request<'_>,
-        route: &Route,
-    ) -> Recorder {
+    fn recorder(&self, places: Places, call: &Call, route: &Route, streamed: bool, input_bytes: usize) -> Recorder {
         Recorder::start(
             places,
             route,
             call,
-            is_streamed(call, request),
-            request.input_bytes,
+            streamed,
+            input_bytes,
             &self.0.metrics,
             &self.0.clock,
         )
     }
 
     async fn direct(&self, call: &Call, request: &Request<'_>, route: &Route) -> Result<Answer, CompletionError> {
-        let (wanted, mut recorder) = self.prepare(call, request, route).await?;
+        let places = self.places(call.account.organization).await?;
+        let (wanted, mut recorder) = self.begin(places, call, route, Wanted::of(call, request, route));
         let withhold_usage = wanted.stream && !request.include_usage;
         match route.upstream.provider.send(wanted).await {
             Ok(ProviderReply::Whole { status, headers, body }) => {
@@ -275,6 +285,28 @@ impl Completions {
                 model: shown(),
                 kind: route.model.kind.as_str(),
             })
+        }
+    }
+}
+
+/// A place in flight, unless the answer is another call's, and one for the record.
+type Places = (Option<Permit>, UsageSlot);
+
+/// What is wanted of a provider.
+struct Wanted {
+    body: Bytes,
+    streamed: bool,
+    input_bytes: usize,
+}
+
+impl Wanted {
+    fn of(call: &Call, request: &Request<'_>, route: &Route) -> Self {
+        let streamed = is_streamed(call, request);
+        let withhold_usage = streamed && !request.include_usage;
+        Self {
+            body: request.for_upstream(&call.body, &route.model.upstream, withhold_usage),
+            streamed,
+            input_bytes: request.input_bytes,
         }
     }
 }

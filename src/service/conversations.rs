@@ -112,22 +112,32 @@ impl Conversations {
     ) -> Result<Conversation, ConversationError> {
         let new = self.check(change)?;
         let now = self.clock.now();
-        let created = self
-            .store
-            .create(
-                caller.organization,
-                caller.user,
-                new.title.as_deref(),
-                new.model.as_deref(),
-                now,
-            )
-            .await?;
-        self.forget_list(caller.organization, caller.user).await;
-        Ok(created)
+        let (store, organization, user) = (self.store.clone(), caller.organization, caller.user);
+        let creating = async move {
+            let (title, model) = (new.title.as_deref(), new.model.as_deref());
+            store.create(organization, user, title, model, now).await
+        };
+        Ok(self.write(organization, user, creating).await?)
     }
 
-    /// Something happened in one of a user's conversations.
-    pub async fn forget_list(&self, organization: OrganizationId, user: UserId) {
+    /// Carries out a write that shows in a user's list. The list is forgotten whatever comes of it: a write whose answer was
+    /// lost may have been made.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        write: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        let this = self.clone();
+        let writing = async move {
+            let outcome = write.await;
+            this.forget_list(organization, user).await;
+            outcome
+        };
+        self.caches.carry_out(writing).await
+    }
+
+    pub(super) async fn forget_list(&self, organization: OrganizationId, user: UserId) {
         let key = caches::conversations_key(organization, user);
         self.caches.conversations.invalidate(&[key]).await;
     }
@@ -184,25 +194,21 @@ impl Conversations {
         change: ConversationChange,
     ) -> Result<Conversation, ConversationError> {
         let change = self.check(change)?;
-        let changed = self
-            .store
-            .update(
-                caller.organization,
-                caller.user,
-                id,
-                change.title.as_deref(),
-                change.model.as_deref(),
-                self.clock.now(),
-            )
+        let (store, organization, user) = (self.store.clone(), caller.organization, caller.user);
+        let now = self.clock.now();
+        let changing = async move {
+            let (title, model) = (change.title.as_deref(), change.model.as_deref());
+            store.update(organization, user, id, title, model, now).await
+        };
+        self.write(organization, user, changing)
             .await?
-            .ok_or(ConversationError::NotFound)?;
-        self.forget_list(caller.organization, caller.user).await;
-        Ok(changed)
+            .ok_or(ConversationError::NotFound)
     }
 
     pub async fn delete(&self, caller: &SessionOwner, id: ConversationId) -> Result<(), ConversationError> {
-        if self.store.delete(caller.organization, caller.user, id).await? {
-            self.forget_list(caller.organization, caller.user).await;
+        let (store, organization, user) = (self.store.clone(), caller.organization, caller.user);
+        let deleting = async move { store.delete(organization, user, id).await };
+        if self.write(organization, user, deleting).await? {
             Ok(())
         } else {
             Err(ConversationError::NotFound)

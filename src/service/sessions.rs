@@ -1,5 +1,7 @@
 //! Sessions: opening, recognising, refreshing and ending them.
 
+mod changes;
+
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -30,11 +32,8 @@ use crate::{
 
 /// Sessions whose end is remembered; some 100 bytes each.
 const MOST_ENDED: u64 = 100_000;
-/// Older ends have been spread by others long ago.
-const RECENT: TimeDelta = TimeDelta::minutes(10);
 /// How far back each look for ended sessions goes: far enough for slow commits and clocks that differ.
 const LOOK_BACK: TimeDelta = TimeDelta::seconds(60);
-const MOST_AT_ONCE: i64 = 10_000;
 /// A person at work is noted so often at most.
 const NOTE_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -78,6 +77,8 @@ pub struct Sessions {
     /// data, must not sign anybody in again.
     ended: Cache<SessionId, ()>,
     noted: Cache<UserId, ()>,
+    /// Changes of users that this process has taken note of, by when they were made.
+    changed: Cache<UserId, DateTime<Utc>>,
 }
 
 /// How sessions behave, from `[auth]`.
@@ -109,6 +110,10 @@ impl Sessions {
             noted: Cache::builder()
                 .max_capacity(MOST_ENDED)
                 .time_to_live(NOTE_INTERVAL)
+                .build(),
+            changed: Cache::builder()
+                .max_capacity(MOST_ENDED)
+                .time_to_live(rules.session_ttl)
                 .build(),
         }
     }
@@ -180,18 +185,21 @@ impl Sessions {
     pub async fn refresh(&self, refresh_token: &str) -> Result<(SessionOwner, Tokens), SessionError> {
         let old = secret::digest_of(SecretKind::RefreshToken, refresh_token).ok_or(SessionError::Invalid)?;
         let new = secret::generate(SecretKind::RefreshToken)?;
-        match self
-            .store
-            .rotate(&old, &secret::sha256(new.as_bytes()), self.clock.now())
-            .await?
-        {
+        let (this, next) = (self.clone(), secret::sha256(new.as_bytes()));
+        let rotating = async move {
+            let rotation = this.store.rotate(&old, &next, this.clock.now()).await?;
+            if let Rotation::Reused(organization, session) = rotation {
+                this.note_ended(organization, &[session]).await;
+            }
+            Ok::<_, StoreError>(rotation)
+        };
+        match self.caches.carry_out(rotating).await? {
             Rotation::Rotated(owner) => {
                 let tokens = self.tokens_for(owner.organization, owner.user, owner.session, new)?;
                 Ok((owner, tokens))
             }
-            Rotation::Reused(organization, session) => {
+            Rotation::Reused(_, session) => {
                 tracing::warn!(target: "mapleai::security", session_id = %session, "a used refresh token came again; its session is ended");
-                self.note_ended(organization, &[session]).await;
                 Err(SessionError::Invalid)
             }
             Rotation::Unknown => Err(SessionError::Invalid),
@@ -258,10 +266,14 @@ impl Sessions {
 
     /// Signs out: at once here, and within a second in other processes.
     pub async fn end(&self, organization: OrganizationId, session: SessionId) -> Result<(), SessionError> {
-        self.store.end(organization, session, self.clock.now()).await?;
-        self.note_ended(organization, &[session]).await;
-        tracing::info!(target: "mapleai::security", organization_id = %organization, session_id = %session, "signed out");
-        Ok(())
+        let this = self.clone();
+        let ending = async move {
+            this.store.end(organization, session, this.clock.now()).await?;
+            this.note_ended(organization, &[session]).await;
+            tracing::info!(target: "mapleai::security", organization_id = %organization, session_id = %session, "signed out");
+            Ok(())
+        };
+        self.caches.carry_out(ending).await
     }
 
     /// Where the caller is signed in, newest first.
@@ -272,28 +284,34 @@ impl Sessions {
 
     /// Ends one of the caller's own sessions; false if there is no such session.
     pub async fn end_own(&self, caller: &SessionOwner, session: SessionId) -> Result<bool, SessionError> {
-        let now = self.clock.now();
-        let ended = self
-            .store
-            .end_own(caller.organization, caller.user, session, now)
-            .await?;
-        if ended {
-            self.note_ended(caller.organization, &[session]).await;
-            tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, session_id = %session, "session ended by its owner");
-        }
-        Ok(ended)
+        let (this, caller) = (self.clone(), *caller);
+        let ending = async move {
+            let ended = this
+                .store
+                .end_own(caller.organization, caller.user, session, this.clock.now())
+                .await?;
+            if ended {
+                this.note_ended(caller.organization, &[session]).await;
+                tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, session_id = %session, "session ended by its owner");
+            }
+            Ok(ended)
+        };
+        self.caches.carry_out(ending).await
     }
 
     /// Ends every session of the caller but this one.
     pub async fn end_others(&self, caller: &SessionOwner) -> Result<(), SessionError> {
-        let now = self.clock.now();
-        let ended = self
-            .store
-            .end_others(caller.organization, caller.user, caller.session, now)
-            .await?;
-        self.note_ended(caller.organization, &ended).await;
-        tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, ended = ended.len(), "other sessions ended by their owner");
-        Ok(())
+        let (this, caller) = (self.clone(), *caller);
+        let ending = async move {
+            let ended = this
+                .store
+                .end_others(caller.organization, caller.user, caller.session, this.clock.now())
+                .await?;
+            this.note_ended(caller.organization, &ended).await;
+            tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, ended = ended.len(), "other sessions ended by their owner");
+            Ok(())
+        };
+        self.caches.carry_out(ending).await
     }
 
     /// Takes note of sessions that the database has as ended already.
@@ -306,36 +324,6 @@ impl Sessions {
             .map(|session| caches::session_key(organization, *session))
             .collect();
         self.caches.sessions.invalidate(&keys).await;
-    }
-
-    /// A user's role has changed: the next request looks it up again.
-    pub async fn forget_user(&self, organization: OrganizationId, user: UserId) -> Result<(), SessionError> {
-        let sessions = self.store.of_user(organization, user, self.clock.now()).await?;
-        let keys: Vec<_> = sessions
-            .into_iter()
-            .map(|session| caches::session_key(organization, session))
-            .collect();
-        self.caches.sessions.invalidate(&keys).await;
-        Ok(())
-    }
-
-    /// Takes note of what other processes ended, from the database, which nobody can sign out without: so that it is known
-    /// here even if no message came. `back` is how far the look goes back.
-    pub async fn take_note_of_ended(&self, back: TimeDelta) -> Result<(), SessionError> {
-        let since = self.clock.now() - back;
-        let ended = self.store.ended_since(since, MOST_AT_ONCE).await?;
-        let mut keys = Vec::new();
-        for (organization, session) in ended {
-            if !self.ended.contains_key(&session) {
-                self.ended.insert(session, ());
-                keys.push(caches::session_key(organization, session));
-            }
-        }
-        // What ended long ago is out of Redis, or never believed again by this process; only what is new is spread.
-        if back <= RECENT && !keys.is_empty() {
-            self.caches.sessions.invalidate(&keys).await;
-        }
-        Ok(())
     }
 
     /// How far back to look regularly, and at first: for as long as a cached session may live.

@@ -35,6 +35,15 @@ pub enum Rotation {
     Unknown,
 }
 
+/// A user whose name, role or password was changed, and one of the user's sessions.
+#[derive(Debug, Clone, Copy)]
+pub struct UserChange {
+    pub organization: OrganizationId,
+    pub user: UserId,
+    pub at: DateTime<Utc>,
+    pub session: Option<SessionId>,
+}
+
 struct OwnerRow {
     session_id: uuid::Uuid,
     organization_id: uuid::Uuid,
@@ -329,6 +338,40 @@ impl Sessions {
         Ok(rows
             .into_iter()
             .map(|row| (row.organization_id.into(), row.id.into()))
+            .collect())
+    }
+
+    /// Users who were changed after `since`, the latest first, each once for every session that may be in use; at most
+    /// `limit` rows.
+    pub async fn changed_since(
+        &self,
+        since: DateTime<Utc>,
+        now: DateTime<Utc>,
+        limit: i64,
+    ) -> Result<Vec<UserChange>, StoreError> {
+        let rows = run!(
+            self.0,
+            sqlx::query!(
+                r#"SELECT u.organization_id, u.id AS user_id, u.updated_at, s.id AS "session_id?"
+                   FROM users u
+                   LEFT JOIN sessions s ON s.organization_id = u.organization_id AND s.user_id = u.id
+                       AND s.ended_at IS NULL AND s.expires_at > $2
+                   WHERE u.updated_at > $1 AND u.updated_at > u.created_at
+                   ORDER BY u.updated_at DESC LIMIT $3"#,
+                since,
+                now,
+                limit
+            ),
+            fetch_all
+        )?;
+        Ok(rows
+            .into_iter()
+            .map(|row| UserChange {
+                organization: row.organization_id.into(),
+                user: row.user_id.into(),
+                at: row.updated_at,
+                session: row.session_id.map(SessionId),
+            })
             .collect())
     }
 

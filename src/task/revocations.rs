@@ -1,4 +1,5 @@
-//! Taking note of what other processes ended or revoked, from the database: the message that said so may not have come.
+//! Taking note of whom other processes signed out or gave another role, and what they revoked, from the database: the
+//! message that said so may not have come.
 
 use std::time::Duration;
 
@@ -13,9 +14,14 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// for what is new.
 pub async fn run(sessions: Sessions, keys: ApiKeys, stop: CancellationToken) {
     let (back, far_back) = sessions.look_back();
-    let (mut ended_from, mut revoked_from) = (far_back, far_back);
+    let (mut ended_from, mut changed_from, mut revoked_from) = (far_back, far_back, far_back);
     loop {
         ended_from = next(sessions.take_note_of_ended(ended_from).await.is_ok(), back, ended_from);
+        changed_from = next(
+            sessions.take_note_of_changed(changed_from).await.is_ok(),
+            back,
+            changed_from,
+        );
         revoked_from = next(
             keys.take_note_of_revoked(revoked_from).await.is_ok(),
             back,

@@ -1,5 +1,7 @@
 //! Models' answers are remembered within one organisation, shared while they are made, and never half.
 
+mod shared;
+
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, future::join_all};
@@ -236,6 +238,7 @@ async fn only_whole_answers_are_remembered() {
         .text("a")
         .event(&json!({"error": {"message": "overloaded"}}))
         .done();
+    let unmarked = Reply::events().text("a").event(&finish("stop")).ended();
     let replies = [
         (false, Reply::json(200, &filtered), 200),
         (false, Reply::json(400, &json!({"error": {"message": "too long"}})), 400),
@@ -243,6 +246,7 @@ async fn only_whole_answers_are_remembered() {
         (true, Reply::events().text("a").break_off(), 200),
         (true, told, 200),
         (true, Reply::events().text("no finish reason").done(), 200),
+        (true, unmarked, 200),
     ];
     for (number, (stream, reply, status)) in replies.into_iter().enumerate() {
         let body = with(ask(&format!("number {number}")), "stream", stream);
@@ -257,6 +261,22 @@ async fn only_whole_answers_are_remembered() {
         let second = program.post(CHAT, &body).await;
         assert_eq!((second.status.as_u16(), cache(&second)), (200, "miss"), "{number}");
         assert_eq!(cache(&program.post(CHAT, &body).await), "hit", "{number}");
+    }
+    // An error, and nothing, in place of embeddings.
+    for (number, body) in [
+        json!({"error": {"message": "overloaded"}}),
+        json!({"object": "list"}),
+        json!({"data": []}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let embed = json!({"model": "maple-embed", "input": format!("number {number}")});
+        app.upstream.reply(Reply::json(200, &body));
+        assert_eq!(cache(&program.post("/v1/embeddings", &embed).await), "miss");
+        for wanted in ["miss", "hit"] {
+            assert_eq!(cache(&program.post("/v1/embeddings", &embed).await), wanted, "{body}");
+        }
     }
     // One of two choices is not the whole answer.
     let two = with(ask("two"), "n", 2);

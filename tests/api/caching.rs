@@ -1,12 +1,20 @@
 //! The caches of a whole service over one Redis: what two instances share, and what an outage may not change.
 
-use std::time::{Duration, Instant};
+mod purges;
+mod writes;
 
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::support::{
-    Answer, Client, TestApp,
+    Answer, Client, Reply, TestApp,
     accounts::{Browser, Person, fresh_email, join, register, registration},
     app::OPS_TOKEN,
     database::TestDatabase,
@@ -14,6 +22,7 @@ use crate::support::{
     postgres::Postgres,
     process::Process,
     redis::Redis,
+    upstream::completion,
 };
 
 /// Contractual: until what one instance ends is over for the others.
@@ -130,7 +139,7 @@ async fn they_do_so_within_five_seconds_when_redis_hangs_and_for_good_when_it_is
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_of_role_and_name_shows_in_other_instances() {
+async fn a_change_of_name_and_a_conversation_show_in_other_instances() {
     let redis = Redis::start().await;
     let app = start(&redis).await;
     let (_second, other) = app.start_second().await;
@@ -221,6 +230,41 @@ async fn instances_share_answers_and_go_on_without_redis() {
         })
         .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn equal_calls_to_two_instances_make_one_call_each_at_most() {
+    let redis = Redis::start().await;
+    let app = start(&redis).await;
+    let (_second, other) = app.start_second().await;
+    let key = register(&app).await.create_key().await.1;
+    let (here, there) = (app.client.with(&key), other.with(&key));
+    let gate = Arc::new(Semaphore::new(0));
+    let whole = Reply::json(200, &completion("once", Some((3, 1)))).not_before(&gate);
+    app.upstream.always(Some(whole));
+    let body = json!({"model": "maple-chat", "seed": 1, "messages": [{"role": "user", "content": "at once"}]});
+    let callers = (0..40).map(|number| {
+        let client = if number % 2 == 0 { &here } else { &there };
+        client.post("/v1/chat/completions", &body)
+    });
+    let opened = async {
+        app.upstream.called(1).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        gate.add_permits(40);
+    };
+    let (answers, ()) = tokio::join!(join_all(callers), opened);
+    for answer in &answers {
+        assert_eq!(answer.ok(200)["choices"][0]["message"]["content"], "once");
+    }
+    let calls = app.upstream.calls().len();
+    assert!((1..=2).contains(&calls), "{calls} calls");
+    for client in [&here, &there] {
+        assert_eq!(
+            client.post("/v1/chat/completions", &body).await.header("x-maple-cache"),
+            "hit"
+        );
+    }
+    assert_eq!(app.upstream.calls().len(), calls);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -340,7 +384,13 @@ async fn the_command_line_asks_the_running_instance() {
     assert_eq!(code, Some(1));
     assert!(said.contains("must be one of session, cookie"), "{said}");
     let (code, said, _) = run(&["cache", "purge", "--class", "answer"], OPS_TOKEN).await;
-    assert_eq!((code, said.as_str()), (Some(0), "Forgotten, by every instance\n"));
+    assert_eq!(
+        (code, said.as_str()),
+        (
+            Some(0),
+            "Forgotten, by this instance; without Redis no other can be told\n"
+        )
+    );
     let again = program.post("/v1/chat/completions", &body).await;
     assert_eq!(again.header("x-maple-cache"), "miss");
 }

@@ -6,6 +6,7 @@ mod database;
 mod disk;
 mod log;
 mod provider;
+mod redis;
 mod strain;
 mod writers;
 

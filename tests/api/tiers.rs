@@ -3,6 +3,7 @@
 mod cluster;
 mod model;
 mod rig;
+mod writer;
 
 use std::{
     sync::{

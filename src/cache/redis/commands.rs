@@ -9,13 +9,16 @@ use bytes::Bytes;
 use deadpool_redis::redis::{self, aio::PubSub};
 
 use super::{BACKGROUND_LIMIT, CONNECT_LIMIT, Redis, RedisError};
-use crate::cache::key::{Place, slot_of};
+use crate::{
+    cache::key::{Place, slot_of},
+    config::cache::LONGEST_TTL,
+};
 
 /// Epochs of the classes: a hash of class -> token. One small key, asked for several times a second.
 const EPOCHS: &str = "maple:epochs";
 const CHANNEL: &str = "maple:invalidations";
-/// A purged tenant's generation outlives whatever was written in the one before.
-const KEPT_GENERATIONS: Duration = Duration::from_hours(48);
+/// A purged tenant's generation outlives whatever was written in the one before, by whatever configuration.
+const KEPT_GENERATIONS: Duration = LONGEST_TTL.saturating_add(Duration::from_hours(24));
 
 /// Stores only for who still holds the lease: whoever invalidated the key meanwhile has taken it away.
 const FILL: &str = "if redis.call('GET', KEYS[2]) == ARGV[1] then \
@@ -147,24 +150,32 @@ impl Redis {
         .await
     }
 
-    /// Tells all processes. A cluster sends it by whichever node, so one that hangs costs one try.
+    /// Tells all processes.
     pub(in crate::cache) async fn publish(&self, messages: &[String]) -> Result<(), RedisError> {
+        if self.0.is_cluster {
+            return self.publish_by_any_node(messages).await;
+        }
+        let mut commands = redis::pipe();
+        for message in messages {
+            commands.cmd("PUBLISH").arg(CHANNEL).arg(message).ignore();
+        }
+        self.ask(slot_of(CHANNEL.as_bytes()), soon(), async |link| {
+            link.query_all(&commands).await
+        })
+        .await
+    }
+
+    /// A cluster sends it by whichever node, so one that hangs costs one try, and no breaker can tell which.
+    async fn publish_by_any_node(&self, messages: &[String]) -> Result<(), RedisError> {
         let mut last = RedisError::Open;
         for _ in 0..3 {
             let Some(mut link) = self.current() else {
                 return Err(RedisError::Open);
             };
-            let mut commands = redis::pipe();
-            for message in messages {
-                commands.cmd("PUBLISH").arg(CHANNEL).arg(message).ignore();
-            }
-            match tokio::time::timeout(BACKGROUND_LIMIT, publish(&mut link, &commands, messages)).await {
+            match tokio::time::timeout(BACKGROUND_LIMIT, publish_each(&mut link, messages)).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(error)) => last = error.into(),
                 Err(_) => last = RedisError::NoAnswer(BACKGROUND_LIMIT),
-            }
-            if !self.0.is_cluster {
-                break;
             }
         }
         Err(last)
@@ -182,11 +193,7 @@ impl Redis {
     }
 }
 
-async fn publish(link: &mut super::Link, commands: &redis::Pipeline, messages: &[String]) -> redis::RedisResult<()> {
-    if let super::Link::Single(..) = link {
-        return link.query_all(commands).await;
-    }
-    // A cluster routes each by itself.
+async fn publish_each(link: &mut super::Link, messages: &[String]) -> redis::RedisResult<()> {
     for message in messages {
         let mut command = redis::cmd("PUBLISH");
         command.arg(CHANNEL).arg(message);

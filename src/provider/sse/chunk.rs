@@ -9,11 +9,14 @@ use crate::domain::tokens::TokenUsage;
 
 /// What one answer object, whole or a chunk of a stream, says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something else of the object")]
 pub struct ChunkInfo {
     /// The upstream's own count.
     pub usage: Option<TokenUsage>,
     /// The usage chunk at the end of a stream has none.
     pub has_choices: bool,
+    /// It is a list with something in it, as an answer with embeddings is.
+    pub has_data: bool,
     /// Bytes of generated text: content, reasoning, refusals and arguments of tool calls, as JSON writes them; for estimates.
     pub text_bytes: usize,
     /// A finish reason was given.
@@ -44,6 +47,10 @@ fn skimmed(data: &[u8]) -> Option<ChunkInfo> {
             choice(skim, &mut info)
         }),
         b"usage" => usage(skim, &mut info),
+        b"data" => skim.array(|skim| {
+            info.has_data = true;
+            skim.skip()
+        }),
         b"error" => {
             info.failed = !skim.null();
             if info.failed { skim.skip() } else { Some(()) }
@@ -133,6 +140,7 @@ fn parsed(data: &[u8]) -> ChunkInfo {
     ChunkInfo {
         usage: token_usage(count(&usage["prompt_tokens"]), count(&usage["completion_tokens"])),
         has_choices: !choices.is_empty(),
+        has_data: object["data"].as_array().is_some_and(|data| !data.is_empty()),
         text_bytes: choices
             .iter()
             .map(|choice| texts(&choice["delta"]) + texts(&choice["message"]))

@@ -9,6 +9,8 @@ use crate::{
     service::field::FieldFault,
 };
 
+pub use crate::cache::Reach;
+
 /// How long a starting process waits for its Redis.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -61,7 +63,7 @@ impl Caches {
     }
 
     /// For an operator: forgets a class, or all, of an organisation, or of all.
-    pub async fn purge(&self, class: Option<&str>, organization: Option<OrganizationId>) -> Result<(), CacheError> {
+    pub async fn purge(&self, class: Option<&str>, organization: Option<OrganizationId>) -> Result<Reach, CacheError> {
         let class = class.map(class_of).transpose()?;
         tracing::info!(
             target: "mapleai::security",
@@ -70,11 +72,11 @@ impl Caches {
             purged_organization_id = organization.map(tracing::field::display),
             "caches purged"
         );
-        Ok(self.tiers.purge(class, organization, rand::random()).await?)
+        self.carry_out_purge(class, organization).await
     }
 
     /// For an administrator: the same within the own organisation.
-    pub async fn purge_own(&self, caller: &SessionOwner, class: Option<&str>) -> Result<(), CacheError> {
+    pub async fn purge_own(&self, caller: &SessionOwner, class: Option<&str>) -> Result<Reach, CacheError> {
         if !caller.role.may_manage_members() {
             return Err(CacheError::NotAllowed);
         }
@@ -87,8 +89,24 @@ impl Caches {
             class = class.map(Class::as_str),
             "caches purged"
         );
-        let organization = Some(caller.organization);
-        Ok(self.tiers.purge(class, organization, rand::random()).await?)
+        self.carry_out_purge(class, Some(caller.organization)).await
+    }
+
+    /// For where it cannot be told which sessions of an organisation something concerns.
+    pub(in crate::service) async fn forget_sessions(&self, organization: OrganizationId) {
+        if let Err(error) = self.carry_out_purge(Some(Class::Session), Some(organization)).await {
+            tracing::debug!(target: "mapleai::cache", error = &error as &dyn std::error::Error, "Redis could not be told");
+        }
+    }
+
+    async fn carry_out_purge(
+        &self,
+        class: Option<Class>,
+        organization: Option<OrganizationId>,
+    ) -> Result<Reach, CacheError> {
+        let tiers = self.tiers.clone();
+        let purging = async move { tiers.purge(class, organization, rand::random()).await };
+        Ok(self.carry_out(purging).await?)
     }
 }
 

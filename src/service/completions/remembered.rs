@@ -1,71 +1,28 @@
 //! Calls that may be answered by what an equal call was, or is being, answered.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
-};
+mod under_way;
 
-use ::metrics::{Counter, counter};
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{
-    Answer, AnswerStream, Answered, Call, CompletionError, Completions, is_streamed,
+    Answer, AnswerStream, Answered, Call, CompletionError, Completions, Wanted, is_streamed,
     plan::{CacheStatus, Plan},
     request::Request,
-    shared::{Begun, Keeping, NotBegun, SharedCall, SharedReader},
+    shared::{Begun, Keeping, NotBegun, Sending, SharedCall, SharedReader},
     stored::StoredAnswer,
 };
 use crate::{
-    cache::{Hit, Key},
+    cache::Hit,
     domain::usage::Outcome,
     provider::{Endpoint, ProviderError, registry::Route},
-    telemetry::metrics::CACHE_ANSWERS,
 };
+use under_way::Before;
+pub(super) use under_way::Remembering;
 
-/// Beyond so many, calls that nobody reads any more are cleared away first.
-const MANY: usize = 256;
 /// A caller whose shared call failed asks anew, once.
 const ATTEMPTS: usize = 2;
-
-/// Calls under way that equal ones can join.
-pub(super) struct Remembering {
-    under_way: Mutex<HashMap<Key, Weak<SharedCall>>>,
-    longest: usize,
-    counted: [Counter; CacheStatus::ALL.len()],
-}
-
-impl Remembering {
-    pub(super) fn new(longest: usize) -> Self {
-        Self {
-            under_way: Mutex::default(),
-            longest,
-            counted: CacheStatus::ALL.map(|status| counter!(CACHE_ANSWERS, "cache" => status)),
-        }
-    }
-
-    pub(super) fn note(&self, status: CacheStatus) {
-        self.counted[status.place()].increment(1);
-    }
-
-    fn join(&self, key: &Key) -> Option<Arc<SharedCall>> {
-        let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.get(key)?.upgrade().filter(|call| call.may_be_joined())
-    }
-
-    /// Adds a call, unless another has been added meanwhile and `reload` does not insist.
-    fn add(&self, key: Key, call: &Arc<SharedCall>, reload: bool) -> Option<Arc<SharedCall>> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = under_way.get(&key).and_then(Weak::upgrade);
-        if let Some(known) = known.filter(|known| !reload && known.may_be_joined()) {
-            return Some(known);
-        }
-        if under_way.len() >= MANY {
-            under_way.retain(|_, call| call.strong_count() > 0);
-        }
-        under_way.insert(key, Arc::downgrade(call));
-        None
-    }
-}
 
 impl Completions {
     pub(super) async fn remembered(
@@ -125,7 +82,7 @@ impl Completions {
             return Ok(None);
         };
         let slot = self.0.usage.reserve()?;
-        let mut recorder = self.recorder((None, slot), call, request, route);
+        let mut recorder = self.recorder((None, slot), call, route, streamed, request.input_bytes);
         recorder.note_text(0);
         recorder.note_usage(stored.usage());
         recorder.finish(Outcome::Completed);
@@ -134,7 +91,8 @@ impl Completions {
         Ok(Some(Answered { answer, cache }))
     }
 
-    /// Makes the call, for this caller and whoever joins.
+    /// Makes the call, for this caller and whoever joins. It can be joined from the start, while it waits for a place: equal
+    /// calls take one between them.
     async fn lead(
         &self,
         call: &Call,
@@ -142,22 +100,42 @@ impl Completions {
         route: &Route,
         plan: &Plan,
     ) -> Result<Led, CompletionError> {
-        let (wanted, recorder) = self.prepare(call, request, route).await?;
-        let upstream = Arc::clone(&route.upstream);
         let keeping = Keeping {
             caches: self.0.caches.clone(),
             key: plan.key,
             choices: request.choices,
             is_chat: call.endpoint == Endpoint::ChatCompletions,
-            most_bytes: self.0.remembering.longest,
+            most_bytes: self.0.remembering.longest(),
         };
-        let sending = Box::pin(async move { upstream.provider.send(wanted).await });
-        let shared = SharedCall::new(sending, recorder, keeping);
-        if let Some(other) = self.0.remembering.add(plan.key, &shared, plan.reload) {
-            shared.abandon();
-            return Ok(Led::Overtaken(other));
+        let wanted = Wanted::of(call, request, route);
+        // What is sent is in there; the rest of the call is small.
+        let asked = Call {
+            body: wanted.body.clone(),
+            ..call.clone()
+        };
+        let (this, by) = (self.clone(), route.clone());
+        let entering = Box::pin(async move {
+            let places = this.places(asked.account.organization).await?;
+            let (wanted, recorder) = this.begin(places, &asked, &by, wanted);
+            let sending: Sending = Box::pin(async move { by.upstream.provider.send(wanted).await });
+            Ok((recorder, sending))
+        });
+        let shared = SharedCall::new(entering, keeping);
+        let remembering = &self.0.remembering;
+        if plan.reload {
+            remembering.replace(plan.key, &shared);
+        } else {
+            match remembering.add(plan.key, &shared, || self.0.caches.answers.peek(&plan.key)) {
+                Ok(()) => {}
+                Err(Before::UnderWay(other)) => return Ok(Led::Overtaken(other)),
+                Err(Before::Over(hit)) => {
+                    if let Some(answered) = self.replay(call, request, route, plan, hit)? {
+                        return Ok(Led::Answered(answered));
+                    }
+                    remembering.replace(plan.key, &shared);
+                }
+            }
         }
-        self.0.remembering.note(CacheStatus::Miss);
         let mut reader = SharedReader::new(shared, None, request.include_usage, self.0.stop.clone());
         let answer = match reader.begun().await {
             Ok(Begun::Whole { status, headers, body }) => Answer::Whole { status, headers, body },
@@ -165,15 +143,22 @@ impl Completions {
                 headers,
                 events: AnswerStream::Shared(Box::new(reader)),
             },
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                if !matches!(error, NotBegun::NoPlace(_)) {
+                    remembering.note(CacheStatus::Miss);
+                }
+                return Err(error.into());
+            }
         };
+        remembering.note(CacheStatus::Miss);
         Ok(Led::Answered(Answered {
             answer,
             cache: CacheStatus::Miss,
         }))
     }
 
-    /// Shares a call under way. `None` if that has failed before it gave anything.
+    /// Shares a call under way. `None` if that has failed before it gave anything, or cannot be given in the form asked for.
+    /// One that was refused a place was refused it for all: their own would have been behind it.
     async fn follow(
         &self,
         call: &Call,
@@ -182,8 +167,8 @@ impl Completions {
         shared: Arc<SharedCall>,
     ) -> Result<Option<Answered>, CompletionError> {
         let slot = self.0.usage.reserve()?;
-        let own = self.recorder((None, slot), call, request, route);
         let streamed = is_streamed(call, request);
+        let own = self.recorder((None, slot), call, route, streamed, request.input_bytes);
         let mut reader = SharedReader::new(shared, Some(own), request.include_usage, self.0.stop.clone());
         let answer = match reader.begun().await {
             Ok(Begun::Whole { status, headers, body }) if !streamed || !status.is_success() => {
@@ -214,7 +199,12 @@ impl Completions {
                 reader.withdraw();
                 return Ok(None);
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                if matches!(error, NotBegun::NoPlace(_)) {
+                    reader.withdraw();
+                }
+                return Err(error.into());
+            }
         };
         self.0.remembering.note(CacheStatus::Coalesced);
         Ok(Some(Answered {
@@ -268,6 +258,7 @@ impl From<NotBegun> for CompletionError {
         match error {
             NotBegun::Failed(Some(error)) => error.into(),
             NotBegun::Failed(None) => ProviderError::BadReply("the call that this one shared failed").into(),
+            NotBegun::NoPlace(error) => error.into(),
             NotBegun::Stopping => Self::Stopping,
         }
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::provider::Endpoint;
@@ -31,7 +31,7 @@ struct Fields<'a> {
     model: Option<&'a RawValue>,
     #[serde(borrow)]
     stream: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "as_written")]
     stream_options: Option<&'a RawValue>,
     #[serde(borrow)]
     messages: Option<&'a RawValue>,
@@ -45,6 +45,11 @@ struct Fields<'a> {
     store: Option<&'a RawValue>,
     #[serde(borrow)]
     n: Option<&'a RawValue>,
+}
+
+/// A field that is there, even if it says `null`: what is replaced must be found.
+fn as_written<'de: 'a, 'a, D: Deserializer<'de>>(field: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(field).map(Some)
 }
 
 /// What we need to know of a request.
@@ -64,6 +69,7 @@ pub(super) struct Request<'a> {
     /// How many answers are asked for; 0 if that cannot be read.
     pub(super) choices: u32,
     pub(super) raw_model: &'a str,
+    /// As it is written, `null` included.
     pub(super) raw_stream_options: Option<&'a str>,
 }
 
@@ -113,9 +119,9 @@ impl<'a> Request<'a> {
                 expected: "an array of messages",
             });
         }
-        let raw_stream_options = fields.stream_options.map(RawValue::get).filter(|raw| *raw != "null");
+        let raw_stream_options = fields.stream_options.map(RawValue::get);
         let include_usage = match raw_stream_options {
-            None => false,
+            None | Some("null") => false,
             Some(raw) => asks_for_usage(raw)?,
         };
         let given = |field: Option<&'a RawValue>| field.map(RawValue::get).filter(|raw| *raw != "null");
@@ -242,6 +248,12 @@ mod tests {
         let null = r#"{"stream_options":null,"model":"a","messages":[]}"#;
         let read = Request::read(null.as_bytes(), ChatCompletions).unwrap();
         assert!(!read.include_usage && !read.stream);
+        assert_eq!(rewritten(null, "a", false), null);
+        assert_eq!(
+            rewritten(null, "a", true),
+            r#"{"stream_options":{"include_usage":true},"model":"a","messages":[]}"#,
+            "a second one would be refused"
+        );
     }
 
     #[test]

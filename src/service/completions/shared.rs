@@ -3,10 +3,12 @@
 //! Nobody runs it: whoever reads drives it, and wakes the others when there is more. So it goes as fast as its fastest
 //! reader, needs no task, and ends, at the provider too, when the last reader has left.
 
+mod progress;
 mod reader;
 mod wakers;
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
 };
@@ -15,17 +17,19 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
 
-use super::{record::Recorder, stored::StoredAnswer};
+use super::{NoPlace, record::Recorder, stored::StoredAnswer};
 use crate::{
     cache::Key,
     domain::{tokens::TokenUsage, usage::Outcome},
-    provider::{EventStream, ProviderError, ProviderReply, sse},
+    provider::{EventStream, ProviderError, ProviderReply},
     service::caches::Caches,
 };
 pub use reader::SharedReader;
 pub(super) use reader::{Begun, NotBegun};
 use wakers::Wakers;
 
+/// Waiting for the places that the call needs.
+pub(super) type Entering = BoxFuture<'static, Result<(Recorder, Sending), NoPlace>>;
 /// The call to the provider, until its answer has a head.
 pub(super) type Sending = BoxFuture<'static, Result<ProviderReply, ProviderError>>;
 
@@ -46,22 +50,28 @@ pub struct SharedCall {
 
 struct Progress {
     stage: Stage,
-    recorder: Recorder,
+    /// Once there is something to record.
+    recorder: Option<Recorder>,
     keeping: Keeping,
     head: Option<Head>,
-    items: Vec<Bytes>,
+    items: VecDeque<Bytes>,
     /// Of the items before the first that is still held.
     dropped: usize,
+    /// Of all items, and of those that are held.
     bytes: usize,
+    held: usize,
     usage_chunk: Bytes,
     /// Choices that have ended well.
     complete: u32,
     /// The upstream told of an error in an event.
     failed: bool,
+    /// The upstream said that this is the end, rather than just ending.
+    marked: bool,
     end: Option<End>,
 }
 
 enum Stage {
+    Entering(Entering),
     Sending(Sending),
     Streaming(EventStream),
     Over,
@@ -85,24 +95,27 @@ enum End {
     Done(TokenUsage, Option<StoredAnswer>),
     /// The error is for who started the call.
     Failed(Option<ProviderError>),
+    NoPlace(NoPlace),
     /// The process ends.
     Stopped,
 }
 
 impl SharedCall {
-    pub(super) fn new(sending: Sending, recorder: Recorder, keeping: Keeping) -> Arc<Self> {
+    pub(super) fn new(entering: Entering, keeping: Keeping) -> Arc<Self> {
         Arc::new(Self {
             progress: Mutex::new(Progress {
-                stage: Stage::Sending(sending),
-                recorder,
+                stage: Stage::Entering(entering),
+                recorder: None,
                 keeping,
                 head: None,
-                items: Vec::new(),
+                items: VecDeque::new(),
                 dropped: 0,
                 bytes: 0,
+                held: 0,
                 usage_chunk: Bytes::new(),
                 complete: 0,
                 failed: false,
+                marked: false,
                 end: None,
             }),
             wakers: Arc::default(),
@@ -116,19 +129,14 @@ impl SharedCall {
     /// Whether somebody new would get all of it.
     pub(super) fn may_be_joined(&self) -> bool {
         let progress = self.progress();
-        progress.dropped == 0 && progress.end.is_none()
-    }
-
-    /// It was never begun: an equal call was there first.
-    pub(super) fn abandon(&self) {
-        self.progress().recorder.withdraw();
+        !progress.is_too_long() && progress.end.is_none()
     }
 
     /// The process ends, and this with it.
     fn stop(&self) {
         let mut progress = self.progress();
         if progress.end.is_none() {
-            progress.recorder.finish(Outcome::Failed);
+            progress.record(|recorder| recorder.finish(Outcome::Failed));
             progress.end = Some(End::Stopped);
             progress.stage = Stage::Over;
         }
@@ -162,129 +170,5 @@ impl SharedCall {
             self.wakers.wake_others(Some(reader));
         }
         found
-    }
-}
-
-impl Progress {
-    /// One step; ready when there is something new to find.
-    fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        match &mut self.stage {
-            Stage::Over => return Poll::Pending,
-            Stage::Sending(sending) => match std::task::ready!(sending.as_mut().poll(context)) {
-                Ok(ProviderReply::Whole { status, headers, body }) => self.take_whole(status, headers, body),
-                Ok(ProviderReply::Events { headers, events }) => {
-                    self.head = Some(Head::Stream { headers });
-                    self.stage = Stage::Streaming(events);
-                }
-                Err(error) => self.fail(error),
-            },
-            Stage::Streaming(events) => match std::task::ready!(events.as_mut().poll_next(context)) {
-                Some(Ok(item)) => self.take_item(&item),
-                Some(Err(error)) => self.fail(error),
-                None => self.finish(),
-            },
-        }
-        Poll::Ready(())
-    }
-
-    fn take_whole(&mut self, status: StatusCode, headers: HeaderMap, body: Bytes) {
-        self.stage = Stage::Over;
-        let mut stored = None;
-        let mut usage = TokenUsage::default();
-        if status.is_success() {
-            let info = sse::scan_chunk(&body);
-            self.recorder.note_text(info.text_bytes);
-            if let Some(usage) = info.usage {
-                self.recorder.note_usage(usage);
-            }
-            self.recorder.finish(Outcome::Completed);
-            usage = self.recorder.tokens();
-            let whole = !self.keeping.is_chat || (!info.failed && self.is_complete(info.complete));
-            if whole && body.len() <= self.keeping.most_bytes {
-                stored = Some(self.keep(StoredAnswer::whole(&body, usage)));
-            }
-        } else {
-            self.recorder.refuse(status);
-        }
-        self.head = Some(Head::Whole { status, headers, body });
-        self.end = Some(End::Done(usage, stored));
-    }
-
-    /// Cuts the usage chunk and the last mark out of what came: who gets them is each reader's affair.
-    fn take_item(&mut self, item: &Bytes) {
-        let mut from = 0;
-        for event in sse::events(item) {
-            let data = event.data();
-            let range = event.range();
-            if sse::is_done(data) {
-                self.push(item.slice(from..range.start));
-                from = item.len();
-                self.finish();
-                break;
-            }
-            let chunk = sse::scan_chunk(data);
-            self.failed |= chunk.failed;
-            self.complete += chunk.complete;
-            if chunk.text_bytes > 0 {
-                self.recorder.note_text(chunk.text_bytes);
-            }
-            if let Some(usage) = chunk.usage {
-                self.recorder.note_usage(usage);
-                if !chunk.has_choices {
-                    self.push(item.slice(from..range.start));
-                    self.usage_chunk = item.slice(range.clone());
-                    from = range.end;
-                }
-            }
-        }
-        self.push(item.slice(from..));
-    }
-
-    fn push(&mut self, bytes: Bytes) {
-        if !bytes.is_empty() {
-            self.bytes += bytes.len();
-            self.items.push(bytes);
-        }
-    }
-
-    fn finish(&mut self) {
-        self.stage = Stage::Over;
-        if self.end.is_some() {
-            return;
-        }
-        self.recorder.finish(if self.failed {
-            Outcome::Failed
-        } else {
-            Outcome::Completed
-        });
-        let usage = self.recorder.tokens();
-        let whole = !self.failed && self.dropped == 0 && self.is_complete(self.complete);
-        let stored = (whole && self.bytes <= self.keeping.most_bytes)
-            .then(|| self.keep(StoredAnswer::events(&self.items, &self.usage_chunk, usage)));
-        self.end = Some(End::Done(usage, stored));
-    }
-
-    fn is_complete(&self, complete: u32) -> bool {
-        self.keeping.choices > 0 && complete == self.keeping.choices
-    }
-
-    fn keep(&self, answer: StoredAnswer) -> StoredAnswer {
-        self.keeping.caches.answers.keep(self.keeping.key, answer.clone());
-        answer
-    }
-
-    fn fail(&mut self, error: ProviderError) {
-        self.stage = Stage::Over;
-        self.recorder.fail(&error);
-        self.end = Some(End::Failed(Some(error)));
-    }
-
-    /// Frees what every reader has had, once it is too much to be remembered.
-    fn free_before(&mut self, place: usize) {
-        if self.bytes > self.keeping.most_bytes && place > self.dropped {
-            let gone = (place - self.dropped).min(self.items.len());
-            self.items.drain(..gone);
-            self.dropped += gone;
-        }
     }
 }

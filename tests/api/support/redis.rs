@@ -32,6 +32,17 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Runs a command of an operator's; gives what it says.
+    pub fn run(&self, command: &[&str]) -> String {
+        let done = Command::new("redis-cli")
+            .args(["-u", &self.url()])
+            .args(command)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{command:?}");
+        String::from_utf8_lossy(&done.stdout).trim().to_owned()
+    }
+
     pub fn kill(&mut self) {
         if let Some(mut child) = self.running.take() {
             child.kill().unwrap();

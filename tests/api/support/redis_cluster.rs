@@ -80,6 +80,16 @@ impl RedisCluster {
 
     /// The number of a running primary that serves the key.
     pub fn primary_of(&self, key: &str) -> usize {
+        self.find_primary_of(key).unwrap_or_else(|| {
+            panic!(
+                "nobody serves {key}: {}",
+                cli(self.a_living_port(), &["CLUSTER", "NODES"])
+            )
+        })
+    }
+
+    /// The same, or nobody while there is none.
+    pub fn find_primary_of(&self, key: &str) -> Option<usize> {
         let slot: u32 = cli(self.a_living_port(), &["CLUSTER", "KEYSLOT", key]).parse().unwrap();
         let table = cli(self.a_living_port(), &["CLUSTER", "NODES"]);
         let port = table.lines().find_map(|line| {
@@ -93,8 +103,7 @@ impl RedisCluster {
             let port = words[1].split('@').next()?.rsplit(':').next()?.parse::<u16>().ok()?;
             serves.then_some(port)
         });
-        let port = port.unwrap_or_else(|| panic!("nobody serves {slot}: {table}"));
-        self.nodes.iter().position(|node| node.port == port).unwrap()
+        self.nodes.iter().position(|node| Some(node.port) == port)
     }
 
     fn a_living_port(&self) -> u16 {

@@ -69,6 +69,14 @@ impl Process {
         told(&self.log, message)
     }
 
+    /// The most memory that it has had so far, in bytes.
+    pub fn most_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kibibytes * 1024
+    }
+
     /// As `kill -9`.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -120,8 +120,12 @@ impl Reply {
 
     /// The stream's proper end.
     pub fn done(self) -> Self {
-        self.chunk("data: [DONE]\n\n")
-            .then(Step::Raw(Bytes::from_static(b"0\r\n\r\n")))
+        self.chunk("data: [DONE]\n\n").ended()
+    }
+
+    /// The stream's end in order, but without the mark.
+    pub fn ended(self) -> Self {
+        self.then(Step::Raw(Bytes::from_static(b"0\r\n\r\n")))
     }
 
     pub fn pause(self, length: Duration) -> Self {

@@ -15,12 +15,10 @@ use super::{End, Head, Progress, SharedCall};
 use crate::{
     domain::{tokens::TokenUsage, usage::Outcome},
     provider::ProviderError,
-    service::completions::{record::Recorder, stored::StoredAnswer, stream::StreamError},
+    service::completions::{NoPlace, record::Recorder, stored::StoredAnswer, stream::StreamError},
 };
 
 const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
-/// Who is further behind than so many bytes, of an answer that is too long to be remembered, is left behind.
-const FURTHEST_BEHIND: usize = 4 * 1024 * 1024;
 
 /// Yields whole events. Dropping it leaves the call to the other readers.
 pub struct SharedReader {
@@ -30,7 +28,6 @@ pub struct SharedReader {
     own: Option<Recorder>,
     with_usage: bool,
     place: usize,
-    bytes_read: usize,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     closing: Closing,
 }
@@ -59,6 +56,7 @@ pub(in crate::service::completions) enum Begun {
 pub(in crate::service::completions) enum NotBegun {
     /// The call failed. Only who started it is told how.
     Failed(Option<ProviderError>),
+    NoPlace(NoPlace),
     Stopping,
 }
 
@@ -76,7 +74,6 @@ impl SharedReader {
             own,
             with_usage,
             place: 0,
-            bytes_read: 0,
             stop: Box::pin(stop.cancelled_owned()),
             closing: Closing::NotYet,
         }
@@ -95,6 +92,7 @@ impl SharedReader {
                 }
                 match &mut progress.end {
                     Some(End::Failed(error)) => Some(Err(NotBegun::Failed(error.take_if(|_| leads)))),
+                    Some(End::NoPlace(error)) => Some(Err(NotBegun::NoPlace(*error))),
                     Some(End::Stopped) => Some(Err(NotBegun::Stopping)),
                     Some(End::Done(..)) | None => None,
                 }
@@ -108,15 +106,17 @@ impl SharedReader {
         .await
     }
 
-    /// Waits for the whole of a stream, for a caller who wants no stream. `None` if it is not one to be remembered.
+    /// Waits for the whole of a stream, for a caller who wants no stream. `None` if it is not one to be remembered, as soon as
+    /// that is known.
     pub(in crate::service::completions) async fn read_on(&mut self) -> Result<Option<StoredAnswer>, NotBegun> {
         let leads = self.own.is_none();
         std::future::poll_fn(|context| {
             let found = self.call.poll(self.id, context, |progress| match &mut progress.end {
                 Some(End::Done(_, stored)) => Some(Ok(stored.clone())),
                 Some(End::Failed(error)) => Some(Err(NotBegun::Failed(error.take_if(|_| leads)))),
+                Some(End::NoPlace(error)) => Some(Err(NotBegun::NoPlace(*error))),
                 Some(End::Stopped) => Some(Err(NotBegun::Stopping)),
-                None => None,
+                None => progress.is_too_long().then_some(Ok(None)),
             });
             if found.is_pending() && self.stop.as_mut().poll(context).is_ready() {
                 self.call.stop();
@@ -132,7 +132,7 @@ impl SharedReader {
         let progress = self.call.progress();
         match &progress.end {
             Some(End::Done(usage, _)) => *usage,
-            _ => progress.recorder.tokens(),
+            _ => progress.tokens(),
         }
     }
 
@@ -158,17 +158,16 @@ impl SharedReader {
     }
 
     fn next_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, StreamError>>> {
-        let (place, bytes_read, leads) = (self.place, self.bytes_read, self.own.is_none());
+        let (place, leads) = (self.place, self.own.is_none());
         let found = self
             .call
-            .poll(self.id, context, |progress| item(progress, place, bytes_read, leads));
+            .poll(self.id, context, |progress| item(progress, place, leads));
         let Poll::Ready(found) = found else {
             return Poll::Pending;
         };
         match found {
             Found::Item(bytes) => {
                 self.place += 1;
-                self.bytes_read += bytes.len();
                 let last = self.call.wakers.note_place(self.id, self.place);
                 self.call.progress().free_before(last);
                 if let Some(own) = &mut self.own {
@@ -204,10 +203,8 @@ enum Found {
     Stopped,
 }
 
-fn item(progress: &mut Progress, place: usize, bytes_read: usize, leads: bool) -> Option<Found> {
-    let too_far = progress.dropped > place
-        || (progress.bytes > progress.keeping.most_bytes && progress.bytes - bytes_read > FURTHEST_BEHIND);
-    if too_far {
+fn item(progress: &mut Progress, place: usize, leads: bool) -> Option<Found> {
+    if progress.dropped > place {
         return Some(Found::Failed(Some(ProviderError::BadReply("it was read too slowly"))));
     }
     if let Some(item) = progress.items.get(place - progress.dropped) {
@@ -216,7 +213,8 @@ fn item(progress: &mut Progress, place: usize, bytes_read: usize, leads: bool) -
     match &mut progress.end {
         Some(End::Done(..)) => Some(Found::Done),
         Some(End::Failed(error)) => Some(Found::Failed(error.take_if(|_| leads))),
-        Some(End::Stopped) => Some(Found::Stopped),
+        // There is no stream before there is a place.
+        Some(End::NoPlace(_) | End::Stopped) => Some(Found::Stopped),
         None => None,
     }
 }
@@ -247,7 +245,9 @@ impl Stream for SharedReader {
                 }
                 Closing::Mark => {
                     this.closing = Closing::Over;
-                    return Poll::Ready(Some(Ok(DONE)));
+                    if this.call.progress().marked {
+                        return Poll::Ready(Some(Ok(DONE)));
+                    }
                 }
                 Closing::Over => return Poll::Ready(None),
             }

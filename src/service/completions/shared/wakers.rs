@@ -58,12 +58,17 @@ impl Wakers {
         places.values().copied().min().unwrap_or(place)
     }
 
+    /// Who is not woken goes on waiting: it may be the one that the upstream is to wake.
     pub(super) fn wake_others(&self, but: Option<u64>) {
-        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        for (reader, waker) in waiting {
-            if Some(reader) != but {
-                waker.wake();
-            }
+        let woken = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let own = but.and_then(|reader| waiting.remove_entry(&reader));
+            let woken = std::mem::take(&mut *waiting);
+            waiting.extend(own);
+            woken
+        };
+        for waker in woken.into_values() {
+            waker.wake();
         }
     }
 }

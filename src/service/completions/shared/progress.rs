@@ -1,0 +1,186 @@
+//! How a shared call goes on, step by step: what came, what of it is held, and how it ended.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::{End, Head, Progress, Stage};
+use crate::{
+    domain::{tokens::TokenUsage, usage::Outcome},
+    provider::{ProviderError, ProviderReply, sse},
+    service::completions::{record::Recorder, stored::StoredAnswer},
+};
+
+/// Who is further behind than so many bytes, of an answer that is too long to be remembered, is left behind: what it has
+/// not read is not held for it.
+const FURTHEST_BEHIND: usize = 4 * 1024 * 1024;
+
+impl Progress {
+    /// One step; ready when there is something new to find.
+    pub(super) fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.stage {
+            Stage::Over => return Poll::Pending,
+            Stage::Entering(entering) => match std::task::ready!(entering.as_mut().poll(context)) {
+                Ok((recorder, sending)) => {
+                    self.recorder = Some(recorder);
+                    self.stage = Stage::Sending(sending);
+                }
+                Err(error) => {
+                    self.stage = Stage::Over;
+                    self.end = Some(End::NoPlace(error));
+                }
+            },
+            Stage::Sending(sending) => match std::task::ready!(sending.as_mut().poll(context)) {
+                Ok(ProviderReply::Whole { status, headers, body }) => self.take_whole(status, headers, body),
+                Ok(ProviderReply::Events { headers, events }) => {
+                    self.head = Some(Head::Stream { headers });
+                    self.stage = Stage::Streaming(events);
+                }
+                Err(error) => self.fail(error),
+            },
+            Stage::Streaming(events) => match std::task::ready!(events.as_mut().poll_next(context)) {
+                Some(Ok(item)) => self.take_item(&item),
+                Some(Err(error)) => self.fail(error),
+                None => self.finish(),
+            },
+        }
+        Poll::Ready(())
+    }
+
+    fn take_whole(&mut self, status: StatusCode, headers: HeaderMap, body: Bytes) {
+        self.stage = Stage::Over;
+        let mut stored = None;
+        let mut usage = TokenUsage::default();
+        if status.is_success() {
+            let info = sse::scan_chunk(&body);
+            self.record(|recorder| {
+                recorder.note_text(info.text_bytes);
+                if let Some(usage) = info.usage {
+                    recorder.note_usage(usage);
+                }
+                recorder.finish(Outcome::Completed);
+            });
+            usage = self.tokens();
+            let is_answer = if self.keeping.is_chat {
+                self.is_complete(info.complete)
+            } else {
+                info.has_data
+            };
+            if is_answer && !info.failed && body.len() <= self.keeping.most_bytes {
+                stored = Some(self.keep(StoredAnswer::whole(&body, usage)));
+            }
+        } else {
+            self.record(|recorder| recorder.refuse(status));
+        }
+        self.head = Some(Head::Whole { status, headers, body });
+        self.end = Some(End::Done(usage, stored));
+    }
+
+    /// Cuts the usage chunk and the last mark out of what came: who gets them is each reader's affair.
+    fn take_item(&mut self, item: &Bytes) {
+        let mut from = 0;
+        for event in sse::events(item) {
+            let data = event.data();
+            let range = event.range();
+            if sse::is_done(data) {
+                self.push(item.slice(from..range.start));
+                from = item.len();
+                self.marked = true;
+                self.finish();
+                break;
+            }
+            let chunk = sse::scan_chunk(data);
+            self.failed |= chunk.failed;
+            self.complete += chunk.complete;
+            if chunk.text_bytes > 0 {
+                self.record(|recorder| recorder.note_text(chunk.text_bytes));
+            }
+            if let Some(usage) = chunk.usage {
+                self.record(|recorder| recorder.note_usage(usage));
+                if !chunk.has_choices {
+                    self.push(item.slice(from..range.start));
+                    self.usage_chunk = item.slice(range.clone());
+                    from = range.end;
+                }
+            }
+        }
+        self.push(item.slice(from..));
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.bytes += bytes.len();
+            self.held += bytes.len();
+            self.items.push_back(bytes);
+        }
+        while self.is_too_long() && self.held > FURTHEST_BEHIND && self.items.len() > 1 {
+            self.let_go();
+        }
+    }
+
+    fn finish(&mut self) {
+        self.stage = Stage::Over;
+        if self.end.is_some() {
+            return;
+        }
+        let outcome = if self.failed {
+            Outcome::Failed
+        } else {
+            Outcome::Completed
+        };
+        self.record(|recorder| recorder.finish(outcome));
+        let usage = self.tokens();
+        let whole = self.marked && !self.failed && !self.is_too_long() && self.is_complete(self.complete);
+        let stored = whole.then(|| {
+            let items = self.items.make_contiguous();
+            let answer = StoredAnswer::events(items, &self.usage_chunk, usage);
+            self.keep(answer)
+        });
+        self.end = Some(End::Done(usage, stored));
+    }
+
+    fn is_complete(&self, complete: u32) -> bool {
+        self.keeping.choices > 0 && complete == self.keeping.choices
+    }
+
+    fn keep(&self, answer: StoredAnswer) -> StoredAnswer {
+        self.keeping.caches.answers.keep(self.keeping.key, answer.clone());
+        answer
+    }
+
+    fn fail(&mut self, error: ProviderError) {
+        self.stage = Stage::Over;
+        self.record(|recorder| recorder.fail(&error));
+        self.end = Some(End::Failed(Some(error)));
+    }
+
+    pub(super) fn record(&mut self, note: impl FnOnce(&mut Recorder)) {
+        if let Some(recorder) = &mut self.recorder {
+            note(recorder);
+        }
+    }
+
+    pub(super) fn tokens(&self) -> TokenUsage {
+        self.recorder.as_ref().map(Recorder::tokens).unwrap_or_default()
+    }
+
+    /// To be remembered, and so to be joined, or given in another form.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.bytes > self.keeping.most_bytes
+    }
+
+    /// Frees what every reader has had, once it is too much to be remembered.
+    pub(super) fn free_before(&mut self, place: usize) {
+        while self.is_too_long() && self.dropped < place && !self.items.is_empty() {
+            self.let_go();
+        }
+    }
+
+    fn let_go(&mut self) {
+        if let Some(item) = self.items.pop_front() {
+            self.dropped += 1;
+            self.held -= item.len();
+        }
+    }
+}
