@@ -26,7 +26,10 @@ use crate::{
     },
     store::{
         self, StoreError,
-        accounts::{EMAIL_TAKEN, Managed, NewPassword, NewUser, Removed},
+        accounts::{
+            EMAIL_TAKEN, NewPassword, NewUser,
+            members::{Managed, Removed},
+        },
     },
 };
 

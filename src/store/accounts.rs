@@ -1,18 +1,17 @@
 //! Organisations and users.
 
+pub mod members;
+
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
 use super::{Database, StoreError, run};
-use crate::{
-    crypto::secret::Digest,
-    domain::{
-        account::{Organization, User},
-        email::Email,
-        ids::{OrganizationId, SessionId, UserId},
-        page::{Cursor, Page, PageRequest},
-        role::Role,
-    },
+use crate::domain::{
+    account::{Organization, User},
+    email::Email,
+    ids::{OrganizationId, SessionId, UserId},
+    page::{Cursor, Page, PageRequest},
+    role::Role,
 };
 
 /// The constraint that a second account with the same address violates.
@@ -246,174 +245,12 @@ impl Accounts {
             .await;
         lease.settle(outcome)
     }
-
-    /// Sets a role, if the caller's own role, as it is now, allows it.
-    pub async fn set_role(
-        &self,
-        organization: OrganizationId,
-        caller: UserId,
-        member: UserId,
-        role: Role,
-        now: DateTime<Utc>,
-    ) -> Result<Managed<()>, StoreError> {
-        let mut lease = self.0.lease().await?;
-        let outcome = self
-            .0
-            .limit(async {
-                let mut transaction = lease.connection().begin().await?;
-                let people = Standing::of(&mut transaction, organization, caller, member).await?;
-                if !people.allows(role) {
-                    return Ok(Managed::NotAllowed);
-                }
-                if role != Role::Owner && people.is_last_owner() {
-                    return Ok(Managed::LastOwner);
-                }
-                sqlx::query!(
-                    "UPDATE users SET role = $3, updated_at = $4 WHERE organization_id = $1 AND id = $2",
-                    organization.0,
-                    member.0,
-                    role.as_str(),
-                    now
-                )
-                .execute(&mut *transaction)
-                .await?;
-                transaction.commit().await?;
-                Ok(Managed::Done(()))
-            })
-            .await;
-        lease.settle(outcome)
-    }
-
-    /// Removes a member, if the caller's role allows it, with all that lets anybody in on the member's account: sessions,
-    /// keys, and invitations that nobody has accepted.
-    pub async fn remove(
-        &self,
-        organization: OrganizationId,
-        caller: UserId,
-        member: UserId,
-        now: DateTime<Utc>,
-    ) -> Result<Managed<Removed>, StoreError> {
-        let mut lease = self.0.lease().await?;
-        let outcome = self
-            .0
-            .limit(async {
-                let mut transaction = lease.connection().begin().await?;
-                let people = Standing::of(&mut transaction, organization, caller, member).await?;
-                if !people.allows(Role::Member) {
-                    return Ok(Managed::NotAllowed);
-                }
-                if people.is_last_owner() {
-                    return Ok(Managed::LastOwner);
-                }
-                // The address is free for another account. A version that does not know of removal finds nobody by it.
-                sqlx::query!(
-                    "UPDATE users SET removed_at = $3, updated_at = $3, email_folded = 'removed:' || id, password_hash = ''
-                     WHERE organization_id = $1 AND id = $2",
-                    organization.0,
-                    member.0,
-                    now
-                )
-                .execute(&mut *transaction)
-                .await?;
-                let sessions = end_sessions(&mut transaction, organization, member, None, now).await?;
-                let keys = sqlx::query_scalar!(
-                    "UPDATE api_keys SET revoked_at = $3
-                     WHERE organization_id = $1 AND user_id = $2 AND revoked_at IS NULL RETURNING digest",
-                    organization.0,
-                    member.0,
-                    now
-                )
-                .fetch_all(&mut *transaction)
-                .await?;
-                sqlx::query!(
-                    "DELETE FROM invitations WHERE organization_id = $1 AND invited_by = $2 AND accepted_at IS NULL",
-                    organization.0,
-                    member.0
-                )
-                .execute(&mut *transaction)
-                .await?;
-                transaction.commit().await?;
-                Ok(Managed::Done((sessions, keys)))
-            })
-            .await;
-        Ok(match lease.settle(outcome)? {
-            Managed::Done((sessions, keys)) => {
-                let digests = keys.iter().map(|key| Digest::try_from(key.as_slice()));
-                Managed::Done(Removed {
-                    sessions,
-                    keys: digests.collect::<Result<_, _>>().map_err(StoreError::corrupt)?,
-                })
-            }
-            Managed::NotAllowed => Managed::NotAllowed,
-            Managed::LastOwner => Managed::LastOwner,
-        })
-    }
 }
 
 /// A password to set, and the session that it was given in.
 pub struct NewPassword<'a> {
     pub hash: &'a str,
     pub given_in: SessionId,
-}
-
-/// What became of one member's doing to another.
-pub enum Managed<T> {
-    Done(T),
-    /// The caller's role does not reach that far, or one of the two is not a member.
-    NotAllowed,
-    LastOwner,
-}
-
-/// What ended with a membership.
-pub struct Removed {
-    pub sessions: Vec<SessionId>,
-    pub keys: Vec<Digest>,
-}
-
-/// The roles that count when one member does something to another, as they are now and stay until the transaction ends:
-/// what the caller's session remembers may be seconds old, and two owners may be demoting each other.
-struct Standing {
-    caller: Option<Role>,
-    member: Option<Role>,
-    other_owners: bool,
-}
-
-impl Standing {
-    async fn of(
-        connection: &mut sqlx::PgConnection,
-        organization: OrganizationId,
-        caller: UserId,
-        member: UserId,
-    ) -> Result<Self, sqlx::Error> {
-        let rows = sqlx::query!(
-            "SELECT id, role FROM users
-             WHERE organization_id = $1 AND removed_at IS NULL AND (role = 'owner' OR id = $2 OR id = $3)
-             ORDER BY id FOR UPDATE",
-            organization.0,
-            caller.0,
-            member.0
-        )
-        .fetch_all(connection)
-        .await?;
-        let role_of = |user: UserId| rows.iter().find(|row| row.id == user.0)?.role.parse().ok();
-        let owner = Role::Owner.as_str();
-        Ok(Self {
-            caller: role_of(caller),
-            member: role_of(member),
-            other_owners: rows.iter().any(|row| row.role == owner && row.id != member.0),
-        })
-    }
-
-    /// Whether the caller may give the member's role, and take it away, and give `role`.
-    fn allows(&self, role: Role) -> bool {
-        self.caller
-            .zip(self.member)
-            .is_some_and(|(caller, member)| caller.may_grant(member) && caller.may_grant(role))
-    }
-
-    fn is_last_owner(&self) -> bool {
-        self.member == Some(Role::Owner) && !self.other_owners
-    }
 }
 
 /// Ends a user's sessions, but for `kept`. Gives the ended ones.

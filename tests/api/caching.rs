@@ -423,7 +423,7 @@ async fn an_administrator_sees_what_the_cache_saved_and_can_empty_it() {
     let emptied = browser.submit("/settings/cache/purge", &[]).await;
     assert_eq!(
         (emptied.status.as_u16(), emptied.header("location")),
-        (303, "/settings?done=purged#cache")
+        (303, "/settings?done=purged")
     );
     assert_eq!(
         program

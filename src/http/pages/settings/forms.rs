@@ -103,13 +103,13 @@ async fn mended<T>(
     done: &'static str,
 ) -> Result<Response, Failure> {
     match outcome {
-        Ok(_) => led(Ok(done), "profile"),
+        Ok(_) => led(Ok(done)),
         Err(error) => show(state, caller, headers, None, None, faults_of(error)?).await,
     }
 }
 
-fn led(outcome: Result<&'static str, Failure>, section: &str) -> Result<Response, Failure> {
-    Ok(Redirect::to(&told::address(outcome, section)?).into_response())
+fn led(outcome: Result<&'static str, Failure>) -> Result<Response, Failure> {
+    Ok(Redirect::to(&told::address(outcome)?).into_response())
 }
 
 pub(in crate::http::pages) async fn set_role(
@@ -119,7 +119,7 @@ pub(in crate::http::pages) async fn set_role(
     Form(form): Form<RoleForm>,
 ) -> Result<Response, Failure> {
     let changed = state.services.accounts.set_role(&caller, id, form.role).await;
-    led(changed.map(|_| "role").map_err(Failure::from), "members")
+    led(changed.map(|_| "role").map_err(Failure::from))
 }
 
 pub(in crate::http::pages) async fn remove_member(
@@ -128,7 +128,7 @@ pub(in crate::http::pages) async fn remove_member(
     Id(id): Id<UserId>,
 ) -> Result<Response, Failure> {
     let removed = state.services.accounts.remove(&caller, id).await;
-    led(removed.map(|()| "removed").map_err(Failure::from), "members")
+    led(removed.map(|()| "removed").map_err(Failure::from))
 }
 
 pub(in crate::http::pages) async fn invite(
@@ -153,7 +153,7 @@ pub(in crate::http::pages) async fn withdraw(
     Id(id): Id<InvitationId>,
 ) -> Result<Response, Failure> {
     let withdrawn = state.services.invitations.withdraw(&caller, id).await;
-    led(withdrawn.map(|()| "withdrawn").map_err(Failure::from), "invitations")
+    led(withdrawn.map(|()| "withdrawn").map_err(Failure::from))
 }
 
 pub(in crate::http::pages) async fn end_session(
@@ -164,7 +164,7 @@ pub(in crate::http::pages) async fn end_session(
     if !state.services.sessions.end_own(&caller, id).await? {
         return Err(Failure::not_found());
     }
-    led(Ok("session"), "sessions")
+    led(Ok("session"))
 }
 
 pub(in crate::http::pages) async fn end_other_sessions(
@@ -172,7 +172,7 @@ pub(in crate::http::pages) async fn end_other_sessions(
     CurrentUser(caller): CurrentUser,
 ) -> Result<Response, Failure> {
     state.services.sessions.end_others(&caller).await?;
-    led(Ok("sessions"), "sessions")
+    led(Ok("sessions"))
 }
 
 pub(in crate::http::pages) async fn purge_cache(
@@ -180,5 +180,5 @@ pub(in crate::http::pages) async fn purge_cache(
     CurrentUser(caller): CurrentUser,
 ) -> Result<Response, Failure> {
     state.services.caches.purge_own(&caller, Some("answer")).await?;
-    led(Ok("purged"), "cache")
+    led(Ok("purged"))
 }

@@ -27,13 +27,13 @@ pub(super) fn fault(code: &str) -> Option<&'static str> {
     })
 }
 
-/// Where a form that has no fields to mend leads: back to its section, with a word. Failures that the page has no words
-/// for stay failures.
-pub(super) fn address(outcome: Result<&'static str, Failure>, section: &str) -> Result<String, Failure> {
+/// Where a form that has no fields to mend leads: to the top of the page, where the word is shown. Failures that the page has
+/// no words for stay failures.
+pub(super) fn address(outcome: Result<&'static str, Failure>) -> Result<String, Failure> {
     let (key, word) = match outcome {
         Ok(word) => ("done", word),
         Err(failure) if fault(failure.code).is_some() => ("fault", failure.code),
         Err(failure) => return Err(failure),
     };
-    Ok(format!("/settings?{key}={word}#{section}"))
+    Ok(format!("/settings?{key}={word}"))
 }
