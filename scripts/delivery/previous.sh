@@ -14,7 +14,8 @@ if tag=$(git describe --tags --abbrev=0 HEAD^ 2>/dev/null); then
 else
     newest=$(git ls-files 'migrations/*.up.sql' | sort | tail -n 1)
     [ -n "$newest" ] || die "there is no migration in migrations/"
-    added=$(git log --no-renames --diff-filter=A --format=%H -n 1 -- "$newest")
+    # By the first parents: it may have come with a merge, to which git log alone would not own up.
+    added=$(git log --first-parent -m --no-renames --diff-filter=A --format=%H -n 1 -- "$newest")
     [ -n "$added" ] || die "$newest is in no commit yet; commit it first"
     commit=$(git rev-parse --verify --quiet "$added^") || die "$newest came with the first commit: there is no previous release"
 fi
