@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `make rehearse`: candidates, good and bad, go through the roll-out's own analysis. rehearse.sh [--short] [--report]
 #   --short    one good candidate and two bad ones
-#   --report   writes docs/reports/rehearsal.json and .png, else into a temporary folder
+#   --report   writes docs/reports/rehearsal.json, .md and .png, else into a temporary folder
 set -euo pipefail
 # shellcheck source=scripts/test/suite.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../test/suite.sh"

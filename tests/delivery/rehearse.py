@@ -210,6 +210,26 @@ def plot(path, rehearsal):
     figure.savefig(path, dpi=110)
 
 
+def table(report):
+    """The report for people, as Markdown."""
+    lines = [
+        f"# Rehearsal of {report['commit'][:12]}",
+        "",
+        f"In place of {report['stable'][:12]}, under {report['requests_per_second']} requests a second; times are divided by"
+        f" {report['factor']:g}. Written by `make rehearse ARGS=--report`; [what it means](../REHEARSAL.md).",
+        "",
+        "| candidate | strategy | outcome | at | after s | as in production s | requests | spoiled | why |",
+        "|---|---|---|--:|--:|--:|--:|--:|---|",
+    ]
+    for case in report["candidates"]:
+        why = case["why"].replace("|", "\\|")
+        lines.append(
+            f"| {case['candidate']} | {case['strategy']} | {case['outcome']} | {case['at_step']} | {case['after_seconds']} |"
+            f" {case['after_seconds_unshrunk']} | {case['requests']} | {case['spoiled_requests']} | {why} |"
+        )
+    return "\n".join([*lines, "", "![Weight and failed requests over time](rehearsal.png)", ""])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stable", required=True, type=pathlib.Path)
@@ -218,7 +238,7 @@ def main():
     parser.add_argument("--database", required=True, help="of a fresh database")
     parser.add_argument("--empty-database", required=True, help="of one that is never migrated")
     parser.add_argument("--factor", type=float, default=12)
-    parser.add_argument("--report", type=pathlib.Path, required=True, help="a folder for rehearsal.json and rehearsal.png")
+    parser.add_argument("--report", type=pathlib.Path, required=True, help="a folder for rehearsal.json, .md and .png")
     parser.add_argument("--only", action="append", choices=CANDIDATES, help="these candidates; all if not said")
     given = parser.parse_args()
     CANDIDATES["never ready"]["database"] = given.empty_database
@@ -246,6 +266,7 @@ def main():
         "candidates": [{key: value for key, value in case.items() if key not in ("from", "to")} for case in rehearsal.cases],
     }
     (given.report / "rehearsal.json").write_text(json.dumps(report, indent=2) + "\n")
+    (given.report / "rehearsal.md").write_text(table(report))
     plot(given.report / "rehearsal.png", rehearsal)
     print(f"{len(rehearsal.cases)} passed, 0 failed")
 
