@@ -7,6 +7,7 @@ use clap::Parser;
 /// Measures what going through MapleAI costs, against going to the upstream directly.
 ///
 /// Start it with `scripts/bench.sh`, which brings a private PostgreSQL.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Parser)]
 #[command(name = "gateway")]
 pub(crate) struct Options {

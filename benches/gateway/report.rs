@@ -1,18 +1,19 @@
 //! Medians over the rounds, as tables for people and as JSON for comparison.
 
+mod parts;
+
 use std::{fs, path::Path, time::SystemTime};
 
 use serde_json::{Value, json};
 
 use crate::{
-    cases::{Caching, Case},
+    cases::Case,
     engine::Arrivals,
     error::{BenchError, During},
     histogram::median,
     measure::{Sample, Target},
     procstat::share,
     table::Table,
-    variant::Variant,
 };
 
 /// Above this share of a core, in percent, the core is what limits a closed loop.
@@ -217,7 +218,7 @@ impl Report {
             latency.render(),
             cost.render(),
             memory.render(),
-            parts(&rows, &self.targets).render()
+            parts::parts(&rows, &self.targets).render()
         )
     }
 
@@ -272,46 +273,4 @@ impl Report {
         let tables = path.with_extension("md");
         fs::write(&tables, self.markdown()).during(format!("writing {}", tables.display()))
     }
-}
-
-/// What single parts cost or save: differences and ratios of medians of the run.
-fn parts(rows: &[Row], targets: &[Target]) -> Table {
-    let mut table = Table::new("part | kind | figure");
-    for streamed in [false, true] {
-        let row = |variant: Variant, caching: Caching| {
-            rows.iter().find(|row| {
-                let case = row.case;
-                targets[row.target].variant == Some(variant)
-                    && (case.arrivals, case.caching, case.streamed) == (Arrivals::Closed, caching, streamed)
-            })
-        };
-        let mut push = |part: &str, figure: Option<String>| {
-            let kind = if streamed { "streamed" } else { "not streamed" };
-            if let Some(figure) = figure {
-                table.push(vec![part.to_owned(), kind.to_owned(), figure]);
-            }
-        };
-        let micros = |more: Option<&Row>, less: Option<&Row>| {
-            Some(format!("{:+.1} us CPU/request", more?.cpu_micros - less?.cpu_micros))
-        };
-        let times = |more: Option<&Row>, less: Option<&Row>| {
-            Some(format!("{:.2} x the answers/s", more?.per_second / less?.per_second))
-        };
-        use Caching::{Bypass, Hit, Miss};
-        use Variant::{Redis, Standard, Uncached, Unjournalled};
-        push(
-            "a hit in memory, against a miss",
-            times(row(Standard, Hit), row(Standard, Miss)),
-        );
-        push(
-            "a hit in Redis, against a miss",
-            times(row(Redis, Hit), row(Redis, Miss)),
-        );
-        push(
-            "a miss, against the cache off",
-            micros(row(Standard, Miss), row(Uncached, Miss)),
-        );
-        push("the journal", micros(row(Standard, Bypass), row(Unjournalled, Bypass)));
-    }
-    table
 }
