@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import tempfile
 import time
@@ -61,6 +62,7 @@ def running():
         print(docker("logs", name, check=False).stdout[-3000:])
         docker("rm", "--force", name, check=False)
         upstream.shutdown()
+        shutil.rmtree(journal, ignore_errors=True)
 
 
 def test_what_it_says_of_itself(inspected):
