@@ -28,11 +28,16 @@ done
 databases=$((databases + 3))
 
 # Built before anything is started, so that no server waits for the compiler.
-# `cargo bench` makes the release build of mapleai that is measured, too.
-cargo bench --bench gateway --no-run
+# `cargo bench` makes the release build of mapleai that is measured, too. With libc's getauxval, the one thing in which it is not
+# the build that ships: without it the process dies under valgrind, and `--gateway-prefix` could not count instructions.
+bench() {
+  cargo bench --features rustix/use-libc-auxv --bench gateway "$@"
+}
+bench --no-run
 
 if [ "$wants_database" = no ]; then
-  exec cargo bench --quiet --bench gateway -- "$@"
+  bench --quiet -- "$@"
+  exit
 fi
 
 command -v taskset >/dev/null || fail 'taskset is missing: apt-get install util-linux'
@@ -97,10 +102,13 @@ if [ -z "${BENCH_REDIS_URL:-}" ]; then
   redis_pid=$!
   for ((tries = 50; ; tries--)); do
     ! (exec 3<>"/dev/tcp/127.0.0.1/$redis_port") 2>/dev/null || break
-    ((tries > 0)) && kill -0 "$redis_pid" || { cat "$work/redis.log" >&2; fail 'Redis did not start'; }
+    if ((tries == 0)) || ! kill -0 "$redis_pid" 2>/dev/null; then
+      cat "$work/redis.log" >&2
+      fail 'Redis did not start'
+    fi
     sleep 0.1
   done
   export BENCH_REDIS_URL="redis://127.0.0.1:$redis_port"
 fi
 
-cargo bench --quiet --bench gateway -- "$@"
+bench --quiet -- "$@"
