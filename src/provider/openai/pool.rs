@@ -2,7 +2,7 @@
 //!
 //! hyper's own pooled client serves any number of hosts: it clones its settings and the address for each request, and spawns
 //! a task after each answer to wait for the connection. This one knows a single host, and gets a connection back from
-//! whoever has read the answer to its end (docs/BENCHMARKS.md has what that is worth).
+//! whoever has read the answer to its end.
 
 use std::{
     collections::VecDeque,
