@@ -14,10 +14,10 @@ use tokio::time::Sleep;
 use super::{Limits, pool::Lease};
 use crate::provider::{ProviderError, sse::EventSplitter};
 
-/// Dropping it closes the upstream connection.
+/// Dropping it before the last event closes the upstream connection.
 pub(super) struct UpstreamEvents {
-    body: Incoming,
-    lease: Option<Lease>,
+    /// Until the answer has ended.
+    exchange: Option<Exchange>,
     splitter: EventSplitter,
     limits: Limits,
     started: Instant,
@@ -25,8 +25,15 @@ pub(super) struct UpstreamEvents {
     /// since it was set, and is set again.
     last: Instant,
     begun: bool,
+    /// The mark that no event follows has come.
+    marked: bool,
     over: bool,
     timer: Pin<Box<Sleep>>,
+}
+
+struct Exchange {
+    body: Incoming,
+    lease: Lease,
 }
 
 impl UpstreamEvents {
@@ -34,13 +41,13 @@ impl UpstreamEvents {
         // The shortest of them, so that whichever applies by then is not noticed late.
         let deadline = started + limits.first_byte.min(limits.chunk).min(limits.total);
         Self {
-            body,
-            lease: Some(lease),
+            exchange: Some(Exchange { body, lease }),
             splitter: EventSplitter::default(),
             limits,
             started,
             last: started,
             begun: false,
+            marked: false,
             over: false,
             timer: Box::pin(tokio::time::sleep_until(deadline.into())),
         }
@@ -75,11 +82,11 @@ impl Stream for UpstreamEvents {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if this.over {
-            return Poll::Ready(None);
-        }
         loop {
-            match Pin::new(&mut this.body).poll_frame(context) {
+            let Some(exchange) = this.exchange.as_mut().filter(|_| !this.over) else {
+                return Poll::Ready(None);
+            };
+            match Pin::new(&mut exchange.body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let now = Instant::now();
                     // An upstream that never pauses must not outrun the limit on the whole.
@@ -90,7 +97,10 @@ impl Stream for UpstreamEvents {
                     this.begun = true;
                     let Ok(data) = frame.into_data() else { continue };
                     match this.splitter.push(data) {
-                        Ok(Some(item)) => return Poll::Ready(Some(Ok(item))),
+                        Ok(Some(item)) => {
+                            this.marked = ends_with_mark(&item);
+                            return Poll::Ready(Some(Ok(item)));
+                        }
                         Ok(None) => {}
                         Err(_) => return this.end(Some(Err(ProviderError::BadReply("an event is too large")))),
                     }
@@ -99,8 +109,8 @@ impl Stream for UpstreamEvents {
                     return this.end(Some(Err(ProviderError::BrokenOff(Box::new(error)))));
                 }
                 Poll::Ready(None) => {
-                    if let Some(lease) = this.lease.take() {
-                        lease.give_back();
+                    if let Some(exchange) = this.exchange.take() {
+                        exchange.lease.give_back();
                     }
                     let rest = this.splitter.rest().map(Ok);
                     return this.end(rest);
@@ -116,4 +126,18 @@ impl Stream for UpstreamEvents {
             }
         }
     }
+}
+
+impl Drop for UpstreamEvents {
+    fn drop(&mut self) {
+        if let Some(Exchange { body, lease }) = self.exchange.take_if(|_| self.marked && !self.over) {
+            lease.give_back_at_end(body);
+        }
+    }
+}
+
+/// Whether the last event is `data: [DONE]`.
+fn ends_with_mark(events: &[u8]) -> bool {
+    let before = events.trim_ascii_end().strip_suffix(b"[DONE]");
+    before.is_some_and(|before| before.trim_ascii_end().ends_with(b"data:"))
 }

@@ -7,7 +7,9 @@
 use std::{
     collections::VecDeque,
     error::Error,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -15,7 +17,7 @@ use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::{
-    body::Incoming,
+    body::{Body, Incoming},
     client::conn::http1::{self, SendRequest},
     rt::Executor,
 };
@@ -29,6 +31,10 @@ const MOST_IDLE: usize = 512;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// For a connection whose last answer was read to its end to notice that itself.
 const SETTLING: Duration = Duration::from_millis(20);
+/// Connections whose answer is about to end, how long they have for it, and how many are looked at for each call.
+const MOST_ENDING: usize = 64;
+const ENDING: Duration = Duration::from_millis(500);
+const LOOKED_AT: usize = 4;
 
 type Sender = SendRequest<Full<Bytes>>;
 
@@ -51,6 +57,14 @@ struct Shared {
     origin: Uri,
     /// The most recently used last.
     idle: Mutex<VecDeque<Idle>>,
+    ending: Mutex<VecDeque<Ending>>,
+}
+
+/// An answer that nobody waits for any more, since all that matters of it has come.
+struct Ending {
+    body: Incoming,
+    lease: Lease,
+    since: Instant,
 }
 
 struct Idle {
@@ -81,6 +95,36 @@ impl Lease {
             since: now,
         });
     }
+
+    /// All that matters of the answer has come; its end follows in the next packet, if not in the same. Closing the
+    /// connection for that would cost the next call a new one. Nobody waits: later calls look whether it has come.
+    pub(super) fn give_back_at_end(self, body: Incoming) {
+        let pool = self.pool.clone();
+        let ending = Ending {
+            body,
+            lease: self,
+            since: Instant::now(),
+        };
+        let Some(ending) = ending.settle() else { return };
+        let mut all = pool.ending();
+        let too_many = if all.len() < MOST_ENDING { None } else { all.pop_front() };
+        all.push_back(ending);
+        drop(all);
+        drop(too_many);
+    }
+}
+
+impl Ending {
+    /// Gives the connection back if the answer has ended, and closes it if it goes on or takes too long.
+    fn settle(mut self) -> Option<Self> {
+        let mut context = Context::from_waker(Waker::noop());
+        match Pin::new(&mut self.body).poll_frame(&mut context) {
+            Poll::Ready(None) => self.lease.give_back(),
+            Poll::Pending if self.since.elapsed() < ENDING => return Some(self),
+            Poll::Pending | Poll::Ready(Some(_)) => {}
+        }
+        None
+    }
 }
 
 impl Pool {
@@ -89,6 +133,7 @@ impl Pool {
             connector,
             origin,
             idle: Mutex::default(),
+            ending: Mutex::default(),
         }))
     }
 
@@ -119,6 +164,7 @@ impl Pool {
 
     /// An idle connection that is still good.
     async fn take(&self) -> Option<Sender> {
+        self.settle();
         loop {
             let Idle { mut sender, since } = self.idle().pop_back()?;
             if sender.is_closed() || since.elapsed() > IDLE_TIMEOUT {
@@ -130,6 +176,19 @@ impl Pool {
             if let Ok(Ok(())) = Box::pin(tokio::time::timeout(SETTLING, sender.ready())).await {
                 return Some(sender);
             }
+        }
+    }
+
+    /// Looks after those whose answer was about to end.
+    fn settle(&self) {
+        let some: Vec<_> = {
+            let mut ending = self.ending();
+            let count = ending.len().min(LOOKED_AT);
+            ending.drain(..count).collect()
+        };
+        let unsettled: Vec<_> = some.into_iter().filter_map(Ending::settle).collect();
+        if !unsettled.is_empty() {
+            self.ending().extend(unsettled);
         }
     }
 
@@ -146,6 +205,10 @@ impl Pool {
             let _ = connection.await;
         });
         Ok(sender)
+    }
+
+    fn ending(&self) -> MutexGuard<'_, VecDeque<Ending>> {
+        self.0.ending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn idle(&self) -> MutexGuard<'_, VecDeque<Idle>> {

@@ -223,6 +223,61 @@ async fn connections_are_used_again_and_replaced_when_they_have_gone() {
 }
 
 #[tokio::test]
+async fn a_reader_that_leaves_after_the_last_event_does_not_cost_the_connection() {
+    for pause in [Duration::ZERO, Duration::from_millis(30)] {
+        let (address, mut connections) = watch(move |number, connection| {
+            for _ in 0..4 {
+                connection.request();
+                connection.begin_stream();
+                connection.chunk(format!("{HELLO}{DONE}"));
+                // The end is a packet of its own.
+                thread::sleep(pause);
+                connection.end_stream();
+            }
+            number
+        });
+        let provider = provider(address);
+        for _ in 0..4 {
+            let mut stream = events(&provider).await;
+            assert!(next(&mut stream).await.unwrap().unwrap().ends_with(DONE.as_bytes()));
+            drop(stream);
+            // The next call comes when this one has ended.
+            tokio::time::sleep(pause * 3).await;
+        }
+        assert_eq!(connections.recv().await, Some(0), "all four on the first connection");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_goes_on_after_its_mark_or_never_ends_is_given_up() {
+    for goes_on in [true, false] {
+        let (address, mut closed) = watch(move |number, connection| {
+            connection.request();
+            connection.begin_stream();
+            connection.chunk(format!("{HELLO}{DONE}"));
+            if number > 0 {
+                connection.end_stream();
+                return true;
+            }
+            if goes_on {
+                thread::sleep(Duration::from_millis(50));
+                connection.chunk(HELLO);
+            }
+            connection.closes_within(LONG)
+        });
+        let provider = provider(address);
+        let mut stream = events(&provider).await;
+        next(&mut stream).await.unwrap().unwrap();
+        drop(stream);
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        // Another call finds that out, and goes on a connection of its own.
+        let mut stream = events(&provider).await;
+        next(&mut stream).await.unwrap().unwrap();
+        assert_eq!(closed.recv().await, Some(true), "{goes_on}");
+    }
+}
+
+#[tokio::test]
 async fn an_unreachable_upstream_is_told_from_a_silent_one() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = failure(&provider(free), false).await;

@@ -207,3 +207,20 @@ async fn options_that_say_null_are_not_said_twice() {
         assert_eq!(call.json()["stream_options"], json!({"include_usage": true}));
     }
 }
+
+#[tokio::test]
+async fn streams_that_are_remembered_leave_their_connection_to_the_next() {
+    let app = TestApp::start().await;
+    let program = register(&app).await.program().await;
+    for number in 0..5 {
+        let question = with(ask(&format!("Question {number}")), "stream", true);
+        let answer = program.post(CHAT, &question).await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-maple-cache")), (200, "miss"));
+        assert!(answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+        // The answer's end is read when the next call looks for a connection.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(app.upstream.calls().len(), 5);
+    // One more may have been opened for the list of models.
+    assert!(app.upstream.connections() <= 2, "{}", app.upstream.connections());
+}

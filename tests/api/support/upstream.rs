@@ -185,6 +185,7 @@ pub fn completion(text: &str, usage: Option<(u64, u64)>) -> Value {
 
 #[derive(Default)]
 struct State {
+    connections: usize,
     calls: Vec<Call>,
     replies: VecDeque<Reply>,
     /// In place of what it answers without instructions.
@@ -219,6 +220,7 @@ impl FakeUpstream {
                     _ = over.changed() => return,
                     accepted = listener.accept() => {
                         let (stream, _) = accepted.unwrap();
+                        shared.lock().unwrap().connections += 1;
                         connections.spawn(serve(stream, Arc::clone(&shared)));
                     }
                 }
@@ -247,6 +249,11 @@ impl FakeUpstream {
 
     pub fn calls(&self) -> Vec<Call> {
         self.state.lock().unwrap().calls.clone()
+    }
+
+    /// How many connections there have been.
+    pub fn connections(&self) -> usize {
+        self.state.lock().unwrap().connections
     }
 
     /// The only call there was.

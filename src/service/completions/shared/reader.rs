@@ -175,6 +175,18 @@ impl SharedReader {
                 }
                 Poll::Ready(Some(Ok(bytes)))
             }
+            Found::Last {
+                events,
+                usage_chunk,
+                marked,
+            } => {
+                let failed = self.has_failed();
+                self.settle(if failed { Outcome::Failed } else { Outcome::Completed });
+                self.closing = Closing::Over;
+                let usage_chunk = if self.with_usage { &usage_chunk[..] } else { &[] };
+                let mark = if marked { &DONE[..] } else { &[] };
+                Poll::Ready(Some(Ok([&events, usage_chunk, mark].concat().into())))
+            }
             Found::Done => {
                 let failed = self.has_failed();
                 self.settle(if failed { Outcome::Failed } else { Outcome::Completed });
@@ -198,6 +210,12 @@ impl SharedReader {
 
 enum Found {
     Item(Bytes),
+    /// With what comes after it, so that the caller gets all of it in one packet.
+    Last {
+        events: Bytes,
+        usage_chunk: Bytes,
+        marked: bool,
+    },
     Done,
     Failed(Option<ProviderError>),
     Stopped,
@@ -208,7 +226,16 @@ fn item(progress: &mut Progress, place: usize, leads: bool) -> Option<Found> {
         return Some(Found::Failed(Some(ProviderError::BadReply("it was read too slowly"))));
     }
     if let Some(item) = progress.items.get(place - progress.dropped) {
-        return Some(Found::Item(item.clone()));
+        let is_last = place + 1 == progress.dropped + progress.items.len();
+        return Some(if is_last && matches!(progress.end, Some(End::Done(..))) {
+            Found::Last {
+                events: item.clone(),
+                usage_chunk: progress.usage_chunk.clone(),
+                marked: progress.marked,
+            }
+        } else {
+            Found::Item(item.clone())
+        });
     }
     match &mut progress.end {
         Some(End::Done(..)) => Some(Found::Done),

@@ -1,73 +1,86 @@
 //! Who waits for a shared call.
 
 use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Wake, Waker},
 };
 
 /// The upstream's waker: wakes every reader, since any of them may be the one that reads on.
 #[derive(Default)]
 pub(super) struct Wakers {
-    waiting: Mutex<BTreeMap<u64, Waker>>,
-    /// How far each reader has read.
-    places: Mutex<BTreeMap<u64, usize>>,
-    next: AtomicU64,
+    readers: Mutex<Readers>,
+}
+
+/// Few calls have a second reader, so a list is quicker than a map.
+#[derive(Default)]
+struct Readers {
+    all: Vec<Reader>,
+    entered: u64,
+}
+
+struct Reader {
+    id: u64,
+    /// How far it has read, in items.
+    place: usize,
+    /// While it waits.
+    waker: Option<Waker>,
+}
+
+impl Readers {
+    fn find(&mut self, id: u64) -> Option<&mut Reader> {
+        self.all.iter_mut().find(|reader| reader.id == id)
+    }
 }
 
 impl Wakers {
+    fn readers(&self) -> MutexGuard<'_, Readers> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn enter(&self) -> u64 {
-        let reader = self.next.fetch_add(1, Ordering::Relaxed);
-        self.places
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(reader, 0);
-        reader
+        let mut readers = self.readers();
+        let id = readers.entered;
+        readers.entered += 1;
+        readers.all.push(Reader {
+            id,
+            place: 0,
+            waker: None,
+        });
+        id
     }
 
     /// One who leaves may have been woken for all: the others are.
     pub(super) fn leave(&self, reader: u64) {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&reader);
-        self.places
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&reader);
+        self.readers().all.retain(|other| other.id != reader);
         self.wake_others(None);
     }
 
     pub(super) fn register(&self, reader: u64, waker: &Waker) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        match waiting.get_mut(&reader) {
-            Some(known) => known.clone_from(waker),
-            None => {
-                waiting.insert(reader, waker.clone());
+        if let Some(reader) = self.readers().find(reader) {
+            match &mut reader.waker {
+                Some(known) => known.clone_from(waker),
+                none => *none = Some(waker.clone()),
             }
         }
     }
 
     /// Notes how far a reader has come, and gives how far the last one has.
     pub(super) fn note_place(&self, reader: u64, place: usize) -> usize {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.insert(reader, place);
-        places.values().copied().min().unwrap_or(place)
+        let mut readers = self.readers();
+        if let Some(reader) = readers.find(reader) {
+            reader.place = place;
+        }
+        readers.all.iter().map(|reader| reader.place).min().unwrap_or(place)
     }
 
     /// Who is not woken goes on waiting: it may be the one that the upstream is to wake.
     pub(super) fn wake_others(&self, but: Option<u64>) {
-        let woken = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let own = but.and_then(|reader| waiting.remove_entry(&reader));
-            let woken = std::mem::take(&mut *waiting);
-            waiting.extend(own);
-            woken
+        let woken: Vec<_> = {
+            let mut readers = self.readers();
+            let others = readers.all.iter_mut().filter(|reader| Some(reader.id) != but);
+            others.filter_map(|reader| reader.waker.take()).collect()
         };
-        for waker in woken.into_values() {
+        for waker in woken {
             waker.wake();
         }
     }
