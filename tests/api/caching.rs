@@ -423,8 +423,10 @@ async fn an_administrator_sees_what_the_cache_saved_and_can_empty_it() {
     let emptied = browser.submit("/settings/cache/purge", &[]).await;
     assert_eq!(
         (emptied.status.as_u16(), emptied.header("location")),
-        (303, "/settings?done=purged")
+        (303, "/settings?done=purged_here")
     );
+    let told = browser.get("/settings?done=purged_here").await.text();
+    assert!(told.contains("Without Redis others cannot be told"), "{told}");
     assert_eq!(
         program
             .post("/v1/chat/completions", &body)

@@ -73,7 +73,7 @@ async fn forms_lead_back_to_the_page() {
         (
             "/settings/cache/purge".to_owned(),
             &[],
-            "Remembered answers are forgotten.",
+            "Remembered answers are forgotten by the instance",
         ),
         (
             "/settings/sessions/end-others".to_owned(),

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::{show, told};
 use crate::{
     auth::extract::CurrentUser,
+    cache::Reach,
     domain::{
         account::SessionOwner,
         ids::{InvitationId, SessionId, UserId},
@@ -179,6 +180,10 @@ pub(in crate::http::pages) async fn purge_cache(
     State(state): State<AppState>,
     CurrentUser(caller): CurrentUser,
 ) -> Result<Response, Failure> {
-    state.services.caches.purge_own(&caller, Some("answer")).await?;
-    led(Ok("purged"))
+    led(Ok(
+        match state.services.caches.purge_own(&caller, Some("answer")).await? {
+            Reach::Everybody => "purged",
+            Reach::ThisProcess => "purged_here",
+        },
+    ))
 }

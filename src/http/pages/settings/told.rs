@@ -13,6 +13,10 @@ pub(super) fn done(word: &str) -> Option<&'static str> {
         "session" => "The session is ended.",
         "sessions" => "You are signed out everywhere else.",
         "purged" => "Remembered answers are forgotten.",
+        "purged_here" => {
+            "Remembered answers are forgotten by the instance that you are connected to. Without Redis others cannot be told, and \
+             keep theirs until they expire."
+        }
         _ => return None,
     })
 }
