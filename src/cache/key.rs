@@ -41,12 +41,19 @@ impl Hash for Key {
     }
 }
 
+/// Fields up to so many bytes are hashed in one go. Most keys are far shorter, and setting up a hasher that takes its input
+/// in parts costs more than hashing them.
+const GATHERED: usize = 1024;
+
 /// A key under construction.
 pub struct KeyBuilder {
     class: Class,
     schema: u8,
     scope: Scope,
-    hasher: blake3::Hasher,
+    /// What is yet to be hashed.
+    fields: Vec<u8>,
+    /// Has taken what was too much to gather.
+    hasher: Option<Box<blake3::Hasher>>,
 }
 
 impl KeyBuilder {
@@ -56,7 +63,8 @@ impl KeyBuilder {
             class,
             schema,
             scope,
-            hasher: blake3::Hasher::new(),
+            fields: Vec::with_capacity(160),
+            hasher: None,
         };
         builder.add(class.as_str().as_bytes());
         builder.add(&[schema]);
@@ -68,8 +76,15 @@ impl KeyBuilder {
     }
 
     fn add(&mut self, field: &[u8]) {
-        self.hasher.update(&(field.len() as u64).to_le_bytes());
-        self.hasher.update(field);
+        self.fields.extend_from_slice(&(field.len() as u64).to_le_bytes());
+        if self.fields.len() + field.len() <= GATHERED {
+            self.fields.extend_from_slice(field);
+            return;
+        }
+        let hasher = self.hasher.get_or_insert_default();
+        hasher.update(&self.fields);
+        hasher.update(field);
+        self.fields.clear();
     }
 
     /// The next part. Parts are told apart by their place, so every key of a class has the same number of them.
@@ -80,11 +95,15 @@ impl KeyBuilder {
     }
 
     pub fn build(self) -> Key {
+        let hash = match self.hasher {
+            None => blake3::hash(&self.fields),
+            Some(mut hasher) => hasher.update(&self.fields).finalize(),
+        };
         Key {
             class: self.class,
             schema: self.schema,
             scope: self.scope,
-            hash: *self.hasher.finalize().as_bytes(),
+            hash: *hash.as_bytes(),
         }
     }
 }
@@ -184,7 +203,7 @@ pub(super) fn slot_of(tag: &[u8]) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Key, KeyBuilder, Scope, slot_of};
+    use super::{GATHERED, Key, KeyBuilder, Scope, slot_of};
     use crate::{cache::Class, domain::ids::OrganizationId};
     use proptest::prelude::*;
 
@@ -213,6 +232,26 @@ mod tests {
         }
         assert_eq!(one.slot, two.slot);
         assert_ne!(one.value, two.value);
+    }
+
+    #[test]
+    fn long_and_short_fields_are_hashed_alike() {
+        for lengths in [
+            vec![0],
+            vec![900, 50],
+            vec![GATHERED],
+            vec![10, 5_000, 3],
+            vec![2_000, 2_000],
+        ] {
+            let fields: Vec<_> = lengths.into_iter().map(|length| vec![b'x'; length]).collect();
+            let mut hasher = blake3::Hasher::new();
+            let organization = uuid::Uuid::from_u128(7);
+            let head: [&[u8]; 3] = [Class::Answer.as_str().as_bytes(), &[1], organization.as_bytes()];
+            for field in head.into_iter().chain(fields.iter().map(Vec::as_slice)) {
+                hasher.update(&(field.len() as u64).to_le_bytes()).update(field);
+            }
+            assert_eq!(key(Class::Answer, 7, &fields).hash(), *hasher.finalize().as_bytes());
+        }
     }
 
     proptest! {

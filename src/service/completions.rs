@@ -241,11 +241,7 @@ impl Completions {
         match route.upstream.provider.send(wanted).await {
             Ok(ProviderReply::Whole { status, headers, body }) => {
                 if status.is_success() {
-                    let (reported, text_bytes) = sse::usage_of_body(&body);
-                    recorder.note_text(text_bytes);
-                    if let Some(usage) = reported {
-                        recorder.note_usage(usage);
-                    }
+                    recorder.note_whole(sse::usage_of_body(&body));
                     recorder.finish(Outcome::Completed);
                 } else {
                     recorder.refuse(status);

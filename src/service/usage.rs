@@ -41,6 +41,9 @@ pub enum UsageError {
     SharedStore(#[from] Arc<StoreError>),
 }
 
+/// Between two looks at what has come in.
+const NAP: Duration = Duration::from_millis(10);
+
 /// More records wait for the database than are allowed to; serving more would mean serving them unrecorded.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("too many usage records are waiting for the database")]
@@ -175,6 +178,10 @@ impl Usage {
                 if let Some(place) = place {
                     *places.entry(place).or_default() += 1;
                 }
+            }
+            // Whoever waits for each record is woken by each: under load that costs more than carrying it.
+            if batch.len() < self.batch_size {
+                tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + NAP)).await;
             }
         }
     }

@@ -1,6 +1,9 @@
 //! OpenAI's answer objects, read for what metering needs. Nothing is copied, and a field of another type than expected
 //! means only that there is nothing to read.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -181,10 +184,58 @@ fn count(value: &Value) -> Option<u64> {
         .or_else(|| value.to_string().strip_suffix(".0")?.parse().ok())
 }
 
-/// What a whole answer, of chat or embeddings, reports and how many bytes of text it has.
-pub fn usage_of_body(body: &[u8]) -> (Option<TokenUsage>, usize) {
+/// What a whole answer says of its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyUsage {
+    Reported(TokenUsage),
+    /// Bytes of text, for an estimate.
+    Unreported {
+        text_bytes: usize,
+    },
+}
+
+impl BodyUsage {
+    pub fn reported(self) -> Option<TokenUsage> {
+        match self {
+            Self::Reported(usage) => Some(usage),
+            Self::Unreported { .. } => None,
+        }
+    }
+}
+
+/// What a whole answer, of chat or embeddings, reports.
+pub fn usage_of_body(body: &[u8]) -> BodyUsage {
+    if let Some(usage) = usage_at_end(body) {
+        return BodyUsage::Reported(usage);
+    }
     let info = scan_chunk(body);
-    (info.usage, info.text_bytes)
+    info.usage.map_or(
+        BodyUsage::Unreported {
+            text_bytes: info.text_bytes,
+        },
+        BodyUsage::Reported,
+    )
+}
+
+/// Where usage is looked for first, in bytes: servers report it after the answer.
+const END: usize = 1024;
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""usage""#));
+
+/// The usage that an answer ends with, found without reading what is before it. A key is not mistaken for one of another
+/// depth: what follows must end the whole object. Nor for a text that has the word in it: there the quotes are escaped.
+fn usage_at_end(body: &[u8]) -> Option<TokenUsage> {
+    let end = &body[body.len().saturating_sub(END)..];
+    let at = USAGE.find(end)?;
+    if end[..at].last() == Some(&b'\\') {
+        return None;
+    }
+    let mut info = ChunkInfo::default();
+    let mut skim = Skim::new(&end[at..]);
+    skim.fields(|skim, key| match key {
+        b"usage" => usage(skim, &mut info),
+        _ => skim.skip(),
+    })?;
+    skim.is_over().then_some(info.usage)?
 }
 
 /// The text that a chunk adds to its first choice.
@@ -226,7 +277,7 @@ fn first_content(data: &[u8], part: impl Fn(ContentChoice) -> Option<Content>) -
 
 #[cfg(test)]
 mod tests {
-    use super::{ChunkInfo, answer_text, delta_text, is_done, parsed, scan_chunk, skimmed, usage_of_body};
+    use super::{BodyUsage, ChunkInfo, answer_text, delta_text, is_done, parsed, scan_chunk, skimmed, usage_of_body};
     use crate::domain::tokens::TokenUsage;
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -267,20 +318,17 @@ mod tests {
         let whole = br#"{"choices":[{"message":{"role":"assistant","content":"abc"}}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
         assert_eq!(
             usage_of_body(whole),
-            (
-                Some(TokenUsage {
-                    input: 1,
-                    output: 2,
-                    estimated: false
-                }),
-                3
-            )
+            BodyUsage::Reported(TokenUsage {
+                input: 1,
+                output: 2,
+                estimated: false
+            })
         );
         assert_eq!(answer_text(whole).as_deref(), Some("abc"));
         let embedding =
             br#"{"object":"list","data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":4,"total_tokens":4}}"#;
         assert_eq!(
-            usage_of_body(embedding).0,
+            usage_of_body(embedding).reported(),
             Some(TokenUsage {
                 input: 4,
                 output: 0,
@@ -426,6 +474,21 @@ mod tests {
             if let Some(info) = skimmed(text.as_bytes()) {
                 prop_assert_eq!(info, parsed(text.as_bytes()), "{}", text);
             }
+        }
+
+        #[test]
+        fn the_usage_at_the_end_is_that_of_the_whole(
+            value in prop_oneof![answer(), json()],
+            pretty in any::<bool>(),
+            text in "([a-z]|\\\\|\\\"|usage|\"usage\"|:|\\{\"prompt_tokens\":7\\}|,){0,12}",
+        ) {
+            let mut value = value;
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("z".to_owned(), text.clone().into());
+                fields.insert(text, json!({"prompt_tokens": 1, "usage": {"prompt_tokens": 2}}));
+            }
+            let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
+            prop_assert_eq!(usage_of_body(text.as_bytes()).reported(), scan_chunk(text.as_bytes()).usage, "{}", text);
         }
 
         #[test]

@@ -60,11 +60,16 @@ impl<'a> Skim<'a> {
     }
 
     /// Calls `field` with each key, before its value, which it must take or skip. An escaped key is not understood.
-    pub(super) fn object(&mut self, mut field: impl FnMut(&mut Self, &[u8]) -> Option<()>) -> Option<()> {
+    pub(super) fn object(&mut self, field: impl FnMut(&mut Self, &[u8]) -> Option<()>) -> Option<()> {
         self.take(b'{')?;
         if self.take(b'}').is_some() {
             return Some(());
         }
+        self.fields(field)
+    }
+
+    /// What is left of an object, from before a key on.
+    pub(super) fn fields(&mut self, mut field: impl FnMut(&mut Self, &[u8]) -> Option<()>) -> Option<()> {
         loop {
             let key = self.string()?;
             if key.contains(&b'\\') {

@@ -143,7 +143,7 @@ impl Writer {
 
     /// A provider that does not stream.
     async fn take_whole(&mut self, body: &[u8]) -> End {
-        let (usage, _) = sse::usage_of_body(body);
+        let usage = sse::usage_of_body(body).reported();
         let text = sse::answer_text(body).unwrap_or_default().replace('\0', "");
         self.answer.content.push_str(&text);
         match self.events.send(AnswerEvent::Delta(text)).await {

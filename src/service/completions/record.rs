@@ -20,6 +20,7 @@ use crate::{
     provider::{
         ProviderError,
         registry::{Route, Upstream},
+        sse::BodyUsage,
     },
     service::{admission::Permit, usage::UsageSlot},
     telemetry::traces::OpenSpan,
@@ -88,6 +89,17 @@ impl Recorder {
             self.first_token = Some(Instant::now());
         }
         self.text_bytes += bytes;
+    }
+
+    /// An answer that came whole.
+    pub(super) fn note_whole(&mut self, usage: BodyUsage) {
+        match usage {
+            BodyUsage::Reported(usage) => {
+                self.note_text(0);
+                self.note_usage(usage);
+            }
+            BodyUsage::Unreported { text_bytes } => self.note_text(text_bytes),
+        }
     }
 
     pub(super) fn note_usage(&mut self, usage: TokenUsage) {
