@@ -15,16 +15,22 @@ FROM toolchain AS auditable
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     cargo install --locked --root /opt/auditable cargo-auditable@0.7.7
 
-# The dependencies, built against an empty program: this layer changes with Cargo.lock alone.
+# The dependencies, built against an empty program: this layer changes with Cargo.lock, and with the profile that `make profile`
+# wrote, if there is one. The list of dependencies is taken from the empty program: the wrapper that writes it gives the crate
+# other symbols than those that the profile knows.
 FROM toolchain AS dependencies
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 COPY --from=auditable /opt/auditable/bin/cargo-auditable /usr/local/cargo/bin/
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock profil[e]/*.profdata ./
 RUN mkdir -p src benches/gateway \
     && echo 'fn main() {}' | tee src/main.rs >benches/gateway/main.rs \
-    && touch src/lib.rs
+    && touch src/lib.rs \
+    && for profile in *.profdata; do \
+        [ ! -f "$profile" ] || echo "-Cprofile-use=$PWD/$profile -Cllvm-args=-no-pgo-warn-mismatch"; \
+    done >release-flags
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
-    cargo auditable build --release --locked --bin mapleai
+    RUSTFLAGS=$(cat release-flags) cargo auditable build --release --locked --bin mapleai \
+    && objcopy --dump-section .dep-v0=dependencies.dep-v0 target/release/mapleai /dev/null
 
 FROM dependencies AS build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
@@ -36,12 +42,12 @@ COPY templates templates
 COPY src src
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     touch src/main.rs src/lib.rs \
-    && cargo auditable build --release --locked --bin mapleai
+    && RUSTFLAGS=$(cat release-flags) cargo build --release --locked --bin mapleai
 
 # What a process finds in a system that has nothing else: the loader and the libraries that the binary names, certificate
 # authorities, its user, and the folder of the usage journal, to be mounted over.
 RUN mkdir -p /image/etc/ssl/certs /image/usr/bin /image/var/lib/mapleai/journal \
-    && cp target/release/mapleai /image/usr/bin/ \
+    && objcopy --add-section .dep-v0=dependencies.dep-v0 target/release/mapleai /image/usr/bin/mapleai \
     && ldd target/release/mapleai | grep -o '/[^ ]*' | xargs -I{} cp --parents --dereference {} /image/ \
     && cp --dereference /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
     && echo 'mapleai:x:1001:1001:MapleAI:/:/usr/bin/mapleai' >/image/etc/passwd \

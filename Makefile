@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help run dev db build test lint fmt bench sqlx-prepare sqlx-check clean image image-test k8s-test scan sbom compatibility \
-	rehearse pin deploy rollback smoke bench-check measure notify evidence checklist
+	rehearse profile pin deploy rollback smoke bench-check measure notify evidence checklist
 MAKEFLAGS += --no-print-directory
 
 help: ## Show this list
@@ -18,7 +18,10 @@ db: ## Open psql in the private PostgreSQL (ARGS go to psql)
 	@scripts/dev/db.sh $(ARGS)
 
 build: ## Build the release binary
-	@scripts/dev/cargo.sh build --release --locked
+	@scripts/dev/build.sh
+
+profile: ## Find out which code runs under load, for release builds to be laid out by
+	@scripts/profile.sh
 
 test: ## Run all tests, with what they need installed and started
 	@scripts/delivery/shown.sh tests "make test" scripts/test/all.sh

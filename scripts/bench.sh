@@ -28,10 +28,12 @@ done
 databases=$((databases + 3))
 
 # Built before anything is started, so that no server waits for the compiler.
-# `cargo bench` makes the release build of mapleai that is measured, too. With libc's getauxval, the one thing in which it is not
-# the build that ships: without it the process dies under valgrind, and `--gateway-prefix` could not count instructions.
+# `cargo bench` makes the release build of mapleai that is measured, too, as it ships: with the profile of `make profile`, if there is
+# one.
+# shellcheck source=scripts/release-flags.sh
+source scripts/release-flags.sh
 bench() {
-  cargo bench --features rustix/use-libc-auxv --bench gateway "$@"
+  cargo bench --bench gateway "$@"
 }
 bench --no-run
 
