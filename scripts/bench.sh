@@ -23,24 +23,29 @@ for argument in "$@"; do
     --no-gateway | --serve-upstream | --serve-upstream=* | --help | -h) wants_database=no ;;
   esac
 done
-[ "$databases" -gt 0 ] || databases=1
-# Three more for the variants of the first build.
-databases=$((databases + 3))
-
-# Built before anything is started, so that no server waits for the compiler.
-# `cargo bench` makes the release build of mapleai that is measured, too, as it ships: with the profile of `make profile`, if there is
-# one.
+# Built before anything is started, so that no server waits for the compiler; with the profile of `make profile`, if there is one.
 # shellcheck source=scripts/release-flags.sh
 source scripts/release-flags.sh
 bench() {
   cargo bench --bench gateway "$@"
 }
 bench --no-run
+# The bench's own dependencies turn on features of shared ones, so what `cargo bench` makes beside it is not what ships.
+if [ "$wants_database" = yes ] && [ "$databases" = 0 ]; then
+  cargo build --release --locked --bin mapleai
+  built="${CARGO_TARGET_DIR:-target}/release"
+  cp "$built/mapleai" "$built/mapleai-as-shipped"
+  set -- --gateway-bin "mapleai=$built/mapleai-as-shipped" "$@"
+fi
 
 if [ "$wants_database" = no ]; then
   bench --quiet -- "$@"
   exit
 fi
+
+[ "$databases" -gt 0 ] || databases=1
+# Three more for the variants of the first build.
+databases=$((databases + 3))
 
 command -v taskset >/dev/null || fail 'taskset is missing: apt-get install util-linux'
 

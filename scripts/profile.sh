@@ -16,15 +16,11 @@ fi
 
 counts=$(mktemp -d)
 trap 'rm -rf "$counts"' EXIT
-# Counters go into build scripts and macros too: theirs are told by the signature in the name.
-export CARGO_TARGET_DIR="$CARGO_TARGET_DIR/counting" RUSTFLAGS="-Cprofile-generate=$counts"
-cargo build --release --locked --bin mapleai
-mkdir "$counts/signature"
-LLVM_PROFILE_FILE="$counts/signature/%m" "$CARGO_TARGET_DIR/release/mapleai" --version >/dev/null
+# Build scripts and macros count too, and the bench itself: each program's counts are told by the signature in their name.
+export CARGO_TARGET_DIR="$CARGO_TARGET_DIR/counting" RUSTFLAGS=-Cprofile-generate LLVM_PROFILE_FILE="$counts/%m.profraw"
+scripts/bench.sh --duration 1 --rounds 1 --fill-cache 20000
+LLVM_PROFILE_FILE="$counts/signature/%m" "$CARGO_TARGET_DIR/release/mapleai-as-shipped" --version >/dev/null
 signature=$(basename "$counts/signature"/*)
-rm -rf "${counts:?}"/*
-
-LLVM_PROFILE_FILE="$counts/%m.profraw" scripts/bench.sh --duration 1 --rounds 1 --fill-cache 20000
 [ -s "$counts/$signature.profraw" ] || die "the bench left no counts"
 "$tool" merge --sparse --output "$counts/merged" "$counts/$signature.profraw"
 rm -f profile/mapleai-*.profdata
