@@ -12,7 +12,6 @@ use serde::Deserialize;
 use super::{show, told};
 use crate::{
     auth::extract::CurrentUser,
-    cache::Reach,
     domain::{
         account::SessionOwner,
         ids::{InvitationId, SessionId, UserId},
@@ -26,6 +25,7 @@ use crate::{
     },
     service::{
         accounts::{AccountError, ProfileChange},
+        caches::operate::Reach,
         invitations::InvitationError,
     },
     state::AppState,
