@@ -82,6 +82,10 @@ pub(super) struct Lease {
 impl Lease {
     /// The answer has been read to its end: the connection may be used again.
     pub(super) fn give_back(self) {
+        self.give_back_idle_since(Instant::now());
+    }
+
+    fn give_back_idle_since(self, since: Instant) {
         if self.sender.is_closed() {
             return;
         }
@@ -92,7 +96,7 @@ impl Lease {
         }
         idle.push_back(Idle {
             sender: self.sender,
-            since: now,
+            since,
         });
     }
 
@@ -119,7 +123,8 @@ impl Ending {
     fn settle(mut self) -> Option<Self> {
         let mut context = Context::from_waker(Waker::noop());
         match Pin::new(&mut self.body).poll_frame(&mut context) {
-            Poll::Ready(None) => self.lease.give_back(),
+            // From the last event on, however much later this is noticed: it grows old like any other.
+            Poll::Ready(None) => self.lease.give_back_idle_since(self.since),
             Poll::Pending if self.since.elapsed() < ENDING => return Some(self),
             Poll::Pending | Poll::Ready(Some(_)) => {}
         }

@@ -150,6 +150,11 @@ impl SharedReader {
         }
     }
 
+    fn settle_as_ended(&mut self) {
+        let failed = self.has_failed();
+        self.settle(if failed { Outcome::Failed } else { Outcome::Completed });
+    }
+
     /// Gives up the record: the call failed, and the caller asks anew.
     pub(in crate::service::completions) fn withdraw(&mut self) {
         if let Some(own) = &mut self.own {
@@ -180,16 +185,17 @@ impl SharedReader {
                 usage_chunk,
                 marked,
             } => {
-                let failed = self.has_failed();
-                self.settle(if failed { Outcome::Failed } else { Outcome::Completed });
+                if let Some(own) = &mut self.own {
+                    own.note_text(0);
+                }
+                self.settle_as_ended();
                 self.closing = Closing::Over;
                 let usage_chunk = if self.with_usage { &usage_chunk[..] } else { &[] };
                 let mark = if marked { &DONE[..] } else { &[] };
                 Poll::Ready(Some(Ok([&events, usage_chunk, mark].concat().into())))
             }
             Found::Done => {
-                let failed = self.has_failed();
-                self.settle(if failed { Outcome::Failed } else { Outcome::Completed });
+                self.settle_as_ended();
                 self.closing = Closing::Usage;
                 Poll::Ready(None)
             }
