@@ -338,6 +338,19 @@ mod tests {
     }
 
     #[test]
+    fn only_the_answers_own_usage_is_taken_from_its_end() {
+        for other in [
+            r#"{"x\"usage":{"prompt_tokens":7}}"#,
+            r#"{"x":{"usage":{"prompt_tokens":7}}}"#,
+            r#"{"x":[{"usage":{"prompt_tokens":7}}]}"#,
+            r#"{"x":"usage","prompt_tokens":7}"#,
+            r#"{"usage":{"prompt_tokens":7}"#,
+        ] {
+            assert_eq!(usage_of_body(other.as_bytes()).reported(), None, "{other}");
+        }
+    }
+
+    #[test]
     fn one_field_of_another_type_does_not_hide_the_rest() {
         let counted = Some(TokenUsage {
             input: 12,
