@@ -266,7 +266,7 @@ async fn an_answer_that_goes_on_after_its_mark_or_never_ends_is_given_up() {
                 thread::sleep(Duration::from_millis(50));
                 connection.chunk(HELLO);
             }
-            Some(connection.closes_within(SOON))
+            Some(connection.closes_within(LONG))
         });
         let provider = provider(address);
         let mut stream = events(&provider).await;
