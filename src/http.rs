@@ -1,4 +1,5 @@
-//! The edge: one route table, one ordered list of layers, and thin handlers.
+//! The edge: one route table, one ordered list of layers, and thin handlers. Programs' calls to models go a shorter way past
+//! the same checks ([`service`]).
 //!
 //! The layers, in the order a request meets them:
 //!
@@ -31,5 +32,6 @@ pub mod pages;
 pub mod render;
 pub mod router;
 pub mod routes;
+pub mod service;
 pub mod sessions;
 pub mod usage;

@@ -15,6 +15,7 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod crypto;
+pub mod deadline;
 pub mod domain;
 pub mod failure;
 pub mod http;

@@ -58,6 +58,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "auth",
             "config",
+            "deadline",
             "domain",
             "failure",
             "provider",
@@ -83,7 +84,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("cache", &["config", "domain", "crypto", "telemetry"]),
     ("store", &["config", "domain", "crypto"]),
-    ("provider", &["config", "domain", "crypto"]),
+    ("provider", &["config", "deadline", "domain", "crypto"]),
+    ("deadline", &[]),
     ("lifecycle", &[]),
     ("telemetry", &["config"]),
     ("config", &["domain"]),

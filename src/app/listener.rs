@@ -5,7 +5,12 @@ mod activity;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body};
+use crate::{
+    http::service::{Service, routed},
+    lifecycle::Lifecycle,
+};
+use activity::Activity;
+use axum::{Router, response::Response};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -14,10 +19,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use tower::ServiceExt;
-
-use crate::{http::edge::Peer, lifecycle::Lifecycle};
-use activity::Activity;
 
 /// Data that the other end has not taken for this long ends the connection.
 const STALLED_READER: Duration = Duration::from_mins(1);
@@ -36,8 +37,25 @@ pub struct Limits {
     pub max_connections: usize,
 }
 
+/// What a listener serves.
+pub trait Serve: Clone + Send + 'static {
+    fn answer(self, request: Request<Incoming>, peer: SocketAddr) -> impl Future<Output = Response> + Send + 'static;
+}
+
+impl Serve for Service {
+    fn answer(self, request: Request<Incoming>, peer: SocketAddr) -> impl Future<Output = Response> + Send + 'static {
+        Self::answer(self, request, peer)
+    }
+}
+
+impl Serve for Router {
+    fn answer(self, request: Request<Incoming>, peer: SocketAddr) -> impl Future<Output = Response> + Send + 'static {
+        routed(self, request, peer)
+    }
+}
+
 /// Serves until told to stop accepting. Open connections are tracked in `lifecycle`.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, lifecycle: Lifecycle) {
+pub async fn serve(listener: TcpListener, serving: impl Serve, limits: Limits, lifecycle: Lifecycle) {
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let mut failing = false;
     loop {
@@ -52,7 +70,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, lifecy
         match accepted {
             Ok((stream, peer)) => {
                 failing = false;
-                let connection = connection(stream, peer, router.clone(), limits, lifecycle.clone());
+                let connection = connection(stream, peer, serving.clone(), limits, lifecycle.clone());
                 lifecycle.connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -69,21 +87,15 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, lifecy
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits: Limits, lifecycle: Lifecycle) {
+async fn connection(stream: TcpStream, peer: SocketAddr, serving: impl Serve, limits: Limits, lifecycle: Lifecycle) {
     prepare(&stream);
     let activity = Activity::default();
     let noted = activity.clone();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
+    let service = service_fn(move |request: Request<Incoming>| {
         let active = noted.begin();
-        let router = router.clone();
-        async move {
-            let response = router
-                .oneshot(request.map(Body::new))
-                .await
-                .unwrap_or_else(|never| match never {});
-            Ok::<_, Infallible>(response.map(|body| active.watch(body)))
-        }
+        let serving = serving.clone();
+        // Made in there, not handed over: it is large, and would be in there twice.
+        async move { Ok::<_, Infallible>(serving.answer(request, peer).await.map(|body| active.watch(body))) }
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

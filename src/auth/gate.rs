@@ -86,7 +86,8 @@ impl Gate {
         Ok(())
     }
 
-    async fn program(&self, headers: &HeaderMap, from: IpAddr) -> Result<Caller, Failure> {
+    /// Recognises a program, or a person with an access token.
+    pub async fn program(&self, headers: &HeaderMap, from: IpAddr) -> Result<Caller, Failure> {
         let token = bearer(headers).ok_or_else(Failure::unauthenticated)?;
         if token.starts_with(SecretKind::ApiKey.prefix()) {
             Ok(Caller::Key(self.api_keys.authenticate(token, from).await?))
@@ -168,10 +169,11 @@ fn is_unsafe(method: &Method) -> bool {
 
 /// The token of `Authorization: Bearer` (RFC 6750); the scheme's case does not matter (RFC 9110 11.1).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
+    const SCHEME: &str = "bearer ";
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
+    let (scheme, token) = value.split_at_checked(SCHEME.len())?;
     let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    (scheme.eq_ignore_ascii_case(SCHEME) && !token.is_empty()).then_some(token)
 }
 
 /// One cookie's value.

@@ -197,6 +197,13 @@ impl Redis {
             self.tell(true);
             return;
         }
+        if self.current().is_none() && connected.is_none() {
+            // Nobody has asked it anything yet: whether it is there shows now.
+            let made = self.replace().await;
+            *connected = Some(Instant::now());
+            self.tell(made.is_ok());
+            return;
+        }
         if let Some(link) = self.current() {
             let probes = breakers.open_parts().map(|part| {
                 let mut link = link.clone();

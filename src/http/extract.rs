@@ -1,18 +1,20 @@
 //! Extractors whose refusals are failures of ours: each names the field and what is allowed.
 
-use std::time::Duration;
+use std::{future::poll_fn, pin::pin, time::Duration};
 
 use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::FormRejection},
     http::request::Parts,
 };
-use bytes::Bytes;
-use http::{StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode, header};
+use http_body::Body as HttpBody;
 use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
 use super::{edge::RequestContext, layers::BodyLimit};
 use crate::{
+    deadline,
     domain::page::{Cursor, PageRequest},
     failure::Failure,
     service::field::FieldFault,
@@ -94,21 +96,58 @@ impl<S: Send + Sync> FromRequest<S> for JsonBytes {
 }
 
 async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
-    let content_type = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    if !content_type.is_some_and(is_json) {
-        return Err(Failure::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
-            "The body must be JSON, sent with `Content-Type: application/json`.",
-        ));
-    }
+    says_json(request.headers())?;
     let limit = body_limit(&request);
     in_time(Bytes::from_request(request, state))
         .await?
         .map_err(|rejection| not_whole(rejection.status(), limit))
+}
+
+/// The same of a request that is not taken apart by axum.
+pub(super) async fn json_body<B>(headers: &HeaderMap, body: B, limit: usize) -> Result<JsonBytes, Failure>
+where
+    B: HttpBody<Data = Bytes>,
+{
+    says_json(headers)?;
+    let promised = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if promised > limit {
+        return Err(Failure::too_large(limit));
+    }
+    let mut body = pin!(body);
+    let reading = async {
+        // Most come in one piece, which is not copied.
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
+            let Ok(frame) = frame else {
+                return Err(not_whole(StatusCode::BAD_REQUEST, None));
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            if first.len() + all.len() + data.len() > limit {
+                return Err(Failure::too_large(limit));
+            }
+            if first.is_empty() && all.is_empty() {
+                first = data;
+                continue;
+            }
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
+        Ok(if all.is_empty() { first } else { all.freeze() })
+    };
+    in_time(reading).await?.map(JsonBytes)
+}
+
+fn says_json(headers: &HeaderMap) -> Result<(), Failure> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if content_type.is_some_and(is_json) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        "The body must be JSON, sent with `Content-Type: application/json`.",
+    ))
 }
 
 /// The limit that refusals name.
@@ -117,7 +156,7 @@ fn body_limit(request: &Request) -> Option<usize> {
 }
 
 async fn in_time<T>(reading: impl Future<Output = T>) -> Result<T, Failure> {
-    tokio::time::timeout(SLOWEST_BODY, reading)
+    deadline::within(SLOWEST_BODY, reading)
         .await
         .map_err(|_| Failure::body_timeout())
 }

@@ -30,13 +30,18 @@ pub fn catch_panic() -> CatchPanicLayer<fn(Box<dyn Any + Send>) -> Response> {
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    note_panic(&*panic).into_response()
+}
+
+/// Logs a panic, and gives what the caller is told.
+pub(super) fn note_panic(panic: &(dyn Any + Send)) -> Failure {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_default();
     tracing::error!(target: "mapleai::http", panic = text, "handler panicked");
-    Failure::internal().into_response()
+    Failure::internal()
 }
 
 /// Gives up on a request whose handler takes too long. Not for streams, which have limits of their own.

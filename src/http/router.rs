@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, routing};
+use axum::{Extension, Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, routing};
 use http::Method;
 use utoipa_axum::routes;
 
 use super::{
     accounts, answers, api_keys, caches, conversations,
     edge::{Edge, edge},
-    etag, health, invitations, layers, models, openai, openapi, pages,
+    etag, health, invitations,
+    layers::{self, BodyLimit},
+    models, openai, openapi, pages,
     routes::Routes,
+    service::Service,
     sessions, usage,
 };
 use crate::{auth::access::Access, failure::Failure, state::AppState};
@@ -81,19 +84,28 @@ pub fn routes(rules: &EdgeRules) -> Routes {
 }
 
 /// The whole service: the routes behind the layers.
-pub fn build(router: Router<AppState>, edge_state: Edge, state: AppState, rules: &EdgeRules) -> Router {
+pub fn build(router: Router<AppState>, edge_state: Edge, state: AppState, rules: &EdgeRules) -> Service {
     let router = router
         .fallback(|| async { Failure::not_found() })
         .method_not_allowed_fallback(|| async { Failure::method_not_allowed() });
-    // One call for all three: each call boxes every route once more, for every request.
+    // One call for all: each call boxes every route once more, for every request.
     let router = router.layer((
-        from_fn_with_state(edge_state, edge),
+        from_fn_with_state(edge_state.clone(), edge),
         DefaultBodyLimit::max(rules.body_limit),
+        Extension(BodyLimit(rules.body_limit)),
         layers::catch_panic(),
     ));
     let router = match layers::cors(&rules.cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router.with_state(state)
+    let completions = state.services.completions.clone();
+    let cors = !rules.cors_origins.is_empty();
+    Service::new(
+        router.with_state(state),
+        edge_state,
+        completions,
+        rules.body_limit,
+        cors,
+    )
 }

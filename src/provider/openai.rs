@@ -4,14 +4,14 @@ mod connect;
 mod events;
 mod pool;
 mod reply;
+mod wire;
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -20,8 +20,9 @@ use super::{Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, r
 use crate::{config::ProviderConfig, domain::swap::Swap};
 use connect::{TimedConnector, is_connect_timeout};
 use events::UpstreamEvents;
-use pool::{Lease, Pool, SendError};
+use pool::{AnswerBody, Pool, SendError};
 use reply::{caller_headers, collect, drain};
+use wire::Sent;
 
 /// Largest answer that is held whole, in bytes.
 const LARGEST_ANSWER: usize = 32 * 1024 * 1024;
@@ -90,14 +91,8 @@ impl OpenAiProvider {
         })
     }
 
-    fn request(
-        &self,
-        method: Method,
-        uri: &Uri,
-        body: Bytes,
-        traceparent: Option<HeaderValue>,
-    ) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body));
+    fn request(&self, method: Method, uri: &Uri, body: Bytes, traceparent: Option<HeaderValue>) -> Sent {
+        let mut request = Sent::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = (*self.headers.get()).clone();
@@ -109,11 +104,7 @@ impl OpenAiProvider {
         request
     }
 
-    async fn head(
-        &self,
-        request: Request<Full<Bytes>>,
-        limits: Limits,
-    ) -> Result<(Response<Incoming>, Lease), ProviderError> {
+    async fn head(&self, request: Sent, limits: Limits) -> Result<Response<AnswerBody>, ProviderError> {
         match timeout(limits.first_byte.min(limits.total), self.pool.send(request)).await {
             Ok(Ok(answered)) => Ok(answered),
             Ok(Err(error)) => Err(self.unanswered(error)),
@@ -143,28 +134,31 @@ impl OpenAiProvider {
         };
         let stream = request.stream;
         let sent = self.request(Method::POST, uri, request.body, request.traceparent);
-        let (response, lease) = self.head(sent, self.limits).await?;
-        let (head, body) = response.into_parts();
+        let (head, mut body) = self.head(sent, self.limits).await?.into_parts();
         let status = head.status;
         // Our credentials with the upstream are nothing the caller can mend, and its message may quote them.
         let ours = status == http::StatusCode::UNAUTHORIZED || status == http::StatusCode::FORBIDDEN;
         if ours || !(status.is_success() || status.is_client_error()) {
-            if Box::pin(drain(body)).await {
-                lease.give_back();
+            if Box::pin(drain(&mut body)).await {
+                body.give_back();
             }
             return Err(ProviderError::Status(status));
         }
         let headers = caller_headers(&head.headers);
         if stream && status.is_success() && is_event_stream(&head.headers) {
-            let events = UpstreamEvents::new(body, lease, self.limits, started);
+            let events = UpstreamEvents::new(body, self.limits, started);
             return Ok(ProviderReply::Events {
                 headers,
                 events: Box::pin(events),
             });
         }
-        let body = collect(body, LARGEST_ANSWER, self.limits, started).await?;
-        lease.give_back();
-        Ok(ProviderReply::Whole { status, headers, body })
+        let whole = collect(&mut body, LARGEST_ANSWER, self.limits, started).await?;
+        body.give_back();
+        Ok(ProviderReply::Whole {
+            status,
+            headers,
+            body: whole,
+        })
     }
 
     async fn list(&self) -> Result<Vec<String>, ProviderError> {
@@ -182,12 +176,13 @@ impl OpenAiProvider {
             ..self.limits
         };
         let request = self.request(Method::GET, &self.models, Bytes::new(), None);
-        let (response, lease) = self.head(request, limits).await?;
+        let response = self.head(request, limits).await?;
         if !response.status().is_success() {
             return Err(ProviderError::Status(response.status()));
         }
-        let body = collect(response.into_body(), LARGEST_LIST, limits, started).await?;
-        lease.give_back();
+        let mut answer = response.into_body();
+        let body = collect(&mut answer, LARGEST_LIST, limits, started).await?;
+        answer.give_back();
         let list: List =
             serde_json::from_slice(&body).map_err(|_| ProviderError::BadReply("its list of models is not one"))?;
         Ok(list.data.into_iter().map(|entry| entry.id).collect())

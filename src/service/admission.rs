@@ -81,14 +81,17 @@ impl Admission {
     }
 
     fn ask(&self, organization: OrganizationId) -> Result<Asked, Refused> {
-        let (sender, receiver) = oneshot::channel();
         let mut queue = self.lock();
-        match queue.enter(organization, sender) {
+        match queue.enter(organization, oneshot::channel) {
             Entry::Admitted => {
                 drop(queue);
                 Ok(Asked::Admitted(self.permit(organization)))
             }
-            Entry::Waiting { ticket, displaced } => {
+            Entry::Waiting {
+                ticket,
+                by: receiver,
+                displaced,
+            } => {
                 self.0.waiting.set(queue.len() as f64);
                 drop(queue);
                 if let Some((handover, refused)) = displaced {

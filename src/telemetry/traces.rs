@@ -46,8 +46,8 @@ pub struct Traces {
     provider: SdkTracerProvider,
 }
 
-/// A span that has begun. Dropping it ends it.
-pub struct OpenSpan(Span);
+/// A span that has begun. Dropping it ends it. In a box, since most services have none and all carry room for it.
+pub struct OpenSpan(Box<Span>);
 
 impl Traces {
     /// Nothing, if no endpoint is configured. Starts the exporter's thread; the collector need not be there.
@@ -113,7 +113,7 @@ impl Traces {
             .span_builder(name)
             .with_kind(kind)
             .with_attributes(attributes);
-        OpenSpan(self.tracer.build_with_context(builder, &parent))
+        OpenSpan(Box::new(self.tracer.build_with_context(builder, &parent)))
     }
 
     /// Sends what is queued. To be called when the process ends; blocks.

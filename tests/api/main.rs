@@ -38,6 +38,7 @@ mod probes;
 mod process;
 mod rolling;
 mod rotation;
+mod short_way;
 mod shutdown;
 mod streaming;
 mod support;

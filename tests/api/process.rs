@@ -11,7 +11,7 @@ use mapleai::auth::access::Access;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Client, TestApp, database::TestDatabase, eventually, postgres::Postgres, process::Process,
+    Answer, Client, TestApp, database::TestDatabase, eventually, postgres::Postgres, process::Process, redis::Redis,
 };
 
 const OPS_TOKEN: &str = "MARKED-operations-token-0123456789abcdef";
@@ -436,4 +436,27 @@ async fn it_waits_for_its_database_and_stops_when_told_while_waiting() {
     process.line("waiting for the database").await;
     process.signal("TERM");
     assert_eq!(process.ended(Duration::from_secs(15)).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_is_told_to_be_away_only_if_it_is() {
+    const AWAY: &str = "Redis, or a part of it, does not answer; going on without";
+    let database = TestDatabase::create().await;
+    let mut redis = Redis::start().await;
+    let mut variables = development(&database.url);
+    variables.push(("REDIS_URL", redis.url()));
+    let process = start(&variables);
+    process.ready().await;
+    process.line("warm").await;
+    assert!(
+        !process.lines().iter().any(|line| line.contains(AWAY)),
+        "a start with a Redis that is there"
+    );
+    redis.kill();
+    let (access, _) = register(&client).await;
+    client.with(&access).get("/api/users/me").await.ok(200);
+    process.line(AWAY).await;
+
+    let started_without = start(&variables);
+    started_without.line(AWAY).await;
 }

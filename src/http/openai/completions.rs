@@ -59,7 +59,7 @@ pub async fn embeddings(
     call(Endpoint::Embeddings, &completions, caller, context, body).await
 }
 
-async fn call(
+pub(in crate::http) async fn call(
     endpoint: Endpoint,
     completions: &Completions,
     ApiCaller(account): ApiCaller,

@@ -8,16 +8,16 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::Stream;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use tokio::time::Sleep;
 
-use super::{Limits, pool::Lease};
+use super::{Limits, pool::AnswerBody};
 use crate::provider::{ProviderError, sse::EventSplitter};
 
 /// Dropping it before the last event closes the upstream connection.
 pub(super) struct UpstreamEvents {
     /// Until the answer has ended.
-    exchange: Option<Exchange>,
+    body: Option<AnswerBody>,
     splitter: EventSplitter,
     limits: Limits,
     started: Instant,
@@ -31,17 +31,12 @@ pub(super) struct UpstreamEvents {
     timer: Pin<Box<Sleep>>,
 }
 
-struct Exchange {
-    body: Incoming,
-    lease: Lease,
-}
-
 impl UpstreamEvents {
-    pub(super) fn new(body: Incoming, lease: Lease, limits: Limits, started: Instant) -> Self {
+    pub(super) fn new(body: AnswerBody, limits: Limits, started: Instant) -> Self {
         // The shortest of them, so that whichever applies by then is not noticed late.
         let deadline = started + limits.first_byte.min(limits.chunk).min(limits.total);
         Self {
-            exchange: Some(Exchange { body, lease }),
+            body: Some(body),
             splitter: EventSplitter::default(),
             limits,
             started,
@@ -83,10 +78,10 @@ impl Stream for UpstreamEvents {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            let Some(exchange) = this.exchange.as_mut().filter(|_| !this.over) else {
+            let Some(body) = this.body.as_mut().filter(|_| !this.over) else {
                 return Poll::Ready(None);
             };
-            match Pin::new(&mut exchange.body).poll_frame(context) {
+            match Pin::new(body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let now = Instant::now();
                     // An upstream that never pauses must not outrun the limit on the whole.
@@ -109,8 +104,8 @@ impl Stream for UpstreamEvents {
                     return this.end(Some(Err(ProviderError::BrokenOff(Box::new(error)))));
                 }
                 Poll::Ready(None) => {
-                    if let Some(exchange) = this.exchange.take() {
-                        exchange.lease.give_back();
+                    if let Some(body) = this.body.take() {
+                        body.give_back();
                     }
                     let rest = this.splitter.rest().map(Ok);
                     return this.end(rest);
@@ -130,8 +125,8 @@ impl Stream for UpstreamEvents {
 
 impl Drop for UpstreamEvents {
     fn drop(&mut self) {
-        if let Some(Exchange { body, lease }) = self.exchange.take_if(|_| self.marked && !self.over) {
-            lease.give_back_at_end(body);
+        if let Some(body) = self.body.take_if(|_| self.marked && !self.over) {
+            body.give_back_at_end();
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Connections to one upstream, kept open between calls.
 //!
 //! hyper's own pooled client serves any number of hosts: it clones its settings and the address for each request, and spawns
-//! a task after each answer to wait for the connection. This one knows a single host, and gets a connection back from
-//! whoever has read the answer to its end.
+//! a task for each connection and after each answer. This one knows a single host, gets a connection back from whoever has
+//! read the answer to its end, and spawns nothing.
 
 use std::{
     collections::VecDeque,
@@ -14,17 +14,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
-use http_body_util::Full;
+use http::{Response, Uri};
 use hyper::{
-    body::{Body, Incoming},
-    client::conn::http1::{self, SendRequest},
-    rt::Executor,
+    body::{Body, Frame, Incoming, SizeHint},
+    client::conn::http1,
 };
-use hyper_util::rt::TokioExecutor;
 use tower::Service;
 
-use super::connect::TimedConnector;
+use super::{
+    connect::TimedConnector,
+    wire::{Sent, Wire},
+};
 
 /// Idle connections kept, and for how long: below the 60 s after which common servers close theirs.
 const MOST_IDLE: usize = 512;
@@ -35,8 +35,6 @@ const SETTLING: Duration = Duration::from_millis(20);
 const MOST_ENDING: usize = 64;
 const ENDING: Duration = Duration::from_millis(500);
 const LOOKED_AT: usize = 4;
-
-type Sender = SendRequest<Full<Bytes>>;
 
 /// Why there is no head of an answer.
 #[derive(Debug, thiserror::Error)]
@@ -62,51 +60,49 @@ struct Shared {
 
 /// An answer that nobody waits for any more, since all that matters of it has come.
 struct Ending {
-    body: Incoming,
-    lease: Lease,
+    body: AnswerBody,
     since: Instant,
 }
 
 struct Idle {
-    sender: Sender,
+    wire: Box<Wire>,
     since: Instant,
 }
 
-/// The connection that an answer comes on. Dropping it before the answer's end closes the connection, which is how an
-/// upstream learns that nobody wants the rest.
-pub(super) struct Lease {
+/// The body of an answer, with the connection that it comes on. Dropping it before the answer's end closes the connection,
+/// which is how an upstream learns that nobody wants the rest.
+pub(super) struct AnswerBody {
+    body: Incoming,
+    wire: Box<Wire>,
     pool: Pool,
-    sender: Sender,
 }
 
-impl Lease {
+impl AnswerBody {
     /// The answer has been read to its end: the connection may be used again.
     pub(super) fn give_back(self) {
         self.give_back_idle_since(Instant::now());
     }
 
     fn give_back_idle_since(self, since: Instant) {
-        if self.sender.is_closed() {
+        let Self { wire, pool, .. } = self;
+        if wire.is_closed() {
             return;
         }
+        wire.rest();
         let now = Instant::now();
-        let mut idle = self.pool.idle();
+        let mut idle = pool.idle();
         while idle.len() >= MOST_IDLE || idle.front().is_some_and(|one| now > one.since + IDLE_TIMEOUT) {
             idle.pop_front();
         }
-        idle.push_back(Idle {
-            sender: self.sender,
-            since,
-        });
+        idle.push_back(Idle { wire, since });
     }
 
     /// All that matters of the answer has come; its end follows in the next packet, if not in the same. Closing the
     /// connection for that would cost the next call a new one. Nobody waits: later calls look whether it has come.
-    pub(super) fn give_back_at_end(self, body: Incoming) {
+    pub(super) fn give_back_at_end(self) {
         let pool = self.pool.clone();
         let ending = Ending {
-            body,
-            lease: self,
+            body: self,
             since: Instant::now(),
         };
         let Some(ending) = ending.settle() else { return };
@@ -118,13 +114,34 @@ impl Lease {
     }
 }
 
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Self { body, wire, .. } = &mut *self;
+        wire.poll_frame(body, context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 impl Ending {
     /// Gives the connection back if the answer has ended, and closes it if it goes on or takes too long.
     fn settle(mut self) -> Option<Self> {
         let mut context = Context::from_waker(Waker::noop());
         match Pin::new(&mut self.body).poll_frame(&mut context) {
             // From the last event on, however much later this is noticed: it grows old like any other.
-            Poll::Ready(None) => self.lease.give_back_idle_since(self.since),
+            Poll::Ready(None) => self.body.give_back_idle_since(self.since),
             Poll::Pending if self.since.elapsed() < ENDING => return Some(self),
             Poll::Pending | Poll::Ready(Some(_)) => {}
         }
@@ -144,20 +161,17 @@ impl Pool {
 
     /// Sends one request, with a path as its target, and waits for the head of the answer. A request that an idle connection
     /// did not take any more, because the upstream was closing it, goes out on another; none is sent twice.
-    pub(super) async fn send(
-        &self,
-        mut request: Request<Full<Bytes>>,
-    ) -> Result<(Response<Incoming>, Lease), SendError> {
+    pub(super) async fn send(&self, mut request: Sent) -> Result<Response<AnswerBody>, SendError> {
         loop {
-            let (mut sender, is_reused) = match self.take().await {
-                Some(sender) => (sender, true),
+            let (mut wire, is_reused) = match self.take().await {
+                Some(wire) => (wire, true),
                 // A box of its own: most calls never carry it.
                 None => (Box::pin(self.connect()).await?, false),
             };
-            match sender.try_send_request(request).await {
+            match wire.send(request).await {
                 Ok(response) => {
                     let pool = self.clone();
-                    return Ok((response, Lease { pool, sender }));
+                    return Ok(response.map(|body| AnswerBody { body, wire, pool }));
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if is_reused => request = unsent,
@@ -167,19 +181,19 @@ impl Pool {
         }
     }
 
-    /// An idle connection that is still good.
-    async fn take(&self) -> Option<Sender> {
+    /// An idle connection that may still be good: whether it is shows when it is sent something.
+    async fn take(&self) -> Option<Box<Wire>> {
         self.settle();
         loop {
-            let Idle { mut sender, since } = self.idle().pop_back()?;
-            if sender.is_closed() || since.elapsed() > IDLE_TIMEOUT {
+            let Idle { mut wire, since } = self.idle().pop_back()?;
+            if wire.is_closed() || since.elapsed() > IDLE_TIMEOUT {
                 continue;
             }
-            if sender.is_ready() {
-                return Some(sender);
+            if wire.is_ready() {
+                return Some(wire);
             }
-            if let Ok(Ok(())) = Box::pin(tokio::time::timeout(SETTLING, sender.ready())).await {
-                return Some(sender);
+            if let Ok(true) = Box::pin(tokio::time::timeout(SETTLING, wire.ready())).await {
+                return Some(wire);
             }
         }
     }
@@ -197,19 +211,14 @@ impl Pool {
         }
     }
 
-    async fn connect(&self) -> Result<Sender, SendError> {
+    async fn connect(&self) -> Result<Box<Wire>, SendError> {
         let mut connector = self.0.connector.clone();
         let stream = connector
             .call(self.0.origin.clone())
             .await
             .map_err(SendError::Connect)?;
-        let (sender, connection) = http1::handshake(stream).await?;
-        // It ends with its connection, which ends with its sender.
-        TokioExecutor::new().execute(async move {
-            // What goes wrong is told to whoever waits for the answer.
-            let _ = connection.await;
-        });
-        Ok(sender)
+        let (sender, carrier) = http1::handshake(stream).await?;
+        Ok(Box::new(Wire::new(sender, carrier)))
     }
 
     fn ending(&self) -> MutexGuard<'_, VecDeque<Ending>> {

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use tokio::time::timeout;
 
-use super::Limits;
-use crate::provider::ProviderError;
+use super::{Limits, pool::AnswerBody};
+use crate::{deadline, provider::ProviderError};
 
 /// Memory taken on a promised length alone, in bytes.
 const MOST_RESERVED: usize = 1024 * 1024;
@@ -19,7 +19,7 @@ const DRAIN_TIME: Duration = Duration::from_millis(100);
 
 /// Reads a body whole, within the limits on pauses, time and size. One that comes in one piece is not copied.
 pub(super) async fn collect(
-    mut body: Incoming,
+    body: &mut AnswerBody,
     largest: usize,
     limits: Limits,
     started: Instant,
@@ -33,7 +33,7 @@ pub(super) async fn collect(
     loop {
         let left = limits.total.saturating_sub(started.elapsed());
         let limit = limits.chunk.min(left);
-        let data = match timeout(limit, body.frame()).await {
+        let data = match deadline::within(limit, body.frame()).await {
             Ok(None) => break,
             Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             Ok(Some(Err(error))) => return Err(ProviderError::BrokenOff(Box::new(error))),
@@ -58,15 +58,18 @@ pub(super) async fn collect(
 }
 
 /// Reads the body of a failure away, if it is short and quick. Whether it was read to its end.
-pub(super) async fn drain(body: Incoming) -> bool {
+pub(super) async fn drain(body: &mut AnswerBody) -> bool {
     let read = http_body_util::Limited::new(body, DRAIN_LIMIT).collect();
     matches!(timeout(DRAIN_TIME, read).await, Ok(Ok(_)))
 }
 
+/// Room for what is passed on and what the edge adds, so that the map is made once.
+const MOST_HEADERS: usize = 12;
+
 /// The headers that are meant for the caller: what the body is, when to come back, and the provider's own bookkeeping.
 pub(super) fn caller_headers(upstream: &HeaderMap) -> HeaderMap {
     const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
-    let mut headers = HeaderMap::with_capacity(4);
+    let mut headers = HeaderMap::with_capacity(MOST_HEADERS);
     let mut pass = |name: HeaderName, value: &HeaderValue| headers.insert(name, value.clone());
     for (name, value) in upstream {
         if *name == header::CONTENT_TYPE || *name == header::RETRY_AFTER {

@@ -17,10 +17,12 @@ const SOONEST: Duration = Duration::from_secs(1);
 const LATEST: Duration = Duration::from_secs(30);
 
 /// What became of a call that asked.
-pub(super) enum Entry<T> {
+pub(super) enum Entry<T, W> {
     Admitted,
     Waiting {
         ticket: u64,
+        /// What the call waits by.
+        by: W,
         /// Whoever had to leave the full queue for it: the newest of the organisation that waits with the most.
         displaced: Option<(T, Refused)>,
     },
@@ -64,7 +66,8 @@ impl<T> Queue<T> {
         self.waiting
     }
 
-    pub(super) fn enter(&mut self, organization: OrganizationId, call: T) -> Entry<T> {
+    /// `wait` gives how the call is reached and what it waits by. Most calls need neither.
+    pub(super) fn enter<W>(&mut self, organization: OrganizationId, wait: impl FnOnce() -> (T, W)) -> Entry<T, W> {
         let limits = self.limits;
         let tenant = self.tenants.entry(organization).or_insert_with(|| Tenant {
             in_flight: 0,
@@ -96,6 +99,7 @@ impl<T> Queue<T> {
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
+        let (call, by) = wait();
         if let Some(tenant) = self.tenants.get_mut(&organization) {
             if tenant.waiting.is_empty() {
                 self.turns.push_back(organization);
@@ -103,7 +107,7 @@ impl<T> Queue<T> {
             tenant.waiting.push_back((ticket, call));
             self.waiting += 1;
         }
-        Entry::Waiting { ticket, displaced }
+        Entry::Waiting { ticket, by, displaced }
     }
 
     /// A call has ended after `held`.

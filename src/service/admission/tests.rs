@@ -142,22 +142,22 @@ async fn a_call_that_could_not_be_served_in_time_is_told_at_once() {
 #[test]
 fn a_full_queue_makes_room_for_who_waits_with_less() {
     let mut queue = Queue::new(&limits(1, 1, 3));
-    assert!(matches!(queue.enter(organization(1), 'a'), Entry::Admitted));
+    assert!(matches!(queue.enter(organization(1), || ('a', ())), Entry::Admitted));
     for call in ['b', 'c', 'd'] {
         assert!(matches!(
-            queue.enter(organization(1), call),
+            queue.enter(organization(1), || (call, ())),
             Entry::Waiting { displaced: None, .. }
         ));
     }
     let Entry::Waiting {
         displaced: Some((call, _)),
         ..
-    } = queue.enter(organization(2), 'x')
+    } = queue.enter(organization(2), || ('x', ()))
     else {
         panic!("no room was made");
     };
     assert_eq!(call, 'd');
-    assert!(matches!(queue.enter(organization(1), 'e'), Entry::Refused(_)));
+    assert!(matches!(queue.enter(organization(1), || ('e', ())), Entry::Refused(_)));
     queue.release(organization(1), Duration::ZERO);
     assert_eq!(queue.next().map(|(_, call)| call), Some('b'));
     queue.release(organization(1), Duration::ZERO);
@@ -188,9 +188,9 @@ proptest! {
         let mut waiting: Vec<(u16, u64)> = Vec::new();
         for step in steps {
             match step {
-                Step::Enter(who) => match queue.enter(organization(who.into()), who) {
+                Step::Enter(who) => match queue.enter(organization(who.into()), || (who, ())) {
                     Entry::Admitted => running.push(who),
-                    Entry::Waiting { ticket, displaced } => {
+                    Entry::Waiting { ticket, displaced, .. } => {
                         if let Some((other, _)) = displaced {
                             let newest = waiting.iter().rposition(|(waits, _)| *waits == other).unwrap();
                             waiting.remove(newest);

@@ -1,0 +1,219 @@
+//! What happens before a request is served, and what happens to its answer.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+
+use super::{ClientAddress, Edge, Peer, RequestContext, RequestId, RouteMetrics, route_metrics::InFlight};
+use crate::{
+    auth::Caller,
+    failure::Failure,
+    http::{
+        cache_control::CacheClass,
+        render::{Dialect, render},
+        routes::RouteInfo,
+    },
+    telemetry::{
+        context::{self, RequestContext as LogContext},
+        limit::RateLimit,
+        traces::OpenSpan,
+    },
+};
+
+/// A request on its way through: counted as in flight until its answer leaves, or its future is dropped.
+pub(in crate::http) struct Passage<'e> {
+    edge: &'e Edge,
+    metrics: &'e RouteMetrics,
+    class: CacheClass,
+    arrived: Instant,
+    id: RequestId,
+    client: ClientAddress,
+    dialect: Dialect,
+    /// What a browser wanted to see, to come back to after signing in.
+    page: Option<String>,
+    log: Arc<LogContext>,
+    span: Option<OpenSpan>,
+    _in_flight: InFlight,
+}
+
+impl<'e> Passage<'e> {
+    /// Takes up a request, and tells what handlers may know of it besides its parts.
+    pub(in crate::http) fn enter<B>(
+        edge: &'e Edge,
+        request: &Request<B>,
+        peer: Option<Peer>,
+        route: Option<&'e RouteInfo>,
+    ) -> (Self, RequestContext) {
+        let arrived = Instant::now();
+        let inner = &*edge.inner;
+        let (headers, method, path) = (request.headers(), request.method(), request.uri().path());
+        let id = RequestId::of(headers);
+        let client = ClientAddress::of(peer, headers, &inner.trusted_proxies);
+        let dialect = Dialect::of(path);
+        let metrics = route.map_or(&inner.unmatched, |route| &route.metrics);
+        let in_flight = metrics.enter();
+        let template = route.map_or(&inner.unmatched_path, |route| &route.path);
+        let label = method_label(method);
+        let mut traceparent = headers.get(TRACEPARENT).cloned();
+        let span = inner
+            .traces
+            .as_ref()
+            .map(|traces| traces.request(label, template, traceparent.as_ref()));
+        let trace_id = if let Some(span) = &span {
+            traceparent = span.traceparent();
+            Some(span.trace_id())
+        } else {
+            let sent = traceparent.as_ref().and_then(|value| value.to_str().ok());
+            sent.and_then(context::trace_id).map(Box::from)
+        };
+        let context = RequestContext {
+            id: id.clone(),
+            arrived,
+            client,
+            traceparent,
+            cache_control: headers.get(header::CACHE_CONTROL).cloned(),
+        };
+        let passage = Self {
+            edge,
+            metrics,
+            class: route.map_or(CacheClass::NoStore, |route| route.cache),
+            arrived,
+            client,
+            dialect,
+            page: (dialect == Dialect::Page && method == Method::GET).then(|| path.to_owned()),
+            log: Arc::new(LogContext::new(id.shared(), trace_id, label, Arc::clone(template))),
+            id,
+            span,
+            _in_flight: in_flight,
+        };
+        (passage, context)
+    }
+
+    /// What the request's log lines have in common.
+    pub(in crate::http) fn log(&self) -> Arc<LogContext> {
+        Arc::clone(&self.log)
+    }
+
+    pub(in crate::http) fn note_caller(&self, caller: &Caller) {
+        self.log.note_caller(
+            caller.organization().map(|organization| organization.0),
+            caller.user().map(|user| user.0),
+        );
+    }
+
+    /// Writes down a failure, and finishes, counts and logs the answer.
+    pub(in crate::http) fn leave(self, outcome: Result<Response, Arc<Failure>>) -> Response {
+        let elapsed = self.arrived.elapsed();
+        let mut response = context::within_sync(Arc::clone(&self.log), || {
+            let response = outcome.unwrap_or_else(|failure| {
+                log_failure(&failure, elapsed, self.client);
+                render(&failure, self.dialect, self.id.as_str(), self.page.as_deref())
+            });
+            tracing::info!(
+                target: "mapleai::http",
+                status = response.status().as_u16(),
+                duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+                client = %self.client,
+                "request answered"
+            );
+            response
+        });
+        let status = response.status();
+        self.metrics.record(status, elapsed);
+        if let Some(span) = self.span {
+            span.answered(status);
+        }
+        let inner = &*self.edge.inner;
+        let headers = response.headers_mut();
+        inner.cache_control.apply(self.class, status, headers);
+        finish(headers, &self.id, self.dialect, inner.https);
+        response
+    }
+}
+
+/// As a label and in the log: methods are the caller's to invent.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// Refusals of a person or program are for the security log, where an attack shows; a flood of them is not to become a
+/// flood of lines.
+static REFUSALS: RateLimit = RateLimit::new(20);
+
+/// The cause goes to the log once, here, and never to the caller.
+fn log_failure(failure: &Failure, elapsed: Duration, client: ClientAddress) {
+    if matches!(failure.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        && let Some(suppressed) = REFUSALS.allow(Instant::now())
+    {
+        tracing::info!(
+            target: "mapleai::security",
+            code = failure.code,
+            status = failure.status.as_u16(),
+            client = %client,
+            suppressed,
+            "request refused"
+        );
+    }
+    let Some(cause) = &failure.cause else { return };
+    let mut text = cause.to_string();
+    let mut source = cause.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    // An outage is reported by whoever notices its start and end, not once per request.
+    if failure.code == "internal" {
+        let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        tracing::error!(target: "mapleai::http", code = failure.code, status = failure.status.as_u16(), duration_ms, cause = text, "request failed");
+    } else {
+        tracing::info!(target: "mapleai::http", code = failure.code, cause = text, "request failed");
+    }
+}
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+fn finish(headers: &mut HeaderMap, id: &RequestId, dialect: Dialect, https: bool) {
+    headers.insert(REQUEST_ID, id.header());
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if https {
+        headers.insert(
+            header::STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=31536000; includeSubDomains"),
+        );
+    }
+    // Programs do not render what they get.
+    if dialect == Dialect::OpenAi {
+        return;
+    }
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(CONTENT_SECURITY_POLICY),
+    );
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(
+        HeaderName::from_static("cross-origin-opener-policy"),
+        HeaderValue::from_static("same-origin"),
+    );
+    headers.insert(
+        HeaderName::from_static("permissions-policy"),
+        HeaderValue::from_static("camera=(), geolocation=(), microphone=()"),
+    );
+}
