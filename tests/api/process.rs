@@ -446,7 +446,7 @@ async fn redis_is_told_to_be_away_only_if_it_is() {
     let mut variables = development(&database.url);
     variables.push(("REDIS_URL", redis.url()));
     let process = start(&variables);
-    process.ready().await;
+    let (client, _) = process.ready().await;
     process.line("warm").await;
     assert!(
         !process.lines().iter().any(|line| line.contains(AWAY)),

@@ -29,6 +29,8 @@ use super::{
 /// Idle connections kept, and for how long: below the 60 s after which common servers close theirs.
 const MOST_IDLE: usize = 512;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// No server closes connections sooner for being idle.
+const LONG_IDLE: Duration = Duration::from_millis(50);
 /// For a connection whose last answer was read to its end to notice that itself.
 const SETTLING: Duration = Duration::from_millis(20);
 /// Connections whose answer is about to end, how long they have for it, and how many are looked at for each call.
@@ -186,8 +188,13 @@ impl Pool {
         self.settle();
         loop {
             let Idle { mut wire, since } = self.idle().pop_back()?;
-            if wire.is_closed() || since.elapsed() > IDLE_TIMEOUT {
+            let idle_for = since.elapsed();
+            if wire.is_closed() || idle_for > IDLE_TIMEOUT {
                 continue;
+            }
+            if idle_for > LONG_IDLE {
+                // Lets the runtime look at its sockets: one that the upstream has closed is found out before it is sent anything.
+                tokio::task::yield_now().await;
             }
             if wire.is_ready() {
                 return Some(wire);
