@@ -109,10 +109,7 @@ where
     B: HttpBody<Data = Bytes>,
 {
     says_json(headers)?;
-    let promised = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if promised > limit {
-        return Err(Failure::too_large(limit));
-    }
+    // What is too large is read until it is: a client that is still sending would not see an answer.
     let mut body = pin!(body);
     let reading = async {
         // Most come in one piece, which is not copied.

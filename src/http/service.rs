@@ -115,7 +115,10 @@ impl Inner {
             // Nothing of a call that panicked is looked at again.
             AssertUnwindSafe(context::within(log, serving)).catch_unwind().await
         };
-        let outcome = outcome.unwrap_or_else(|panic| Err(layers::note_panic(&*panic)));
+        let outcome = outcome.unwrap_or_else(|panic| {
+            let noted = context::within_sync(passage.log(), || layers::note_panic(&*panic));
+            Err(noted)
+        });
         passage.leave(outcome.map_err(Arc::new))
     }
 }

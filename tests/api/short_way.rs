@@ -131,7 +131,7 @@ async fn a_body_in_pieces_is_put_together_and_bounded() {
 }
 
 #[tokio::test]
-async fn calls_are_counted_and_logged_under_their_route() {
+async fn calls_are_counted_under_their_route() {
     let app = start().await;
     let program = register(&app).await.program().await;
     let count = async |status: u16| {

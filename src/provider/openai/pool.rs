@@ -31,8 +31,6 @@ const MOST_IDLE: usize = 512;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// No server closes connections sooner for being idle.
 const LONG_IDLE: Duration = Duration::from_millis(50);
-/// For a connection whose last answer was read to its end to notice that itself.
-const SETTLING: Duration = Duration::from_millis(20);
 /// Connections whose answer is about to end, how long they have for it, and how many are looked at for each call.
 const MOST_ENDING: usize = 64;
 const ENDING: Duration = Duration::from_millis(500);
@@ -86,17 +84,21 @@ impl AnswerBody {
     }
 
     fn give_back_idle_since(self, since: Instant) {
-        let Self { wire, pool, .. } = self;
-        if wire.is_closed() {
+        let Self { mut wire, pool, .. } = self;
+        // One that still sends what nobody reads any more would stand still in the pool.
+        if !wire.is_ready() && !wire.settles() {
             return;
         }
         wire.rest();
         let now = Instant::now();
         let mut idle = pool.idle();
-        while idle.len() >= MOST_IDLE || idle.front().is_some_and(|one| now > one.since + IDLE_TIMEOUT) {
-            idle.pop_front();
-        }
+        let old = idle.iter().take_while(|one| now > one.since + IDLE_TIMEOUT).count();
+        let too_many = (idle.len() + 1).saturating_sub(MOST_IDLE);
+        let gone: Vec<_> = idle.drain(..old.max(too_many)).collect();
         idle.push_back(Idle { wire, since });
+        drop(idle);
+        // Closing sockets is not to hold up others.
+        drop(gone);
     }
 
     /// All that matters of the answer has come; its end follows in the next packet, if not in the same. Closing the
@@ -164,8 +166,9 @@ impl Pool {
     /// Sends one request, with a path as its target, and waits for the head of the answer. A request that an idle connection
     /// did not take any more, because the upstream was closing it, goes out on another; none is sent twice.
     pub(super) async fn send(&self, mut request: Sent) -> Result<Response<AnswerBody>, SendError> {
+        let mut has_looked = false;
         loop {
-            let (mut wire, is_reused) = match self.take().await {
+            let (mut wire, is_reused) = match self.take(&mut has_looked).await {
                 Some(wire) => (wire, true),
                 // A box of its own: most calls never carry it.
                 None => (Box::pin(self.connect()).await?, false),
@@ -184,7 +187,7 @@ impl Pool {
     }
 
     /// An idle connection that may still be good: whether it is shows when it is sent something.
-    async fn take(&self) -> Option<Box<Wire>> {
+    async fn take(&self, has_looked: &mut bool) -> Option<Box<Wire>> {
         self.settle();
         loop {
             let Idle { mut wire, since } = self.idle().pop_back()?;
@@ -193,15 +196,15 @@ impl Pool {
                 continue;
             }
             if idle_for > LONG_IDLE {
-                // Lets the runtime look at its sockets: one that the upstream has closed is found out before it is sent anything.
-                tokio::task::yield_now().await;
+                if !std::mem::replace(has_looked, true) {
+                    // Lets the runtime look at its sockets, so that one that the upstream has closed is found out.
+                    tokio::task::yield_now().await;
+                }
+                if !wire.settles() {
+                    continue;
+                }
             }
-            if wire.is_ready() {
-                return Some(wire);
-            }
-            if let Ok(true) = Box::pin(tokio::time::timeout(SETTLING, wire.ready())).await {
-                return Some(wire);
-            }
+            return Some(wire);
         }
     }
 

@@ -60,13 +60,12 @@ impl Wire {
         self.sender.is_ready()
     }
 
-    /// Waits for the answer before to be over; false if the connection has ended instead.
-    pub(super) async fn ready(&mut self) -> bool {
-        let Self { sender, mover } = self;
-        mover.waits = false;
-        poll_fn(|context| mover.drive(context, |quiet| sender.poll_ready(quiet)))
-            .await
-            .is_ok()
+    /// Moves a connection on that nobody waits for. Whether it takes another request then.
+    pub(super) fn settles(&mut self) -> bool {
+        self.mover.waits = false;
+        let mut nobody = Context::from_waker(Waker::noop());
+        let _ = self.mover.drive::<()>(&mut nobody, |_| Poll::Pending);
+        !self.is_closed() && self.is_ready()
     }
 
     /// Sends a request and waits for the head of its answer.
