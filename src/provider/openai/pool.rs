@@ -29,7 +29,7 @@ use super::{
 /// Idle connections kept, and for how long: below the 60 s after which common servers close theirs.
 const MOST_IDLE: usize = 512;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
-/// No server closes connections sooner for being idle.
+/// Far below the idle timeouts of common servers, which are seconds: what was used more recently is not looked at first.
 const LONG_IDLE: Duration = Duration::from_millis(50);
 /// Connections whose answer is about to end, how long they have for it, and how many are looked at for each call.
 const MOST_ENDING: usize = 64;
