@@ -1,15 +1,20 @@
 //! One class of cached answers: memory, then Redis, then the loader.
 
+mod memory;
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
-use moka::{notification::RemovalCause, sync::Cache};
+
+use memory::{Entry, Memory};
 
 use super::{
     class::{Class, Policy},
@@ -28,8 +33,6 @@ const REDIS_LIMIT: Duration = Duration::from_millis(50);
 const LEASE: Duration = Duration::from_secs(2);
 /// Between two looks whether the other has finished.
 const LEASE_POLL: Duration = Duration::from_millis(20);
-/// An entry's own bookkeeping in memory, as measured: key, counters, the cache's lists and its timer.
-const OVERHEAD: usize = 400;
 /// A hit in the last fifth of an entry's life, after so many others, loads it anew in the background.
 const HOT: u32 = 2;
 
@@ -46,25 +49,15 @@ struct Inner<V, E> {
     tiers: Tiers,
     class: Class,
     policy: Policy,
-    memory: Cache<Key, Arc<Entry<V>>>,
+    memory: Memory<V>,
     flights: Flights<V, E>,
     metrics: ClassMetrics,
     hits: AtomicU64,
     misses: AtomicU64,
+    /// How often something was put into memory.
+    remembered: AtomicU64,
     /// How often more than single entries were forgotten.
     purges: AtomicU64,
-}
-
-struct Entry<V> {
-    value: Option<V>,
-    /// When loading it began, by [`Tiers::now`]: a write since then may not be in it.
-    stored: u64,
-    expires: u64,
-    /// Milliseconds since 1970.
-    made: u64,
-    hits: AtomicU32,
-    refreshing: AtomicBool,
-    weight: u32,
 }
 
 /// A remembered answer.
@@ -77,18 +70,7 @@ pub struct Hit<V> {
 impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
     pub fn new(tiers: &Tiers, class: Class, policy: Policy) -> Self {
         let metrics = ClassMetrics::new(class);
-        let evictions = metrics.evictions.clone();
-        let memory = Cache::builder()
-            .name(class.as_str())
-            .max_capacity(policy.memory_bytes)
-            .weigher(|_, entry: &Arc<Entry<V>>| entry.weight)
-            .time_to_live(policy.ttl.max(policy.absent_ttl) * 2)
-            .eviction_listener(move |_, _, cause| {
-                if cause == RemovalCause::Size {
-                    evictions.increment(1);
-                }
-            })
-            .build();
+        let memory = Memory::new(tiers, class, policy, metrics.evictions.clone());
         let cached = Self(Arc::new(Inner {
             tiers: tiers.clone(),
             class,
@@ -98,6 +80,7 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
             metrics,
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
+            remembered: AtomicU64::new(0),
             purges: AtomicU64::new(0),
         }));
         tiers.register(Arc::clone(&cached.0) as Arc<dyn Local>);
@@ -107,6 +90,12 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
     /// The answer in memory, if there is one that may be believed.
     pub fn peek(&self, key: &Key) -> Option<Hit<V>> {
         self.0.peek(key).map(|entry| self.0.hit(&entry))
+    }
+
+    /// Grows with every answer that comes into memory, after it has: who saw the same figure before it peeked in vain need
+    /// not peek again.
+    pub fn remembered(&self) -> u64 {
+        self.0.remembered.load(Ordering::Acquire)
     }
 
     /// The answer, from wherever it is nearest. `load` is asked only if nobody has it, once for all who ask meanwhile. A
@@ -175,7 +164,7 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
         match self.0.ask_redis(redis, key, &key.place(), deadline, &overtaken).await {
             Asked::Hit(entry) => {
                 if self.0.purges.load(Ordering::Acquire) != purges {
-                    self.0.memory.invalidate(key);
+                    self.0.memory.remove(key);
                 }
                 Some(self.0.hit(&entry))
             }
@@ -183,8 +172,12 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
         }
     }
 
-    /// Keeps an answer that was come by otherwise, in both tiers. Only for what no write can make wrong.
-    pub fn keep(&self, key: Key, value: V) {
+    /// Keeps an answer that was come by otherwise, in both tiers, and in place of another (`instead`) if there may be one
+    /// that did not serve. Only for what no write can make wrong.
+    pub fn keep(&self, key: Key, value: V, instead: bool) {
+        if instead {
+            self.0.memory.remove(&key);
+        }
         let stamp = self.0.stamp(&key, true);
         if let Some(redis) = self.0.tiers.redis_for(self.0.class).cloned() {
             let (inner, copy) = (Arc::clone(&self.0), value.clone());
@@ -229,10 +222,6 @@ enum Asked<V> {
 impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
     fn peek(&self, key: &Key) -> Option<Arc<Entry<V>>> {
         let entry = self.memory.get(key)?;
-        let now = self.tiers.now();
-        if now >= entry.expires || !self.tiers.is_believed(self.class, entry.stored, now) {
-            return None;
-        }
         entry.hits.fetch_add(1, Ordering::Relaxed);
         self.hits.fetch_add(1, Ordering::Relaxed);
         self.metrics.memory_hits.increment(1);
@@ -406,26 +395,10 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
         }
     }
 
-    fn entry(&self, value: Option<V>, begun: u64, made: u64, expires: u64) -> Arc<Entry<V>> {
-        let now = self.tiers.now();
-        let left = expires.saturating_sub(self.tiers.wall());
-        let weight = OVERHEAD + size_of::<Entry<V>>() + value.as_ref().map_or(0, V::weight);
-        Arc::new(Entry {
-            value,
-            stored: begun,
-            expires: now.saturating_add(left),
-            made,
-            hits: AtomicU32::new(0),
-            refreshing: AtomicBool::new(false),
-            weight: u32::try_from(weight).unwrap_or(u32::MAX),
-        })
-    }
-
     fn remember(&self, key: &Key, value: Option<V>, begun: u64, made: u64, expires: u64) -> Arc<Entry<V>> {
-        let entry = self.entry(value, begun, made, expires);
-        if self.policy.memory_bytes > 0 {
-            self.memory.insert(*key, Arc::clone(&entry));
-        }
+        let entry = self.memory.entry(value, begun, made, expires);
+        self.memory.insert(*key, &entry);
+        self.remembered.fetch_add(1, Ordering::Release);
         entry
     }
 
@@ -440,12 +413,12 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
         expires: u64,
     ) -> Arc<Entry<V>> {
         if overtaken.is_so() {
-            return self.entry(value, begun, made, expires);
+            return self.memory.entry(value, begun, made, expires);
         }
         let entry = self.remember(key, value, begun, made, expires);
         // A write between the look and the deed has found nothing to forget.
         if overtaken.is_so() {
-            self.memory.invalidate(key);
+            self.memory.remove(key);
         }
         entry
     }
@@ -453,19 +426,16 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
     fn forget(&self, key: &Key) {
         // In this order: a load that lands in between finds itself overtaken.
         self.flights.overtake(key);
-        self.memory.invalidate(key);
+        self.memory.remove(key);
         self.metrics.invalidations.increment(1);
     }
 
     fn forget_where(&self, concerned: impl Fn(&Key) -> bool) {
         self.purges.fetch_add(1, Ordering::AcqRel);
         self.flights.overtake_all(&concerned);
-        for (key, _) in &self.memory {
-            if concerned(&key) {
-                self.memory.invalidate(&*key);
-                self.metrics.invalidations.increment(1);
-            }
-        }
+        self.metrics
+            .invalidations
+            .increment(self.memory.remove_where(concerned));
     }
 }
 
@@ -508,8 +478,7 @@ impl<V: Value, E: Send + Sync + 'static> Local for Inner<V, E> {
     }
 
     fn stats(&self) -> CacheStats {
-        self.memory.run_pending_tasks();
-        let (entries, bytes) = (self.memory.entry_count(), self.memory.weighted_size());
+        let (entries, bytes) = self.memory.size();
         self.metrics.entries.set(entries as f64);
         self.metrics.bytes.set(bytes as f64);
         CacheStats {
@@ -518,6 +487,7 @@ impl<V: Value, E: Send + Sync + 'static> Local for Inner<V, E> {
             bytes,
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
+            evictions: self.memory.evictions(),
         }
     }
 }

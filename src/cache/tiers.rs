@@ -49,6 +49,8 @@ pub struct CacheStats {
     pub bytes: u64,
     pub hits: u64,
     pub misses: u64,
+    /// What left memory for want of room.
+    pub evictions: u64,
 }
 
 /// Cheap to clone.

@@ -118,7 +118,9 @@ fn table(stats: &Value) -> String {
     };
     let redis = stats["redis"].as_str().unwrap_or("?");
     let mut lines = vec![format!("Redis: {redis}; other instances are {heard}")];
-    lines.push(line(["class", "entries", "bytes", "hits", "misses"].map(str::to_owned)));
+    lines.push(line(
+        ["class", "entries", "bytes", "hits", "misses", "evictions"].map(str::to_owned),
+    ));
     for class in stats["classes"].as_array().into_iter().flatten() {
         let figure = |name: &str| class[name].as_u64().unwrap_or_default().to_string();
         let name = class["class"].as_str().unwrap_or("?").to_owned();
@@ -128,13 +130,14 @@ fn table(stats: &Value) -> String {
             figure("bytes"),
             figure("hits"),
             figure("misses"),
+            figure("evictions"),
         ]));
     }
     lines.join("\n") + "\n"
 }
 
-fn line([class, entries, bytes, hits, misses]: [String; 5]) -> String {
-    format!("{class:<14} {entries:>10} {bytes:>12} {hits:>12} {misses:>12}")
+fn line([class, entries, bytes, hits, misses, evictions]: [String; 6]) -> String {
+    format!("{class:<14} {entries:>10} {bytes:>12} {hits:>12} {misses:>12} {evictions:>12}")
 }
 
 #[cfg(test)]
@@ -145,10 +148,10 @@ mod tests {
     #[test]
     fn a_line_for_each_class() {
         let text = table(&json!({"redis": "up", "hears_others": true,
-            "classes": [{"class": "answer", "entries": 3, "bytes": 4096, "hits": 10, "misses": 5}]}));
+            "classes": [{"class": "answer", "entries": 3, "bytes": 4096, "hits": 10, "misses": 5, "evictions": 7}]}));
         assert_eq!(text.lines().count(), 3, "{text}");
         assert!(
-            text.contains("answer                  3         4096           10            5"),
+            text.contains("answer                  3         4096           10            5            7"),
             "{text}"
         );
     }

@@ -1,9 +1,13 @@
 //! Programs' calls to models go past the router. Whoever calls cannot tell: a call that CORS has to see goes by the router,
 //! and is answered alike.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, net::SocketAddr, task::Poll, time::Duration};
 
-use http::Method;
+use axum::{Router, body::Body};
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::BodyExt as _;
+use mapleai::http::service::Service;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
@@ -151,4 +155,34 @@ async fn calls_are_counted_under_their_route() {
     // Other tests of this process may call, too.
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(count(200).await > good && count(404).await > bad);
+}
+
+#[tokio::test]
+async fn a_call_that_panics_is_answered_and_leaves_nothing_behind() {
+    let app = start().await;
+    let program = register(&app).await.program().await;
+    let (server, key) = (&app.server, program.bearer().unwrap());
+    let service = Service::new(
+        Router::new(),
+        server.edge().clone(),
+        server.services().completions.clone(),
+        65_536,
+        false,
+    );
+    let pieces = futures_util::stream::poll_fn(|_| -> Poll<Option<Result<Bytes, Infallible>>> { panic!("on purpose") });
+    let request = Request::post(CHAT)
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {key}"))
+        .header("x-request-id", "of-the-one-that-panics")
+        .body(Body::from_stream(pieces))
+        .unwrap();
+    let response = service.answer(request, SocketAddr::from(([127, 0, 0, 1], 1))).await;
+    assert_eq!(response.status(), 500);
+    assert_eq!(response.headers()["x-request-id"], "of-the-one-that-panics");
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let told = String::from_utf8_lossy(&body);
+    assert!(!told.contains("purpose"), "{told}");
+    let told: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(told["error"]["type"], "server_error", "{told}");
+    program.post(CHAT, &chat("maple-chat")).await.ok(200);
 }

@@ -34,11 +34,16 @@ impl Completions {
     ) -> Result<Answered, CompletionError> {
         let answers = &self.0.caches.answers;
         for _ in 0..ATTEMPTS {
+            let mut before = Known {
+                remembered: answers.remembered(),
+                unfit: plan.reload,
+            };
             if !plan.reload {
-                if let Some(hit) = answers.peek(&plan.key)
-                    && let Some(answered) = self.replay(call, request, route, &plan, hit)?
-                {
-                    return Ok(answered);
+                if let Some(hit) = answers.peek(&plan.key) {
+                    if let Some(answered) = self.replay(call, request, route, &plan, hit)? {
+                        return Ok(answered);
+                    }
+                    before.unfit = true;
                 }
                 if let Some(shared) = self.0.remembering.join(&plan.key) {
                     if let Some(answered) = self.follow(call, request, route, shared).await? {
@@ -46,13 +51,14 @@ impl Completions {
                     }
                     continue;
                 }
-                if let Some(hit) = answers.fetch_remembered(&plan.key).await
-                    && let Some(answered) = self.replay(call, request, route, &plan, hit)?
-                {
-                    return Ok(answered);
+                if let Some(hit) = answers.fetch_remembered(&plan.key).await {
+                    if let Some(answered) = self.replay(call, request, route, &plan, hit)? {
+                        return Ok(answered);
+                    }
+                    before.unfit = true;
                 }
             }
-            match self.lead(call, request, route, &plan).await? {
+            match self.lead(call, request, route, &plan, before).await? {
                 Led::Answered(answered) => return Ok(answered),
                 Led::Overtaken(shared) => {
                     if let Some(answered) = self.follow(call, request, route, shared).await? {
@@ -99,10 +105,13 @@ impl Completions {
         request: &Request<'_>,
         route: &Route,
         plan: &Plan,
+        before: Known,
     ) -> Result<Led, CompletionError> {
+        let answers = &self.0.caches.answers;
         let keeping = Keeping {
-            caches: self.0.caches.clone(),
+            answers: answers.clone(),
             key: plan.key,
+            instead: before.unfit,
             choices: request.choices,
             is_chat: call.endpoint == Endpoint::ChatCompletions,
             most_bytes: self.0.remembering.longest(),
@@ -125,7 +134,9 @@ impl Completions {
         if plan.reload {
             remembering.replace(plan.key, &shared);
         } else {
-            match remembering.add(plan.key, &shared, || self.0.caches.answers.peek(&plan.key)) {
+            let news = || answers.remembered() != before.remembered;
+            let peek = || news().then(|| answers.peek(&plan.key)).flatten();
+            match remembering.add(plan.key, &shared, peek) {
                 Ok(()) => {}
                 Err(Before::UnderWay(other)) => return Ok(Led::Overtaken(other)),
                 Err(Before::Over(hit)) => {
@@ -227,6 +238,15 @@ fn in_form(streamed: bool, request: &Request<'_>, stored: &StoredAnswer) -> Opti
     } else {
         stored.as_whole().map(whole)
     }
+}
+
+/// What was found out about remembered answers before a call was made.
+#[derive(Clone, Copy)]
+struct Known {
+    /// [`Cached::remembered`](crate::cache::Cached::remembered) before it was looked for one.
+    remembered: u64,
+    /// There may be one, but it does not serve.
+    unfit: bool,
 }
 
 enum Led {

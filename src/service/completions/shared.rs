@@ -9,6 +9,7 @@ mod wakers;
 
 use std::{
     collections::VecDeque,
+    convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
 };
@@ -19,10 +20,9 @@ use http::{HeaderMap, StatusCode};
 
 use super::{NoPlace, record::Recorder, stored::StoredAnswer};
 use crate::{
-    cache::Key,
+    cache::{Cached, Key},
     domain::{tokens::TokenUsage, usage::Outcome},
     provider::{EventStream, ProviderError, ProviderReply},
-    service::caches::Caches,
 };
 pub use reader::SharedReader;
 pub(super) use reader::{Begun, NotBegun};
@@ -35,8 +35,10 @@ pub(super) type Sending = BoxFuture<'static, Result<ProviderReply, ProviderError
 
 /// What a finished answer must be like to be remembered, and where.
 pub(super) struct Keeping {
-    pub(super) caches: Caches,
+    pub(super) answers: Cached<StoredAnswer, Infallible>,
     pub(super) key: Key,
+    /// There may be another under this key, which did not serve the caller.
+    pub(super) instead: bool,
     /// Answers that were asked for in one; each must have ended well. 0: nothing is kept.
     pub(super) choices: u32,
     pub(super) is_chat: bool,

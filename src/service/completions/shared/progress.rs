@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::{End, Head, Progress, Stage};
+use super::{End, Head, Keeping, Progress, Stage};
 use crate::{
     domain::{tokens::TokenUsage, usage::Outcome},
     provider::{ProviderError, ProviderReply, sse},
@@ -145,7 +145,10 @@ impl Progress {
     }
 
     fn keep(&self, answer: StoredAnswer) -> StoredAnswer {
-        self.keeping.caches.answers.keep(self.keeping.key, answer.clone());
+        let Keeping {
+            answers, key, instead, ..
+        } = &self.keeping;
+        answers.keep(*key, answer.clone(), *instead);
         answer
     }
 

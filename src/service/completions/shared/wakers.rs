@@ -75,12 +75,14 @@ impl Wakers {
 
     /// Who is not woken goes on waiting: it may be the one that the upstream is to wake.
     pub(super) fn wake_others(&self, but: Option<u64>) {
-        let woken: Vec<_> = {
+        // Mostly there is one, for which no list is made.
+        let (first, more) = {
             let mut readers = self.readers();
             let others = readers.all.iter_mut().filter(|reader| Some(reader.id) != but);
-            others.filter_map(|reader| reader.waker.take()).collect()
+            let mut wakers = others.filter_map(|reader| reader.waker.take());
+            (wakers.next(), wakers.collect::<Vec<_>>())
         };
-        for waker in woken {
+        for waker in first.into_iter().chain(more) {
             waker.wake();
         }
     }
