@@ -8,6 +8,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use crate::{
     http::service::{Service, routed},
     lifecycle::Lifecycle,
+    turn::Turn,
 };
 use activity::Activity;
 use axum::{Router, response::Response};
@@ -97,7 +98,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, serving: impl Serve, li
         // Made in there, not handed over: it is large, and would be in there twice.
         async move { Ok::<_, Infallible>(serving.answer(request, peer).await.map(|body| active.watch(body))) }
     });
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let connection = http1::Builder::new().serve_connection(Turn::new(TokioIo::new(stream)), service);
     let mut connection = std::pin::pin!(connection);
     let mut limit = limits.header_read_timeout;
     let mut draining = false;

@@ -25,6 +25,7 @@ use super::{
     connect::TimedConnector,
     wire::{Sent, Wire},
 };
+use crate::turn::Turn;
 
 /// Idle connections kept, and for how long: below the 60 s after which common servers close theirs.
 const MOST_IDLE: usize = 512;
@@ -227,7 +228,7 @@ impl Pool {
             .call(self.0.origin.clone())
             .await
             .map_err(SendError::Connect)?;
-        let (sender, carrier) = http1::handshake(stream).await?;
+        let (sender, carrier) = http1::handshake(Turn::new(stream)).await?;
         Ok(Box::new(Wire::new(sender, carrier)))
     }
 

@@ -29,9 +29,11 @@ use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::turn::Turn;
+
 pub(super) type Sent = Request<Full<Bytes>>;
 pub(super) type Sender = SendRequest<Full<Bytes>>;
-pub(super) type Carrier = Connection<MaybeHttpsStream<TokioIo<TcpStream>>, Full<Bytes>>;
+pub(super) type Carrier = Connection<Turn<MaybeHttpsStream<TokioIo<TcpStream>>>, Full<Bytes>>;
 
 /// Dropping it closes the connection.
 pub(super) struct Wire {
