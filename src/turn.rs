@@ -53,17 +53,29 @@ impl Worker {
     }
 }
 
+/// What has to have happened before a connection writes. It is asked before every write.
+pub trait BeforeWrite: Unpin + Send + 'static {
+    fn before_write(&self);
+}
+
+/// Nothing.
+impl BeforeWrite for () {
+    fn before_write(&self) {}
+}
+
 /// A connection that waits for its turn to write, at most once for each write.
-pub struct Turn<T> {
+pub struct Turn<T, B = ()> {
     connection: T,
+    before: B,
     /// The step at which it began to wait.
     waits_since: Option<u32>,
 }
 
-impl<T> Turn<T> {
-    pub fn new(connection: T) -> Self {
+impl<T, B: BeforeWrite> Turn<T, B> {
+    pub fn new(connection: T, before: B) -> Self {
         Self {
             connection,
+            before,
             waits_since: None,
         }
     }
@@ -83,12 +95,14 @@ impl<T> Turn<T> {
         if waits {
             // Back into the worker's queue, behind all that is ready.
             context.waker().wake_by_ref();
+        } else {
+            self.before.before_write();
         }
         !waits
     }
 }
 
-impl<T: Read + Unpin> Read for Turn<T> {
+impl<T: Read + Unpin, B: BeforeWrite> Read for Turn<T, B> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -98,7 +112,7 @@ impl<T: Read + Unpin> Read for Turn<T> {
     }
 }
 
-impl<T: Write + Unpin> Write for Turn<T> {
+impl<T: Write + Unpin, B: BeforeWrite> Write for Turn<T, B> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if !self.has_come(context) {
             return Poll::Pending;
@@ -184,7 +198,7 @@ mod tests {
         let steps = Rc::<RefCell<Vec<Step>>>::default();
         let tasks: Vec<_> = (0..count)
             .map(|_| {
-                let mut connection = Turn::new(Connection(Rc::clone(&steps)));
+                let mut connection = Turn::new(Connection(Rc::clone(&steps)), ());
                 tokio::task::spawn_local(async move {
                     connection.connection.0.borrow_mut().push(Step::Worked);
                     write(&mut connection, &Cell::default()).await;
@@ -200,7 +214,7 @@ mod tests {
     /// One connection writes `count` times; how often it waited.
     async fn alone(count: u32) -> u32 {
         let waits = Cell::default();
-        let mut connection = Turn::new(Connection(Rc::default()));
+        let mut connection = Turn::new(Connection(Rc::default()), ());
         for _ in 0..count {
             write(&mut connection, &waits).await;
         }
@@ -239,7 +253,7 @@ mod tests {
             .run_until(async {
                 together(10).await;
                 let waits = Cell::default();
-                let mut connection = Turn::new(Connection(Rc::default()));
+                let mut connection = Turn::new(Connection(Rc::default()), ());
                 for write_number in 1..=PATIENCE / 2 {
                     write(&mut connection, &waits).await;
                     assert_eq!(waits.get(), write_number);
@@ -268,7 +282,7 @@ mod tests {
     #[test]
     fn a_connection_may_begin_to_wait_on_one_thread_and_have_its_turn_on_another() {
         let mut context = Context::from_waker(Waker::noop());
-        let mut connection = Turn::new(Sink);
+        let mut connection = Turn::new(Sink, ());
         let mut tries = 0;
         while Pin::new(&mut connection).poll_write(&mut context, b"x").is_ready() {
             tries += 1;
@@ -279,7 +293,8 @@ mod tests {
             let since = connection.waits_since;
             let moved = std::thread::spawn(move || {
                 for _ in 0..before {
-                    let _ = Pin::new(&mut Turn::new(Sink)).poll_write(&mut Context::from_waker(Waker::noop()), b"x");
+                    let _ =
+                        Pin::new(&mut Turn::new(Sink, ())).poll_write(&mut Context::from_waker(Waker::noop()), b"x");
                 }
                 let polled = Pin::new(&mut connection).poll_write(&mut Context::from_waker(Waker::noop()), b"x");
                 assert!(polled.is_ready());

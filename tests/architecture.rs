@@ -81,7 +81,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("task", &["service", "telemetry"]),
     (
         "service",
-        &["cache", "config", "crypto", "domain", "provider", "store", "telemetry"],
+        &[
+            "cache",
+            "config",
+            "crypto",
+            "domain",
+            "provider",
+            "store",
+            "telemetry",
+            "turn",
+        ],
     ),
     ("cache", &["config", "domain", "crypto", "telemetry"]),
     ("store", &["config", "domain", "crypto"]),

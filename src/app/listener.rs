@@ -8,7 +8,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use crate::{
     http::service::{Service, routed},
     lifecycle::Lifecycle,
-    turn::Turn,
+    turn::{BeforeWrite, Turn},
 };
 use activity::Activity;
 use axum::{Router, response::Response};
@@ -56,7 +56,13 @@ impl Serve for Router {
 }
 
 /// Serves until told to stop accepting. Open connections are tracked in `lifecycle`.
-pub async fn serve(listener: TcpListener, serving: impl Serve, limits: Limits, lifecycle: Lifecycle) {
+pub async fn serve(
+    listener: TcpListener,
+    serving: impl Serve,
+    limits: Limits,
+    lifecycle: Lifecycle,
+    before_write: impl BeforeWrite + Clone,
+) {
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let mut failing = false;
     loop {
@@ -71,7 +77,14 @@ pub async fn serve(listener: TcpListener, serving: impl Serve, limits: Limits, l
         match accepted {
             Ok((stream, peer)) => {
                 failing = false;
-                let connection = connection(stream, peer, serving.clone(), limits, lifecycle.clone());
+                let connection = connection(
+                    stream,
+                    peer,
+                    serving.clone(),
+                    limits,
+                    lifecycle.clone(),
+                    before_write.clone(),
+                );
                 lifecycle.connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -88,8 +101,16 @@ pub async fn serve(listener: TcpListener, serving: impl Serve, limits: Limits, l
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, serving: impl Serve, limits: Limits, lifecycle: Lifecycle) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    serving: impl Serve,
+    limits: Limits,
+    lifecycle: Lifecycle,
+    before_write: impl BeforeWrite,
+) {
     prepare(&stream);
+    let stream = Turn::new(TokioIo::new(stream), before_write);
     let activity = Activity::default();
     let noted = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
@@ -98,7 +119,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, serving: impl Serve, li
         // Made in there, not handed over: it is large, and would be in there twice.
         async move { Ok::<_, Infallible>(serving.answer(request, peer).await.map(|body| active.watch(body))) }
     });
-    let connection = http1::Builder::new().serve_connection(Turn::new(TokioIo::new(stream)), service);
+    let connection = http1::Builder::new().serve_connection(stream, service);
     let mut connection = std::pin::pin!(connection);
     let mut limit = limits.header_read_timeout;
     let mut draining = false;

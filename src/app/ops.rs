@@ -43,7 +43,7 @@ impl OpsListener {
         let serve = move || {
             runtime.block_on(async move {
                 match tokio::net::TcpListener::from_std(socket) {
-                    Ok(socket) => listener::serve(socket, router, LIMITS, own.clone()).await,
+                    Ok(socket) => listener::serve(socket, router, LIMITS, own.clone(), ()).await,
                     Err(error) => {
                         tracing::error!(target: "mapleai::lifecycle", error = %error, "the operations listener cannot start");
                         own.broken.cancel();

@@ -194,7 +194,10 @@ impl Server {
             .ops_addr
             .map(|address| OpsListener::start(address, ops::router(ops_state)))
             .transpose()?;
-        lifecycle.run("listener", listener::serve(socket, router, limits, lifecycle.clone()));
+        lifecycle.run(
+            "listener",
+            listener::serve(socket, router, limits, lifecycle.clone(), services.usage.before_write()),
+        );
         let observed = Observed {
             databases: std::iter::once(("primary", database.clone()))
                 .chain(databases.replicas.iter().cloned())

@@ -22,6 +22,7 @@ use crate::{
     },
     store::{self, StoreError},
     telemetry::metrics::REFUSALS,
+    turn::BeforeWrite,
 };
 
 /// Longest span of a report, in days.
@@ -56,7 +57,9 @@ pub struct UsageSlot {
 }
 
 impl UsageSlot {
-    /// Once this has returned, the record outlives the process: what is sent after it is sent recorded.
+    /// What is written to a client after this is written after the record has come into the journal: see [`BeforeWrite`].
+    ///
+    /// [`BeforeWrite`]: crate::turn::BeforeWrite
     pub fn send(self, record: UsageRecord) {
         let place = self.journal.as_ref().and_then(|journal| journal.append(&record));
         self.permit.send(Queued { record, place });
@@ -173,6 +176,10 @@ impl Usage {
                 Ok(0) | Err(_) => break,
                 Ok(_) => {}
             }
+            // Of answers that nobody waits for any more, too.
+            if let Some(journal) = &self.journal {
+                journal.commit();
+            }
             for Queued { record, place } in incoming.drain(..) {
                 batch.push(record);
                 if let Some(place) = place {
@@ -201,6 +208,11 @@ impl Usage {
             journal.confirm(place, count);
         }
         Ok(written)
+    }
+
+    /// What a connection to a client has to do before it writes.
+    pub fn before_write(&self) -> impl BeforeWrite + Clone + use<> {
+        self.journal.clone()
     }
 
     /// The journal's regular work, every [`journal::TEND_INTERVAL`].

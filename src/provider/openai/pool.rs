@@ -228,7 +228,7 @@ impl Pool {
             .call(self.0.origin.clone())
             .await
             .map_err(SendError::Connect)?;
-        let (sender, carrier) = http1::handshake(Turn::new(stream)).await?;
+        let (sender, carrier) = http1::handshake(Turn::new(stream, ())).await?;
         Ok(Box::new(Wire::new(sender, carrier)))
     }
 

@@ -1,45 +1,49 @@
 //! A local journal of usage records: what the database has not confirmed survives the process's death.
 //!
-//! A record is appended before its answer's last byte leaves: one `write` into the page cache, which a killed process
-//! leaves intact. Nothing is read back while all goes well. Twice a second or more often the open segment is sealed and
+//! A record is in the page cache, which a killed process leaves intact, before its answer's last byte leaves: it is
+//! appended to what is pending, and whoever writes to a client commits that first, with one `write` for all whose answers
+//! go out together. Nothing is read back while all goes well. Twice a second or more often the open segment is sealed and
 //! a new one opened; a sealed segment goes as soon as the database has all its records, which is mostly before it would
 //! have had to be synced to the disk. What is left over by a process that died is inserted by the next one
 //! ([`Leftover`]); a record has its id from the start, so none is inserted twice.
 //!
 //! The disk is never waited for, and its failure stops nobody: records then travel as they would without a journal, and
-//! the disk is tried again every [`RETRY`].
+//! the disk is tried again every two seconds.
 
 mod codec;
 mod reader;
 mod segment;
+mod state;
 #[cfg(test)]
 mod tests;
 
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use metrics::{Gauge, gauge};
 use uuid::Uuid;
 
-use self::segment::Segment;
 pub(crate) use self::{
     reader::{Findings, Reader},
     segment::Leftover,
 };
+use self::{segment::Segment, state::State};
 use crate::{
     domain::usage::UsageRecord,
     telemetry::metrics::{USAGE_JOURNAL_BYTES, USAGE_JOURNAL_UP},
+    turn::BeforeWrite,
 };
 
 /// Between two calls of [`Journal::tend`]. A record is sealed within one, and synced within two unless the database has
 /// it: a lost machine costs less than a second of records.
 pub const TEND_INTERVAL: Duration = Duration::from_millis(300);
-/// After a failure of the disk.
-const RETRY: Duration = Duration::from_secs(2);
 /// A segment is sealed at this size though others still wait for the database. Few files, and none kept long for one record.
 const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -60,7 +64,7 @@ enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place(u64);
 
-/// A cheap clone. Its methods other than [`Journal::append`] and [`Journal::confirm`] wait for the disk.
+/// A cheap clone. Its methods other than [`Journal::append`], [`Journal::commit`] and [`Journal::confirm`] wait for the disk.
 #[derive(Clone)]
 pub struct Journal(Arc<Shared>);
 
@@ -70,71 +74,11 @@ struct Shared {
     owner: Uuid,
     max_bytes: u64,
     state: Mutex<State>,
+    /// Something is pending. Cleared with `state` locked, and after it has been written: whoever sees it unset may rely on
+    /// what was appended before.
+    is_pending: AtomicBool,
     up: Gauge,
     bytes: Gauge,
-}
-
-#[derive(Default)]
-struct State {
-    /// Kept for its memory.
-    frame: Vec<u8>,
-    open: Option<Segment>,
-    sealed: Vec<Segment>,
-    segments_made: u64,
-    /// Of segments that other processes left.
-    left_over: u64,
-    fault: Option<Fault>,
-    retry_at: Option<Instant>,
-    closed: bool,
-}
-
-impl State {
-    fn bytes(&self) -> u64 {
-        let own = self.sealed.iter().chain(&self.open).map(|segment| segment.bytes);
-        self.left_over + own.sum::<u64>()
-    }
-
-    fn segment(&mut self, number: u64) -> Option<&mut Segment> {
-        let mut own = self.sealed.iter_mut().chain(&mut self.open);
-        own.find(|segment| segment.number == number)
-    }
-
-    /// Nothing if the record could not be kept. A fault may be new then.
-    fn append(&mut self, record: &UsageRecord, max_bytes: u64) -> Option<Place> {
-        if self.fault.is_some() {
-            return None;
-        }
-        // Too long is what no catalogue allows: it costs this record its safety, not the journal.
-        codec::encode(record, &mut self.frame).ok()?;
-        let bytes = self.bytes() + self.frame.len() as u64;
-        let open = self.open.as_mut()?;
-        if bytes > max_bytes {
-            self.fault = Some(Fault::Full(max_bytes));
-            return None;
-        }
-        match open.append(&self.frame) {
-            Ok(()) => Some(Place(open.number)),
-            Err(error) => {
-                self.fail(Fault::Write(error));
-                None
-            }
-        }
-    }
-
-    /// Nothing more goes into the open segment; what is in it stays until the database has it.
-    fn fail(&mut self, fault: Fault) {
-        self.sealed.extend(self.open.take());
-        self.fault = Some(fault);
-        self.retry_at = Some(Instant::now() + RETRY);
-    }
-
-    /// Whether a new segment is to be opened, in place of the present one or of none.
-    fn wants_segment(&self, segment_bytes: u64) -> bool {
-        match &self.open {
-            Some(open) => open.bytes > 0 && (self.sealed.is_empty() || open.bytes >= segment_bytes),
-            None => !self.closed && self.retry_at.is_none_or(|at| at <= Instant::now()),
-        }
-    }
 }
 
 impl Journal {
@@ -146,20 +90,40 @@ impl Journal {
             owner: Uuid::now_v7(),
             max_bytes,
             state: Mutex::default(),
+            is_pending: AtomicBool::new(false),
             up: gauge!(USAGE_JOURNAL_UP),
             bytes: gauge!(USAGE_JOURNAL_BYTES),
         }))
     }
 
-    /// Keeps a record, unless the journal is down. For the hot path: one short lock, one small write.
+    /// Takes a record, unless the journal is down. It outlives the process from the next [`Journal::commit`] on. For the hot
+    /// path: one short lock, no system call.
     pub(super) fn append(&self, record: &UsageRecord) -> Option<Place> {
         let mut state = self.state();
         let was_well = state.fault.is_none();
         let place = state.append(record, self.0.max_bytes);
+        if state.is_crowded() {
+            state.commit();
+        }
+        self.0.is_pending.store(state.is_pending(), Ordering::Release);
         if was_well {
             self.tell_fault(&state);
         }
         place
+    }
+
+    /// Brings what was appended into the page cache: one small write, or a look at a flag if there is nothing.
+    pub(super) fn commit(&self) {
+        if !self.0.is_pending.load(Ordering::Acquire) {
+            return;
+        }
+        let mut state = self.state();
+        let was_well = state.fault.is_none();
+        state.commit();
+        self.0.is_pending.store(false, Ordering::Release);
+        if was_well {
+            self.tell_fault(&state);
+        }
     }
 
     /// The database has `count` records of this place.
@@ -172,11 +136,15 @@ impl Journal {
     /// Whether [`Journal::tend`] would do anything.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.state();
-        state.fault.is_none() && state.sealed.is_empty() && state.open.as_ref().is_some_and(|open| open.bytes == 0)
+        state.fault.is_none()
+            && !state.is_pending()
+            && state.sealed.is_empty()
+            && state.open.as_ref().is_some_and(|open| open.bytes == 0)
     }
 
     /// The regular work: seal, remove, sync, recover.
     pub(super) fn tend(&self) {
+        self.commit();
         let wanted = {
             let state = self.state();
             let wanted = state.wants_segment(SEGMENT_BYTES.min(self.0.max_bytes / 4));
@@ -202,6 +170,8 @@ impl Journal {
         let mut state = self.state();
         match made {
             Ok(segment) => {
+                // What is pending belongs to the present one.
+                state.commit();
                 state.segments_made += 1;
                 let sealed = state.open.replace(segment);
                 state.sealed.extend(sealed);
@@ -291,6 +261,7 @@ impl Journal {
     pub(super) fn close(&self) -> u64 {
         let segments: Vec<_> = {
             let mut state = self.state();
+            state.commit();
             state.closed = true;
             let open = state.open.take();
             std::mem::take(&mut state.sealed).into_iter().chain(open).collect()
@@ -300,7 +271,7 @@ impl Journal {
             if segment.waiting == 0 {
                 let _ = segment.remove();
             } else {
-                kept += segment.waiting;
+                kept += segment.waiting.saturating_sub(segment.missing);
                 let _ = segment.file.sync_all();
             }
         }
@@ -324,5 +295,14 @@ impl Journal {
     fn tell_recovery(&self) {
         self.0.up.set(1.0);
         tracing::warn!(target: "mapleai::lifecycle", directory = %self.0.directory.display(), "the usage journal is written again");
+    }
+}
+
+/// No answer leaves before its record is safe.
+impl BeforeWrite for Option<Journal> {
+    fn before_write(&self) {
+        if let Some(journal) = self {
+            journal.commit();
+        }
     }
 }

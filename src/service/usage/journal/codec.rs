@@ -51,10 +51,18 @@ pub(super) enum Frame {
     Damaged,
 }
 
-/// Replaces what `buffer` holds by the frame of `record`.
+/// Appends the frame of `record` to what `buffer` holds.
 pub(super) fn encode(record: &UsageRecord, buffer: &mut Vec<u8>) -> Result<(), TooLong> {
+    let start = buffer.len();
+    let encoded = try_encode(record, buffer, start);
+    if encoded.is_err() {
+        buffer.truncate(start);
+    }
+    encoded
+}
+
+fn try_encode(record: &UsageRecord, buffer: &mut Vec<u8>, start: usize) -> Result<(), TooLong> {
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-    buffer.clear();
     buffer.put_slice(&MARK);
     buffer.put_slice(&[0; HEAD - MARK.len()]);
     buffer.put_u8(VERSION);
@@ -88,10 +96,10 @@ pub(super) fn encode(record: &UsageRecord, buffer: &mut Vec<u8>) -> Result<(), T
     if record.cached {
         buffer.put_u64_le(record.saved.nanodollars());
     }
-    let length = u16::try_from(buffer.len() - HEAD).map_err(|_| TooLong)?.to_le_bytes();
-    let checksum = checksum(length, &buffer[HEAD..]).to_le_bytes();
-    buffer[2..4].copy_from_slice(&length);
-    buffer[4..HEAD].copy_from_slice(&checksum);
+    let (head, payload) = buffer[start..].split_at_mut(HEAD);
+    let length = u16::try_from(payload.len()).map_err(|_| TooLong)?.to_le_bytes();
+    head[2..4].copy_from_slice(&length);
+    head[4..].copy_from_slice(&checksum(length, payload).to_le_bytes());
     Ok(())
 }
 
@@ -276,8 +284,9 @@ pub(super) mod tests {
     }
 
     pub(in crate::service::usage::journal) fn encoded(record: &UsageRecord) -> Vec<u8> {
-        let mut bytes = vec![9; 3];
+        let mut bytes = b"before".to_vec();
         encode(record, &mut bytes).unwrap();
+        assert_eq!(bytes.drain(..6).as_slice(), b"before");
         bytes
     }
 
@@ -317,7 +326,9 @@ pub(super) mod tests {
         let mut runner = proptest::test_runner::TestRunner::deterministic();
         let mut record = any_record().new_tree(&mut runner).unwrap().current();
         record.model = "m".repeat(70_000).into();
-        assert!(encode(&record, &mut Vec::new()).is_err());
+        let mut bytes = b"before".to_vec();
+        assert!(encode(&record, &mut bytes).is_err());
+        assert_eq!(bytes, b"before");
         record.model = "m".repeat(65_500).into();
         assert!(encode(&record, &mut Vec::new()).is_err());
     }

@@ -32,6 +32,8 @@ pub(super) struct Segment {
     pub(super) synced: u64,
     /// Records that the database has not confirmed.
     pub(super) waiting: u64,
+    /// Of all its records those that the disk did not take.
+    pub(super) missing: u64,
     /// Has been sealed for a while: its records should be in the database by now.
     pub(super) aged: bool,
 }
@@ -61,19 +63,19 @@ impl Segment {
             bytes: 0,
             synced: 0,
             waiting: 0,
+            missing: 0,
             aged: false,
         })
     }
 
-    /// Appends one frame with one system call. On failure nothing of it stays, if the disk still lets it be cut off; a
+    /// Appends frames with one system call. On failure nothing of them stays, if the disk still lets it be cut off; a
     /// reader would pass over the piece.
-    pub(super) fn append(&mut self, frame: &[u8]) -> io::Result<()> {
-        if let Err(error) = (&*self.file).write_all(frame) {
+    pub(super) fn append(&mut self, frames: &[u8]) -> io::Result<()> {
+        if let Err(error) = (&*self.file).write_all(frames) {
             let _ = self.file.set_len(self.bytes);
             return Err(error);
         }
-        self.bytes += frame.len() as u64;
-        self.waiting += 1;
+        self.bytes += frames.len() as u64;
         Ok(())
     }
 
