@@ -72,11 +72,11 @@ def run_schemathesis(maple_url, account, folder, *arguments, seconds):
     return json.loads(counts.read_text(encoding="utf-8"))
 
 
-@pytest.mark.timeout(660)
+@pytest.mark.timeout(960)
 def test_every_operation(maple_url, register, document, tmp_path):
     account = register()
     leave_out = [argument for name in EXCLUDED for argument in ("--exclude-name", name)]
-    called = run_schemathesis(maple_url, account, tmp_path, *leave_out, seconds=600)
+    called = run_schemathesis(maple_url, account, tmp_path, *leave_out, seconds=900)
     # If a generated call had ended the session, the rest of the run would have seen nothing but 401.
     account.call("GET", "/api/users/me", expect=200)
 
