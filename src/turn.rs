@@ -7,7 +7,7 @@
 //! processor's cache, each for its time.
 //!
 //! That pays only if others are ready, which a worker learns by watching: a connection that waited for its turn knows how
-//! many others came to theirs meanwhile. While there are few, only every [`PROBE`]th write waits.
+//! many others came to theirs meanwhile. After a while without any, only every [`PROBE`]th write waits.
 
 use std::{
     cell::Cell,
@@ -20,7 +20,8 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 
 /// How often a quiet worker looks whether it has become busy.
 const PROBE: u32 = 8;
-/// So many writes in a row that have waited for nobody make a worker quiet. Waiting for nobody costs little: a microsecond.
+/// So many writes in a row that have waited for nobody make a worker quiet. Waiting for nobody costs little, one more look at
+/// the connection; giving up too early costs batches (decision 0016).
 const PATIENCE: u32 = 64;
 /// More than any worker has connections ready: counted by another worker, which the task has moved from.
 const TOO_MANY: u32 = 1 << 20;

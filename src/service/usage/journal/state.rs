@@ -49,8 +49,9 @@ impl State {
 
     /// Nothing if the record cannot be kept. A fault may be new then.
     pub(super) fn append(&mut self, record: &UsageRecord, max_bytes: u64) -> Option<Place> {
-        let open = self.open.as_mut().filter(|_| self.fault.is_none())?;
-        let number = open.number;
+        if self.fault.is_some() || self.open.is_none() {
+            return None;
+        }
         let before = self.pending.len();
         // Too long is what no catalogue allows: it costs this record its safety, not the journal.
         codec::encode(record, &mut self.pending).ok()?;
@@ -59,9 +60,10 @@ impl State {
             self.fault = Some(Fault::Full(max_bytes));
             return None;
         }
+        let open = self.open.as_mut()?;
+        open.waiting += 1;
         self.records_pending += 1;
-        self.segment(number)?.waiting += 1;
-        Some(Place(number))
+        Some(Place(open.number))
     }
 
     /// Writes what is pending into the open segment. A fault may be new then.
