@@ -1,0 +1,69 @@
+//! What members of an organisation see of each other and do to each other.
+
+use super::{AccountError, Accounts};
+use crate::{
+    domain::{
+        account::{SessionOwner, User},
+        ids::{OrganizationId, UserId},
+        page::{Page, PageRequest},
+        role::Role,
+    },
+    store::accounts::members::{Managed, Removed},
+};
+
+impl Accounts {
+    pub async fn list(&self, organization: OrganizationId, page: PageRequest) -> Result<Page<User>, AccountError> {
+        Ok(self.store.list(organization, page).await?)
+    }
+
+    /// Gives a member of the caller's organisation another role.
+    pub async fn set_role(&self, caller: &SessionOwner, member: UserId, role: Role) -> Result<User, AccountError> {
+        self.get(caller.organization, member).await?;
+        let (this, organization, by) = (self.clone(), caller.organization, caller.user);
+        let changing = async move {
+            let changed = this
+                .store
+                .set_role(organization, by, member, role, this.clock.now())
+                .await?;
+            done(changed)?;
+            this.sessions.forget_user(organization, member).await;
+            this.forget(organization, member).await;
+            Ok::<_, AccountError>(())
+        };
+        self.caches.carry_out(changing).await?;
+        tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, member_id = %member, role = role.as_str(), "role changed");
+        self.get(caller.organization, member).await
+    }
+
+    /// Removes a member of the caller's organisation: sessions end and keys are revoked, at once here and within a second
+    /// in other processes.
+    pub async fn remove(&self, caller: &SessionOwner, member: UserId) -> Result<(), AccountError> {
+        self.get(caller.organization, member).await?;
+        if member == caller.user {
+            return Err(AccountError::Yourself);
+        }
+        let (this, organization, by) = (self.clone(), caller.organization, caller.user);
+        let removing = async move {
+            let removed = this.store.remove(organization, by, member, this.clock.now()).await?;
+            let Removed { sessions, keys } = done(removed)?;
+            tracing::info!(target: "mapleai::security", organization_id = %organization, user_id = %by, member_id = %member, sessions = sessions.len(), keys = keys.len(), "member removed");
+            // Together: neither is to wait for the other's Redis.
+            tokio::join!(
+                this.sessions.note_ended(organization, &sessions),
+                this.api_keys.note_revoked(&keys),
+                this.forget(organization, member)
+            );
+            Ok::<_, AccountError>(())
+        };
+        self.caches.carry_out(removing).await
+    }
+}
+
+/// What came of something that one member did to another.
+fn done<T>(managed: Managed<T>) -> Result<T, AccountError> {
+    match managed {
+        Managed::Done(done) => Ok(done),
+        Managed::NotAllowed => Err(AccountError::NotAllowed),
+        Managed::LastOwner => Err(AccountError::LastOwner),
+    }
+}
