@@ -1,0 +1,96 @@
+//! What became of sessions and their users, for processes that remember how they were.
+
+use chrono::{DateTime, Utc};
+
+use super::Sessions;
+use crate::{
+    domain::ids::{OrganizationId, SessionId, UserId},
+    store::{StoreError, run},
+};
+
+/// A user whose name, role or password was changed, and one of the user's sessions.
+#[derive(Debug, Clone, Copy)]
+pub struct UserChange {
+    pub organization: OrganizationId,
+    pub user: UserId,
+    pub at: DateTime<Utc>,
+    pub session: Option<SessionId>,
+}
+
+impl Sessions {
+    /// Sessions that were ended after `since`, the latest first, at most `limit`.
+    pub async fn ended_since(
+        &self,
+        since: DateTime<Utc>,
+        limit: i64,
+    ) -> Result<Vec<(OrganizationId, SessionId)>, StoreError> {
+        let rows = run!(
+            self.0,
+            sqlx::query!(
+                "SELECT organization_id, id FROM sessions WHERE ended_at > $1 ORDER BY ended_at DESC LIMIT $2",
+                since,
+                limit
+            ),
+            fetch_all
+        )?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.organization_id.into(), row.id.into()))
+            .collect())
+    }
+
+    /// Users who were changed after `since`, the latest first, each once for every session that may be in use; at most
+    /// `limit` rows.
+    pub async fn changed_since(
+        &self,
+        since: DateTime<Utc>,
+        now: DateTime<Utc>,
+        limit: i64,
+    ) -> Result<Vec<UserChange>, StoreError> {
+        let rows = run!(
+            self.0,
+            sqlx::query!(
+                r#"SELECT u.organization_id, u.id AS user_id, u.updated_at, s.id AS "session_id?"
+                   FROM users u
+                   LEFT JOIN sessions s ON s.organization_id = u.organization_id AND s.user_id = u.id
+                       AND s.ended_at IS NULL AND s.expires_at > $2
+                   WHERE u.updated_at > $1 AND u.updated_at > u.created_at
+                   ORDER BY u.updated_at DESC LIMIT $3"#,
+                since,
+                now,
+                limit
+            ),
+            fetch_all
+        )?;
+        Ok(rows
+            .into_iter()
+            .map(|row| UserChange {
+                organization: row.organization_id.into(),
+                user: row.user_id.into(),
+                at: row.updated_at,
+                session: row.session_id.map(SessionId),
+            })
+            .collect())
+    }
+
+    /// A user's sessions that are neither over nor expired.
+    pub async fn of_user(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let ids = run!(
+            self.0,
+            sqlx::query_scalar!(
+                "SELECT id FROM sessions
+                 WHERE organization_id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3",
+                organization.0,
+                user.0,
+                now
+            ),
+            fetch_all
+        )?;
+        Ok(ids.into_iter().map(SessionId).collect())
+    }
+}

@@ -1,0 +1,82 @@
+//! Ending sessions, and removing those that are long over.
+
+use chrono::{DateTime, Utc};
+
+use super::Sessions;
+use crate::{
+    domain::ids::{OrganizationId, SessionId, UserId},
+    store::{StoreError, accounts::end_sessions, run},
+};
+
+impl Sessions {
+    pub async fn end(
+        &self,
+        organization: OrganizationId,
+        session: SessionId,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        run!(
+            self.0,
+            sqlx::query!(
+                "UPDATE sessions SET ended_at = $3 WHERE organization_id = $1 AND id = $2 AND ended_at IS NULL",
+                organization.0,
+                session.0,
+                now
+            ),
+            execute
+        )?;
+        Ok(())
+    }
+
+    /// Ends one of a user's own sessions; false if there is none.
+    pub async fn end_own(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        session: SessionId,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let done = run!(
+            self.0,
+            sqlx::query!(
+                "UPDATE sessions SET ended_at = $4
+                 WHERE organization_id = $1 AND user_id = $2 AND id = $3 AND ended_at IS NULL AND expires_at > $4",
+                organization.0,
+                user.0,
+                session.0,
+                now
+            ),
+            execute
+        )?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Ends every session of a user but `kept`. Gives the ended ones.
+    pub async fn end_others(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        kept: SessionId,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let mut lease = self.0.lease().await?;
+        let ending = end_sessions(lease.connection(), organization, user, Some(kept), now);
+        let outcome = self.0.limit(ending).await;
+        lease.settle(outcome)
+    }
+
+    /// Removes sessions that ended or expired before `before`, at most `limit` at a time. Gives how many.
+    pub async fn sweep(&self, before: DateTime<Utc>, limit: i64) -> Result<u64, StoreError> {
+        let done = run!(
+            self.0,
+            sqlx::query!(
+                "DELETE FROM sessions WHERE id IN
+                     (SELECT id FROM sessions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+                before,
+                limit
+            ),
+            execute
+        )?;
+        Ok(done.rows_affected())
+    }
+}
