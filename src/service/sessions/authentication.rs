@@ -1,0 +1,73 @@
+//! Who presents a credential.
+
+use chrono::{DateTime, Utc};
+
+use super::{SessionError, Sessions};
+use crate::{
+    crypto::secret::{self, SecretKind},
+    domain::{
+        account::SessionOwner,
+        ids::{OrganizationId, SessionId},
+    },
+    service::caches::{self, PageCookie},
+};
+
+impl Sessions {
+    /// Who presents this access token.
+    pub async fn authenticate_token(&self, token: &str) -> Result<SessionOwner, SessionError> {
+        let now = self.clock.now();
+        let claims = self.tokens.get().verify(token, now)?;
+        let (organization, session) = (OrganizationId(claims.org), SessionId(claims.sid));
+        let owner = self.owner(organization, session, now).await?;
+        // The signature vouches for the claims; this guards against a session id meeting another organisation's row.
+        let owner = owner.filter(|owner| owner.organization == organization && owner.user.0 == claims.sub);
+        self.still_valid(owner, now)
+    }
+
+    /// Who presents this cookie.
+    pub async fn authenticate_cookie(&self, cookie: &str) -> Result<SessionOwner, SessionError> {
+        let now = self.clock.now();
+        let digest = secret::digest_of(SecretKind::Cookie, cookie).ok_or(SessionError::Invalid)?;
+        let store = self.store.clone();
+        let find = || async move {
+            let owner = store.find_by_cookie(&digest, now).await?;
+            Ok(owner.map(|owner| PageCookie {
+                organization: owner.organization,
+                session: owner.session,
+            }))
+        };
+        let found = self
+            .caches
+            .cookies
+            .get_or_load(caches::cookie_key(&digest), find)
+            .await?;
+        let PageCookie { organization, session } = found.ok_or(SessionError::Invalid)?;
+        let owner = self.owner(organization, session, now).await?;
+        self.still_valid(owner, now)
+    }
+
+    async fn owner(
+        &self,
+        organization: OrganizationId,
+        session: SessionId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<SessionOwner>, SessionError> {
+        let store = self.store.clone();
+        let find = || async move { store.find(organization, session, now).await };
+        let key = caches::session_key(organization, session);
+        let owner = self.caches.sessions.get_or_load(key, find).await?;
+        if let Some(owner) = &owner
+            && !self.noted.contains_key(&owner.user)
+        {
+            self.noted.insert(owner.user, ());
+            self.activity.note(owner.organization, owner.user);
+        }
+        Ok(owner)
+    }
+
+    fn still_valid(&self, owner: Option<SessionOwner>, now: DateTime<Utc>) -> Result<SessionOwner, SessionError> {
+        owner
+            .filter(|owner| owner.expires_at > now && !self.ended.contains_key(&owner.session))
+            .ok_or(SessionError::Invalid)
+    }
+}

@@ -1,0 +1,115 @@
+//! Opening sessions, and the credentials that they are used by.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::{SessionError, Sessions};
+use crate::{
+    crypto::secret::{self, Digest, SecretKind},
+    domain::{
+        account::{SessionOwner, User},
+        ids::{OrganizationId, SessionId, UserId},
+    },
+    store::{
+        StoreError,
+        sessions::{NewSession, Rotation},
+    },
+};
+
+/// What a program gets when it signs in. `expires_in` is that of the access token.
+pub struct Tokens {
+    pub access_token: String,
+    pub refresh_token: String,
+    pub expires_in: Duration,
+}
+
+/// What the page gets when its user signs in.
+pub struct PageSession {
+    pub cookie: String,
+    pub lasts: Duration,
+}
+
+impl Sessions {
+    /// A session for a program.
+    pub async fn open(&self, user: &User) -> Result<Tokens, SessionError> {
+        let refresh_token = secret::generate(SecretKind::RefreshToken)?;
+        let digest = secret::sha256(refresh_token.as_bytes());
+        let session = self.create(user, Some(&digest), None).await?;
+        self.tokens_for(user.organization.id, user.id, session, refresh_token)
+    }
+
+    /// A session for the page.
+    pub async fn open_page(&self, user: &User) -> Result<PageSession, SessionError> {
+        let cookie = secret::generate(SecretKind::Cookie)?;
+        self.create(user, None, Some(&secret::sha256(cookie.as_bytes())))
+            .await?;
+        Ok(PageSession {
+            cookie,
+            lasts: self.lasts,
+        })
+    }
+
+    async fn create(
+        &self,
+        user: &User,
+        refresh: Option<&Digest>,
+        cookie: Option<&Digest>,
+    ) -> Result<SessionId, SessionError> {
+        let session = SessionId::generate();
+        let now = self.clock.now();
+        let expires_at = now + TimeDelta::from_std(self.lasts).unwrap_or(TimeDelta::days(1));
+        let new = NewSession {
+            id: session,
+            refresh,
+            cookie,
+            expires_at,
+        };
+        // False if whoever signs in is being removed at this moment.
+        if !self.store.create(user.organization.id, user.id, &new, now).await? {
+            return Err(SessionError::Invalid);
+        }
+        Ok(session)
+    }
+
+    fn tokens_for(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        session: SessionId,
+        refresh_token: String,
+    ) -> Result<Tokens, SessionError> {
+        let tokens = self.tokens.get();
+        let access_token = tokens.issue(user.0, organization.0, session.0, self.clock.now())?;
+        Ok(Tokens {
+            access_token,
+            refresh_token,
+            expires_in: tokens.ttl(),
+        })
+    }
+
+    /// Exchanges a refresh token. One that was used before ends its session.
+    pub async fn refresh(&self, refresh_token: &str) -> Result<(SessionOwner, Tokens), SessionError> {
+        let old = secret::digest_of(SecretKind::RefreshToken, refresh_token).ok_or(SessionError::Invalid)?;
+        let new = secret::generate(SecretKind::RefreshToken)?;
+        let (this, next) = (self.clone(), secret::sha256(new.as_bytes()));
+        let rotating = async move {
+            let rotation = this.store.rotate(&old, &next, this.clock.now()).await?;
+            if let Rotation::Reused(organization, session) = rotation {
+                this.note_ended(organization, &[session]).await;
+            }
+            Ok::<_, StoreError>(rotation)
+        };
+        match self.caches.carry_out(rotating).await? {
+            Rotation::Rotated(owner) => {
+                let tokens = self.tokens_for(owner.organization, owner.user, owner.session, new)?;
+                Ok((owner, tokens))
+            }
+            Rotation::Reused(_, session) => {
+                tracing::warn!(target: "mapleai::security", session_id = %session, "a used refresh token came again; its session is ended");
+                Err(SessionError::Invalid)
+            }
+            Rotation::Unknown => Err(SessionError::Invalid),
+        }
+    }
+}
