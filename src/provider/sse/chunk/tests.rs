@@ -1,0 +1,246 @@
+//! What is read of answers, and that skimming them finds what parsing finds.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{BodyUsage, ChunkInfo, answer_text, delta_text, is_done, parsed, scan_chunk, skimmed, usage_of_body};
+use crate::domain::tokens::TokenUsage;
+
+#[test]
+fn reads_what_servers_send() {
+    let text =
+        br#"{"id":"x","choices":[{"index":0,"delta":{"content":"Hi \"you\""},"finish_reason":null}],"usage":null}"#;
+    assert_eq!(
+        scan_chunk(text),
+        ChunkInfo {
+            has_choices: true,
+            text_bytes: 10,
+            ..ChunkInfo::default()
+        }
+    );
+    assert_eq!(delta_text(text).as_deref(), Some("Hi \"you\""));
+    let spaced = br#"{ "choices" : [ { "delta" : { "content" : "a" }, "finish_reason" : "stop" } ] }"#;
+    let info = scan_chunk(spaced);
+    assert!(info.finished && info.text_bytes == 1);
+    let usage = br#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8,"x":{}}}"#;
+    let counted = TokenUsage {
+        input: 3,
+        output: 5,
+        estimated: false,
+    };
+    assert_eq!(
+        scan_chunk(usage),
+        ChunkInfo {
+            usage: Some(counted),
+            ..ChunkInfo::default()
+        }
+    );
+    let tool = br#"{"choices":[{"delta":{"content":null,"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}}]}"#;
+    assert_eq!(scan_chunk(tool).text_bytes, 2);
+    assert_eq!(delta_text(tool), None);
+    let whole = br#"{"choices":[{"message":{"role":"assistant","content":"abc"}}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
+    assert_eq!(
+        usage_of_body(whole),
+        BodyUsage::Reported(TokenUsage {
+            input: 1,
+            output: 2,
+            estimated: false
+        })
+    );
+    assert_eq!(answer_text(whole).as_deref(), Some("abc"));
+    let embedding = br#"{"object":"list","data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":4,"total_tokens":4}}"#;
+    assert_eq!(
+        usage_of_body(embedding).reported(),
+        Some(TokenUsage {
+            input: 4,
+            output: 0,
+            estimated: false
+        })
+    );
+}
+
+#[test]
+fn only_the_answers_own_usage_is_taken_from_its_end() {
+    for other in [
+        r#"{"x\"usage":{"prompt_tokens":7}}"#,
+        r#"{"x":{"usage":{"prompt_tokens":7}}}"#,
+        r#"{"x":[{"usage":{"prompt_tokens":7}}]}"#,
+        r#"{"x":"usage","prompt_tokens":7}"#,
+        r#"{"usage":{"prompt_tokens":7}"#,
+    ] {
+        assert_eq!(usage_of_body(other.as_bytes()).reported(), None, "{other}");
+    }
+}
+
+#[test]
+fn one_field_of_another_type_does_not_hide_the_rest() {
+    let counted = Some(TokenUsage {
+        input: 12,
+        output: 5,
+        estimated: false,
+    });
+    let floats = br#"{"choices":[],"usage":{"prompt_tokens":12.0,"completion_tokens":5}}"#;
+    assert_eq!(scan_chunk(floats).usage, counted);
+    assert!(!scan_chunk(floats).has_choices);
+    let parts =
+        br#"{"choices":[{"delta":{"content":[{"type":"text","text":"abc"}],"tool_calls":{}},"finish_reason":null}],
+                     "usage":{"prompt_tokens":12,"completion_tokens":5}}"#;
+    let info = scan_chunk(parts);
+    assert_eq!(
+        (info.usage, info.has_choices, info.text_bytes, info.finished),
+        (counted, true, 3, false)
+    );
+    for negative in ["-1", "1.5", "1e400", "\"7\"", "null"] {
+        let usage = format!("{{\"choices\":[],\"usage\":{{\"prompt_tokens\":{negative}}}}}");
+        assert_eq!(scan_chunk(usage.as_bytes()), ChunkInfo::default(), "{negative}");
+    }
+}
+
+#[test]
+fn an_error_within_a_stream_is_noticed() {
+    assert!(scan_chunk(br#"{"error":{"message":"out of memory","code":500}}"#).failed);
+    assert!(scan_chunk(br#"{"error" : "overloaded", "choices": 7}"#).failed);
+    assert!(!scan_chunk(br#"{"error":null,"choices":[]}"#).failed);
+}
+
+#[test]
+fn what_servers_commonly_send_is_not_parsed() {
+    for usual in [
+        r#"{"id":"x","choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}],"usage":null}"#,
+        r#"{ "id": "x", "choices": [ { "delta": { "content": "say \"hi\" \\" }, "finish_reason": "stop" } ] }"#,
+        r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"{"}}]}}]}"#,
+        r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":0}}}"#,
+        r#"{"object":"list","data":[{"embedding":[0.1,-2e-3],"index":0}],"usage":{"prompt_tokens":4,"total_tokens":4}}"#,
+        r#"{"error":{"message":"overloaded"}}"#,
+    ] {
+        let found = skimmed(usual.as_bytes());
+        assert!(found.is_some(), "{usual}");
+        if !usual.contains('\\') {
+            assert_eq!(found, Some(parsed(usual.as_bytes())), "{usual}");
+        }
+    }
+}
+
+#[test]
+fn text_of_a_call_counts_wherever_it_stands() {
+    for call in [
+        r#"{"arguments":"abc"}"#,
+        r#"{"text":"abc"}"#,
+        r#"{"function":{"text":"abc"}}"#,
+        r#"{"function":{"function":{"arguments":"abc"}}}"#,
+    ] {
+        let chunk = format!(r#"{{"choices":[{{"delta":{{"tool_calls":[{call}]}}}}]}}"#);
+        assert_eq!(scan_chunk(chunk.as_bytes()).text_bytes, 3, "{call}");
+    }
+}
+
+#[test]
+fn strange_answers_say_nothing() {
+    for strange in [
+        &b"[DONE]"[..],
+        b"",
+        b"{}",
+        b"[1]",
+        b"{\"choices\":null}",
+        b"{\"choices\":7}",
+        b"{\"usage\":\"x\"}",
+    ] {
+        assert_eq!(
+            scan_chunk(strange),
+            ChunkInfo::default(),
+            "{}",
+            String::from_utf8_lossy(strange)
+        );
+    }
+    assert!(is_done(b"[DONE]") && is_done(b" [DONE] ") && !is_done(b"{}"));
+}
+
+/// Any JSON, with the keys that are read and others.
+fn json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[a-z ,:\\[\\]{}]{0,8}".prop_map(Value::from),
+    ];
+    let keys = "choices|usage|error|delta|message|content|reasoning|refusal|tool_calls|function|arguments|\
+                finish_reason|prompt_tokens|completion_tokens|text|[a-z]{0,3}";
+    leaf.prop_recursive(8, 64, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(keys, inner, 0..4)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+/// An answer as it should be, but for a value here and there.
+fn answer() -> impl Strategy<Value = Value> {
+    let text = || prop_oneof![4 => "[a-z ,:]{0,8}".prop_map(Value::from), 1 => Just(Value::Null), 1 => json()];
+    let count = || prop_oneof![4 => any::<u64>().prop_map(Value::from), 1 => json()];
+    let calls = text().prop_map(|text| json!([{"index": 0, "function": {"name": "f", "arguments": text}}]));
+    let calls = prop_oneof![2 => Just(Value::Null), 2 => calls, 1 => json()];
+    let part = (text(), text(), calls)
+        .prop_map(|(text, refusal, calls)| json!({"content": text, "refusal": refusal, "tool_calls": calls}));
+    let part = prop_oneof![8 => part, 1 => json()];
+    let choice = (
+        part,
+        prop_oneof![2 => Just(Value::Null), 1 => Just("stop".into()), 1 => json()],
+        any::<bool>(),
+    );
+    let choice = choice.prop_map(|(part, finish, delta)| {
+        json!({"index": 0, if delta { "delta" } else { "message" }: part, "logprobs": null, "finish_reason": finish})
+    });
+    let choices = prop_oneof![8 => prop::collection::vec(choice, 0..3).prop_map(Value::from), 1 => json()];
+    let usage = (count(), count())
+        .prop_map(|(input, output)| json!({"prompt_tokens": input, "completion_tokens": output, "details": {}}));
+    let usage = prop_oneof![2 => Just(Value::Null), 4 => usage, 1 => json()];
+    let error = prop_oneof![8 => Just(Value::Null), 1 => json()];
+    (choices, usage, error).prop_map(
+        |(choices, usage, error)| json!({"id": "chatcmpl-1", "choices": choices, "usage": usage, "error": error}),
+    )
+}
+
+proptest! {
+    #[test]
+    fn skimming_finds_what_parsing_finds(value in prop_oneof![answer(), json()], pretty in any::<bool>()) {
+        let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
+        if let Some(info) = skimmed(text.as_bytes()) {
+            prop_assert_eq!(info, parsed(text.as_bytes()), "{}", text);
+        }
+    }
+
+    #[test]
+    fn the_usage_at_the_end_is_that_of_the_whole(
+        value in prop_oneof![answer(), json()],
+        pretty in any::<bool>(),
+        text in "([a-z]|\\\\|\\\"|usage|\"usage\"|:|\\{\"prompt_tokens\":7\\}|,){0,12}",
+    ) {
+        let mut value = value;
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("z".to_owned(), text.clone().into());
+            fields.insert(text, json!({"prompt_tokens": 1, "usage": {"prompt_tokens": 2}}));
+        }
+        let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
+        prop_assert_eq!(usage_of_body(text.as_bytes()).reported(), scan_chunk(text.as_bytes()).usage, "{}", text);
+    }
+
+    #[test]
+    fn a_text_that_is_cut_says_nothing(value in answer(), cut in any::<prop::sample::Index>()) {
+        let text = value.to_string();
+        let cut = cut.index(text.len());
+        prop_assert_eq!(scan_chunk(&text.as_bytes()[..cut]), ChunkInfo::default());
+    }
+
+    #[test]
+    fn never_panics(data in prop::collection::vec(prop_oneof![prop::sample::select(&b"{}[]\",:\\ n1-"[..]), any::<u8>()], 0..120)) {
+        let _ = (scan_chunk(&data), delta_text(&data), answer_text(&data));
+    }
+
+    #[test]
+    fn text_survives(text in "\\PC{0,40}") {
+        let chunk = serde_json::json!({"choices": [{"delta": {"content": text}}]}).to_string();
+        prop_assert_eq!(delta_text(chunk.as_bytes()).unwrap_or_default(), text);
+    }
+}
