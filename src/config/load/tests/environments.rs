@@ -1,0 +1,117 @@
+//! What development needs, and what production cannot do without.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+
+use super::{faults, production, with};
+use crate::config::{Config, Environment, ModelKind, ProviderKind};
+
+#[test]
+fn development_needs_nothing() {
+    let config = Config::load(&with(&[])).unwrap();
+    assert_eq!(config.environment, Environment::Development);
+    assert_eq!(
+        (config.server.host.to_string().as_str(), config.server.port),
+        ("127.0.0.1", 3000)
+    );
+    assert_eq!(config.server.public_url.as_str(), "http://localhost:3000/");
+    assert_eq!(config.server.drain_delay, Duration::ZERO);
+    assert_eq!(config.server.request_timeout, Duration::from_secs(30));
+    assert_eq!(
+        config.database.url.expose_secret(),
+        "postgres://maple@127.0.0.1:54329/mapleai"
+    );
+    assert!(config.database.migrate_on_start && config.redis.url.is_none());
+    assert!(config.auth.signing_keys.contains_key(&config.auth.active_key));
+    assert_eq!(config.auth.invitation_ttl, Duration::from_hours(7 * 24));
+    let models: Vec<(&str, ModelKind)> = config
+        .models
+        .iter()
+        .map(|model| (model.id.as_str(), model.kind))
+        .collect();
+    assert_eq!(
+        models,
+        [
+            ("maple-dev", ModelKind::Chat),
+            ("maple-dev-embed", ModelKind::Embedding)
+        ]
+    );
+    let provider = &config.providers["maple-dev"];
+    assert_eq!(
+        (provider.kind, provider.total_timeout),
+        (ProviderKind::Mock, Duration::from_mins(10))
+    );
+}
+
+#[test]
+fn production_names_all_that_only_the_operator_knows() {
+    assert_eq!(
+        faults(&with(&[("MAPLE_ENV", "production")])),
+        [
+            "auth.active_key: missing; must be the name of one of auth.signing_keys; set MAPLE__AUTH__ACTIVE_KEY",
+            "auth.signing_keys: missing; must have at least one entry; set MAPLE__AUTH__SIGNING_KEYS__<NAME>",
+            "database.url: missing; must be a URL such as postgres://user:password@host:5432/database; \
+             set MAPLE__DATABASE__URL or DATABASE_URL",
+            "server.public_url: missing; must be an origin such as \"https://maple.example\"; set MAPLE__SERVER__PUBLIC_URL",
+        ]
+    );
+    let config = Config::load(&production(&[])).unwrap();
+    assert_eq!(config.server.host.to_string(), "0.0.0.0");
+    assert!(!config.database.migrate_on_start && config.models.is_empty());
+}
+
+#[test]
+fn an_openai_key_in_development_adds_a_provider() {
+    let config = Config::load(&with(&[("OPENAI_API_KEY", "sk-1")])).unwrap();
+    let provider = &config.providers["openai"];
+    assert_eq!(
+        provider.base_url.as_ref().unwrap().as_str(),
+        "https://api.openai.com/v1"
+    );
+    assert_eq!(provider.api_key.as_ref().unwrap().expose_secret(), "sk-1");
+    assert!(provider.discover_models && provider.kind == ProviderKind::Openai);
+
+    let local = Config::load(&with(&[
+        ("OPENAI_BASE_URL", "http://127.0.0.1:11434/v1"),
+        ("MAPLE__PROVIDERS__OPENAI__CONNECT_TIMEOUT", "1s"),
+        ("MAPLE__PROVIDERS__OPENAI__DISCOVER_MODELS", "false"),
+    ]))
+    .unwrap();
+    let provider = &local.providers["openai"];
+    assert_eq!(
+        provider.base_url.as_ref().unwrap().as_str(),
+        "http://127.0.0.1:11434/v1"
+    );
+    assert!(provider.api_key.is_none() && !provider.discover_models);
+    assert_eq!(provider.connect_timeout, Duration::from_secs(1));
+
+    assert!(
+        Config::load(&production(&[("OPENAI_API_KEY", "sk-1")]))
+            .unwrap()
+            .providers
+            .is_empty()
+    );
+}
+
+#[test]
+fn production_can_do_with_variables_alone() {
+    let config = Config::load(&production(&[
+        ("MAPLE__PROVIDERS__OPENAI__KIND", "openai"),
+        ("MAPLE__PROVIDERS__OPENAI__BASE_URL", "https://api.openai.com/v1"),
+        ("MAPLE__PROVIDERS__OPENAI__API_KEY", "sk-1"),
+        ("MAPLE__PROVIDERS__OPENAI__HEADERS__X_TEAM", "maple"),
+        (
+            "MAPLE__MODELS",
+            "[{ id = \"llama3.2:1b\", provider = \"openai\", kind = \"chat\", input_price = \"0.10\" }]",
+        ),
+        ("MAPLE__SERVER__TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.7"),
+        ("MAPLE__SERVER__CORS_ORIGINS", "https://a.example,https://b.example"),
+    ]))
+    .unwrap();
+    assert_eq!(config.providers["openai"].headers["x-team"].expose_secret(), "maple");
+    assert_eq!(config.models[0].id, "llama3.2:1b");
+    let proxies: Vec<String> = config.server.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "192.0.2.7/32"]);
+    assert_eq!(config.server.cors_origins, ["https://a.example", "https://b.example"]);
+}

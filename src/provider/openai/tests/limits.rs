@@ -1,0 +1,183 @@
+//! What each limit catches.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    thread,
+    time::Duration,
+};
+
+use super::{HELLO, SHORT, config, events, failure, limited, next, provider, upstream::serve};
+use crate::provider::{
+    ProviderError,
+    openai::{LARGEST_ANSWER, OpenAiProvider},
+};
+
+#[tokio::test]
+async fn an_unreachable_upstream_is_told_from_a_silent_one() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = failure(&provider(free), false).await;
+    assert!(matches!(error, ProviderError::Unreachable(_)), "{error:?}");
+
+    // Takes the TCP connection, and never shakes hands.
+    let silent = serve(|_, connection| connection.stall());
+    let mut config = config(&format!("https://{silent}/v1"));
+    config.connect_timeout = SHORT;
+    let error = failure(&OpenAiProvider::new("tls", &config).unwrap(), false).await;
+    assert!(
+        matches!(error, ProviderError::ConnectTimeout(limit) if limit == SHORT),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_host_that_takes_no_connection_runs_into_the_connect_timeout() {
+    // With its queue full and nobody accepting, the kernel no longer answers.
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let _queued: Vec<_> = (0..4)
+        .map_while(|_| std::net::TcpStream::connect_timeout(&address, SHORT).ok())
+        .collect();
+    let error = failure(&limited(address, |config| config.connect_timeout = SHORT), false).await;
+    assert!(
+        matches!(error, ProviderError::ConnectTimeout(limit) if limit == SHORT),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn silence_runs_into_the_first_byte_timeout_or_the_total_if_that_is_less() {
+    let silent = serve(|_, connection| {
+        connection.request();
+        connection.stall();
+    });
+    for stream in [false, true] {
+        let error = failure(&limited(silent, |config| config.first_byte_timeout = SHORT), stream).await;
+        assert!(
+            matches!(error, ProviderError::FirstByteTimeout(limit) if limit == SHORT),
+            "{error:?}"
+        );
+        let error = failure(&limited(silent, |config| config.total_timeout = SHORT), stream).await;
+        assert!(
+            matches!(error, ProviderError::TotalTimeout(limit) if limit == SHORT),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_never_starts_runs_into_the_first_byte_timeout() {
+    let address = serve(|_, connection| {
+        connection.request();
+        connection.begin_stream();
+        connection.stall();
+    });
+    let mut stream = events(&limited(address, |config| config.first_byte_timeout = SHORT)).await;
+    let error = next(&mut stream).await.unwrap().unwrap_err();
+    assert!(
+        matches!(error, ProviderError::FirstByteTimeout(limit) if limit == SHORT),
+        "{error:?}"
+    );
+    assert!(next(&mut stream).await.is_none());
+}
+
+#[tokio::test]
+async fn a_pause_runs_into_the_chunk_timeout() {
+    let address = serve(|_, connection| {
+        connection.request();
+        connection.begin_stream();
+        // Longer together than the limit, and no pause as long as it.
+        for _ in 0..5 {
+            connection.chunk(HELLO);
+            thread::sleep(SHORT / 3);
+        }
+        connection.stall();
+    });
+    let mut stream = events(&limited(address, |config| config.chunk_timeout = SHORT)).await;
+    for _ in 0..5 {
+        assert_eq!(next(&mut stream).await.unwrap().unwrap(), HELLO);
+    }
+    let error = next(&mut stream).await.unwrap().unwrap_err();
+    assert!(
+        matches!(error, ProviderError::ChunkTimeout(limit) if limit == SHORT),
+        "{error:?}"
+    );
+
+    let address = serve(|_, connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{");
+        connection.stall();
+    });
+    let error = failure(&limited(address, |config| config.chunk_timeout = SHORT), false).await;
+    assert!(
+        matches!(error, ProviderError::ChunkTimeout(limit) if limit == SHORT),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_endless_answer_runs_into_the_total_timeout() {
+    let address = serve(|_, connection| {
+        connection.request();
+        connection.begin_stream();
+        for _ in 0..400 {
+            connection.chunk(HELLO);
+            thread::sleep(Duration::from_millis(10));
+        }
+    });
+    let provider = limited(address, |config| config.total_timeout = SHORT);
+    let mut stream = events(&provider).await;
+    let error = loop {
+        match next(&mut stream).await.unwrap() {
+            Ok(item) => assert!(item.starts_with(HELLO.as_bytes())),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(error, ProviderError::TotalTimeout(limit) if limit == SHORT),
+        "{error:?}"
+    );
+    let error = failure(&provider, false).await;
+    assert!(
+        matches!(error, ProviderError::TotalTimeout(limit) if limit == SHORT),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn answers_beyond_the_limits_are_refused() {
+    let address = serve(|_, connection| {
+        connection.request();
+        connection.send(format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
+            LARGEST_ANSWER + 1
+        ));
+        connection.stall();
+    });
+    let error = failure(&provider(address), false).await;
+    assert!(matches!(error, ProviderError::BadReply(_)), "promised: {error:?}");
+
+    let address = serve(|_, connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+        let piece = vec![b'x'; 1024 * 1024];
+        for _ in 0..=LARGEST_ANSWER / piece.len() {
+            connection.chunk(&piece);
+        }
+        connection.stall();
+    });
+    let error = failure(&provider(address), false).await;
+    assert!(matches!(error, ProviderError::BadReply(_)), "sent: {error:?}");
+
+    let address = serve(|_, connection| {
+        connection.request();
+        connection.begin_stream();
+        for _ in 0..20 {
+            connection.chunk(vec![b'x'; 64 * 1024]);
+        }
+        connection.stall();
+    });
+    let error = next(&mut events(&provider(address)).await).await.unwrap().unwrap_err();
+    assert!(matches!(error, ProviderError::BadReply(_)), "an event: {error:?}");
+}
