@@ -27,7 +27,7 @@ use crate::{
         throttle::Throttle,
         usage::{Usage, journal::Journal},
     },
-    store::{Replicas, Store},
+    store::{Database, Replicas, Store},
     telemetry::{metrics::REFUSALS, traces::Traces},
 };
 
@@ -150,5 +150,31 @@ pub fn services(
         models,
         sessions,
         usage,
+    })
+}
+
+/// On a thread of its own: the exporter's blocking client must not be made in a runtime.
+pub(super) fn exporter(config: &Config) -> Result<Option<Traces>, AppError> {
+    let config = config.traces.clone();
+    let made = std::thread::spawn(move || Traces::new(&config)).join();
+    made.unwrap_or(Ok(None)).map_err(AppError::from)
+}
+
+/// The primary and whatever replicas are configured.
+pub(super) fn databases(config: &Config, primary: &Database) -> Result<Databases, AppError> {
+    let settings = &config.database;
+    let configured = [
+        ("analytics", &settings.analytics_url),
+        ("reporting", &settings.reporting_url),
+    ];
+    let mut replicas = Vec::new();
+    for (role, url) in configured {
+        if let Some(url) = url {
+            replicas.push((role, Database::replica(settings, url)?));
+        }
+    }
+    Ok(Databases {
+        primary: primary.clone(),
+        replicas,
     })
 }

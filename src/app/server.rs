@@ -1,55 +1,23 @@
 //! One running service: what `mapleai serve` starts, and what tests start on a free port.
 
+mod start;
+mod stop;
 mod tasks;
 
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
-
-use super::{
-    AppError, build, listener,
-    observe::Observed,
-    ops::OpsListener,
-    prepare,
-    rotation::{Holders, Rotation},
-};
+use super::{AppError, ops::OpsListener};
 use crate::{
-    auth::gate::Gate,
-    cache::redis::Redis,
-    config::{Config, load::Sources},
-    crypto::{csrf::CsrfSigner, signing_keys::KeyRing},
-    domain::clock::Clock,
-    http::{
-        cache_control::CacheControl,
-        edge::Edge,
-        ops::{self, OpsState},
-        router::{self, EdgeRules},
-    },
-    lifecycle::{Lifecycle, wait_for},
-    provider::Registry,
-    service::{
-        Services,
-        health::{Databases, Health},
-        readiness::Readiness,
-        usage::journal::Journal,
-    },
-    state::{AppState, Handles},
+    http::edge::Edge,
+    lifecycle::Lifecycle,
+    service::{Services, readiness::Readiness},
     store::Database,
-    task,
-    telemetry::{logging, traces::Traces},
-    web::Site,
+    telemetry::traces::Traces,
 };
-
-/// For streams to send their last event once their time is up.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-/// For work that outlives its request, usage records and the pool, one after the other.
-const FLUSH_LIMIT: Duration = Duration::from_secs(10);
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Why the service cannot go on, once that is so.
 #[derive(Clone, Default)]
@@ -81,178 +49,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens and starts the background tasks. Does not wait for the database: readiness tells.
-    pub async fn start(config: Config, metrics: PrometheusHandle, sources: Sources) -> Result<Self, AppError> {
-        Self::start_with(config, metrics, Clock::system(), sources).await
-    }
-
-    /// The same with a clock of the caller's.
-    pub async fn start_with(
-        config: Config,
-        metrics: PrometheusHandle,
-        clock: Clock,
-        sources: Sources,
-    ) -> Result<Self, AppError> {
-        // Once per process; a second server in the same process finds it done.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let lifecycle = Lifecycle::default();
-        let database = Database::new(&config.database)?;
-        let registry = Registry::build(&config.providers, &config.models, config.cache.answers)?;
-        registry.discover().await;
-        let registry = Arc::new(registry);
-        let traces = exporter(&config)?;
-        let usage = &config.usage;
-        let journal = usage.journal_dir.as_deref();
-        let journal = journal.map(|directory| Journal::new(directory, usage.journal_max_bytes));
-        let redis = config
-            .redis
-            .in_use()
-            .map(|url| Redis::new(url, config.redis.mode))
-            .transpose()?;
-        let caches = build::caches(&config, redis.clone(), &clock, &lifecycle);
-        let keys = super::signing_keys(&config)?;
-        let databases = databases(&config, &database)?;
-        let services = build::services(
-            &config,
-            &databases,
-            &keys,
-            &caches,
-            Arc::clone(&registry),
-            &clock,
-            &lifecycle,
-            traces.clone(),
-            journal,
-        )?;
-        // Before the first request: its record is to be in the journal.
-        services.usage.tend_journal().await;
-
-        let csrf = CsrfSigner::new(keys.secrets());
-        let gate = Gate::new(
-            services.sessions.clone(),
-            services.api_keys.clone(),
-            csrf,
-            config.server.ops_token.clone(),
-            config.server.request_timeout,
-        );
-        let https = config.server.public_url.scheme() == "https";
-        let readiness = Readiness::new(database.clone());
-        let health = Health::new(
-            databases.clone(),
-            redis.clone(),
-            &registry,
-            clock.clone(),
-            lifecycle.detached.clone(),
-        );
-        let rules = EdgeRules {
-            request_timeout: config.server.request_timeout,
-            body_limit: config.server.body_limit,
-            cors_origins: config.server.cors_origins.clone(),
-            public_metrics: config.server.public_metrics,
-        };
-        let (router, table, document) = router::routes(&rules).into_parts();
-        let state = AppState::new(Handles {
-            services: services.clone(),
-            health: health.clone(),
-            readiness: readiness.clone(),
-            metrics: metrics.clone(),
-            site: Site::new(
-                &config.server.public_url,
-                gate.clone(),
-                !config.environment.allows_http_cookies(),
-            ),
-            openapi: document.to_json()?.into(),
-        });
-        let ops_state = OpsState {
-            health: health.clone(),
-            readiness: readiness.clone(),
-            metrics: metrics.clone(),
-            gate: gate.clone(),
-            caches: caches.clone(),
-            log: logging::control(),
-        };
-        let edge = Edge::new(
-            table,
-            gate.clone(),
-            config.server.trusted_proxies.clone(),
-            https,
-            traces.clone(),
-            CacheControl::new(&config.cache.http),
-        );
-        let router = router::build(router, edge.clone(), state, &rules);
-
-        let address = SocketAddr::new(config.server.host, config.server.port);
-        let listen = |source| AppError::Listen { address, source };
-        let socket = TcpListener::bind(address).await.map_err(listen)?;
-        let address = socket.local_addr().map_err(listen)?;
-        let limits = listener::Limits {
-            header_read_timeout: config.server.header_read_timeout,
-            idle_timeout: config.server.idle_timeout,
-            max_connections: config.server.max_connections,
-        };
-        let ops = config
-            .server
-            .ops_addr
-            .map(|address| OpsListener::start(address, ops::router(ops_state)))
-            .transpose()?;
-        lifecycle.run(
-            "listener",
-            listener::serve(socket, router, limits, lifecycle.clone(), services.usage.before_write()),
-        );
-        let observed = Observed {
-            databases: std::iter::once(("primary", database.clone()))
-                .chain(databases.replicas.iter().cloned())
-                .collect(),
-            tiers: caches.tiers.clone(),
-            activity: services.activity.clone(),
-            prometheus: metrics,
-        };
-        tasks::start(tasks::Parts {
-            lifecycle: &lifecycle,
-            services: &services,
-            tiers: &caches.tiers,
-            watchdog: health.watchdog().clone(),
-            observed,
-            flush_interval: config.usage.flush_interval,
-        });
-        let holders = Holders {
-            primary: database.clone(),
-            replicas: databases.replicas.clone(),
-            redis,
-            registry,
-            sessions: services.sessions.clone(),
-            gate,
-        };
-        // Page tokens are as long-lived as sessions.
-        let lifetime = config.auth.session_ttl.max(config.auth.access_token_ttl);
-        let rotation = Rotation::new(sources, holders, config.clone(), KeyRing::new(keys, lifetime), clock);
-        lifecycle.run("secrets", rotation.watch(lifecycle.stop_tasks.clone()));
-        let operations = ops.as_ref().map(|ops| ops.address().to_string());
-        tracing::info!(target: "mapleai::lifecycle", phase = 2, %address, operations, environment = config.environment.as_str(), version = env!("CARGO_PKG_VERSION"), "listening");
-        let failure = Failed::default();
-        let preparing = prepare(
-            config.clone(),
-            database.clone(),
-            services.clone(),
-            readiness.clone(),
-            &lifecycle,
-            failure.clone(),
-        );
-        lifecycle.run("preparation", preparing);
-        Ok(Self {
-            address,
-            lifecycle,
-            database,
-            services,
-            readiness,
-            ops,
-            failure,
-            traces,
-            edge,
-            drain_delay: config.server.drain_delay,
-            drain_timeout: config.server.drain_timeout,
-        })
-    }
-
     /// Where it listens, with the port that was chosen.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -279,88 +75,5 @@ impl Server {
     /// The route table that the edge enforces.
     pub fn edge(&self) -> &Edge {
         &self.edge
-    }
-
-    /// Ends in order: say so, stop accepting, let requests finish, keep what is to be kept, close.
-    pub async fn stop(self) {
-        let started = Instant::now();
-        tracing::info!(target: "mapleai::lifecycle", phase = 1, "stopping: readiness says no, connections are still accepted");
-        self.readiness.start_draining();
-        // A process that cannot go on has nothing to gain from waiting.
-        if !self.lifecycle.broken.is_cancelled() {
-            tokio::time::sleep(self.drain_delay).await;
-        }
-        tracing::info!(target: "mapleai::lifecycle", phase = 2, open_connections = self.lifecycle.connections.len(), "no new connections");
-        self.lifecycle.stop_accepting.cancel();
-        if !wait_for(&self.lifecycle.connections, self.drain_timeout).await {
-            tracing::warn!(target: "mapleai::lifecycle", phase = 3, open_connections = self.lifecycle.connections.len(), "time is up for open streams");
-        }
-        self.lifecycle.end_streams.cancel();
-        wait_for(&self.lifecycle.connections, LAST_WORDS).await;
-        let kept = wait_for(&self.lifecycle.detached, FLUSH_LIMIT).await;
-        self.lifecycle.stop_tasks.cancel();
-        wait_for(&self.lifecycle.background, FLUSH_LIMIT).await;
-        let (written, left) = task::usage_flush::drain(&self.services.usage, FLUSH_LIMIT).await;
-        let journalled = self.services.usage.close_journal().await;
-        let lost = left.saturating_sub(journalled);
-        tracing::info!(target: "mapleai::lifecycle", phase = 4, written, journalled, lost, all_answers_kept = kept, "usage records flushed");
-        let _ = self.services.api_keys.note_used().await;
-        self.database.close(CLOSE_LIMIT).await;
-        if let Some(traces) = self.traces {
-            let closed = tokio::task::spawn_blocking(move || traces.close());
-            let _ = tokio::time::timeout(CLOSE_LIMIT, closed).await;
-        }
-        if let Some(ops) = self.ops {
-            ops.stop().await;
-        }
-        tracing::info!(target: "mapleai::lifecycle", phase = 5, seconds = started.elapsed().as_secs_f32(), "stopped");
-    }
-}
-
-/// On a thread of its own: the exporter's blocking client must not be made in a runtime.
-fn exporter(config: &Config) -> Result<Option<Traces>, AppError> {
-    let config = config.traces.clone();
-    let made = std::thread::spawn(move || Traces::new(&config)).join();
-    made.unwrap_or(Ok(None)).map_err(AppError::from)
-}
-
-/// The primary and whatever replicas are configured.
-fn databases(config: &Config, primary: &Database) -> Result<Databases, AppError> {
-    let settings = &config.database;
-    let configured = [
-        ("analytics", &settings.analytics_url),
-        ("reporting", &settings.reporting_url),
-    ];
-    let mut replicas = Vec::new();
-    for (role, url) in configured {
-        if let Some(url) = url {
-            replicas.push((role, Database::replica(settings, url)?));
-        }
-    }
-    Ok(Databases {
-        primary: primary.clone(),
-        replicas,
-    })
-}
-
-/// Prepares the service while it answers probes already. What cannot be prepared ends the process.
-fn prepare(
-    config: Config,
-    database: Database,
-    services: Services,
-    readiness: Readiness,
-    lifecycle: &Lifecycle,
-    failure: Failed,
-) -> impl Future<Output = ()> + use<> {
-    let (broken, stop) = (lifecycle.broken.clone(), lifecycle.stop_tasks.clone());
-    async move {
-        let prepared = stop
-            .run_until_cancelled_owned(Box::pin(prepare::prepare(config, database, services, readiness)))
-            .await;
-        if let Some(Err(error)) = prepared {
-            tracing::error!(target: "mapleai::lifecycle", error = %error, "cannot start");
-            failure.set(error);
-            broken.cancel();
-        }
     }
 }
