@@ -1,0 +1,135 @@
+//! Calls of models, and the answers in conversations that are made by them.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::{
+    failure::Failure,
+    provider::ProviderError,
+    service::{
+        admission::Refused,
+        answers::{AnswerError, AnswerFailure},
+        completions::{BadRequest, CompletionError, stream::StreamError},
+        usage::BacklogFull,
+    },
+};
+
+impl From<BacklogFull> for Failure {
+    fn from(error: BacklogFull) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "usage_backlog_full",
+            "Usage cannot be recorded for the moment.",
+        )
+        .retry_after(Duration::from_secs(5))
+        .because(error)
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(error: Refused) -> Self {
+        match error {
+            Refused::Organization { retry_after } => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "organization_limit",
+                "Your organisation has as many calls in flight as it may. Wait before the next.",
+            )
+            .retry_after(retry_after),
+            Refused::Process { retry_after } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "The service has as many calls as it can take. Try again.",
+            )
+            .retry_after(retry_after),
+        }
+    }
+}
+
+impl From<ProviderError> for Failure {
+    fn from(error: ProviderError) -> Self {
+        if error.is_timeout() {
+            Self::new(StatusCode::GATEWAY_TIMEOUT, "provider_timeout", error.to_string()).because(error)
+        } else {
+            Self::new(StatusCode::BAD_GATEWAY, "provider_error", error.to_string()).because(error)
+        }
+    }
+}
+
+impl From<BadRequest> for Failure {
+    fn from(error: BadRequest) -> Self {
+        let failure = Self::new(StatusCode::BAD_REQUEST, "invalid_request", error.to_string());
+        match error {
+            BadRequest::Missing(param) | BadRequest::WrongType { param, .. } => failure.param(param),
+            BadRequest::Json(_) | BadRequest::Utf8(_) => Self {
+                code: "invalid_json",
+                ..failure
+            },
+        }
+    }
+}
+
+impl From<CompletionError> for Failure {
+    fn from(error: CompletionError) -> Self {
+        match error {
+            CompletionError::BadRequest(error) => error.into(),
+            CompletionError::UnknownModel(_) => Self::new(
+                StatusCode::NOT_FOUND,
+                "model_not_found",
+                format!("{error}. GET /v1/models lists those there are."),
+            )
+            .param("model"),
+            CompletionError::WrongKind { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, "invalid_request", error.to_string()).param("model")
+            }
+            CompletionError::BacklogFull(error) => error.into(),
+            CompletionError::Refused(error) => error.into(),
+            CompletionError::Provider(error) => error.into(),
+            CompletionError::Stopping => StreamError::Stopping.into(),
+        }
+    }
+}
+
+impl From<StreamError> for Failure {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Provider(error) => error.into(),
+            StreamError::Stopping => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "shutting_down",
+                "The server is shutting down. Try again.",
+            ),
+        }
+    }
+}
+
+impl From<AnswerError> for Failure {
+    fn from(error: AnswerError) -> Self {
+        match error {
+            AnswerError::Conversation(error) => error.into(),
+            AnswerError::NothingAsked => Self::new(
+                StatusCode::CONFLICT,
+                "nothing_asked",
+                "The conversation has no question to answer yet.",
+            ),
+            AnswerError::NoModel => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no_model",
+                "No chat model is configured on this server.",
+            ),
+            AnswerError::Ended => Self::internal().because(error),
+            AnswerError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AnswerFailure> for Failure {
+    fn from(error: AnswerFailure) -> Self {
+        match error {
+            AnswerFailure::Completion(error) => error.into(),
+            AnswerFailure::Stream(error) => error.into(),
+            AnswerFailure::Refused(_) => Self::new(StatusCode::BAD_GATEWAY, "provider_refused", error.to_string()),
+            AnswerFailure::Store(error) => error.into(),
+        }
+    }
+}
