@@ -1,9 +1,12 @@
 //! What the development model says, in OpenAI's wire form.
 
+mod text;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{Refusal, hash};
+use text::{arguments, pieces, prose};
 
 /// As many choices as a request may ask for.
 const MOST_CHOICES: u64 = 8;
@@ -207,149 +210,5 @@ fn wants_json(body: &Value) -> bool {
     )
 }
 
-/// Arguments that fit a function's JSON schema loosely: a value of the right type for each required property.
-fn arguments(parameters: &Value) -> String {
-    let required = parameters["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
-    let value = |name: &str| match parameters["properties"][name]["type"].as_str() {
-        Some("integer" | "number") => json!(1),
-        Some("boolean") => json!(true),
-        Some("array") => json!([]),
-        Some("object") => json!({}),
-        _ => json!("Ottawa"),
-    };
-    Value::Object(required.map(|name| (name.to_owned(), value(name))).collect()).to_string()
-}
-
-/// Words with the space before them: about what a tokeniser makes of English.
-fn pieces(text: &str) -> Vec<String> {
-    let mut pieces = Vec::new();
-    let mut piece = String::new();
-    for c in text.chars() {
-        if c.is_whitespace() && !piece.trim_end().is_empty() {
-            pieces.push(std::mem::take(&mut piece));
-        }
-        piece.push(c);
-    }
-    if !piece.is_empty() {
-        pieces.push(piece);
-    }
-    pieces
-}
-
-fn prose(question: &str, turns: usize) -> String {
-    let quoted: String = question.chars().take(200).collect::<String>().replace('\n', " ");
-    let opening = match hash(question) % 3 {
-        0 => "Good question.",
-        1 => "Let me think about that.",
-        _ => "Here is what I can say.",
-    };
-    let mut text = format!(
-        "{opening} You wrote:\n\n> {quoted}\n\nI am **maple-dev**, the built-in development model, so I know nothing about the \
-         world. I am here so that everything else can be tried:\n\n\
-         1. answers arrive word by word, as from a real model;\n\
-         2. *Markdown* is rendered, with `code`, lists and tables;\n\
-         3. the same question always gets the same answer.\n"
-    );
-    let folded = question.to_lowercase();
-    if folded.contains("code") || folded.contains("rust") || hash(question).is_multiple_of(2) {
-        text.push_str(
-            "\nA little code, since that is what people look at first:\n\n```rust\nfn main() {\n    \
-             let leaves = [\"red\", \"gold\", \"green\"];\n    for leaf in leaves {\n        println!(\"a {leaf} leaf\");\n    }\n}\n```\n",
-        );
-    } else {
-        text.push_str("\n| leaf | season |\n|---|---|\n| green | summer |\n| red | autumn |\n");
-    }
-    if turns > 1 {
-        text.push_str("\nThis conversation has ");
-        text.push_str(&turns.to_string());
-        text.push_str(" messages so far, and I was given all of them.\n");
-    }
-    text.push_str("\nSet `OPENAI_API_KEY` or `OPENAI_BASE_URL` to talk to a real model.");
-    text
-}
-
 #[cfg(test)]
-mod tests {
-    use super::{Answer, pieces};
-    use crate::provider::sse::{events, scan_chunk};
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_stream_adds_up_to_the_whole() {
-        let body = json!({"model": "maple-dev", "messages": [{"role": "user", "content": "Some code, please"}], "stream_options": {"include_usage": true}});
-        let answer = Answer::of(&body).ok().unwrap();
-        let text = answer.whole()["choices"][0]["message"]["content"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        let stream: Vec<u8> = answer.events().iter().flat_map(|(_, event)| event.to_vec()).collect();
-        let streamed: String = events(&stream)
-            .filter_map(|event| crate::provider::sse::delta_text(event.data()))
-            .collect();
-        assert_eq!(streamed, text);
-        let usage = events(&stream)
-            .filter_map(|event| scan_chunk(event.data()).usage)
-            .collect::<Vec<_>>();
-        assert_eq!(usage.len(), 1);
-        assert_eq!(usage[0].output, answer.parts.len() as u64);
-        assert!(stream.ends_with(b"data: [DONE]\n\n"));
-    }
-
-    #[test]
-    fn tools_limits_and_refusals() {
-        let tools = json!([{"type": "function", "function": {"name": "weather", "parameters": {"properties": {"days": {"type": "integer"}}, "required": ["days"]}}}]);
-        let asked = json!({"messages": [{"role": "user", "content": "x"}], "tools": tools});
-        let call = Answer::of(&asked).ok().unwrap().whole();
-        assert_eq!(
-            call["choices"][0]["message"]["tool_calls"][0]["function"],
-            json!({"name": "weather", "arguments": "{\"days\":1}"})
-        );
-        assert_eq!(call["choices"][0]["finish_reason"], "tool_calls");
-        let short = json!({"messages": [{"role": "user", "content": "x"}], "max_tokens": 3});
-        assert_eq!(
-            Answer::of(&short).ok().unwrap().sized(Some(10)).whole()["choices"][0]["finish_reason"],
-            "length"
-        );
-        for bad in [
-            json!({}),
-            json!({"messages": []}),
-            json!({"messages": [1]}),
-            json!({"messages": [{"role": "x"}]}),
-            json!({"messages": [{"role": "user", "content": "x"}], "n": 0}),
-        ] {
-            assert!(Answer::of(&bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn choices_are_as_many_as_asked_for() {
-        let body = json!({"messages": [{"role": "user", "content": "x"}], "n": 2, "max_tokens": 4});
-        let answer = Answer::of(&body).ok().unwrap().sized(None);
-        let whole = answer.whole();
-        assert_eq!(whole["choices"].as_array().unwrap().len(), 2);
-        assert_eq!(whole["choices"][1]["index"], 1);
-        assert_eq!(whole["usage"]["completion_tokens"], 8);
-        // The opening, four pieces and the end, for each of both; and the marker.
-        assert_eq!(answer.events().len(), 2 * (1 + 4 + 1) + 1);
-        assert_eq!(
-            answer
-                .events()
-                .iter()
-                .filter(|(part, _)| *part == super::Part::Text)
-                .count(),
-            4
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn pieces_lose_nothing(text in "\\PC{0,60}|[a \n]{0,30}") {
-            prop_assert_eq!(pieces(&text).concat(), text);
-        }
-    }
-}
+mod tests;

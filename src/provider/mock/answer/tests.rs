@@ -1,0 +1,81 @@
+//! Answers, whole and as streams.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{Answer, pieces};
+use crate::provider::sse::{events, scan_chunk};
+
+#[test]
+fn a_stream_adds_up_to_the_whole() {
+    let body = json!({"model": "maple-dev", "messages": [{"role": "user", "content": "Some code, please"}], "stream_options": {"include_usage": true}});
+    let answer = Answer::of(&body).ok().unwrap();
+    let text = answer.whole()["choices"][0]["message"]["content"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let stream: Vec<u8> = answer.events().iter().flat_map(|(_, event)| event.to_vec()).collect();
+    let streamed: String = events(&stream)
+        .filter_map(|event| crate::provider::sse::delta_text(event.data()))
+        .collect();
+    assert_eq!(streamed, text);
+    let usage = events(&stream)
+        .filter_map(|event| scan_chunk(event.data()).usage)
+        .collect::<Vec<_>>();
+    assert_eq!(usage.len(), 1);
+    assert_eq!(usage[0].output, answer.parts.len() as u64);
+    assert!(stream.ends_with(b"data: [DONE]\n\n"));
+}
+
+#[test]
+fn tools_limits_and_refusals() {
+    let tools = json!([{"type": "function", "function": {"name": "weather", "parameters": {"properties": {"days": {"type": "integer"}}, "required": ["days"]}}}]);
+    let asked = json!({"messages": [{"role": "user", "content": "x"}], "tools": tools});
+    let call = Answer::of(&asked).ok().unwrap().whole();
+    assert_eq!(
+        call["choices"][0]["message"]["tool_calls"][0]["function"],
+        json!({"name": "weather", "arguments": "{\"days\":1}"})
+    );
+    assert_eq!(call["choices"][0]["finish_reason"], "tool_calls");
+    let short = json!({"messages": [{"role": "user", "content": "x"}], "max_tokens": 3});
+    assert_eq!(
+        Answer::of(&short).ok().unwrap().sized(Some(10)).whole()["choices"][0]["finish_reason"],
+        "length"
+    );
+    for bad in [
+        json!({}),
+        json!({"messages": []}),
+        json!({"messages": [1]}),
+        json!({"messages": [{"role": "x"}]}),
+        json!({"messages": [{"role": "user", "content": "x"}], "n": 0}),
+    ] {
+        assert!(Answer::of(&bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn choices_are_as_many_as_asked_for() {
+    let body = json!({"messages": [{"role": "user", "content": "x"}], "n": 2, "max_tokens": 4});
+    let answer = Answer::of(&body).ok().unwrap().sized(None);
+    let whole = answer.whole();
+    assert_eq!(whole["choices"].as_array().unwrap().len(), 2);
+    assert_eq!(whole["choices"][1]["index"], 1);
+    assert_eq!(whole["usage"]["completion_tokens"], 8);
+    // The opening, four pieces and the end, for each of both; and the marker.
+    assert_eq!(answer.events().len(), 2 * (1 + 4 + 1) + 1);
+    assert_eq!(
+        answer
+            .events()
+            .iter()
+            .filter(|(part, _)| *part == super::Part::Text)
+            .count(),
+        4
+    );
+}
+
+proptest! {
+    #[test]
+    fn pieces_lose_nothing(text in "\\PC{0,60}|[a \n]{0,30}") {
+        prop_assert_eq!(pieces(&text).concat(), text);
+    }
+}
