@@ -1,11 +1,12 @@
 //! Organisations and users.
 
+mod activity;
 pub mod members;
 
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
-use super::{Database, StoreError, run};
+use super::{Database, StoreError, run, sessions::end_sessions};
 use crate::domain::{
     account::{Organization, User},
     email::Email,
@@ -58,42 +59,6 @@ impl TryFrom<UserRow> for User {
 }
 
 impl Accounts {
-    /// Notes that these people were at work.
-    pub async fn note_active(&self, people: &[(OrganizationId, UserId)], now: DateTime<Utc>) -> Result<(), StoreError> {
-        let (organizations, users): (Vec<_>, Vec<_>) = people
-            .iter()
-            .map(|(organization, user)| (organization.0, user.0))
-            .unzip();
-        run!(
-            self.0,
-            sqlx::query!(
-                "UPDATE users SET last_active_at = $3
-                 FROM unnest($1::uuid[], $2::uuid[]) AS seen (organization_id, user_id)
-                 WHERE users.organization_id = seen.organization_id AND users.id = seen.user_id",
-                &organizations,
-                &users,
-                now
-            ),
-            execute
-        )?;
-        Ok(())
-    }
-
-    /// People of all organisations who were at work within a day and within a week before `now`.
-    pub async fn active_users(&self, now: DateTime<Utc>) -> Result<(i64, i64), StoreError> {
-        let row = run!(
-            self.0,
-            sqlx::query!(
-                r#"SELECT count(*) FILTER (WHERE last_active_at > $1::timestamptz - interval '1 day') AS "day!",
-                          count(*) AS "week!"
-                   FROM users WHERE last_active_at > $1::timestamptz - interval '7 days'"#,
-                now
-            ),
-            fetch_one
-        )?;
-        Ok((row.day, row.week))
-    }
-
     /// Creates an organisation together with its owner. [`EMAIL_TAKEN`] if the address has an account.
     pub async fn register(
         &self,
@@ -251,28 +216,6 @@ impl Accounts {
 pub struct NewPassword<'a> {
     pub hash: &'a str,
     pub given_in: SessionId,
-}
-
-/// Ends a user's sessions, but for `kept`. Gives the ended ones.
-pub(super) async fn end_sessions(
-    connection: &mut sqlx::PgConnection,
-    organization: OrganizationId,
-    user: UserId,
-    kept: Option<SessionId>,
-    now: DateTime<Utc>,
-) -> Result<Vec<SessionId>, sqlx::Error> {
-    let ended = sqlx::query_scalar!(
-        "UPDATE sessions SET ended_at = $4
-         WHERE organization_id = $1 AND user_id = $2 AND id IS DISTINCT FROM $3 AND ended_at IS NULL AND expires_at > $4
-         RETURNING id",
-        organization.0,
-        user.0,
-        kept.map(|session| session.0),
-        now
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(ended.into_iter().map(SessionId).collect())
 }
 
 /// Part of registering and of accepting an invitation.

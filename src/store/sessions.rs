@@ -18,6 +18,7 @@ use crate::{
 };
 
 pub use changes::UserChange;
+pub(super) use ending::end_sessions;
 pub use rotation::Rotation;
 
 #[derive(Clone)]

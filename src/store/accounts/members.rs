@@ -3,14 +3,14 @@
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
-use super::{Accounts, end_sessions};
+use super::Accounts;
 use crate::{
     crypto::secret::Digest,
     domain::{
         ids::{OrganizationId, SessionId, UserId},
         role::Role,
     },
-    store::StoreError,
+    store::{StoreError, sessions::end_sessions},
 };
 
 /// What became of one member's doing to another.

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::Sessions;
 use crate::{
     domain::ids::{OrganizationId, SessionId, UserId},
-    store::{StoreError, accounts::end_sessions, run},
+    store::{StoreError, run},
 };
 
 impl Sessions {
@@ -79,4 +79,26 @@ impl Sessions {
         )?;
         Ok(done.rows_affected())
     }
+}
+
+/// Ends a user's sessions, but for `kept`. Gives the ended ones.
+pub(in crate::store) async fn end_sessions(
+    connection: &mut sqlx::PgConnection,
+    organization: OrganizationId,
+    user: UserId,
+    kept: Option<SessionId>,
+    now: DateTime<Utc>,
+) -> Result<Vec<SessionId>, sqlx::Error> {
+    let ended = sqlx::query_scalar!(
+        "UPDATE sessions SET ended_at = $4
+         WHERE organization_id = $1 AND user_id = $2 AND id IS DISTINCT FROM $3 AND ended_at IS NULL AND expires_at > $4
+         RETURNING id",
+        organization.0,
+        user.0,
+        kept.map(|session| session.0),
+        now
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ended.into_iter().map(SessionId).collect())
 }

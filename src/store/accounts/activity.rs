@@ -1,0 +1,47 @@
+//! When people were last at work.
+
+use chrono::{DateTime, Utc};
+
+use super::Accounts;
+use crate::{
+    domain::ids::{OrganizationId, UserId},
+    store::{StoreError, run},
+};
+
+impl Accounts {
+    /// Notes that these people were at work.
+    pub async fn note_active(&self, people: &[(OrganizationId, UserId)], now: DateTime<Utc>) -> Result<(), StoreError> {
+        let (organizations, users): (Vec<_>, Vec<_>) = people
+            .iter()
+            .map(|(organization, user)| (organization.0, user.0))
+            .unzip();
+        run!(
+            self.0,
+            sqlx::query!(
+                "UPDATE users SET last_active_at = $3
+                 FROM unnest($1::uuid[], $2::uuid[]) AS seen (organization_id, user_id)
+                 WHERE users.organization_id = seen.organization_id AND users.id = seen.user_id",
+                &organizations,
+                &users,
+                now
+            ),
+            execute
+        )?;
+        Ok(())
+    }
+
+    /// People of all organisations who were at work within a day and within a week before `now`.
+    pub async fn active_users(&self, now: DateTime<Utc>) -> Result<(i64, i64), StoreError> {
+        let row = run!(
+            self.0,
+            sqlx::query!(
+                r#"SELECT count(*) FILTER (WHERE last_active_at > $1::timestamptz - interval '1 day') AS "day!",
+                          count(*) AS "week!"
+                   FROM users WHERE last_active_at > $1::timestamptz - interval '7 days'"#,
+                now
+            ),
+            fetch_one
+        )?;
+        Ok((row.day, row.week))
+    }
+}
