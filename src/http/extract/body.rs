@@ -1,0 +1,199 @@
+//! Bodies: JSON and forms, whole and in time.
+
+use std::{future::poll_fn, pin::pin, time::Duration};
+
+use axum::extract::{FromRequest, Request, rejection::FormRejection};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode, header};
+use http_body::Body as HttpBody;
+use serde::de::DeserializeOwned;
+
+use crate::{deadline, failure::Failure, http::layers::BodyLimit, service::field::FieldFault};
+
+/// A body has to arrive within this.
+const SLOWEST_BODY: Duration = Duration::from_secs(30);
+
+/// A JSON body under `/api`.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let bytes = json_bytes(request, state).await?;
+        let mut reader = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let field = error.path().to_string();
+            let inner = error.into_inner();
+            if inner.is_data() {
+                wrong_type(&field, &inner)
+            } else {
+                Failure::new(
+                    StatusCode::BAD_REQUEST,
+                    "invalid_json",
+                    format!("The body is not valid JSON: {inner}."),
+                )
+            }
+        })?;
+        reader.end().map_err(|error| {
+            Failure::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_json",
+                format!("The body is not valid JSON: {error}."),
+            )
+        })?;
+        Ok(Self(value))
+    }
+}
+
+fn wrong_type(path: &str, error: &serde_json::Error) -> Failure {
+    let message = error.to_string();
+    // Without the position, which helps nobody who sends generated JSON.
+    let message = message
+        .rsplit_once(" at line ")
+        .map_or(message.as_str(), |(message, _)| message);
+    // serde names a missing or unknown field in its message, and the object it belongs to in the path.
+    let named = ["missing field `", "unknown field `"]
+        .iter()
+        .find_map(|start| message.strip_prefix(start)?.split('`').next());
+    let field = match (path, named) {
+        (".", None) => "body".to_owned(),
+        (".", Some(field)) => field.to_owned(),
+        (path, None) => path.to_owned(),
+        // The path of an unknown field ends with the field itself.
+        (path, Some(field)) if path == field || path.ends_with(&format!(".{field}")) => path.to_owned(),
+        (path, Some(field)) => format!("{path}.{field}"),
+    };
+    // serde quotes the value it found, which for these may be the secret itself, and answers get logged by clients.
+    let secret = ["password", "token"].iter().any(|word| field.contains(word)) && message.starts_with("invalid ");
+    let message = if secret { "must be a string" } else { message };
+    Failure::invalid(vec![FieldFault {
+        field: field.into(),
+        message: message.to_owned(),
+    }])
+}
+
+/// The raw bytes of a body that says it is JSON, within the body limit.
+pub struct JsonBytes(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for JsonBytes {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        json_bytes(request, state).await.map(Self)
+    }
+}
+
+async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
+    says_json(request.headers())?;
+    let limit = body_limit(&request);
+    in_time(Bytes::from_request(request, state))
+        .await?
+        .map_err(|rejection| not_whole(rejection.status(), limit))
+}
+
+/// The same of a request that is not taken apart by axum.
+pub(in crate::http) async fn json_body<B>(headers: &HeaderMap, body: B, limit: usize) -> Result<JsonBytes, Failure>
+where
+    B: HttpBody<Data = Bytes>,
+{
+    says_json(headers)?;
+    // What is too large is read until it is: a client that is still sending would not see an answer.
+    let mut body = pin!(body);
+    let reading = async {
+        // Most come in one piece, which is not copied.
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
+            let Ok(frame) = frame else {
+                return Err(not_whole(StatusCode::BAD_REQUEST, None));
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            if first.len() + all.len() + data.len() > limit {
+                return Err(Failure::too_large(limit));
+            }
+            if first.is_empty() && all.is_empty() {
+                first = data;
+                continue;
+            }
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
+        Ok(if all.is_empty() { first } else { all.freeze() })
+    };
+    in_time(reading).await?.map(JsonBytes)
+}
+
+fn says_json(headers: &HeaderMap) -> Result<(), Failure> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if content_type.is_some_and(is_json) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        "The body must be JSON, sent with `Content-Type: application/json`.",
+    ))
+}
+
+/// The limit that refusals name.
+fn body_limit(request: &Request) -> Option<usize> {
+    request.extensions().get::<BodyLimit>().map(|limit| limit.0)
+}
+
+async fn in_time<T>(reading: impl Future<Output = T>) -> Result<T, Failure> {
+    deadline::within(SLOWEST_BODY, reading)
+        .await
+        .map_err(|_| Failure::body_timeout())
+}
+
+fn not_whole(status: StatusCode, limit: Option<usize>) -> Failure {
+    match (status, limit) {
+        (StatusCode::PAYLOAD_TOO_LARGE, Some(limit)) => Failure::too_large(limit),
+        (StatusCode::PAYLOAD_TOO_LARGE, None) => Failure::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "payload_too_large",
+            "The request body is larger than is allowed.",
+        ),
+        _ => Failure::new(
+            StatusCode::BAD_REQUEST,
+            "incomplete_body",
+            "The request body did not arrive whole.",
+        ),
+    }
+}
+
+/// A form of our own pages.
+pub struct Form<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let limit = body_limit(&request);
+        match in_time(axum::Form::<T>::from_request(request, state)).await? {
+            Ok(axum::Form(form)) => Ok(Self(form)),
+            Err(FormRejection::InvalidFormContentType(_)) => Err(Failure::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "The body must be a form, sent with `Content-Type: application/x-www-form-urlencoded`.",
+            )),
+            Err(FormRejection::BytesRejection(rejection)) => Err(not_whole(rejection.status(), limit)),
+            Err(rejection) => Err(Failure::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_form",
+                rejection.body_text(),
+            )),
+        }
+    }
+}
+
+/// `application/json`, or a type with the `+json` suffix (RFC 6839), with any parameters.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+        || essence
+            .get(essence.len().saturating_sub(5)..)
+            .is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"))
+}
