@@ -10,6 +10,7 @@ pub mod database;
 pub mod environment;
 pub mod load;
 pub mod log;
+pub mod models;
 pub mod providers;
 pub mod server;
 pub mod traces;
@@ -23,7 +24,8 @@ pub use cache::{AnswerCaching, CacheConfig};
 pub use database::{DatabaseConfig, RedisConfig, RedisMode};
 pub use environment::Environment;
 pub use log::LogConfig;
-pub use providers::{ModelConfig, ModelKind, ProviderConfig, ProviderKind};
+pub use models::{ModelConfig, ModelKind};
+pub use providers::{ProviderConfig, ProviderKind};
 pub use server::ServerConfig;
 pub use traces::TracesConfig;
 pub use usage::UsageConfig;
@@ -70,7 +72,7 @@ const FIELDS: &[Field] = &[
     required("log", Kind::Section(log::FIELDS)),
     required("traces", Kind::Section(traces::FIELDS)),
     optional("providers", Kind::Map(providers::FIELDS)),
-    optional("models", Kind::List(providers::MODEL_FIELDS)),
+    optional("models", Kind::List(models::FIELDS)),
 ];
 
 impl Config {
@@ -87,6 +89,6 @@ impl Config {
         for (name, provider) in &self.providers {
             provider.validate(&Path::from(["providers", name]), check);
         }
-        providers::validate_models(&self.models, &self.providers, check);
+        models::validate(&self.models, &self.providers, check);
     }
 }

@@ -1,27 +1,20 @@
-//! `[providers.<name>]` and `[[models]]`: the upstreams and the catalogue offered to callers.
+//! `[providers.<name>]`: the upstreams.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{
-    cache::{ANSWERS, AnswerCaching},
-    load::{
-        check::Check,
-        path::Path,
-        schema::{
-            DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Preset, Rule, is_visible_ascii, optional, preset,
-            required, span,
-        },
+use super::load::{
+    check::Check,
+    path::Path,
+    schema::{
+        DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Preset, Rule, is_visible_ascii, optional, preset,
+        required, span,
     },
 };
-use crate::domain::money::Price;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -86,37 +79,6 @@ fn default_token_delay() -> Duration {
     Duration::from_millis(25)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ModelKind {
-    Chat,
-    Embedding,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelConfig {
-    /// What callers ask for.
-    pub id: String,
-    /// A key of `providers`.
-    pub provider: String,
-    pub kind: ModelKind,
-    /// What the provider calls it; the same as `id` if absent.
-    #[serde(default)]
-    pub upstream: Option<String>,
-    /// For people; the same as `id` if absent.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// US dollars per million tokens, as a decimal string: `"2.50"`. Absent means free.
-    #[serde(default)]
-    pub input_price: Option<String>,
-    #[serde(default)]
-    pub output_price: Option<String>,
-    /// Which of its answers are remembered; `cache.answers` if absent.
-    #[serde(default)]
-    pub cache: Option<AnswerCaching>,
-}
-
 /// What the client sets itself; a second one would break requests or leak them.
 const RESERVED_HEADERS: [&str; 8] = [
     "authorization",
@@ -178,53 +140,9 @@ const PROVIDER_FIELDS: &[Field] = &[
     preset("token_delay", span(Duration::ZERO, MINUTE), Preset::Text("25ms")),
 ];
 
-const PRICE: Kind = Kind::Text(Rule {
-    allowed: "US dollars per million tokens as a decimal text of at most 6 digits before and 9 after the point, such as \"2.50\"",
-    holds: |text| text.parse::<Price>().is_ok(),
-});
-
-pub(super) const MODEL_FIELDS: &[Field] = &[
-    required(
-        "id",
-        Kind::Text(Rule {
-            allowed: "1 to 128 visible ASCII characters without spaces",
-            holds: is_model_id,
-        }),
-    ),
-    required(
-        "provider",
-        Kind::Text(Rule {
-            allowed: "the name of one of providers",
-            holds: is_provider_name,
-        }),
-    ),
-    required("kind", Kind::Choice(&["chat", "embedding"])),
-    optional(
-        "upstream",
-        Kind::Text(Rule {
-            allowed: "1 to 128 visible ASCII characters without spaces",
-            holds: is_model_id,
-        }),
-    ),
-    optional(
-        "name",
-        Kind::Text(Rule {
-            allowed: "1 to 128 characters without line ends",
-            holds: |name| (1..=128).contains(&name.chars().count()) && !name.contains(char::is_control),
-        }),
-    ),
-    optional("input_price", PRICE),
-    optional("output_price", PRICE),
-    optional("cache", ANSWERS),
-];
-
-fn is_provider_name(name: &str) -> bool {
+pub(super) fn is_provider_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
     (1..=64).contains(&name.len()) && name.bytes().all(allowed)
-}
-
-fn is_model_id(id: &str) -> bool {
-    id.len() <= 128 && is_visible_ascii(id)
 }
 
 fn is_base_url(text: &str) -> bool {
@@ -258,33 +176,6 @@ impl ProviderConfig {
                 path.key("base_url"),
                 "missing; a provider of kind \"openai\" must have one, such as \"https://api.openai.com/v1\"",
             );
-        }
-    }
-}
-
-/// Rules between the catalogue and the providers.
-pub(super) fn validate_models(
-    models: &[ModelConfig],
-    providers: &BTreeMap<String, ProviderConfig>,
-    check: &mut Check<'_>,
-) {
-    let mut ids = BTreeSet::new();
-    for (at, model) in models.iter().enumerate() {
-        let path = Path::from(["models"]).index(at);
-        if !providers.contains_key(&model.provider) {
-            let names: Vec<&str> = providers.keys().map(String::as_str).collect();
-            let names = if names.is_empty() {
-                "none".to_owned()
-            } else {
-                names.join(", ")
-            };
-            check.refuse(
-                path.key("provider"),
-                format!("must be the name of one of providers, which are {names}"),
-            );
-        }
-        if !ids.insert(&model.id) {
-            check.refuse(path.key("id"), "must be the only model of this id");
         }
     }
 }
