@@ -1,11 +1,11 @@
 //! API keys: making, recognising and revoking them.
 
+mod authentication;
 mod strangers;
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     crypto::secret::{self, Digest, NoEntropy, SecretKind},
     domain::{
-        account::{ApiKey, KeyOwner, SessionOwner},
+        account::{ApiKey, SessionOwner},
         clock::Clock,
         ids::{ApiKeyId, UserId},
         page::{Page, PageRequest},
@@ -40,13 +40,9 @@ const NOTE_INTERVAL: Duration = Duration::from_secs(4);
 const REVOKED_FOR: Duration = Duration::from_hours(24);
 /// Older revocations have been spread by others long ago.
 const RECENT: TimeDelta = TimeDelta::minutes(10);
-/// Keys that are looked up before there is anybody to ask for them.
-const WARM: i64 = 1_000;
 const LONGEST_NAME: usize = 100;
 /// Enough of a key to recognise it by, far too little to guess it from.
 const SHOWN: usize = 9;
-/// Keys whose use is waiting to be noted; beyond that a use goes unnoted until the next flush.
-const MOST_UNNOTED: usize = 100_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApiKeyError {
@@ -180,47 +176,6 @@ impl ApiKeys {
         Ok(())
     }
 
-    /// Who presents this key.
-    pub async fn authenticate(&self, key: &str, from: IpAddr) -> Result<KeyOwner, ApiKeyError> {
-        let digest = secret::digest_of(SecretKind::ApiKey, key).ok_or(ApiKeyError::InvalidKey)?;
-        let cached = caches::api_key_key(&digest);
-        // Keys in memory are good from everywhere: others may share the address.
-        if let Some(throttled) = self.strangers.refusal(from)
-            && self.caches.api_keys.peek(&cached).is_none()
-        {
-            self.strangers.count_refusal();
-            return Err(throttled.into());
-        }
-        let (store, strangers, now) = (&self.store, &self.strangers, self.clock.now());
-        let find = || {
-            let (store, strangers) = (store.clone(), strangers.clone());
-            async move { strangers.look_up(from, store.find(&digest, now)).await }
-        };
-        let owner = self.caches.api_keys.get_or_load(cached, find).await?;
-        match owner {
-            Some(owner)
-                if owner.expires_at.is_none_or(|expires_at| expires_at > now)
-                    && !self.revoked.contains_key(&digest) =>
-            {
-                self.note_use(&owner, now);
-                Ok(owner)
-            }
-            _ => Err(ApiKeyError::InvalidKey),
-        }
-    }
-
-    fn note_use(&self, owner: &KeyOwner, now: DateTime<Utc>) {
-        if self.noted.contains_key(&owner.key) {
-            return;
-        }
-        self.noted.insert(owner.key, ());
-        self.activity.note(owner.organization, owner.user);
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if used.len() < MOST_UNNOTED {
-            used.insert(owner.key, now);
-        }
-    }
-
     /// Takes note of keys that the database has as revoked already.
     pub(super) async fn note_revoked(&self, digests: &[Digest]) {
         for digest in digests {
@@ -243,37 +198,6 @@ impl ApiKeys {
         }
         if back <= RECENT && !keys.is_empty() {
             self.caches.api_keys.invalidate(&keys).await;
-        }
-        Ok(())
-    }
-
-    /// Looks up the keys that are likely to be used next. Gives how many.
-    pub async fn warm_up(&self) -> Result<usize, ApiKeyError> {
-        let keys = self.store.most_used(self.clock.now(), WARM).await?;
-        let count = keys.len();
-        for (digest, owner) in keys {
-            let found = || async move { Ok(Some(owner)) };
-            self.caches
-                .api_keys
-                .get_or_load(caches::api_key_key(&digest), found)
-                .await?;
-        }
-        Ok(count)
-    }
-
-    /// Writes down when keys were last used. Kept for the next try if the database is away.
-    pub async fn note_used(&self) -> Result<(), ApiKeyError> {
-        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
-        if used.is_empty() {
-            return Ok(());
-        }
-        let batch: Vec<_> = used.into_iter().collect();
-        if let Err(error) = self.store.touch(&batch).await {
-            let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-            for (key, at) in batch {
-                used.entry(key).or_insert(at);
-            }
-            return Err(error.into());
         }
         Ok(())
     }
