@@ -5,6 +5,7 @@ pub mod clock;
 pub mod conversation;
 pub mod email;
 pub mod ids;
+pub mod json;
 pub mod model;
 pub mod money;
 pub mod page;

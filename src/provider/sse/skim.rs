@@ -4,7 +4,7 @@
 //! It trusts its input to be JSON and only has to be right if it is: all of it is `Option`, and `None` means "ask a real
 //! parser". It never reads beyond the input and takes time in proportion to it, whatever that is.
 
-use memchr::memchr2;
+use crate::domain::json::quote_or_escape;
 
 /// A place in a JSON text, before a value unless told otherwise.
 pub(super) struct Skim<'a> {
@@ -50,13 +50,22 @@ impl<'a> Skim<'a> {
         self.take(b'"')?;
         let start = self.at;
         loop {
-            let found = self.at + memchr2(b'"', b'\\', self.bytes.get(self.at..)?)?;
+            let found = self.at + quote_or_escape(self.bytes.get(self.at..)?)?;
             if self.bytes[found] == b'"' {
                 self.at = found + 1;
                 return Some(&self.bytes[start..found]);
             }
             self.at = found + 2;
         }
+    }
+
+    /// A string without escapes.
+    fn key(&mut self) -> Option<&'a [u8]> {
+        self.take(b'"')?;
+        let start = self.at;
+        let end = start + quote_or_escape(self.bytes.get(start..)?)?;
+        self.at = end + 1;
+        (self.bytes[end] == b'"').then(|| &self.bytes[start..end])
     }
 
     /// Calls `field` with each key, before its value, which it must take or skip. An escaped key is not understood.
@@ -71,10 +80,7 @@ impl<'a> Skim<'a> {
     /// What is left of an object, from before a key on.
     pub(super) fn fields(&mut self, mut field: impl FnMut(&mut Self, &[u8]) -> Option<()>) -> Option<()> {
         loop {
-            let key = self.string()?;
-            if key.contains(&b'\\') {
-                return None;
-            }
+            let key = self.key()?;
             self.take(b':')?;
             field(self, key)?;
             if !self.more(b'}')? {
@@ -145,9 +151,10 @@ impl<'a> Skim<'a> {
 
     pub(super) fn unsigned(&mut self) -> Option<u64> {
         let digits = self.scalar()?;
-        // `parse` takes a sign, which JSON numbers of this kind do not have.
-        digits.first()?.is_ascii_digit().then_some(())?;
-        std::str::from_utf8(digits).ok()?.parse().ok()
+        digits.iter().try_fold(0_u64, |number, digit| {
+            let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+            number.checked_mul(10)?.checked_add(digit)
+        })
     }
 
     /// Nothing but white space is left.

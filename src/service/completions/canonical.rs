@@ -1,6 +1,8 @@
 //! One text for all ways to write the same JSON: members sorted by name, no white space. What makes a difference to a value
 //! (digits, escapes, order in arrays) is left as it was written, so different texts may mean the same, never the reverse.
 
+use crate::domain::json::quote_or_escape;
+
 /// As deep as serde_json goes where it builds values. What is nested deeper is not ours to remember.
 const DEEPEST: usize = 128;
 
@@ -9,17 +11,24 @@ pub(super) fn canonical(object: &str, without: &[&str]) -> Option<Vec<u8>> {
     let mut writer = Writer {
         text: object.as_bytes(),
         at: 0,
-        out: Vec::with_capacity(object.len()),
+        out: Vec::with_capacity(object.len() + 16),
+        members: Vec::with_capacity(16),
+        unsorted: Vec::new(),
     };
     writer.space();
     writer.object(0, without)?;
     Some(writer.out)
 }
 
+/// Every call that may be remembered goes through here, so that nothing is allocated for each object.
 struct Writer<'a> {
     text: &'a [u8],
     at: usize,
     out: Vec<u8>,
+    /// Of the objects that are open, outermost first.
+    members: Vec<Member<'a>>,
+    /// An object as it came, while its members are put in order.
+    unsorted: Vec<u8>,
 }
 
 /// Where a member's name stands in the text, and where all of it stands in the output.
@@ -77,7 +86,7 @@ impl<'a> Writer<'a> {
         let start = self.at;
         self.at += 1;
         loop {
-            self.at += memchr::memchr2(b'"', b'\\', self.text.get(self.at..)?)?;
+            self.at += quote_or_escape(self.text.get(self.at..)?)?;
             if self.text[self.at] == b'"' {
                 self.at += 1;
                 return Some(&self.text[start..self.at]);
@@ -110,7 +119,7 @@ impl<'a> Writer<'a> {
         }
         self.out.push(b'{');
         let begin = self.out.len();
-        let mut members: Vec<Member<'_>> = Vec::new();
+        let first = self.members.len();
         if self.peek()? == b'}' {
             self.at += 1;
         } else {
@@ -130,22 +139,26 @@ impl<'a> Writer<'a> {
                     self.out.truncate(start);
                 } else {
                     let end = self.out.len();
-                    members.push(Member { name, start, end });
+                    self.members.push(Member { name, start, end });
                 }
                 if self.next()? == b'}' {
                     break;
                 }
             }
         }
+        let members = &mut self.members[first..];
         if !members.is_sorted_by_key(|member| member.name) {
             // Stable, so that members of one name keep their order, which decides what they mean.
             members.sort_by_key(|member| member.name);
-            let written = self.out.split_off(begin);
-            for member in &members {
+            self.unsorted.clear();
+            self.unsorted.extend_from_slice(&self.out[begin..]);
+            self.out.truncate(begin);
+            for member in members {
                 self.out
-                    .extend_from_slice(&written[member.start - begin..member.end - begin]);
+                    .extend_from_slice(&self.unsorted[member.start - begin..member.end - begin]);
             }
         }
+        self.members.truncate(first);
         self.out.push(b'}');
         Some(())
     }
