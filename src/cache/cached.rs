@@ -172,12 +172,9 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
         }
     }
 
-    /// Keeps an answer that was come by otherwise, in both tiers, and in place of another (`instead`) if there may be one
-    /// that did not serve. Only for what no write can make wrong.
-    pub fn keep(&self, key: Key, value: V, instead: bool) {
-        if instead {
-            self.0.memory.remove(&key);
-        }
+    /// Keeps an answer that was come by otherwise, in both tiers, in place of another if there is one. Only for what no write
+    /// can make wrong.
+    pub fn keep(&self, key: Key, value: V) {
         let stamp = self.0.stamp(&key, true);
         if let Some(redis) = self.0.tiers.redis_for(self.0.class).cloned() {
             let (inner, copy) = (Arc::clone(&self.0), value.clone());
@@ -475,6 +472,10 @@ impl<V: Value, E: Send + Sync + 'static> Local for Inner<V, E> {
 
     fn forget_all(&self) {
         self.forget_where(|_| true);
+    }
+
+    fn free_expired(&self) {
+        self.memory.remove_expired();
     }
 
     fn stats(&self) -> CacheStats {

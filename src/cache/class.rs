@@ -71,6 +71,8 @@ pub struct Policy {
     pub absent_ttl: Duration,
     /// Bytes in memory.
     pub memory_bytes: u64,
+    /// Bytes of the largest value that there is sure to be room for, if memory has room for one.
+    pub largest: u64,
 }
 
 #[cfg(test)]

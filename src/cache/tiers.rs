@@ -38,6 +38,7 @@ pub(super) trait Local: Send + Sync {
     fn forget_hash(&self, hash: [u8; 32]);
     fn forget_organization(&self, organization: OrganizationId);
     fn forget_all(&self);
+    fn free_expired(&self);
     fn stats(&self) -> CacheStats;
 }
 
@@ -215,6 +216,11 @@ impl Tiers {
         for local in self.0.locals.read().unwrap_or_else(PoisonError::into_inner).iter() {
             act(&**local);
         }
+    }
+
+    /// Frees what nobody will be given any more, which otherwise stays until its room is wanted.
+    pub fn free_expired(&self) {
+        self.each_local(|local| local.free_expired());
     }
 
     /// What this process has in memory.

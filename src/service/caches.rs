@@ -34,6 +34,12 @@ use crate::{
 /// Of each user's conversations, so many of the newest are remembered: what lists show.
 pub const REMEMBERED: u16 = 200;
 
+/// The largest values that memory is made for, in bytes: something of one row, a list of [`REMEMBERED`] conversations, a
+/// report of thousands of lines.
+const ROW: u64 = 4 * 1024;
+const LIST: u64 = 256 * 1024;
+const REPORT: u64 = 1024 * 1024;
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Caches {
@@ -49,19 +55,20 @@ pub struct Caches {
 
 impl Caches {
     pub fn new(tiers: Tiers, config: &CacheConfig) -> Self {
-        let policy = |ttl, share| Policy {
+        let policy = |ttl, share, largest| Policy {
             ttl,
             absent_ttl: config.absent_ttl,
             memory_bytes: config.memory_bytes / 100 * share,
+            largest,
         };
         let (session, query) = (config.session_ttl, config.query_ttl);
         Self {
-            sessions: Cached::new(&tiers, Class::Session, policy(session, 25)),
-            cookies: Cached::new(&tiers, Class::Cookie, policy(session, 15)),
-            api_keys: Cached::new(&tiers, Class::ApiKey, policy(query, 15)),
-            profiles: Cached::new(&tiers, Class::Profile, policy(query, 10)),
-            conversations: Cached::new(&tiers, Class::Conversations, policy(query, 20)),
-            usage: Cached::new(&tiers, Class::UsageReport, policy(query, 15)),
+            sessions: Cached::new(&tiers, Class::Session, policy(session, 25, ROW)),
+            cookies: Cached::new(&tiers, Class::Cookie, policy(session, 15, ROW)),
+            api_keys: Cached::new(&tiers, Class::ApiKey, policy(query, 15, ROW)),
+            profiles: Cached::new(&tiers, Class::Profile, policy(query, 10, ROW)),
+            conversations: Cached::new(&tiers, Class::Conversations, policy(query, 20, LIST)),
+            usage: Cached::new(&tiers, Class::UsageReport, policy(query, 15, REPORT)),
             answers: Cached::new(
                 &tiers,
                 Class::Answer,
@@ -69,6 +76,7 @@ impl Caches {
                     ttl: config.answer_ttl,
                     absent_ttl: config.absent_ttl,
                     memory_bytes: config.answer_memory_bytes,
+                    largest: config.answer_max_bytes,
                 },
             ),
             tiers,

@@ -92,7 +92,9 @@ impl Usage {
             };
         }
         match insert!("") {
-            Err(StoreError::Conflict { constraint, .. }) if constraint == KNOWN => insert!(" ON CONFLICT (id) DO NOTHING")?,
+            Err(StoreError::Conflict { constraint, .. }) if constraint == KNOWN => {
+                insert!(" ON CONFLICT (id) DO NOTHING")?
+            }
             outcome => outcome?,
         };
         Ok(())

@@ -1,14 +1,17 @@
-//! Tidying up: answers whose writer died, sessions long over.
+//! Tidying up: answers whose writer died, sessions long over, expired entries of caches.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::service::{answers::Answers, sessions::Sessions};
+use crate::{
+    cache::Tiers,
+    service::{answers::Answers, sessions::Sessions},
+};
 
 const INTERVAL: Duration = Duration::from_secs(30);
 
-pub async fn run(answers: Answers, sessions: Sessions, stop: CancellationToken) {
+pub async fn run(answers: Answers, sessions: Sessions, tiers: Tiers, stop: CancellationToken) {
     loop {
         match answers.sweep().await {
             Ok(0) => {}
@@ -18,6 +21,7 @@ pub async fn run(answers: Answers, sessions: Sessions, stop: CancellationToken) 
         if let Err(error) = sessions.sweep().await {
             tracing::debug!(target: "mapleai::sessions", error = %error, "could not sweep sessions");
         }
+        tiers.free_expired();
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}

@@ -1,16 +1,18 @@
-//! The memory tier of one class, bounded in bytes.
+//! The memory tier of one class, bounded in bytes (decision 0017).
 //!
-//! The cache underneath could tell what it evicts, but then it makes a lock and throws it away for every key that comes or
-//! goes. So an entry tells by itself, when it goes, whether it was evicted: it was if it could still have been given, and
-//! nobody had it removed or loaded anew.
+//! Full, it takes what is new and evicts what nobody has asked for since it came, of the newest tenth first: a flood of answers
+//! that are asked for once does not drive out those that are asked for again.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+use std::{
+    cell::Cell,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
 };
 
 use ::metrics::Counter;
-use moka::sync::Cache;
+use quick_cache::{DefaultHashBuilder, Lifecycle, Options, OptionsBuilder, Weighter, sync::Cache};
 
 use crate::cache::{
     class::{Class, Policy},
@@ -19,21 +21,21 @@ use crate::cache::{
     value::Value,
 };
 
-/// An entry's own bookkeeping in memory, as measured: key, counters, the cache's lists and its timer.
-const OVERHEAD: usize = 400;
+/// What an entry takes beside itself: its place in the table and the list, with their slack, and the memory of keys that
+/// were evicted.
+const OVERHEAD: usize = 200;
+/// Of an entry, on the average and roughly. Decides how many evicted keys are remembered: half of what would fit.
+const USUAL: u64 = 1024;
+/// What has been asked for again may take so much; the rest is for what is new, as S3-FIFO's authors found best.
+const HOT: f64 = 0.9;
+/// Parts with a lock of their own, for each core. No part has room for fewer than [`ROOM`] of the largest values.
+const SHARDS: usize = 4;
+const ROOM: u64 = 4;
 
 pub(super) struct Memory<V> {
-    held: Cache<Key, Arc<Entry<V>>>,
-    keeper: Arc<Keeper>,
+    held: Cache<Key, Arc<Entry<V>>, Bytes, DefaultHashBuilder, Keeper>,
+    keeper: Keeper,
     is_off: bool,
-}
-
-/// What entries have in common.
-struct Keeper {
-    tiers: Tiers,
-    class: Class,
-    evictions: AtomicU64,
-    counted: Counter,
 }
 
 pub(super) struct Entry<V> {
@@ -45,46 +47,65 @@ pub(super) struct Entry<V> {
     pub(super) made: u64,
     pub(super) hits: AtomicU32,
     pub(super) refreshing: AtomicBool,
-    /// In memory, and neither removed nor replaced.
-    held: AtomicBool,
     weight: u32,
-    keeper: Arc<Keeper>,
 }
 
-impl<V> Entry<V> {
-    fn may_be_given(&self) -> bool {
-        let Keeper { tiers, class, .. } = &*self.keeper;
-        let now = tiers.now();
-        now < self.expires && tiers.is_believed(*class, self.stored, now)
+#[derive(Clone)]
+struct Bytes;
+
+impl<V> Weighter<Key, Arc<Entry<V>>> for Bytes {
+    fn weight(&self, _: &Key, entry: &Arc<Entry<V>>) -> u64 {
+        entry.weight.into()
     }
 }
 
-impl<V> Drop for Entry<V> {
-    fn drop(&mut self) {
-        if *self.held.get_mut() && !*self.refreshing.get_mut() && self.may_be_given() {
-            self.keeper.evictions.fetch_add(1, Ordering::Relaxed);
-            self.keeper.counted.increment(1);
+/// Knows what may be given, and counts what is evicted although it could have been.
+#[derive(Clone)]
+struct Keeper {
+    tiers: Tiers,
+    class: Class,
+    evictions: Arc<AtomicU64>,
+    counted: Counter,
+}
+
+impl Keeper {
+    fn may_give<V>(&self, entry: &Entry<V>) -> bool {
+        let now = self.tiers.now();
+        now < entry.expires && self.tiers.is_believed(self.class, entry.stored, now)
+    }
+}
+
+impl<V> Lifecycle<Key, Arc<Entry<V>>> for Keeper {
+    /// What is freed only once the lock is given back, as far as there is room: one or two make room for one.
+    type RequestState = [Option<Arc<Entry<V>>>; 2];
+
+    /// Not called for what is replaced or removed.
+    fn before_evict(&self, _: &mut Self::RequestState, _: &Key, entry: &mut Arc<Entry<V>>) {
+        if self.may_give(entry) {
+            self.evictions.fetch_add(1, Ordering::Relaxed);
+            self.counted.increment(1);
+        }
+    }
+
+    fn on_evict(&self, freed: &mut Self::RequestState, _: Key, entry: Arc<Entry<V>>) {
+        if let Some(place) = freed.iter_mut().find(|place| place.is_none()) {
+            *place = Some(entry);
         }
     }
 }
 
 impl<V: Value> Memory<V> {
     pub(super) fn new(tiers: &Tiers, class: Class, policy: Policy, evictions: Counter) -> Self {
-        let held = Cache::builder()
-            .name(class.as_str())
-            .max_capacity(policy.memory_bytes)
-            .weigher(|_, entry: &Arc<Entry<V>>| entry.weight)
-            .time_to_live(policy.ttl.max(policy.absent_ttl) * 2)
-            .build();
         let keeper = Keeper {
             tiers: tiers.clone(),
             class,
-            evictions: AtomicU64::new(0),
+            evictions: Arc::default(),
             counted: evictions,
         };
+        let held = Cache::with_options(options(policy), Bytes, DefaultHashBuilder::default(), keeper.clone());
         Self {
             held,
-            keeper: Arc::new(keeper),
+            keeper,
             is_off: policy.memory_bytes == 0,
         }
     }
@@ -102,51 +123,66 @@ impl<V: Value> Memory<V> {
             made,
             hits: AtomicU32::new(0),
             refreshing: AtomicBool::new(false),
-            held: AtomicBool::new(false),
             weight: u32::try_from(weight).unwrap_or(u32::MAX),
-            keeper: Arc::clone(&self.keeper),
         })
     }
 
     /// The entry, if it may be believed.
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Entry<V>>> {
-        self.held.get(key).filter(|entry| entry.may_be_given())
+        self.held.get(key).filter(|entry| self.keeper.may_give(entry))
     }
 
-    /// In place of one that cannot be given any more, or is being refreshed. Any other is to be removed before, lest it be
-    /// taken for evicted.
     pub(super) fn insert(&self, key: Key, entry: &Arc<Entry<V>>) {
         if !self.is_off {
-            entry.held.store(true, Ordering::Relaxed);
             self.held.insert(key, Arc::clone(entry));
         }
     }
 
     pub(super) fn remove(&self, key: &Key) {
-        if let Some(entry) = self.held.remove(key) {
-            entry.held.store(false, Ordering::Relaxed);
-        }
+        self.held.remove(key);
     }
 
     /// Gives how many.
     pub(super) fn remove_where(&self, concerned: impl Fn(&Key) -> bool) -> u64 {
-        let mut removed = 0;
-        for (key, _) in &self.held {
-            if concerned(&key) {
-                self.remove(&key);
-                removed += 1;
-            }
-        }
-        removed
+        self.remove_entries(|key, _| concerned(key))
     }
 
-    /// Entries and bytes, brought up to date.
+    /// Frees what nobody will be given any more.
+    pub(super) fn remove_expired(&self) {
+        let now = self.keeper.tiers.now();
+        self.remove_entries(|_, entry| entry.expires <= now);
+    }
+
+    fn remove_entries(&self, concerned: impl Fn(&Key, &Entry<V>) -> bool) -> u64 {
+        let removed = Cell::new(0);
+        self.held.retain(|key, entry| {
+            let goes = concerned(key, entry);
+            removed.set(removed.get() + u64::from(goes));
+            !goes
+        });
+        removed.get()
+    }
+
+    /// Entries and bytes.
     pub(super) fn size(&self) -> (u64, u64) {
-        self.held.run_pending_tasks();
-        (self.held.entry_count(), self.held.weighted_size())
+        (self.held.len() as u64, self.held.weight())
     }
 
     pub(super) fn evictions(&self) -> u64 {
         self.keeper.evictions.load(Ordering::Relaxed)
     }
+}
+
+fn options(policy: Policy) -> Options {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let fitting = policy.memory_bytes / (ROOM * policy.largest.max(1));
+    let shards = usize::try_from(fitting).unwrap_or(usize::MAX).clamp(1, cores * SHARDS);
+    OptionsBuilder::new()
+        // Would be made a power of two upwards.
+        .shards(1 << shards.ilog2())
+        .estimated_items_capacity(usize::try_from(policy.memory_bytes / USUAL).unwrap_or(usize::MAX))
+        .weight_capacity(policy.memory_bytes)
+        .hot_allocation(HOT)
+        .build()
+        .unwrap_or_else(|error| unreachable!("both capacities are given: {error}"))
 }

@@ -21,6 +21,7 @@ fn cached(tiers: &Tiers, class: Class, ttl: Duration) -> Cached<String, Infallib
         ttl,
         absent_ttl: ttl,
         memory_bytes: 64 * 1024,
+        largest: 4 * 1024,
     };
     Cached::new(tiers, class, policy)
 }
@@ -32,19 +33,6 @@ fn key(class: Class, number: usize) -> Key {
         .build()
 }
 
-/// What has left memory is freed some time after, by whoever uses it.
-fn evictions(cached: &Cached<String, Infallible>, wanted: impl Fn(u64) -> bool) -> u64 {
-    for number in 0..100 {
-        let stats = cached.0.stats();
-        if wanted(stats.evictions) {
-            break;
-        }
-        cached.peek(&key(Class::Answer, number));
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    cached.0.stats().evictions
-}
-
 const LONG: Duration = Duration::from_mins(1);
 
 #[tokio::test]
@@ -52,12 +40,64 @@ async fn what_finds_no_room_is_counted_as_evicted() {
     let tiers = tiers(LONG);
     let answers = cached(&tiers, Class::Answer, LONG);
     for number in 0..2_000 {
-        answers.keep(key(Class::Answer, number), "x".repeat(100), false);
+        answers.keep(key(Class::Answer, number), "x".repeat(100));
     }
     let stats = answers.0.stats();
     assert!(stats.bytes <= 64 * 1024, "{stats:?}");
-    let gone = 2_000 - stats.entries;
-    assert_eq!(evictions(&answers, |count| count == gone), gone);
+    assert!(stats.bytes > 60 * 1024, "{stats:?}");
+    assert_eq!(stats.evictions, 2_000 - stats.entries);
+}
+
+#[tokio::test]
+async fn a_flood_takes_nothing_from_what_is_asked_for_again_and_new_answers_have_room() {
+    let tiers = tiers(LONG);
+    let answers = cached(&tiers, Class::Answer, LONG);
+    let peek = |number| answers.peek(&key(Class::Answer, number)).is_some();
+    for number in 0..20 {
+        answers.keep(key(Class::Answer, number), "wanted".to_owned());
+        assert!(peek(number));
+    }
+    for number in 20..5_000 {
+        answers.keep(key(Class::Answer, number), "x".repeat(100));
+        if number % 50 == 0 {
+            assert_eq!((0..20).filter(|number| peek(*number)).count(), 20, "after {number}");
+            assert!(peek(number), "{number} is new, and had no room");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_largest_value_has_room_and_a_larger_one_drives_nothing_out() {
+    let tiers = tiers(LONG);
+    let answers = cached(&tiers, Class::Answer, LONG);
+    for number in 0..100 {
+        answers.keep(key(Class::Answer, number), "x".repeat(100));
+    }
+    answers.keep(key(Class::Answer, 100), "x".repeat(4 * 1024));
+    assert!(answers.peek(&key(Class::Answer, 100)).is_some());
+    let before = answers.0.stats();
+    answers.keep(key(Class::Answer, 101), "x".repeat(64 * 1024));
+    assert!(answers.peek(&key(Class::Answer, 101)).is_none());
+    let after = answers.0.stats();
+    assert_eq!((after.entries, after.evictions), (before.entries, before.evictions + 1));
+}
+
+#[tokio::test]
+async fn what_has_expired_is_freed() {
+    let tiers = tiers(LONG);
+    let (brief, long) = (
+        cached(&tiers, Class::Answer, Duration::from_millis(20)),
+        cached(&tiers, Class::Answer, LONG),
+    );
+    for number in 0..20 {
+        brief.keep(key(Class::Answer, number), "old".to_owned());
+        long.keep(key(Class::Answer, number), "old".to_owned());
+    }
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    tiers.free_expired();
+    assert_eq!((brief.0.stats().entries, brief.0.stats().bytes), (0, 0));
+    assert_eq!(brief.0.stats().evictions, 0);
+    assert_eq!(long.0.stats().entries, 20);
 }
 
 #[tokio::test]
@@ -66,21 +106,21 @@ async fn what_is_forgotten_replaced_or_expired_is_not() {
     let answers = cached(&tiers, Class::Answer, LONG);
     let brief = cached(&tiers, Class::Answer, Duration::from_millis(20));
     for number in 0..20 {
-        answers.keep(key(Class::Answer, number), "old".to_owned(), false);
-        brief.keep(key(Class::Answer, number), "old".to_owned(), false);
+        answers.keep(key(Class::Answer, number), "old".to_owned());
+        brief.keep(key(Class::Answer, number), "old".to_owned());
     }
     for number in 0..10 {
-        answers.keep(key(Class::Answer, number), "new".to_owned(), true);
+        answers.keep(key(Class::Answer, number), "new".to_owned());
     }
     answers.invalidate(&[key(Class::Answer, 15)]).await;
     tokio::time::sleep(Duration::from_millis(30)).await;
     for number in 0..20 {
-        brief.keep(key(Class::Answer, number), "new".to_owned(), false);
+        brief.keep(key(Class::Answer, number), "new".to_owned());
     }
     answers.0.forget_organization(OrganizationId(uuid::Uuid::from_u128(7)));
     assert_eq!(answers.0.stats().entries, 0);
-    assert_eq!(evictions(&answers, |count| count > 0), 0);
-    assert_eq!(evictions(&brief, |count| count > 0), 0);
+    assert_eq!(answers.0.stats().evictions, 0);
+    assert_eq!(brief.0.stats().evictions, 0);
 }
 
 #[tokio::test]
@@ -96,7 +136,7 @@ async fn what_is_not_believed_any_more_is_not_counted_as_evicted() {
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
     assert_eq!(profiles.0.stats().entries, 20);
-    assert_eq!(evictions(&profiles, |count| count > 0), 0);
+    assert_eq!(profiles.0.stats().evictions, 0);
 }
 
 #[tokio::test]
@@ -106,6 +146,6 @@ async fn every_answer_that_comes_into_memory_is_news() {
     let before = answers.remembered();
     assert!(answers.peek(&key(Class::Answer, 1)).is_none());
     assert_eq!(answers.remembered(), before);
-    answers.keep(key(Class::Answer, 1), "x".to_owned(), false);
+    answers.keep(key(Class::Answer, 1), "x".to_owned());
     assert_ne!(answers.remembered(), before);
 }

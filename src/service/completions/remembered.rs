@@ -34,16 +34,12 @@ impl Completions {
     ) -> Result<Answered, CompletionError> {
         let answers = &self.0.caches.answers;
         for _ in 0..ATTEMPTS {
-            let mut before = Known {
-                remembered: answers.remembered(),
-                unfit: plan.reload,
-            };
+            let before = answers.remembered();
             if !plan.reload {
-                if let Some(hit) = answers.peek(&plan.key) {
-                    if let Some(answered) = self.replay(call, request, route, &plan, hit)? {
-                        return Ok(answered);
-                    }
-                    before.unfit = true;
+                if let Some(hit) = answers.peek(&plan.key)
+                    && let Some(answered) = self.replay(call, request, route, &plan, hit)?
+                {
+                    return Ok(answered);
                 }
                 if let Some(shared) = self.0.remembering.join(&plan.key) {
                     if let Some(answered) = self.follow(call, request, route, shared).await? {
@@ -51,11 +47,10 @@ impl Completions {
                     }
                     continue;
                 }
-                if let Some(hit) = answers.fetch_remembered(&plan.key).await {
-                    if let Some(answered) = self.replay(call, request, route, &plan, hit)? {
-                        return Ok(answered);
-                    }
-                    before.unfit = true;
+                if let Some(hit) = answers.fetch_remembered(&plan.key).await
+                    && let Some(answered) = self.replay(call, request, route, &plan, hit)?
+                {
+                    return Ok(answered);
                 }
             }
             match self.lead(call, request, route, &plan, before).await? {
@@ -97,7 +92,8 @@ impl Completions {
         Ok(Some(Answered { answer, cache }))
     }
 
-    /// Makes the call, for this caller and whoever joins. It can be joined from the start, while it waits for a place: equal
+    /// Makes the call, for this caller and whoever joins. `before` is [`Cached::remembered`](crate::cache::Cached::remembered)
+    /// before it was looked for an answer. It can be joined from the start, while it waits for a place: equal
     /// calls take one between them.
     async fn lead(
         &self,
@@ -105,13 +101,12 @@ impl Completions {
         request: &Request<'_>,
         route: &Route,
         plan: &Plan,
-        before: Known,
+        before: u64,
     ) -> Result<Led, CompletionError> {
         let answers = &self.0.caches.answers;
         let keeping = Keeping {
             answers: answers.clone(),
             key: plan.key,
-            instead: before.unfit,
             choices: request.choices,
             is_chat: call.endpoint == Endpoint::ChatCompletions,
             most_bytes: self.0.remembering.longest(),
@@ -134,7 +129,7 @@ impl Completions {
         if plan.reload {
             remembering.replace(plan.key, &shared);
         } else {
-            let news = || answers.remembered() != before.remembered;
+            let news = || answers.remembered() != before;
             let peek = || news().then(|| answers.peek(&plan.key)).flatten();
             match remembering.add(plan.key, &shared, peek) {
                 Ok(()) => {}
@@ -238,15 +233,6 @@ fn in_form(streamed: bool, request: &Request<'_>, stored: &StoredAnswer) -> Opti
     } else {
         stored.as_whole().map(whole)
     }
-}
-
-/// What was found out about remembered answers before a call was made.
-#[derive(Clone, Copy)]
-struct Known {
-    /// [`Cached::remembered`](crate::cache::Cached::remembered) before it was looked for one.
-    remembered: u64,
-    /// There may be one, but it does not serve.
-    unfit: bool,
 }
 
 enum Led {

@@ -37,8 +37,6 @@ pub(super) type Sending = BoxFuture<'static, Result<ProviderReply, ProviderError
 pub(super) struct Keeping {
     pub(super) answers: Cached<StoredAnswer, Infallible>,
     pub(super) key: Key,
-    /// There may be another under this key, which did not serve the caller.
-    pub(super) instead: bool,
     /// Answers that were asked for in one; each must have ended well. 0: nothing is kept.
     pub(super) choices: u32,
     pub(super) is_chat: bool,

@@ -134,6 +134,7 @@ impl Process {
             ttl: TTL,
             absent_ttl: ABSENT_TTL,
             memory_bytes: 1 << 20,
+            largest: 4096,
         };
         let process = Self {
             cache: Cached::new(&tiers, Class::Profile, policy),

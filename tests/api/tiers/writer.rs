@@ -91,6 +91,7 @@ async fn what_comes_from_redis_while_it_is_written_over_is_not_kept() {
         ttl: TTL,
         absent_ttl: ABSENT_TTL,
         memory_bytes: 1 << 20,
+        largest: 4096,
     };
     let cache = |process: &Process| Cached::<Eventful, &'static str>::new(&process.tiers, Class::Profile, policy);
     let (first, second) = (cache(&one), cache(&two));

@@ -145,10 +145,8 @@ impl Progress {
     }
 
     fn keep(&self, answer: StoredAnswer) -> StoredAnswer {
-        let Keeping {
-            answers, key, instead, ..
-        } = &self.keeping;
-        answers.keep(*key, answer.clone(), *instead);
+        let Keeping { answers, key, .. } = &self.keeping;
+        answers.keep(*key, answer.clone());
         answer
     }
 
