@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    cache::Tiers,
-    service::{answers::Answers, sessions::Sessions},
-};
+use crate::service::{answers::Answers, caches::Caches, sessions::Sessions};
 
 const INTERVAL: Duration = Duration::from_secs(30);
 
-pub async fn run(answers: Answers, sessions: Sessions, tiers: Tiers, stop: CancellationToken) {
+pub async fn run(answers: Answers, sessions: Sessions, caches: Caches, stop: CancellationToken) {
     loop {
         match answers.sweep().await {
             Ok(0) => {}
@@ -21,7 +18,7 @@ pub async fn run(answers: Answers, sessions: Sessions, tiers: Tiers, stop: Cance
         if let Err(error) = sessions.sweep().await {
             tracing::debug!(target: "mapleai::sessions", error = %error, "could not sweep sessions");
         }
-        tiers.free_expired();
+        caches.free_expired();
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}

@@ -41,7 +41,12 @@ pub(super) fn start(parts: Parts<'_>) {
     lifecycle.run("key use", task::usage_flush::note_key_use(keys.clone(), stop()));
     lifecycle.run(
         "sweep",
-        task::sweep::run(services.answers.clone(), sessions.clone(), tiers.clone(), stop()),
+        task::sweep::run(
+            services.answers.clone(),
+            sessions.clone(),
+            services.caches.clone(),
+            stop(),
+        ),
     );
     lifecycle.run("revocations", task::revocations::run(sessions, keys, stop()));
     lifecycle.run("discovery", task::discovery::run(services.models.clone(), stop()));

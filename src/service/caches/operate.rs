@@ -62,6 +62,11 @@ impl Caches {
         }
     }
 
+    /// Frees what nobody will be given any more.
+    pub fn free_expired(&self) {
+        self.tiers.free_expired();
+    }
+
     /// For an operator: forgets a class, or all, of an organisation, or of all.
     pub async fn purge(&self, class: Option<&str>, organization: Option<OrganizationId>) -> Result<Reach, CacheError> {
         let class = class.map(class_of).transpose()?;
