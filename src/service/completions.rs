@@ -3,6 +3,7 @@
 //! Bodies pass as bytes. A request is read only as far as routing and metering need, and changed only where the upstream
 //! must see something else: its own name for the model, and the wish for usage in a stream.
 
+mod call;
 mod canonical;
 mod forms;
 pub mod metrics;
@@ -14,30 +15,31 @@ pub mod shared;
 pub mod stored;
 pub mod stream;
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use ::metrics::Counter;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     activity::Feature,
-    admission::{Admission, Permit, Refused},
+    admission::{Admission, Permit},
     caches::Caches,
-    usage::{BacklogFull, Usage, UsageSlot},
+    usage::{Usage, UsageSlot},
 };
 use crate::{
     domain::{
         clock::Clock,
-        ids::{ApiKeyId, OrganizationId, UserId},
+        ids::OrganizationId,
         model::ModelKind,
         tokens::{TokenUsage, estimate},
         usage::Outcome,
     },
-    provider::{Endpoint, ProviderError, ProviderReply, ProviderRequest, Registry, registry::Route, sse},
+    provider::{Endpoint, ProviderReply, ProviderRequest, Registry, registry::Route, sse},
     telemetry::traces::{OpenSpan, Traces},
 };
+pub(crate) use call::NoPlace;
+pub use call::{Account, Answer, Answered, Call, CompletionError};
 use metrics::CompletionMetrics;
 pub use plan::{CacheStatus, Freshness};
 use record::Recorder;
@@ -45,81 +47,6 @@ use remembered::Remembering;
 pub use request::BadRequest;
 use request::Request;
 pub use stream::{AnswerStream, MeteredStream};
-
-/// On whose account a call is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Account {
-    pub organization: OrganizationId,
-    pub user: UserId,
-    pub api_key: Option<ApiKeyId>,
-}
-
-/// One call as it came in.
-#[derive(Clone)]
-pub struct Call {
-    pub endpoint: Endpoint,
-    pub account: Account,
-    pub body: Bytes,
-    /// W3C trace context, passed on.
-    pub traceparent: Option<HeaderValue>,
-    /// When the request arrived; latencies count from here.
-    pub arrived: Instant,
-    pub freshness: Freshness,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum CompletionError {
-    #[error(transparent)]
-    BadRequest(#[from] BadRequest),
-    #[error("the model `{0}` does not exist")]
-    UnknownModel(String),
-    #[error("the model `{model}` does not support this endpoint; it is for {kind}")]
-    WrongKind { model: String, kind: &'static str },
-    #[error(transparent)]
-    BacklogFull(#[from] BacklogFull),
-    #[error(transparent)]
-    Refused(#[from] Refused),
-    #[error(transparent)]
-    Provider(#[from] ProviderError),
-    #[error("the server is shutting down")]
-    Stopping,
-}
-
-/// Why there is no place for a call now.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-pub(crate) enum NoPlace {
-    #[error(transparent)]
-    BacklogFull(#[from] BacklogFull),
-    #[error(transparent)]
-    Refused(#[from] Refused),
-}
-
-impl From<NoPlace> for CompletionError {
-    fn from(error: NoPlace) -> Self {
-        match error {
-            NoPlace::BacklogFull(error) => error.into(),
-            NoPlace::Refused(error) => error.into(),
-        }
-    }
-}
-
-/// What goes back to the caller.
-pub enum Answer {
-    /// Complete; 2xx or the upstream's own refusal.
-    Whole {
-        status: StatusCode,
-        headers: HeaderMap,
-        body: Bytes,
-    },
-    /// Server-sent events, forwarded as they come.
-    Stream { headers: HeaderMap, events: AnswerStream },
-}
-
-/// What goes back to the caller, and what the cache had to do with it.
-pub struct Answered {
-    pub answer: Answer,
-    pub cache: CacheStatus,
-}
 
 /// One pointer: the hot path clones it for every request.
 #[derive(Clone)]
