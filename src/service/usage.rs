@@ -2,45 +2,22 @@
 
 pub mod journal;
 mod replay;
+mod report;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use chrono::{NaiveDate, TimeDelta};
 use metrics::{Counter, counter};
 use tokio::sync::{Mutex, mpsc};
 
 use self::journal::{Journal, Place};
-use super::{
-    caches::{self, Caches, RememberedSums},
-    field::{Faults, FieldFault},
-};
+pub use self::report::{UsageError, UsageReport};
+use super::caches::Caches;
 use crate::{
-    domain::{
-        clock::Clock,
-        ids::{ApiKeyId, OrganizationId},
-        usage::{KeySum, UsageRecord, UsageSums, UsageTotals},
-    },
+    domain::{clock::Clock, usage::UsageRecord},
     store::{self, StoreError},
     telemetry::metrics::REFUSALS,
     turn::BeforeWrite,
 };
-
-/// Longest span of a report, in days.
-const LONGEST_SPAN: i64 = 366;
-/// Days, models and keys that a report has a line for.
-const MOST_LINES: i64 = 20_000;
-
-#[derive(Debug, thiserror::Error)]
-pub enum UsageError {
-    #[error("some fields were refused")]
-    Invalid(Vec<FieldFault>),
-    #[error("the span has more than {MOST_LINES} models and keys")]
-    TooMuch,
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    SharedStore(#[from] Arc<StoreError>),
-}
 
 /// Between two looks at what has come in.
 const NAP: Duration = Duration::from_millis(10);
@@ -70,18 +47,6 @@ struct Queued {
     record: UsageRecord,
     /// Where in the journal it is, if it is there.
     place: Option<Place>,
-}
-
-/// What was consumed in a span of days.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsageReport {
-    pub from: NaiveDate,
-    pub to: NaiveDate,
-    pub totals: UsageTotals,
-    pub by_day: BTreeMap<NaiveDate, UsageTotals>,
-    pub by_model: BTreeMap<String, UsageTotals>,
-    /// `None` is what people asked on the page.
-    pub by_key: BTreeMap<Option<ApiKeyId>, (Option<String>, UsageTotals)>,
 }
 
 #[derive(Clone)]
@@ -228,86 +193,5 @@ impl Usage {
     pub async fn close_journal(&self) -> u64 {
         let Some(journal) = self.journal.clone() else { return 0 };
         tokio::task::spawn_blocking(move || journal.close()).await.unwrap_or(0)
-    }
-
-    /// Sums the caller's organisation from `from` to `to`, both included; the last 30 days if not said.
-    pub async fn report(
-        &self,
-        organization: OrganizationId,
-        from: Option<NaiveDate>,
-        to: Option<NaiveDate>,
-    ) -> Result<UsageReport, UsageError> {
-        let to = to.unwrap_or_else(|| self.clock.now().date_naive());
-        let from = from
-            .or_else(|| to.checked_sub_signed(TimeDelta::days(29)))
-            .unwrap_or(to);
-        let mut faults = Faults::default();
-        let stored = |day: NaiveDate| (1970..10_000).contains(&chrono::Datelike::year(&day));
-        if !stored(from) || !stored(to) {
-            faults.add("from", "must be a day between 1970-01-01 and 9999-12-31");
-        } else if from > to {
-            faults.add("from", "must not be after to");
-        } else if (to - from).num_days() >= LONGEST_SPAN {
-            faults.add("from", format!("must be less than {LONGEST_SPAN} days before to"));
-        }
-        if !faults.is_empty() {
-            return Err(UsageError::Invalid(faults.into_vec()));
-        }
-        let mut report = UsageReport {
-            from,
-            to,
-            totals: UsageTotals::default(),
-            by_day: BTreeMap::new(),
-            by_model: BTreeMap::new(),
-            by_key: BTreeMap::new(),
-        };
-        for sums in self.sums(organization, from, to).await? {
-            report.add(&sums);
-        }
-        Ok(report)
-    }
-
-    /// Days that are over are remembered; a day that is not is always read anew, which costs a row for each model and key.
-    async fn sums(
-        &self,
-        organization: OrganizationId,
-        from: NaiveDate,
-        to: NaiveDate,
-    ) -> Result<Vec<Arc<UsageSums>>, UsageError> {
-        let today = self.clock.now().date_naive();
-        let mut parts = Vec::with_capacity(2);
-        let over = to.min(today.pred_opt().unwrap_or(today));
-        if from <= over && over < today {
-            let store = self.store.clone();
-            let sum = || async move {
-                let sums = store.sums(organization, from, over, MOST_LINES).await?;
-                Ok(sums.map(|sums| RememberedSums(Arc::new(sums))))
-            };
-            let key = caches::usage_key(organization, from, over);
-            let remembered = self.caches.usage.get_or_load(key, sum).await?;
-            parts.push(remembered.ok_or(UsageError::TooMuch)?.0);
-        }
-        if to >= today {
-            let now = self.store.sums(organization, from.max(today), to, MOST_LINES).await?;
-            parts.push(Arc::new(now.ok_or(UsageError::TooMuch)?));
-        }
-        Ok(parts)
-    }
-}
-
-impl UsageReport {
-    fn add(&mut self, sums: &UsageSums) {
-        for (day, totals) in &sums.days {
-            self.totals += *totals;
-            *self.by_day.entry(*day).or_default() += *totals;
-        }
-        for (model, totals) in &sums.models {
-            *self.by_model.entry(model.clone()).or_default() += *totals;
-        }
-        for KeySum { key, name, totals } in &sums.keys {
-            let line = self.by_key.entry(*key).or_default();
-            line.0 = line.0.take().or_else(|| name.clone());
-            line.1 += *totals;
-        }
     }
 }
