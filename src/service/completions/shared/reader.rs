@@ -1,24 +1,20 @@
 //! One caller's view of a shared call.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+mod events;
+
+use std::{pin::Pin, sync::Arc, task::Poll};
 
 use bytes::Bytes;
-use futures_util::Stream;
 use http::{HeaderMap, StatusCode};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{End, Head, Progress, SharedCall};
+use super::{End, Head, SharedCall};
 use crate::{
     domain::{tokens::TokenUsage, usage::Outcome},
     provider::ProviderError,
-    service::completions::{NoPlace, record::Recorder, stored::StoredAnswer, stream::StreamError},
+    service::completions::{NoPlace, record::Recorder, stored::StoredAnswer},
 };
-
-const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
+use events::Closing;
 
 /// Yields whole events. Dropping it leaves the call to the other readers.
 pub struct SharedReader {
@@ -30,14 +26,6 @@ pub struct SharedReader {
     place: usize,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     closing: Closing,
-}
-
-#[derive(PartialEq, Eq)]
-enum Closing {
-    NotYet,
-    Usage,
-    Mark,
-    Over,
 }
 
 /// What a caller gets first.
@@ -150,140 +138,10 @@ impl SharedReader {
         }
     }
 
-    fn settle_as_ended(&mut self) {
-        let failed = self.has_failed();
-        self.settle(if failed { Outcome::Failed } else { Outcome::Completed });
-    }
-
     /// Gives up the record: the call failed, and the caller asks anew.
     pub(in crate::service::completions) fn withdraw(&mut self) {
         if let Some(own) = &mut self.own {
             own.withdraw();
-        }
-    }
-
-    fn next_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, StreamError>>> {
-        let (place, leads) = (self.place, self.own.is_none());
-        let found = self
-            .call
-            .poll(self.id, context, |progress| item(progress, place, leads));
-        let Poll::Ready(found) = found else {
-            return Poll::Pending;
-        };
-        match found {
-            Found::Item(bytes) => {
-                self.place += 1;
-                let last = self.call.wakers.note_place(self.id, self.place);
-                self.call.progress().free_before(last);
-                if let Some(own) = &mut self.own {
-                    own.note_text(0);
-                }
-                Poll::Ready(Some(Ok(bytes)))
-            }
-            Found::Last {
-                events,
-                usage_chunk,
-                marked,
-            } => {
-                if let Some(own) = &mut self.own {
-                    own.note_text(0);
-                }
-                self.settle_as_ended();
-                self.closing = Closing::Over;
-                let usage_chunk = if self.with_usage { &usage_chunk[..] } else { &[] };
-                let mark = if marked { &DONE[..] } else { &[] };
-                Poll::Ready(Some(Ok([&events, usage_chunk, mark].concat().into())))
-            }
-            Found::Done => {
-                self.settle_as_ended();
-                self.closing = Closing::Usage;
-                Poll::Ready(None)
-            }
-            Found::Failed(error) => {
-                self.closing = Closing::Over;
-                self.settle(Outcome::Failed);
-                let error = error.unwrap_or(ProviderError::BadReply("the call that this one shared broke off"));
-                Poll::Ready(Some(Err(error.into())))
-            }
-            Found::Stopped => {
-                self.closing = Closing::Over;
-                self.settle(Outcome::Failed);
-                Poll::Ready(Some(Err(StreamError::Stopping)))
-            }
-        }
-    }
-}
-
-enum Found {
-    Item(Bytes),
-    /// With what comes after it, so that the caller gets all of it in one packet.
-    Last {
-        events: Bytes,
-        usage_chunk: Bytes,
-        marked: bool,
-    },
-    Done,
-    Failed(Option<ProviderError>),
-    Stopped,
-}
-
-fn item(progress: &mut Progress, place: usize, leads: bool) -> Option<Found> {
-    if progress.dropped > place {
-        return Some(Found::Failed(Some(ProviderError::BadReply("it was read too slowly"))));
-    }
-    if let Some(item) = progress.items.get(place - progress.dropped) {
-        let is_last = place + 1 == progress.dropped + progress.items.len();
-        return Some(if is_last && matches!(progress.end, Some(End::Done(..))) {
-            Found::Last {
-                events: item.clone(),
-                usage_chunk: progress.usage_chunk.clone(),
-                marked: progress.marked,
-            }
-        } else {
-            Found::Item(item.clone())
-        });
-    }
-    match &mut progress.end {
-        Some(End::Done(..)) => Some(Found::Done),
-        Some(End::Failed(error)) => Some(Found::Failed(error.take_if(|_| leads))),
-        // There is no stream before there is a place.
-        Some(End::NoPlace(_) | End::Stopped) => Some(Found::Stopped),
-        None => None,
-    }
-}
-
-impl Stream for SharedReader {
-    type Item = Result<Bytes, StreamError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        loop {
-            match this.closing {
-                Closing::NotYet => match this.next_item(context) {
-                    Poll::Ready(None) => {}
-                    Poll::Ready(item) => return Poll::Ready(item),
-                    Poll::Pending => {
-                        std::task::ready!(this.stop.as_mut().poll(context));
-                        this.call.stop();
-                    }
-                },
-                Closing::Usage => {
-                    this.closing = Closing::Mark;
-                    if this.with_usage {
-                        let chunk = this.call.progress().usage_chunk.clone();
-                        if !chunk.is_empty() {
-                            return Poll::Ready(Some(Ok(chunk)));
-                        }
-                    }
-                }
-                Closing::Mark => {
-                    this.closing = Closing::Over;
-                    if this.call.progress().marked {
-                        return Poll::Ready(Some(Ok(DONE)));
-                    }
-                }
-                Closing::Over => return Poll::Ready(None),
-            }
         }
     }
 }
