@@ -1,4 +1,7 @@
-use std::{fs, fs::File, path::Path, sync::Arc};
+mod commit;
+mod faults;
+
+use std::{fs, path::Path};
 
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use tempfile::{TempDir, tempdir};
@@ -134,75 +137,6 @@ fn unconfirmed_records_are_synced_within_two_rounds() {
 }
 
 #[test]
-fn a_full_journal_stands_aside_until_there_is_room() {
-    let (journal, folder) = journal();
-    let record = &records(1)[0];
-    let mut places = Vec::new();
-    while let Some(place) = keep(&journal, record) {
-        places.push(place);
-        if places.len() % 100 == 0 {
-            journal.tend();
-        }
-    }
-    assert!(!is_up(&journal));
-    let on_disk = || -> u64 {
-        let entries = fs::read_dir(folder.path()).unwrap();
-        entries.map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
-    };
-    assert!((LIMIT * 9 / 10..=LIMIT).contains(&on_disk()), "{}", on_disk());
-    journal.tend();
-    assert!(!is_up(&journal) && keep(&journal, record).is_none());
-    for place in places {
-        journal.confirm(place, 1);
-    }
-    journal.tend();
-    journal.tend();
-    assert!(is_up(&journal) && keep(&journal, record).is_some());
-    assert!(on_disk() < LIMIT / 10);
-}
-
-#[test]
-fn a_disk_without_room_is_left_alone_and_tried_again() {
-    let (journal, folder) = journal();
-    let records = records(3);
-    keep(&journal, &records[0]).unwrap();
-    let full = File::options().write(true).open("/dev/full").unwrap();
-    let real = std::mem::replace(&mut journal.state().open.as_mut().unwrap().file, Arc::new(full));
-    assert!(keep(&journal, &records[1]).is_none());
-    assert!(!is_up(&journal));
-    journal.state().sealed[0].file = real;
-    journal.tend();
-    assert!(!is_up(&journal), "not tried again at once");
-    retry_now(&journal);
-    assert!(is_up(&journal));
-    keep(&journal, &records[2]).unwrap();
-    drop(journal);
-    assert_eq!(left_over(folder.path()), [records[0].clone(), records[2].clone()]);
-}
-
-#[test]
-fn a_folder_that_cannot_be_is_told_and_awaited() {
-    let folder = tempdir().unwrap();
-    let place = folder.path().join("journal");
-    fs::write(&place, "a file").unwrap();
-    let journal = Journal::new(&place, LIMIT);
-    let record = &records(1)[0];
-    journal.tend();
-    assert!(!is_up(&journal) && keep(&journal, record).is_none());
-    retry_now(&journal);
-    assert!(!is_up(&journal));
-    fs::remove_file(&place).unwrap();
-    retry_now(&journal);
-    assert!(is_up(&journal) && keep(&journal, record).is_some());
-
-    // Taken away while it is in use, it is noticed when the next segment is due.
-    fs::remove_dir_all(&place).unwrap();
-    journal.tend();
-    assert_eq!((is_up(&journal), files(&place)), (true, 1), "made again");
-    assert!(keep(&journal, record).is_some());
-}
-
-#[test]
 fn strangers_and_the_unfinished_are_left_alone() {
     let (journal, folder) = journal();
     fs::write(folder.path().join("notes.txt"), "mine").unwrap();
@@ -216,75 +150,4 @@ fn strangers_and_the_unfinished_are_left_alone() {
         .collect();
     left.sort();
     assert_eq!(left, ["0-1.new", "notes.txt"]);
-}
-
-/// What is on the disk of a journal that is still in use.
-fn written(folder: &Path) -> Vec<u8> {
-    let entries = fs::read_dir(folder).unwrap();
-    entries
-        .flat_map(|entry| fs::read(entry.unwrap().path()).unwrap())
-        .collect()
-}
-
-fn has(bytes: &[u8], record: &UsageRecord) -> bool {
-    bytes.windows(16).any(|window| window == record.id.0.as_bytes())
-}
-
-#[test]
-fn what_is_appended_together_is_written_together() {
-    let (journal, folder) = journal();
-    let records = records(3);
-    for record in &records {
-        journal.append(record).unwrap();
-    }
-    assert!(written(folder.path()).is_empty() && !journal.is_idle());
-    journal.commit();
-    let bytes = written(folder.path());
-    assert!(records.iter().all(|record| has(&bytes, record)));
-    journal.commit();
-    assert_eq!(written(folder.path()), bytes);
-}
-
-#[test]
-fn whoever_has_committed_finds_its_record_whatever_others_do() {
-    let (journal, folder) = journal();
-    std::thread::scope(|threads| {
-        for part in records(400).chunks(100) {
-            let (part, journal, folder) = (part.to_vec(), journal.clone(), folder.path());
-            threads.spawn(move || {
-                for record in part {
-                    journal.append(&record).unwrap();
-                    journal.commit();
-                    assert!(has(&written(folder), &record));
-                }
-            });
-        }
-    });
-}
-
-#[test]
-fn much_that_nobody_commits_is_written_all_the_same() {
-    let (journal, folder) = journal();
-    for record in records(1_000) {
-        journal.append(&record).unwrap();
-    }
-    assert!(journal.state().bytes() - (written(folder.path()).len() as u64) < 80 * 1024);
-    journal.tend();
-    assert_eq!(journal.state().bytes(), written(folder.path()).len() as u64);
-}
-
-#[test]
-fn what_the_disk_did_not_take_is_not_said_to_be_kept() {
-    let (journal, folder) = journal();
-    let records = records(3);
-    keep(&journal, &records[0]).unwrap();
-    let full = File::options().write(true).open("/dev/full").unwrap();
-    let real = std::mem::replace(&mut journal.state().open.as_mut().unwrap().file, Arc::new(full));
-    journal.append(&records[1]).unwrap();
-    journal.append(&records[2]).unwrap();
-    journal.commit();
-    assert!(!is_up(&journal) && journal.append(&records[1]).is_none());
-    journal.state().sealed[0].file = real;
-    assert_eq!(journal.close(), 1);
-    assert_eq!(left_over(folder.path()), records[..1]);
 }
