@@ -1,5 +1,6 @@
 //! Calls that may be answered by what an equal call was, or is being, answered.
 
+mod lead;
 mod under_way;
 
 use std::sync::Arc;
@@ -7,18 +8,18 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{
-    Answer, AnswerStream, Answered, Call, CompletionError, Completions, Wanted, is_streamed,
+    Answer, AnswerStream, Answered, Call, CompletionError, Completions, is_streamed,
     plan::{CacheStatus, Plan},
     request::Request,
-    shared::{Begun, Keeping, NotBegun, Sending, SharedCall, SharedReader},
+    shared::{Begun, NotBegun, SharedCall, SharedReader},
     stored::StoredAnswer,
 };
 use crate::{
     cache::Hit,
     domain::usage::Outcome,
-    provider::{Endpoint, ProviderError, registry::Route},
+    provider::{ProviderError, registry::Route},
 };
-use under_way::Before;
+use lead::Led;
 pub(super) use under_way::Remembering;
 
 /// A caller whose shared call failed asks anew, once.
@@ -92,77 +93,6 @@ impl Completions {
         Ok(Some(Answered { answer, cache }))
     }
 
-    /// Makes the call, for this caller and whoever joins. `before` is [`Cached::remembered`](crate::cache::Cached::remembered)
-    /// before it was looked for an answer. It can be joined from the start, while it waits for a place: equal
-    /// calls take one between them.
-    async fn lead(
-        &self,
-        call: &Call,
-        request: &Request<'_>,
-        route: &Route,
-        plan: &Plan,
-        before: u64,
-    ) -> Result<Led, CompletionError> {
-        let answers = &self.0.caches.answers;
-        let keeping = Keeping {
-            answers: answers.clone(),
-            key: plan.key,
-            choices: request.choices,
-            is_chat: call.endpoint == Endpoint::ChatCompletions,
-            most_bytes: self.0.remembering.longest(),
-        };
-        let wanted = Wanted::of(call, request, route);
-        // What is sent is in there; the rest of the call is small.
-        let asked = Call {
-            body: wanted.body.clone(),
-            ..call.clone()
-        };
-        let (this, by) = (self.clone(), route.clone());
-        let entering = Box::pin(async move {
-            let places = this.places(asked.account.organization).await?;
-            let (wanted, recorder) = this.begin(places, &asked, &by, wanted);
-            let sending: Sending = Box::pin(async move { by.upstream.provider.send(wanted).await });
-            Ok((recorder, sending))
-        });
-        let shared = SharedCall::new(entering, keeping);
-        let remembering = &self.0.remembering;
-        if plan.reload {
-            remembering.replace(plan.key, &shared);
-        } else {
-            let news = || answers.remembered() != before;
-            let peek = || news().then(|| answers.peek(&plan.key)).flatten();
-            match remembering.add(plan.key, &shared, peek) {
-                Ok(()) => {}
-                Err(Before::UnderWay(other)) => return Ok(Led::Overtaken(other)),
-                Err(Before::Over(hit)) => {
-                    if let Some(answered) = self.replay(call, request, route, plan, hit)? {
-                        return Ok(Led::Answered(answered));
-                    }
-                    remembering.replace(plan.key, &shared);
-                }
-            }
-        }
-        let mut reader = SharedReader::new(shared, None, request.include_usage, self.0.stop.clone());
-        let answer = match reader.begun().await {
-            Ok(Begun::Whole { status, headers, body }) => Answer::Whole { status, headers, body },
-            Ok(Begun::Stream { headers }) => Answer::Stream {
-                headers,
-                events: AnswerStream::Shared(Box::new(reader)),
-            },
-            Err(error) => {
-                if !matches!(error, NotBegun::NoPlace(_)) {
-                    remembering.note(CacheStatus::Miss);
-                }
-                return Err(error.into());
-            }
-        };
-        remembering.note(CacheStatus::Miss);
-        Ok(Led::Answered(Answered {
-            answer,
-            cache: CacheStatus::Miss,
-        }))
-    }
-
     /// Shares a call under way. `None` if that has failed before it gave anything, or cannot be given in the form asked for.
     /// One that was refused a place was refused it for all: their own would have been behind it.
     async fn follow(
@@ -233,12 +163,6 @@ fn in_form(streamed: bool, request: &Request<'_>, stored: &StoredAnswer) -> Opti
     } else {
         stored.as_whole().map(whole)
     }
-}
-
-enum Led {
-    Answered(Answered),
-    /// An equal call was there first.
-    Overtaken(Arc<SharedCall>),
 }
 
 fn whole(body: bytes::Bytes) -> Answer {
