@@ -2,6 +2,7 @@
 
 mod connect;
 mod events;
+mod headers;
 mod pool;
 mod reply;
 mod wire;
@@ -10,9 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
 use http_body_util::Full;
-use secrecy::ExposeSecret;
 use serde::Deserialize;
 use tokio::time::timeout;
 
@@ -20,8 +20,9 @@ use super::{Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, r
 use crate::{config::ProviderConfig, domain::swap::Swap};
 use connect::{TimedConnector, is_connect_timeout};
 use events::UpstreamEvents;
+use headers::{caller_headers, is_event_stream, sent_headers};
 use pool::{AnswerBody, Pool, SendError};
-use reply::{caller_headers, collect, drain};
+use reply::{collect, drain};
 use wire::Sent;
 
 /// Largest answer that is held whole, in bytes.
@@ -71,7 +72,7 @@ impl OpenAiProvider {
             let text = format!("{prefix}{path}{query}");
             text.parse::<Uri>().map_err(|_| invalid("base_url"))
         };
-        let headers = headers(config, &host).ok_or_else(|| invalid("api_key or headers"))?;
+        let headers = sent_headers(config, &host).ok_or_else(|| invalid("api_key or headers"))?;
         let connector =
             TimedConnector::new(config.connect_timeout, base.scheme() == "https").map_err(ProviderSetupError::Tls)?;
         Ok(Self {
@@ -199,7 +200,7 @@ impl Provider for OpenAiProvider {
     }
 
     fn rotate(&self, config: &ProviderConfig) -> Result<(), ProviderSetupError> {
-        let headers = headers(config, &self.host).ok_or_else(|| ProviderSetupError::Invalid {
+        let headers = sent_headers(config, &self.host).ok_or_else(|| ProviderSetupError::Invalid {
             name: self.name.clone(),
             what: "api_key or headers",
         })?;
@@ -210,47 +211,6 @@ impl Provider for OpenAiProvider {
     fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ProviderError>> {
         Box::pin(self.list())
     }
-}
-
-/// `None` if a configured value cannot stand in a header.
-fn headers(config: &ProviderConfig, host: &str) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::HOST, HeaderValue::from_str(host).ok()?);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(
-        header::ACCEPT,
-        HeaderValue::from_static("application/json, text/event-stream"),
-    );
-    headers.insert(
-        header::USER_AGENT,
-        HeaderValue::from_static(concat!("mapleai/", env!("CARGO_PKG_VERSION"))),
-    );
-    if let Some(key) = &config.api_key {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).ok()?;
-        value.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, value);
-    }
-    for (name, value) in &config.headers {
-        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        let mut value = HeaderValue::from_str(value.expose_secret()).ok()?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
-    }
-    Some(headers)
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| {
-            value
-                .split(';')
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .eq_ignore_ascii_case("text/event-stream")
-        })
 }
 
 #[cfg(test)]

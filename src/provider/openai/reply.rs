@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::time::timeout;
@@ -61,25 +60,4 @@ pub(super) async fn collect(
 pub(super) async fn drain(body: &mut AnswerBody) -> bool {
     let read = http_body_util::Limited::new(body, DRAIN_LIMIT).collect();
     matches!(timeout(DRAIN_TIME, read).await, Ok(Ok(_)))
-}
-
-/// Room for what is passed on and what the edge adds, so that the map is made once.
-const MOST_HEADERS: usize = 12;
-
-/// The headers that are meant for the caller: what the body is, when to come back, and the provider's own bookkeeping.
-pub(super) fn caller_headers(upstream: &HeaderMap) -> HeaderMap {
-    const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
-    let mut headers = HeaderMap::with_capacity(MOST_HEADERS);
-    let mut pass = |name: HeaderName, value: &HeaderValue| headers.insert(name, value.clone());
-    for (name, value) in upstream {
-        if *name == header::CONTENT_TYPE || *name == header::RETRY_AFTER {
-            pass(name.clone(), value);
-        } else if name.as_str() == "x-request-id" {
-            // Ours has that name; both are needed when a provider is asked about a call.
-            pass(UPSTREAM_REQUEST_ID, value);
-        } else if name.as_str().starts_with("openai-") || name.as_str().starts_with("x-ratelimit-") {
-            pass(name.clone(), value);
-        }
-    }
-    headers
 }
