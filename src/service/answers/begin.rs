@@ -22,7 +22,7 @@ use crate::{
 const EVENTS_BUFFERED: usize = 64;
 
 impl Answers {
-    #[expect(clippy::too_many_arguments, reason = "the two callers above are the whole story")]
+    #[expect(clippy::too_many_arguments, reason = "its two callers are the whole story")]
     pub(super) async fn begin(
         &self,
         caller: &SessionOwner,
