@@ -1,0 +1,109 @@
+//! What is remembered of an answer: all of it or nothing, for both forms.
+
+use serde_json::json;
+
+use super::{CHAT, ask, cache, finish, start, streamed, text_of, with};
+use crate::support::{Reply, upstream::completion};
+
+#[tokio::test]
+async fn one_entry_serves_both_forms() {
+    let (app, program) = start().await;
+    app.upstream.reply(streamed(&["Hel", "lo"]));
+    let stream = with(ask("Hi"), "stream", true);
+    let first = program.post(CHAT, &stream).await;
+    assert_eq!(
+        (cache(&first), text_of(&first.text())),
+        ("miss", ("Hello".to_owned(), false))
+    );
+    let again = program.post(CHAT, &stream).await;
+    assert_eq!(
+        (cache(&again), text_of(&again.text())),
+        ("hit", ("Hello".to_owned(), false))
+    );
+    assert_eq!(again.header("content-type"), "text/event-stream");
+    let with_usage = with(stream.clone(), "stream_options", json!({"include_usage": true}));
+    let again = program.post(CHAT, &with_usage).await;
+    assert_eq!(
+        (cache(&again), text_of(&again.text())),
+        ("hit", ("Hello".to_owned(), true))
+    );
+    let whole = program.post(CHAT, &ask("Hi")).await;
+    assert_eq!(cache(&whole), "hit");
+    let whole = whole.ok(200);
+    assert_eq!(
+        whole["choices"][0]["message"],
+        json!({"role": "assistant", "content": "Hello"})
+    );
+    assert_eq!(
+        (&whole["object"], &whole["usage"]["prompt_tokens"]),
+        (&json!("chat.completion"), &json!(7))
+    );
+    app.upstream.only_call();
+
+    // And the other way about.
+    app.upstream.reply(Reply::json(200, &completion("Bye", Some((5, 1)))));
+    program.post(CHAT, &ask("Bye")).await.ok(200);
+    let events = program.post(CHAT, &with(ask("Bye"), "stream", true)).await;
+    assert_eq!(
+        (cache(&events), text_of(&events.text())),
+        ("hit", ("Bye".to_owned(), false))
+    );
+    assert_eq!(app.upstream.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn only_whole_answers_are_remembered() {
+    let (app, program) = start().await;
+    let mut filtered = completion("...", None);
+    filtered["choices"][0]["finish_reason"] = "content_filter".into();
+    let told = Reply::events()
+        .text("a")
+        .event(&json!({"error": {"message": "overloaded"}}))
+        .done();
+    let unmarked = Reply::events().text("a").event(&finish("stop")).ended();
+    let replies = [
+        (false, Reply::json(200, &filtered), 200),
+        (false, Reply::json(400, &json!({"error": {"message": "too long"}})), 400),
+        (false, Reply::json(500, &json!({})), 502),
+        (true, Reply::events().text("a").break_off(), 200),
+        (true, told, 200),
+        (true, Reply::events().text("no finish reason").done(), 200),
+        (true, unmarked, 200),
+    ];
+    for (number, (stream, reply, status)) in replies.into_iter().enumerate() {
+        let body = with(ask(&format!("number {number}")), "stream", stream);
+        app.upstream.reply(reply);
+        let first = program.post(CHAT, &body).await;
+        assert_eq!(first.status.as_u16(), status, "{number}");
+        app.upstream.reply(if stream {
+            streamed(&["fine"])
+        } else {
+            Reply::json(200, &completion("fine", None))
+        });
+        let second = program.post(CHAT, &body).await;
+        assert_eq!((second.status.as_u16(), cache(&second)), (200, "miss"), "{number}");
+        assert_eq!(cache(&program.post(CHAT, &body).await), "hit", "{number}");
+    }
+    // An error, and nothing, in place of embeddings.
+    for (number, body) in [
+        json!({"error": {"message": "overloaded"}}),
+        json!({"object": "list"}),
+        json!({"data": []}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let embed = json!({"model": "maple-embed", "input": format!("number {number}")});
+        app.upstream.reply(Reply::json(200, &body));
+        assert_eq!(cache(&program.post("/v1/embeddings", &embed).await), "miss");
+        for wanted in ["miss", "hit"] {
+            assert_eq!(cache(&program.post("/v1/embeddings", &embed).await), wanted, "{body}");
+        }
+    }
+    // One of two choices is not the whole answer.
+    let two = with(ask("two"), "n", 2);
+    for _ in 0..2 {
+        app.upstream.reply(Reply::json(200, &completion("one of two", None)));
+        assert_eq!(cache(&program.post(CHAT, &two).await), "miss");
+    }
+}
