@@ -1,124 +1,14 @@
 //! Registering, signing in and out, refreshing, and changing the own account.
 
-use std::time::Duration;
+mod registering;
+mod throttling;
 
 use serde_json::json;
 
 use crate::support::{
     TestApp,
-    accounts::{PASSWORD, Person, fresh_email, register, registration},
-    eventually,
-    postgres::Postgres,
+    accounts::{PASSWORD, Person, register},
 };
-
-#[tokio::test]
-async fn registering_creates_an_organisation_with_its_owner() {
-    let app = TestApp::start().await;
-    let body = app
-        .client
-        .post("/api/auth/register", &registration("Ada.L@Maple.test"))
-        .await
-        .ok(201);
-    assert_eq!(body["token_type"], "Bearer");
-    assert_eq!(body["expires_in"], 900);
-    let user = &body["user"];
-    assert_eq!(user["email"], "Ada.L@Maple.test");
-    assert_eq!(user["name"], "Ada Lovelace");
-    assert_eq!(user["role"], "owner");
-    assert_eq!(user["organization"]["name"], "Analytical Engines");
-    assert!(chrono::DateTime::parse_from_rfc3339(user["created_at"].as_str().unwrap()).is_ok());
-
-    let ada = Person::of(&app.client, &body);
-    assert_eq!(ada.client.get("/api/users/me").await.ok(200), *user);
-    let people = ada.client.get("/api/users").await.ok(200);
-    assert_eq!(people, json!({"data": [user], "next_cursor": null}));
-}
-
-#[tokio::test]
-async fn an_address_is_taken_once_whatever_its_case() {
-    let app = TestApp::start().await;
-    let email = fresh_email();
-    app.client
-        .post("/api/auth/register", &registration(&email))
-        .await
-        .ok(201);
-    app.client
-        .post("/api/auth/register", &registration(&email.to_uppercase()))
-        .await
-        .problem(409, "email_taken");
-
-    // At once, where only the database can decide.
-    let email = fresh_email();
-    let body = registration(&email);
-    let racers = futures_util::future::join_all((0..4).map(|_| app.client.post("/api/auth/register", &body))).await;
-    let mut statuses: Vec<u16> = racers.iter().map(|answer| answer.status.as_u16()).collect();
-    statuses.sort_unstable();
-    assert_eq!(statuses, [201, 409, 409, 409]);
-}
-
-#[tokio::test]
-async fn every_refused_field_is_named() {
-    let app = TestApp::start().await;
-    let body = json!({"email": "nobody", "password": "short", "name": " ", "organization": ""});
-    let problem = app
-        .client
-        .post("/api/auth/register", &body)
-        .await
-        .problem(422, "invalid_fields");
-    let fields: Vec<&str> = problem["errors"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|e| e["field"].as_str().unwrap())
-        .collect();
-    assert_eq!(fields.len(), 4, "{problem}");
-    for field in ["email", "password", "name", "organization"] {
-        assert!(fields.contains(&field), "{field} is missing in {problem}");
-    }
-    assert!(
-        problem["errors"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|e| !e["message"].as_str().unwrap().is_empty())
-    );
-}
-
-#[tokio::test]
-async fn weak_passwords_are_refused() {
-    let app = TestApp::start().await;
-    for weak in [
-        "eleven-char",
-        "password1234!",
-        "aaaaaaaaaaaaaaaa",
-        "123456789012",
-        "weak@maple.test",
-        "ada lovelace1",
-    ] {
-        let body = json!({"email": "weak@maple.test", "password": weak, "name": "Ada Lovelace", "organization": "X"});
-        let problem = app
-            .client
-            .post("/api/auth/register", &body)
-            .await
-            .problem(422, "invalid_fields");
-        assert_eq!(problem["errors"][0]["field"], "password", "{weak}: {problem}");
-        assert!(!problem.to_string().contains(weak), "a password was echoed: {problem}");
-    }
-    app.client
-        .post("/api/auth/register", &registration("weak@maple.test"))
-        .await
-        .ok(201);
-}
-
-#[tokio::test]
-async fn registration_can_be_closed() {
-    let app = TestApp::start_with(|config| config.auth.open_registration = false).await;
-    let refused = app
-        .client
-        .post("/api/auth/register", &registration(&fresh_email()))
-        .await;
-    refused.problem(403, "registration_closed");
-}
 
 #[tokio::test]
 async fn signing_in_takes_the_right_address_and_password() {
@@ -143,45 +33,6 @@ async fn signing_in_takes_the_right_address_and_password() {
         problem["request_id"] = "".into();
     }
     assert_eq!(problems[0], problems[1]);
-}
-
-#[tokio::test]
-async fn sign_in_is_throttled_per_account() {
-    let app = TestApp::start_with(|config| config.auth.throttle_per_account = 3).await;
-    let (ada, eve) = (register(&app).await, register(&app).await);
-    let wrong = json!({"email": ada.email, "password": "not the right one"});
-    for _ in 0..3 {
-        app.client
-            .post("/api/auth/login", &wrong)
-            .await
-            .problem(401, "invalid_credentials");
-    }
-    let right = json!({"email": ada.email, "password": PASSWORD});
-    let throttled = app.client.post("/api/auth/login", &right).await;
-    throttled.problem(429, "throttled");
-    let seconds: u64 = throttled.header("retry-after").parse().unwrap();
-    assert!((1..=60).contains(&seconds), "{seconds}");
-    // Others are not locked out with her.
-    app.client
-        .post("/api/auth/login", &json!({"email": eve.email, "password": PASSWORD}))
-        .await
-        .ok(200);
-}
-
-#[tokio::test]
-async fn sign_in_is_throttled_per_address() {
-    let app = TestApp::start_with(|config| config.auth.throttle_per_address = 3).await;
-    for guess in 0..3 {
-        let body = json!({"email": format!("guess-{guess}@maple.test"), "password": PASSWORD});
-        app.client
-            .post("/api/auth/login", &body)
-            .await
-            .problem(401, "invalid_credentials");
-    }
-    let body = json!({"email": "guess-4@maple.test", "password": PASSWORD});
-    let throttled = app.client.post("/api/auth/login", &body).await;
-    throttled.problem(429, "throttled");
-    assert!(!throttled.header("retry-after").is_empty());
 }
 
 #[tokio::test]
@@ -334,75 +185,6 @@ async fn secrets_are_stored_as_digests_only() {
         .await
         .unwrap();
     assert!(hash.starts_with("$argon2id$"), "{hash}");
-}
-
-/// The failures of ours are not the guesses of theirs.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_uses_up_no_attempts() {
-    let mut postgres = Postgres::start().await;
-    let app = TestApp::start_on(&postgres.url(), |config| {
-        config.auth.throttle_per_account = 2;
-        config.database.acquire_timeout = Duration::from_millis(200);
-    })
-    .await;
-    let ada = register(&app).await;
-    let right = json!({"email": ada.email, "password": PASSWORD});
-    postgres.kill();
-    for _ in 0..4 {
-        app.client
-            .post("/api/auth/login", &right)
-            .await
-            .problem(503, "database_unavailable");
-    }
-    postgres.bring_back().await;
-    let answer = eventually("the database", || async {
-        let answer = app.client.post("/api/auth/login", &right).await;
-        (answer.status != 503).then_some(answer)
-    })
-    .await;
-    answer.ok(200);
-}
-
-#[tokio::test]
-async fn registering_is_throttled_per_address_and_keeps_nobody_from_signing_in() {
-    let app = TestApp::start_with(|config| config.auth.throttle_per_address = 3).await;
-    let ada = register(&app).await;
-    for _ in 0..2 {
-        // One that comes to nothing costs as much.
-        app.client
-            .post("/api/auth/register", &registration(&ada.email))
-            .await
-            .problem(409, "email_taken");
-    }
-    let throttled = app
-        .client
-        .post("/api/auth/register", &registration("new@maple.test"))
-        .await;
-    throttled.problem(429, "throttled");
-    assert!(!throttled.header("retry-after").is_empty());
-    let right = json!({"email": ada.email, "password": PASSWORD});
-    app.client.post("/api/auth/login", &right).await.ok(200);
-}
-
-/// Whoever has got hold of a session must not find out the password with it.
-#[tokio::test]
-async fn the_current_password_is_guessed_no_faster_than_by_signing_in() {
-    let app = TestApp::start_with(|config| config.auth.throttle_per_account = 3).await;
-    let ada = register(&app).await;
-    let change = |current: &str| {
-        let body = json!({"password": "another horse, another battery", "current_password": current});
-        let client = ada.client.clone();
-        async move { client.patch("/api/users/me", &body).await }
-    };
-    for _ in 0..3 {
-        change("wrong").await.problem(403, "wrong_password");
-    }
-    change(PASSWORD).await.problem(429, "throttled");
-    let right = json!({"email": ada.email, "password": PASSWORD});
-    app.client
-        .post("/api/auth/login", &right)
-        .await
-        .problem(429, "throttled");
 }
 
 /// Both or neither: else whoever knew the old password stays signed in.
