@@ -110,8 +110,8 @@ async fn connection(
     before_write: impl BeforeWrite,
 ) {
     prepare(&stream);
-    let stream = Turn::new(TokioIo::new(stream), before_write);
     let activity = Activity::default();
+    let stream = activity.watch(Turn::new(TokioIo::new(stream), before_write));
     let noted = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let active = noted.begin();

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+};
 
-use crate::support::{Reply, TestApp, accounts::register};
+use crate::support::{Reply, TestApp, accounts::register, upstream::completion};
 
 /// All limits of the drain together, with the short ones of these tests: a bound on "ends", not a speed.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
@@ -65,6 +69,44 @@ async fn a_request_under_way_is_finished() {
         .await
         .unwrap();
     assert_eq!(outcome, ("completed".to_owned(), 2));
+}
+
+/// More than sockets hold: most of it waits in the service for its reader.
+const LARGE: usize = 12 << 20;
+
+#[tokio::test]
+async fn an_answer_that_is_read_slowly_is_given_in_full() {
+    let app = TestApp::start_with(|config| config.server.drain_timeout = Duration::from_secs(15)).await;
+    let program = register(&app).await.program().await;
+    let answer = completion(&"x".repeat(LARGE), Some((1, 1))).to_string();
+    app.upstream.reply(Reply::whole(200, &[], answer.clone()));
+
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut connection = socket.connect(app.address).await.unwrap();
+    let body = json!({"model": "maple-chat", "messages": []}).to_string();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: maple.test\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        program.bearer().unwrap(),
+        body.len()
+    );
+    connection.write_all(request.as_bytes()).await.unwrap();
+    connection.readable().await.unwrap();
+
+    // Longer than a connection may be idle while the service drains.
+    let reading = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(3_500)).await;
+        let mut read = Vec::new();
+        let end = tokio::time::timeout(ENDS_WITHIN, connection.read_to_end(&mut read)).await;
+        (end.expect("the answer must end").is_ok(), read)
+    });
+    app.stop().await;
+    let (ended_well, read) = reading.await.unwrap();
+    let read = String::from_utf8(read).unwrap();
+    let (_, received) = read.split_once("\r\n\r\n").unwrap();
+    assert_eq!((received.len(), ended_well), (answer.len(), true));
+    assert!(received == answer, "what came is not what was sent");
 }
 
 #[tokio::test]

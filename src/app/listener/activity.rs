@@ -1,12 +1,13 @@
-//! Whether a connection is in use, so that an idle one can be told from one with a long stream.
+//! Whether a connection is in use, so that an idle one can be told from one with a long stream, or with a reader who is slow.
 //!
 //! hyper's own header timeout also runs between requests, and sets a timer for each; this costs a few atomic operations.
 
 use std::{
+    io::{self, IoSlice},
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
@@ -14,6 +15,7 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::rt::{Read, ReadBufCursor, Write};
 
 #[derive(Clone, Default)]
 pub(super) struct Activity(Arc<Counts>);
@@ -22,6 +24,8 @@ pub(super) struct Activity(Arc<Counts>);
 struct Counts {
     begun: AtomicU64,
     ended: AtomicU64,
+    /// Something waits to be written: a body is over when hyper has taken the last of it, which may be long before its reader has.
+    unwritten: AtomicBool,
 }
 
 impl Activity {
@@ -38,7 +42,15 @@ impl Activity {
     /// Nothing is under way, and nothing has begun since there were `seen` requests.
     pub(super) fn is_idle_since(&self, seen: u64) -> bool {
         let begun = self.begun();
-        begun == seen && self.0.ended.load(Ordering::Relaxed) == begun
+        begun == seen && self.0.ended.load(Ordering::Relaxed) == begun && !self.0.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// The connection, whose writes count as activity until they are done.
+    pub(super) fn watch<T>(&self, connection: T) -> WatchedWrites<T> {
+        WatchedWrites {
+            connection,
+            activity: self.clone(),
+        }
     }
 }
 
@@ -83,10 +95,106 @@ impl HttpBody for WatchedBody {
     }
 }
 
+/// A connection that notes when it has to wait before it can write.
+pub(super) struct WatchedWrites<T> {
+    connection: T,
+    activity: Activity,
+}
+
+impl<T> WatchedWrites<T> {
+    fn note<R>(&self, written: Poll<R>) -> Poll<R> {
+        if written.is_pending() {
+            self.activity.0.unwritten.store(true, Ordering::Relaxed);
+        }
+        written
+    }
+}
+
+impl<T: Read + Unpin> Read for WatchedWrites<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.connection).poll_read(context, buffer)
+    }
+}
+
+impl<T: Write + Unpin> Write for WatchedWrites<T> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.connection).poll_write(context, bytes);
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.connection).poll_write_vectored(context, pieces);
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.connection.is_write_vectored()
+    }
+
+    /// hyper asks for it once it has written all that it holds.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.activity.0.unwritten.store(false, Ordering::Relaxed);
+        Pin::new(&mut self.connection).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.connection).poll_shutdown(context)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Activity;
     use axum::body::Body;
+    use hyper::rt::Write;
+    use std::{
+        io,
+        pin::Pin,
+        task::{Context, Poll, Waker},
+    };
+
+    /// Takes nothing until told otherwise.
+    struct Socket(bool);
+
+    impl Write for Socket {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            if self.0 {
+                Poll::Ready(Ok(bytes.len()))
+            } else {
+                Poll::Pending
+            }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_waits_to_be_written_is_activity_until_all_is_written() {
+        let activity = Activity::default();
+        let mut connection = activity.watch(Socket(false));
+        let context = &mut Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut connection).poll_write(context, b"x").is_pending());
+        assert!(!activity.is_idle_since(0));
+        connection.connection.0 = true;
+        assert!(Pin::new(&mut connection).poll_write(context, b"x").is_ready());
+        assert!(!activity.is_idle_since(0), "there may be more");
+        assert!(Pin::new(&mut connection).poll_flush(context).is_ready());
+        assert!(activity.is_idle_since(0));
+    }
 
     #[test]
     fn a_stream_is_activity_until_its_body_is_gone() {
