@@ -80,16 +80,17 @@ async fn lock(app: &TestApp, table: &str) -> PgConnection {
     connection
 }
 
-/// Sends a write and hangs up while it waits for the lock, which is then taken away.
-async fn leave_while_locked(app: &TestApp, mut lock: PgConnection, request: reqwest::RequestBuilder) {
+/// Sends a write and hangs up while it, and not some other write, waits for the lock, which is then taken away.
+async fn leave_while_locked(app: &TestApp, mut lock: PgConnection, request: reqwest::RequestBuilder, write: &str) {
     let watching = async {
         let mut watching = app.database().await;
         let mut waiting = 0_i64;
         while waiting == 0 {
             waiting = sqlx::query_scalar(
-                "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
-                 WHERE NOT granted AND datname = current_database()",
+                "SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock' AND starts_with(query, $1)",
             )
+            .bind(write)
             .fetch_one(&mut watching)
             .await
             .unwrap();
@@ -120,7 +121,7 @@ async fn a_client_who_leaves_cuts_off_neither_the_write_nor_what_it_makes_forgot
 
     let locked = lock(&app, "conversations").await;
     let beginning = ada.client.request(Method::POST, "/api/conversations").json(&json!({}));
-    leave_while_locked(&app, locked, beginning).await;
+    leave_while_locked(&app, locked, beginning, "INSERT INTO conversations").await;
     for client in [&app.client, &other] {
         eventually("the conversation in the list", || async {
             (listed(client).await == 1).then_some(())
@@ -130,7 +131,8 @@ async fn a_client_who_leaves_cuts_off_neither_the_write_nor_what_it_makes_forgot
 
     let locked = lock(&app, "users").await;
     let demoting = ada.client.request(Method::PATCH, &role_of(&grace));
-    leave_while_locked(&app, locked, demoting.json(&json!({"role": "member"}))).await;
+    let demoting = demoting.json(&json!({"role": "member"}));
+    leave_while_locked(&app, locked, demoting, "UPDATE users SET role").await;
     demoted_within(WITH_REDIS, &app.client, &grace).await;
     demoted_within(WITH_REDIS, &other, &grace).await;
 }
