@@ -26,9 +26,10 @@ done
 # Built before anything is started, so that no server waits for the compiler; with the profile of `make profile`, if there is one.
 # shellcheck source=scripts/release-flags.sh
 source scripts/release-flags.sh
-# The bench itself is not what is measured: neither the profile nor whatever else the caller wants of MapleAI's build is for it.
+# The bench itself is not what is measured: neither the profile nor whatever else the caller wants of MapleAI's build is for it. In
+# a folder of its own, since cargo leaves a mapleai built like that beside it.
 bench() {
-  env -u RUSTFLAGS CARGO_TARGET_DIR="${BENCH_TARGET_DIR:-${CARGO_TARGET_DIR:-target}}" cargo bench --bench gateway "$@"
+  env -u RUSTFLAGS CARGO_TARGET_DIR="${BENCH_TARGET_DIR:-${CARGO_TARGET_DIR:-target}/bench-program}" cargo bench --bench gateway "$@"
 }
 bench --no-run
 # The bench's own dependencies turn on features of shared ones, so what `cargo bench` makes beside it is not what ships.

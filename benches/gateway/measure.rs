@@ -1,5 +1,6 @@
 //! Runs the matrix: every target in turn in every round, so that a change of the machine's mood meets all of them, and every
-//! other round backwards, since who comes first after a pause was seen to pay 5 us a request for it.
+//! other round backwards, since who comes first after a pause was seen to pay 5 us a request for it. With more than two ways
+//! through a gateway those in the middle never pay it.
 
 use std::{
     io::{Write, stderr},

@@ -71,7 +71,7 @@ pub struct Policy {
     pub absent_ttl: Duration,
     /// Bytes in memory.
     pub memory_bytes: u64,
-    /// Bytes of the largest value that there is sure to be room for, if memory has room for one.
+    /// Bytes of the largest value that there is sure to be room for, if it and its bookkeeping fit into nine tenths of memory.
     pub largest: u64,
 }
 

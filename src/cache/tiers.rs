@@ -152,8 +152,13 @@ impl Tiers {
     /// Whether what was stored at `stored` may be given out at `now`, as far as others' writes go.
     pub(super) fn is_believed(&self, class: Class, stored: u64, now: u64) -> bool {
         !class.is_mutable()
-            || (stored >= self.0.floor.load(Ordering::Relaxed)
+            || (!self.is_overtaken(class, stored)
                 && (now.saturating_sub(stored) <= self.0.local_ttl || self.hears_at(now)))
+    }
+
+    /// Whether what was stored at `stored` will never be believed again.
+    pub(super) fn is_overtaken(&self, class: Class, stored: u64) -> bool {
+        class.is_mutable() && stored < self.0.floor.load(Ordering::Relaxed)
     }
 
     /// Redis, if what it has of this class can be believed.

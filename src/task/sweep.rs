@@ -18,7 +18,9 @@ pub async fn run(answers: Answers, sessions: Sessions, caches: Caches, stop: Can
         if let Err(error) = sessions.sweep().await {
             tracing::debug!(target: "mapleai::sessions", error = %error, "could not sweep sessions");
         }
-        caches.free_expired();
+        // Looks at every entry that there is, on a thread where nobody's request waits for it.
+        let caches = caches.clone();
+        let _ = tokio::task::spawn_blocking(move || caches.free_expired()).await;
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}

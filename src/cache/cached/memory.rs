@@ -1,6 +1,6 @@
 //! The memory tier of one class, bounded in bytes (decision 0017).
 //!
-//! Full, it takes what is new and evicts what nobody has asked for since it came, of the newest tenth first: a flood of answers
+//! Full, it takes what is new and evicts what nobody has asked for since it came, of the newest tenth or so first: a flood of answers
 //! that are asked for once does not drive out those that are asked for again.
 
 use std::{
@@ -28,8 +28,10 @@ const OVERHEAD: usize = 200;
 const USUAL: u64 = 1024;
 /// What has been asked for again may take so much; the rest is for what is new, as S3-FIFO's authors found best.
 const HOT: f64 = 0.9;
-/// Parts with a lock of their own, for each core. No part has room for fewer than [`ROOM`] of the largest values.
+/// Parts with a lock of their own, for each core; more if a part would be larger than [`LARGEST_SHARD`] bytes, since purging and
+/// freeing look through one at a time. No part has room for fewer than [`ROOM`] of the largest values.
 const SHARDS: usize = 4;
+const LARGEST_SHARD: u64 = 16 << 20;
 const ROOM: u64 = 4;
 
 pub(super) struct Memory<V> {
@@ -149,8 +151,9 @@ impl<V: Value> Memory<V> {
 
     /// Frees what nobody will be given any more.
     pub(super) fn remove_expired(&self) {
-        let now = self.keeper.tiers.now();
-        self.remove_entries(|_, entry| entry.expires <= now);
+        let Keeper { tiers, class, .. } = &self.keeper;
+        let now = tiers.now();
+        self.remove_entries(|_, entry| entry.expires <= now || tiers.is_overtaken(*class, entry.stored));
     }
 
     fn remove_entries(&self, concerned: impl Fn(&Key, &Entry<V>) -> bool) -> u64 {
@@ -175,14 +178,41 @@ impl<V: Value> Memory<V> {
 
 fn options(policy: Policy) -> Options {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let fitting = policy.memory_bytes / (ROOM * policy.largest.max(1));
-    let shards = usize::try_from(fitting).unwrap_or(usize::MAX).clamp(1, cores * SHARDS);
     OptionsBuilder::new()
-        // Would be made a power of two upwards.
-        .shards(1 << shards.ilog2())
+        .shards(shards(policy, cores))
         .estimated_items_capacity(usize::try_from(policy.memory_bytes / USUAL).unwrap_or(usize::MAX))
         .weight_capacity(policy.memory_bytes)
         .hot_allocation(HOT)
         .build()
         .unwrap_or_else(|error| unreachable!("both capacities are given: {error}"))
+}
+
+/// A power of two, since any other number would be made one upwards.
+fn shards(policy: Policy, cores: usize) -> usize {
+    let whole = |number| usize::try_from(number).unwrap_or(usize::MAX);
+    let wanted = whole(policy.memory_bytes / LARGEST_SHARD).max(cores * SHARDS);
+    let fitting = whole(policy.memory_bytes / (ROOM * policy.largest.max(1)));
+    1 << fitting.clamp(1, wanted).ilog2()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LARGEST_SHARD, ROOM, shards};
+    use crate::cache::class::Policy;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    proptest! {
+        #[test]
+        fn parts_have_room_for_large_values_and_are_no_larger_than_that_takes(
+            memory_bytes in 0..1_u64 << 40, largest in 1024..64_u64 << 20, cores in 1..256_usize
+        ) {
+            let policy = Policy { ttl: Duration::ZERO, absent_ttl: Duration::ZERO, memory_bytes, largest };
+            let count = shards(policy, cores);
+            let part = memory_bytes / count as u64;
+            prop_assert!(count.is_power_of_two());
+            prop_assert!(count == 1 || part >= ROOM * largest);
+            prop_assert!(part <= 2 * LARGEST_SHARD.max(ROOM * largest) + 1, "{} parts of {}", count, part);
+        }
+    }
 }

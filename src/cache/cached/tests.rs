@@ -124,6 +124,24 @@ async fn what_is_forgotten_replaced_or_expired_is_not() {
 }
 
 #[tokio::test]
+async fn what_will_never_be_believed_again_is_freed() {
+    let tiers = tiers(LONG);
+    let (answers, profiles) = (
+        cached(&tiers, Class::Answer, LONG),
+        cached(&tiers, Class::Profile, LONG),
+    );
+    for number in 0..20 {
+        answers.keep(key(Class::Answer, number), "x".to_owned());
+        profiles.keep(key(Class::Profile, number), "x".to_owned());
+    }
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    tiers.raise_floor();
+    profiles.keep(key(Class::Profile, 20), "x".to_owned());
+    tiers.free_expired();
+    assert_eq!((answers.0.stats().entries, profiles.0.stats().entries), (20, 1));
+}
+
+#[tokio::test]
 async fn what_is_not_believed_any_more_is_not_counted_as_evicted() {
     let tiers = tiers(Duration::from_millis(10));
     let profiles = cached(&tiers, Class::Profile, LONG);

@@ -127,7 +127,7 @@ impl Replay {
 
     /// Tries until the database has the batch; false if it was told to stop before.
     async fn confirmed(&mut self, batch: &[UsageRecord], stop: &CancellationToken) -> bool {
-        while let Err(error) = self.store.insert(batch).await {
+        while let Err(error) = self.store.insert_missing(batch).await {
             if !self.failing {
                 tracing::error!(target: "mapleai::usage", error = %error, "usage records of a process that died cannot be written; they stay in the journal");
                 self.failing = true;
