@@ -19,7 +19,7 @@ trap 'rm -rf "$counts"' EXIT
 # Build scripts and macros count too: each program's counts are told by the signature in their name. The bench itself does not.
 export BENCH_TARGET_DIR="$CARGO_TARGET_DIR/bench-program"
 export CARGO_TARGET_DIR="$CARGO_TARGET_DIR/counting" RUSTFLAGS=-Cprofile-generate LLVM_PROFILE_FILE="$counts/%m.profraw"
-scripts/bench.sh --duration 1 --rounds 1 --fill-cache 20000
+scripts/bench.sh --duration 1 --rounds 1 --no-yardsticks --fill-cache 20000
 LLVM_PROFILE_FILE="$counts/signature/%m" "$CARGO_TARGET_DIR/release/mapleai-as-shipped" --version >/dev/null
 signature=$(basename "$counts/signature"/*)
 [ -s "$counts/$signature.profraw" ] || die "the bench left no counts"

@@ -15,6 +15,7 @@ mod measure;
 mod options;
 mod poll;
 mod procstat;
+mod reference;
 mod report;
 mod script;
 mod session;
@@ -22,6 +23,7 @@ mod table;
 mod upstream;
 mod variant;
 mod wire;
+mod yardstick;
 
 use std::{
     error::Error as _,

@@ -28,8 +28,17 @@ pub(crate) struct Target {
     pub(crate) variant: Option<Variant>,
     /// The proxy's process; none when going direct.
     pub(crate) pid: Option<u32>,
+    /// The only cases that tell anything of it; all tell of the rest.
+    pub(crate) only: Option<Caching>,
     /// Answers received over the whole session, warm-up included.
     pub(crate) completed: u64,
+}
+
+impl Target {
+    fn is_measured(&self, case: Case) -> bool {
+        self.only.is_none_or(|only| only == case.caching)
+            && self.variant.is_none_or(|variant| variant.is_measured(case))
+    }
 }
 
 /// One case on one target in one round.
@@ -75,7 +84,7 @@ impl Plan {
                         targets.len() - 1 - place
                     };
                     let target = &mut targets[index];
-                    if target.variant.is_some_and(|variant| !variant.is_measured(case)) {
+                    if !target.is_measured(case) {
                         continue;
                     }
                     let sample = self.sample(engine, target, case, (index, round))?;

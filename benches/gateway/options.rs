@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// A running proxy in front of `--upstream-port` to measure too, such as nginx=127.0.0.1:8080@PID.
     #[arg(long = "peer", value_name = "NAME=ADDRESS@PID")]
     pub(crate) peers: Vec<Named<Peer>>,
+    /// Measure neither nginx (where it is installed) nor the reference proxy beside the builds.
+    #[arg(long)]
+    pub(crate) no_yardsticks: bool,
     /// Measure no MapleAI, only the direct way and any peers.
     #[arg(long)]
     pub(crate) no_gateway: bool,
@@ -74,6 +77,9 @@ pub(crate) struct Options {
     /// Only serve the mock upstream on this port, until interrupted.
     #[arg(long, value_name = "PORT")]
     pub(crate) serve_upstream: Option<u16>,
+    /// Only serve the reference proxy in front of this upstream, until interrupted.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) serve_reference: Option<SocketAddr>,
     /// Print the gateway's process id and keep the first chosen case running on it, for a profiler.
     #[arg(long)]
     pub(crate) profile: bool,

@@ -1,6 +1,7 @@
 //! Medians over the rounds, as tables for people and as JSON for comparison.
 
 mod parts;
+mod ratios;
 
 use std::{fs, path::Path, time::SystemTime};
 
@@ -212,13 +213,14 @@ impl Report {
             String::new()
         };
         format!(
-            "Machine: {}\nCommand: `{}`\n{warning}\n{}\n{}\n{}\n{}",
+            "Machine: {}\nCommand: `{}`\n{warning}\n{}\n{}\n{}\n{}\n{}",
             self.machine,
             self.command,
             latency.render(),
             cost.render(),
             memory.render(),
-            parts::parts(&rows, &self.targets).render()
+            parts::parts(&rows, &self.targets).render(),
+            ratios::ratios(&rows, &self.targets).render()
         )
     }
 

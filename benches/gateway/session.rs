@@ -17,8 +17,10 @@ use crate::{
     measure::{self, Plan, Target},
     options::Options,
     procstat::{self, Watched},
+    reference,
     report::{Footprint, Report},
     variant::Variant,
+    yardstick::Yardstick,
 };
 
 /// After which a gateway that was started is idle.
@@ -35,6 +37,9 @@ struct Build {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
+    if let Some(upstream) = options.serve_reference {
+        return reference::serve(upstream).map(|never| match never {});
+    }
     pin(options.load_core)?;
     let port = options.serve_upstream.unwrap_or(options.upstream_port);
     let mut engine = Engine::new(port, Duration::from_micros(options.chunk_gap))?;
@@ -47,12 +52,14 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
     }
     let cases = Case::chosen(&options.only)?;
     let builds = start(options, &mut engine)?;
+    let yardsticks = Yardstick::all(options, upstream)?;
     let mut targets = vec![Target {
         name: "direct".to_owned(),
         address: upstream,
         key: None,
         variant: None,
         pid: None,
+        only: None,
         completed: 0,
     }];
     targets.extend(builds.iter().map(|build| Target {
@@ -61,6 +68,16 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
         key: Some(build.gateway.key.clone()),
         variant: Some(build.variant),
         pid: Some(build.gateway.pid()),
+        only: None,
+        completed: 0,
+    }));
+    targets.extend(yardsticks.iter().map(|yardstick| Target {
+        name: yardstick.name.to_owned(),
+        address: yardstick.address,
+        key: yardstick.key.clone(),
+        variant: None,
+        pid: Some(yardstick.pid()),
+        only: yardstick.only,
         completed: 0,
     }));
     targets.extend(options.peers.iter().map(|peer| Target {
@@ -69,6 +86,7 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
         key: None,
         variant: None,
         pid: Some(peer.value.pid),
+        only: None,
         completed: 0,
     }));
     if options.profile {
