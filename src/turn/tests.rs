@@ -1,7 +1,7 @@
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -10,7 +10,7 @@ use std::{
 use hyper::rt::Write;
 use tokio::task::LocalSet;
 
-use super::{PATIENCE, PROBE, Turn};
+use super::{GATHERED, PATIENCE, PROBE, Turn};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -154,4 +154,85 @@ fn a_connection_may_begin_to_wait_on_one_thread_and_have_its_turn_on_another() {
         connection = moved.join().unwrap();
         connection.waits_since = since;
     }
+}
+
+/// Takes at most so many bytes of each write, and keeps what came in one piece and what in several.
+#[derive(Default)]
+struct Pieces {
+    most: usize,
+    whole: Vec<Vec<u8>>,
+    several: Vec<usize>,
+}
+
+impl Write for Pieces {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let taken = bytes.len().min(self.most);
+        self.whole.push(bytes[..taken].to_vec());
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.several.push(pieces.len());
+        Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn write_pieces(connection: &mut Turn<Pieces>, pieces: &[&[u8]]) -> usize {
+    let pieces: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let context = &mut Context::from_waker(Waker::noop());
+    // It may wait for its turn, once.
+    for _ in 0..2 {
+        if let Poll::Ready(written) = Pin::new(&mut *connection).poll_write_vectored(context, &pieces) {
+            return written.unwrap();
+        }
+    }
+    panic!("waits twice");
+}
+
+#[test]
+fn small_pieces_are_written_as_one_and_large_ones_are_not_copied() {
+    let mut connection = Turn::new(
+        Pieces {
+            most: usize::MAX,
+            ..Pieces::default()
+        },
+        (),
+    );
+    assert_eq!(write_pieces(&mut connection, &[b"head", b"", b"body"]), 8);
+    assert_eq!(write_pieces(&mut connection, &[b"next"]), 4);
+    let all = vec![b'x'; GATHERED];
+    assert_eq!(write_pieces(&mut connection, &[&all[..1], &all[1..]]), GATHERED);
+    assert_eq!(write_pieces(&mut connection, &[b"head", &all]), 4 + GATHERED);
+    let Pieces { whole, several, .. } = connection.connection;
+    assert_eq!(whole, [b"headbody".to_vec(), b"next".to_vec(), all]);
+    assert_eq!(several, [2]);
+}
+
+#[test]
+fn what_was_not_taken_is_told() {
+    let mut connection = Turn::new(
+        Pieces {
+            most: 6,
+            ..Pieces::default()
+        },
+        (),
+    );
+    assert_eq!(write_pieces(&mut connection, &[b"head", b"body"]), 6);
+    assert_eq!(connection.connection.whole, [b"headbo".to_vec()]);
 }
