@@ -11,15 +11,21 @@ pub struct Elapsed;
 
 /// Waits for `work` at most `limit`. Unlike tokio's `timeout` it makes no timer, and reads no clock, for what is there
 /// already, as most bodies are when somebody asks for them.
-pub async fn within<F: Future>(limit: Duration, work: F) -> Result<F::Output, Elapsed> {
+pub fn within<F: Future>(limit: Duration, work: F) -> impl Future<Output = Result<F::Output, Elapsed>> {
+    within_what_is_left(move || limit, work)
+}
+
+/// The same with a limit that is asked for when the wait begins.
+pub async fn within_what_is_left<F: Future>(limit: impl FnOnce() -> Duration, work: F) -> Result<F::Output, Elapsed> {
+    let mut limit = Some(limit);
     let mut work = pin!(work);
     let mut timer = pin!(None::<Sleep>);
     poll_fn(|context| {
         if let Poll::Ready(output) = work.as_mut().poll(context) {
             return Poll::Ready(Ok(output));
         }
-        if timer.is_none() {
-            timer.set(Some(sleep(limit)));
+        if let Some(limit) = limit.take() {
+            timer.set(Some(sleep(limit())));
         }
         let ends = timer.as_mut().as_pin_mut().map(|timer| timer.poll(context));
         ends.map_or(Poll::Pending, |ends| ends.map(|()| Err(Elapsed)))

@@ -63,8 +63,9 @@ impl Default for Outcomes {
 }
 
 impl Outcomes {
-    pub fn note(&self, succeeded: bool) {
-        self.note_at(self.started.elapsed(), succeeded);
+    /// A call that ended `now`.
+    pub fn note(&self, succeeded: bool, now: Instant) {
+        self.note_at(now.saturating_duration_since(self.started), succeeded);
     }
 
     pub fn recent(&self) -> Recent {

@@ -50,6 +50,15 @@ pub struct Permit {
     admission: Admission,
     organization: OrganizationId,
     since: Instant,
+    /// Where its holder knows; otherwise when it is dropped.
+    until: Option<Instant>,
+}
+
+impl Permit {
+    /// Gives the place back, by a clock that was just read.
+    pub fn end(mut self, now: Instant) {
+        self.until = Some(now);
+    }
 }
 
 impl Admission {
@@ -115,6 +124,7 @@ impl Admission {
             admission: self.clone(),
             organization,
             since: Instant::now(),
+            until: None,
         }
     }
 
@@ -140,7 +150,9 @@ impl Admission {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.release(self.organization, self.since.elapsed());
+        let until = self.until.unwrap_or_else(Instant::now);
+        self.admission
+            .release(self.organization, until.saturating_duration_since(self.since));
     }
 }
 

@@ -81,17 +81,17 @@ pub(super) struct AnswerBody {
 impl AnswerBody {
     /// The answer has been read to its end: the connection may be used again.
     pub(super) fn give_back(self) {
-        self.give_back_idle_since(Instant::now());
+        let now = Instant::now();
+        self.give_back_idle_since(now, now);
     }
 
-    fn give_back_idle_since(self, since: Instant) {
+    fn give_back_idle_since(self, since: Instant, now: Instant) {
         let Self { mut wire, pool, .. } = self;
         // One that still sends what nobody reads any more would stand still in the pool.
         if !wire.is_ready() && !wire.settles() {
             return;
         }
         wire.rest();
-        let now = Instant::now();
         let mut idle = pool.idle();
         let old = idle.iter().take_while(|one| now > one.since + IDLE_TIMEOUT).count();
         let too_many = (idle.len() + 1).saturating_sub(MOST_IDLE);
@@ -146,7 +146,7 @@ impl Ending {
         let mut context = Context::from_waker(Waker::noop());
         match Pin::new(&mut self.body).poll_frame(&mut context) {
             // From the last event on, however much later this is noticed: it grows old like any other.
-            Poll::Ready(None) => self.body.give_back_idle_since(self.since),
+            Poll::Ready(None) => self.body.give_back_idle_since(self.since, Instant::now()),
             Poll::Pending if self.since.elapsed() < ENDING => return Some(self),
             Poll::Pending | Poll::Ready(Some(_)) => {}
         }

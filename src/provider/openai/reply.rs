@@ -30,13 +30,17 @@ pub(super) async fn collect(
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     loop {
-        let left = limits.total.saturating_sub(started.elapsed());
-        let limit = limits.chunk.min(left);
-        let data = match deadline::within(limit, body.frame()).await {
+        let mut is_total = false;
+        let limit = || {
+            let left = limits.total.saturating_sub(started.elapsed());
+            is_total = left <= limits.chunk;
+            limits.chunk.min(left)
+        };
+        let data = match deadline::within_what_is_left(limit, body.frame()).await {
             Ok(None) => break,
             Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             Ok(Some(Err(error))) => return Err(ProviderError::BrokenOff(Box::new(error))),
-            Err(_) if limit == left => return Err(ProviderError::TotalTimeout(limits.total)),
+            Err(_) if is_total => return Err(ProviderError::TotalTimeout(limits.total)),
             Err(_) => return Err(ProviderError::ChunkTimeout(limits.chunk)),
         };
         if first.len() + all.len() + data.len() > largest {

@@ -42,6 +42,8 @@ pub struct Recorder {
     reported: Option<TokenUsage>,
     arrived: Instant,
     first_token: Option<Instant>,
+    /// The first token came with all others, at the end.
+    whole: bool,
     metrics: Arc<ModelMetrics>,
     clock: Clock,
     span: Option<OpenSpan>,
@@ -72,6 +74,7 @@ impl Recorder {
             reported: None,
             arrived: call.arrived,
             first_token: None,
+            whole: false,
             metrics,
             clock: clock.clone(),
             span: None,
@@ -91,14 +94,12 @@ impl Recorder {
         self.text_bytes += bytes;
     }
 
-    /// An answer that came whole.
+    /// An answer that came whole, just now.
     pub(super) fn note_whole(&mut self, usage: BodyUsage) {
+        self.whole = true;
         match usage {
-            BodyUsage::Reported(usage) => {
-                self.note_text(0);
-                self.note_usage(usage);
-            }
-            BodyUsage::Unreported { text_bytes } => self.note_text(text_bytes),
+            BodyUsage::Reported(usage) => self.note_usage(usage),
+            BodyUsage::Unreported { text_bytes } => self.text_bytes += text_bytes,
         }
     }
 
@@ -127,7 +128,9 @@ impl Recorder {
     /// The upstream refused the request: nothing was consumed.
     pub(super) fn refuse(&mut self, status: StatusCode) {
         // One that has had enough of us is up, but does not do its work.
-        self.upstream.outcomes.note(status != StatusCode::TOO_MANY_REQUESTS);
+        self.upstream
+            .outcomes
+            .note(status != StatusCode::TOO_MANY_REQUESTS, Instant::now());
         self.file(Outcome::Refused, TokenUsage::default());
     }
 
@@ -150,7 +153,11 @@ impl Recorder {
         let Some((permit, slot)) = self.places.take() else {
             return;
         };
-        drop(permit);
+        // Read once for all that ends now.
+        let now = Instant::now();
+        if let Some(permit) = permit {
+            permit.end(now.into());
+        }
         let price = self.model.cost(tokens);
         let (cost, saved) = match (self.cached, outcome) {
             (false, _) => (price, Cost::default()),
@@ -160,12 +167,13 @@ impl Recorder {
         match outcome {
             // Whoever made the call has noted how it went.
             _ if self.cached => {}
-            Outcome::Completed => self.upstream.outcomes.note(true),
-            Outcome::Failed | Outcome::TimedOut => self.upstream.outcomes.note(false),
+            Outcome::Completed => self.upstream.outcomes.note(true, now),
+            Outcome::Failed | Outcome::TimedOut => self.upstream.outcomes.note(false, now),
             Outcome::Refused | Outcome::Cancelled => {}
         }
-        let latency = self.arrived.elapsed();
-        let first_token = self.first_token.map(|first| first.duration_since(self.arrived));
+        let latency = now.saturating_duration_since(self.arrived);
+        let first_token = self.first_token.or(self.whole.then_some(now));
+        let first_token = first_token.map(|first| first.saturating_duration_since(self.arrived));
         let spent = if self.cached { TokenUsage::default() } else { tokens };
         self.metrics.finished(outcome, spent, cost, saved, latency, first_token);
         if let Some(span) = self.span.take() {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     cache::Hit,
     domain::usage::Outcome,
-    provider::{ProviderError, registry::Route},
+    provider::{ProviderError, registry::Route, sse::BodyUsage},
 };
 use lead::Led;
 pub(super) use under_way::Remembering;
@@ -85,8 +85,7 @@ impl Completions {
         };
         let slot = self.0.usage.reserve()?;
         let mut recorder = self.recorder((None, slot), call, route, streamed, request.input_bytes);
-        recorder.note_text(0);
-        recorder.note_usage(stored.usage());
+        recorder.note_whole(BodyUsage::Reported(stored.usage()));
         recorder.finish(Outcome::Completed);
         let cache = CacheStatus::Hit { age: hit.age };
         self.0.remembering.note(cache);
