@@ -1,5 +1,7 @@
 //! Usage records: written in batches, read as sums.
 
+mod copy;
+
 use chrono::NaiveDate;
 
 use super::{Database, StoreError, run};
@@ -25,22 +27,22 @@ fn signed(count: u64) -> i64 {
 const KNOWN: &str = "usage_records_pkey";
 
 impl Usage {
-    /// Inserts records in one statement, and adds them to the day's sums in the same transaction (the database does). A record
-    /// that is already there is left alone, so a batch may be tried again.
-    ///
-    /// Asks the database to look out for such only if it has met one in this batch: `ON CONFLICT` costs a quarter of the
-    /// insert, and hardly any batch is sent twice.
+    /// Writes records with one `COPY`, and adds them to the day's sums in the same transaction (the database does). If one is
+    /// already there, all are inserted where they are missing, so a batch may be tried again.
     pub async fn insert(&self, records: &[UsageRecord]) -> Result<(), StoreError> {
-        self.put(records, false).await
+        let encoded = copy::encode(records);
+        let mut lease = self.primary.lease().await?;
+        let outcome = self.primary.limit(copy::copy(lease.connection(), &encoded)).await;
+        match lease.settle(outcome) {
+            Err(StoreError::Conflict { constraint, .. }) if constraint == KNOWN => self.insert_missing(records).await,
+            outcome => outcome.map(|_| ()),
+        }
     }
 
-    /// The same for records of which some are probably there: those of a process that died.
-    pub async fn insert_missing(&self, records: &[UsageRecord]) -> Result<(), StoreError> {
-        self.put(records, true).await
-    }
-
+    /// Inserts records of which some are probably there, such as those of a process that died. One that is there is left alone.
+    ///
     /// In order, so that two batches with records in common do not wait for each other in a ring.
-    async fn put(&self, records: &[UsageRecord], some_are_there: bool) -> Result<(), StoreError> {
+    pub async fn insert_missing(&self, records: &[UsageRecord]) -> Result<(), StoreError> {
         macro_rules! column {
             ($record:ident => $value:expr) => {
                 records.iter().map(|$record| $value).collect::<Vec<_>>()
@@ -64,50 +66,40 @@ impl Usage {
         let latencies = column!(record => signed(record.latency_us));
         let first_tokens = column!(record => record.first_token_us.map(signed));
         let times = column!(record => record.created_at);
-        macro_rules! insert {
-            ($on_conflict:literal) => {
-                run!(
-                    self.primary,
-                    sqlx::query!(
-                        "INSERT INTO usage_records
-                             (id, organization_id, user_id, api_key_id, model, provider, kind, outcome, streamed, input_tokens,
-                              output_tokens, estimated, cost_nanodollars, latency_us, first_token_us, created_at, cached,
-                              saved_nanodollars)
-                         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[],
-                              $7::text[], $8::text[], $9::bool[], $10::bigint[], $11::bigint[], $12::bool[], $13::bigint[],
-                              $14::bigint[], $15::bigint[], $16::timestamptz[], $17::bool[], $18::bigint[])
-                         ORDER BY 1"
-                            + $on_conflict,
-                        &ids,
-                        &organizations,
-                        &users,
-                        &keys as &[Option<uuid::Uuid>],
-                        &models as &[&str],
-                        &providers as &[&str],
-                        &kinds as &[&str],
-                        &outcomes as &[&str],
-                        &streamed,
-                        &inputs,
-                        &outputs,
-                        &estimated,
-                        &costs,
-                        &latencies,
-                        &first_tokens as &[Option<i64>],
-                        &times,
-                        &cached,
-                        &saved
-                    ),
-                    execute
-                )
-            };
-        }
-        if !some_are_there {
-            match insert!("") {
-                Err(StoreError::Conflict { constraint, .. }) if constraint == KNOWN => {}
-                outcome => return outcome.map(|_| ()),
-            }
-        }
-        insert!(" ON CONFLICT (id) DO NOTHING").map(|_| ())
+        let inserted = run!(
+            self.primary,
+            sqlx::query!(
+                "INSERT INTO usage_records
+                     (id, organization_id, user_id, api_key_id, model, provider, kind, outcome, streamed, input_tokens,
+                      output_tokens, estimated, cost_nanodollars, latency_us, first_token_us, created_at, cached,
+                      saved_nanodollars)
+                 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[],
+                      $7::text[], $8::text[], $9::bool[], $10::bigint[], $11::bigint[], $12::bool[], $13::bigint[],
+                      $14::bigint[], $15::bigint[], $16::timestamptz[], $17::bool[], $18::bigint[])
+                 ORDER BY 1
+                 ON CONFLICT (id) DO NOTHING",
+                &ids,
+                &organizations,
+                &users,
+                &keys as &[Option<uuid::Uuid>],
+                &models as &[&str],
+                &providers as &[&str],
+                &kinds as &[&str],
+                &outcomes as &[&str],
+                &streamed,
+                &inputs,
+                &outputs,
+                &estimated,
+                &costs,
+                &latencies,
+                &first_tokens as &[Option<i64>],
+                &times,
+                &cached,
+                &saved
+            ),
+            execute
+        );
+        inserted.map(|_| ())
     }
 
     /// Sums over `from..=to` (days, UTC): by day, by model and by key. `None` if that would be more than `limit` rows. Asks

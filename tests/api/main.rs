@@ -48,3 +48,4 @@ mod tls;
 mod traces;
 mod usage;
 mod usage_daily;
+mod usage_records;
