@@ -77,9 +77,9 @@ pub(crate) struct Options {
     /// Only serve the mock upstream on this port, until interrupted.
     #[arg(long, value_name = "PORT")]
     pub(crate) serve_upstream: Option<u16>,
-    /// Only serve the reference proxy in front of this upstream, until interrupted.
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) serve_reference: Option<SocketAddr>,
+    /// Only serve the reference proxy, at the first address and in front of the second, until interrupted.
+    #[arg(long, num_args = 2, value_names = ["ADDRESS", "UPSTREAM"])]
+    pub(crate) serve_reference: Vec<SocketAddr>,
     /// Print the gateway's process id and keep the first chosen case running on it, for a profiler.
     #[arg(long)]
     pub(crate) profile: bool,

@@ -8,8 +8,7 @@ use std::{
     borrow::Cow,
     collections::HashSet,
     convert::Infallible,
-    io::{Write, stdout},
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -89,8 +88,8 @@ struct Usage {
     completion_tokens: u64,
 }
 
-/// Serves on a free port, which it says on standard output, until the process is ended.
-pub(crate) fn serve(upstream: SocketAddr) -> Result<Infallible, BenchError> {
+/// Serves until the process is ended.
+pub(crate) fn serve(address: SocketAddr, upstream: SocketAddr) -> Result<Infallible, BenchError> {
     let recorder = PrometheusBuilder::new()
         .set_buckets(&[0.001, 0.01, 0.1, 1.0, 10.0])
         .map_err(|error| BenchError::Usage(error.to_string()))?;
@@ -102,13 +101,13 @@ pub(crate) fn serve(upstream: SocketAddr) -> Result<Infallible, BenchError> {
         .during("starting the runtime")?;
     // On the worker, as what is measured is: the thread that blocks on a future is another one.
     let tasks = TaskTracker::new();
-    let accepting = tasks.spawn_on(accept(upstream, tasks.clone()), runtime.handle());
+    let accepting = tasks.spawn_on(accept(address, upstream, tasks.clone()), runtime.handle());
     runtime
         .block_on(accepting)
         .map_err(|error| BenchError::Usage(format!("the reference proxy ended: {error}")))?
 }
 
-async fn accept(upstream: SocketAddr, tasks: TaskTracker) -> Result<Infallible, BenchError> {
+async fn accept(address: SocketAddr, upstream: SocketAddr, tasks: TaskTracker) -> Result<Infallible, BenchError> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let (records, taken) = channel(RECORDS);
@@ -124,9 +123,7 @@ async fn accept(upstream: SocketAddr, tasks: TaskTracker) -> Result<Infallible, 
     let router = Router::new()
         .route("/v1/chat/completions", post(chat))
         .with_state(Arc::new(reference));
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.during("listening")?;
-    let address = listener.local_addr().during("listening")?;
-    writeln!(stdout(), "{address}").during("saying the address")?;
+    let listener = TcpListener::bind(address).await.during("listening")?;
     loop {
         let (stream, _) = listener.accept().await.during("accepting")?;
         stream.set_nodelay(true).during("setting TCP_NODELAY")?;

@@ -37,8 +37,8 @@ struct Build {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
-    if let Some(upstream) = options.serve_reference {
-        return reference::serve(upstream).map(|never| match never {});
+    if let [address, upstream] = options.serve_reference[..] {
+        return reference::serve(address, upstream).map(|never| match never {});
     }
     pin(options.load_core)?;
     let port = options.serve_upstream.unwrap_or(options.upstream_port);

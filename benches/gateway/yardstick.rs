@@ -2,9 +2,9 @@
 //! that a gateway made of MapleAI's libraries does.
 
 use std::{
-    fs::{self, File},
-    io::{BufRead, BufReader, Write, stderr},
-    net::{SocketAddr, TcpStream},
+    fs,
+    io::{Write, stderr},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -16,14 +16,14 @@ use tempfile::TempDir;
 use crate::{
     cases::Caching,
     error::{BenchError, During},
-    gateway::{free_port, tail},
+    gateway::free_port,
     options::Options,
     reference,
 };
 
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// Where Debian puts it, which is not on everybody's PATH.
-const NGINX: [&str; 2] = ["/usr/sbin/nginx", "/usr/local/sbin/nginx"];
+/// Where distributions put it, which is not on everybody's PATH.
+const NGINX: [&str; 3] = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"];
 
 /// A running yardstick; dropping it ends the process.
 pub(crate) struct Yardstick {
@@ -32,8 +32,8 @@ pub(crate) struct Yardstick {
     pub(crate) address: SocketAddr,
     pub(crate) key: Option<String>,
     pub(crate) only: Option<Caching>,
-    /// nginx's own files.
-    _folder: Option<TempDir>,
+    /// nginx's own files, which go when it does.
+    folder: Option<TempDir>,
 }
 
 impl Yardstick {
@@ -61,31 +61,15 @@ impl Yardstick {
     /// This program, serving `reference` on the gateway's core.
     fn reference(upstream: SocketAddr, core: usize) -> Result<Self, BenchError> {
         let program = std::env::current_exe().during("finding this program")?;
-        let mut child = on_core(core)
+        let address = free_address()?;
+        let mut command = on_core(core);
+        command
             .arg(program)
-            .args(["--serve-reference", &upstream.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .during("starting the reference proxy")?;
-        let mut line = String::new();
-        if let Some(said) = child.stdout.take() {
-            BufReader::new(said)
-                .read_line(&mut line)
-                .during("the reference proxy")?;
-        }
-        let address = line.trim().parse().map_err(|_| {
-            let _ = child.kill();
-            BenchError::Usage("the reference proxy did not say its address".to_owned())
-        })?;
-        Ok(Self {
-            child,
-            name: "reference",
-            address,
-            key: Some(reference::KEY.to_owned()),
-            // It has no cache.
-            only: Some(Caching::Bypass),
-            _folder: None,
-        })
+            .args(["--serve-reference", &address.to_string(), &upstream.to_string()]);
+        // It has no cache.
+        let only = Some(Caching::Bypass);
+        let key = Some(reference::KEY.to_owned());
+        Self::start("reference", command, address, (key, only))
     }
 
     /// nginx as a proxy with one process and kept connections; none where it is not installed.
@@ -93,37 +77,42 @@ impl Yardstick {
         let Some(program) = NGINX.into_iter().find(|path| Path::new(path).exists()) else {
             return Ok(None);
         };
+        let address = free_address()?;
         let folder = tempfile::tempdir().during("a folder for nginx")?;
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port().during("looking for a free port")?));
         let file = folder.path().join("nginx.conf");
         fs::write(&file, configuration(folder.path(), address, upstream)).during("configuring nginx")?;
-        let log = folder.path().join("log");
-        let output = File::create(&log).during("nginx's log")?;
-        let child = on_core(core)
-            .arg(program)
-            .arg("-p")
-            .arg(folder.path())
-            .arg("-c")
-            .arg(&file)
-            .stderr(output)
-            .spawn()
-            .during("starting nginx")?;
-        let mut nginx = Self {
+        let mut command = on_core(core);
+        command.arg(program).arg("-p").arg(folder.path()).arg("-c").arg(&file);
+        let mut nginx = Self::start("nginx", command, address, (None, None))?;
+        nginx.folder = Some(folder);
+        Ok(Some(nginx))
+    }
+
+    /// Starts it, and waits until it listens. What it has to complain about goes where the bench's own complaints go.
+    fn start(
+        name: &'static str,
+        mut command: Command,
+        address: SocketAddr,
+        (key, only): (Option<String>, Option<Caching>),
+    ) -> Result<Self, BenchError> {
+        let child = command.spawn().during(format!("starting {name}"))?;
+        let mut started = Self {
             child,
-            name: "nginx",
+            name,
             address,
-            key: None,
-            only: None,
-            _folder: Some(folder),
+            key,
+            only,
+            folder: None,
         };
         let limit = Instant::now() + START_LIMIT;
         while TcpStream::connect(address).is_err() {
-            if nginx.child.try_wait().during("waiting for nginx")?.is_some() || Instant::now() > limit {
-                return Err(BenchError::Usage(format!("nginx does not listen: {}", tail(&log))));
+            let ended = started.child.try_wait().during(format!("waiting for {name}"))?;
+            if ended.is_some() || Instant::now() > limit {
+                return Err(BenchError::Usage(format!("{name} does not listen at {address}")));
             }
             thread::sleep(Duration::from_millis(20));
         }
-        Ok(Some(nginx))
+        Ok(started)
     }
 }
 
@@ -131,7 +120,13 @@ impl Drop for Yardstick {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        drop(self.folder.take());
     }
+}
+
+fn free_address() -> Result<SocketAddr, BenchError> {
+    let port = free_port().during("looking for a free port")?;
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
 fn on_core(core: usize) -> Command {

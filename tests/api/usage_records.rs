@@ -17,8 +17,11 @@ use uuid::Uuid;
 
 use crate::support::database::{self, TestDatabase};
 
+/// With a single connection, so that each statement finds it as the one before has left it.
 fn usage(database: &TestDatabase) -> Usage {
-    let handle = Database::new(&database::config(&database.url)).unwrap();
+    let mut config = database::config(&database.url);
+    (config.max_connections, config.min_connections) = (1, 1);
+    let handle = Database::new(&config).unwrap();
     Store::new(&handle, &Replicas::default()).usage
 }
 
@@ -103,7 +106,7 @@ async fn what_is_there_already_stays_and_the_rest_is_added() {
     let after = stored(&database, 1).await;
     assert_eq!(after.len(), 11);
     assert_eq!(after[..10], before);
-    // The connection is as good as before: it is the only one that has been lent.
+    // The connection that was refused a batch is as good as before.
     usage.insert(&[record(1, 11)]).await.unwrap();
     usage.insert(&[]).await.unwrap();
     assert_eq!(stored(&database, 1).await.len(), 12);
