@@ -14,7 +14,7 @@ use super::load::{
 pub struct UsageConfig {
     /// Records waiting for the database. When full, new completions are refused rather than served unrecorded.
     pub queue_capacity: usize,
-    /// Records per insert.
+    /// A batch is written when it has so many records, with what else has come by then.
     pub batch_size: usize,
     /// A record waits no longer than this for its batch to fill.
     #[serde(with = "humantime_serde")]

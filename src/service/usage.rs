@@ -21,6 +21,8 @@ use crate::{
 
 /// Between two looks at what has come in.
 const NAP: Duration = Duration::from_millis(10);
+/// Records in a batch at most, as many as the configuration allows it.
+const LARGEST_BATCH: usize = 10_000;
 
 /// More records wait for the database than are allowed to; serving more would mean serving them unrecorded.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -68,10 +70,12 @@ struct Waiting {
     batch: Vec<UsageRecord>,
     /// How many of the batch are in which part of the journal.
     places: BTreeMap<Place, u64>,
+    /// The database has not taken the batch: it may be too large for the time that a statement has.
+    failed: bool,
 }
 
 impl Usage {
-    /// `capacity` records may wait, and are written `batch_size` at a time. With a journal they outlive the process.
+    /// `capacity` records may wait, and are written once there are `batch_size`. With a journal they outlive the process.
     pub fn new(
         store: store::usage::Usage,
         caches: Caches,
@@ -86,6 +90,7 @@ impl Usage {
             incoming: Vec::with_capacity(batch_size),
             batch: Vec::with_capacity(batch_size),
             places: BTreeMap::new(),
+            failed: false,
         };
         Self {
             store,
@@ -93,7 +98,7 @@ impl Usage {
             clock,
             queue: sender,
             waiting: Arc::new(Mutex::new(waiting)),
-            batch_size: batch_size.max(1),
+            batch_size: batch_size.clamp(1, LARGEST_BATCH),
             journal,
             refused: counter!(REFUSALS, "reason" => "usage_backlog"),
         }
@@ -123,6 +128,9 @@ impl Usage {
     }
 
     /// Waits up to `patience` for a batch to fill, unless there is one that could not be written. May be cut off.
+    ///
+    /// More than a batch goes along if it has come by then: how long a batch takes hardly depends on its size, so what
+    /// may be written in a second must not depend on the size that is configured.
     pub async fn gather(&self, patience: Duration) {
         let mut waiting = self.waiting.lock().await;
         let Waiting {
@@ -130,13 +138,14 @@ impl Usage {
             incoming,
             batch,
             places,
+            ..
         } = &mut *waiting;
         if !batch.is_empty() {
             return;
         }
         let deadline = tokio::time::Instant::now() + patience;
         while batch.len() < self.batch_size {
-            let room = self.batch_size - batch.len();
+            let room = LARGEST_BATCH - batch.len();
             match tokio::time::timeout_at(deadline, queue.recv_many(incoming, room)).await {
                 Ok(0) | Err(_) => break,
                 Ok(_) => {}
@@ -158,17 +167,33 @@ impl Usage {
         }
     }
 
-    /// Writes what was gathered. On failure the batch is kept for the next call, and since inserting ignores what is
-    /// there already, none is written twice. Gives how many were written.
+    /// Writes what was gathered. What the database does not take is kept for the next call, which offers it in pieces of
+    /// `batch_size`; since inserting ignores what is there already, none is written twice. Gives how many were written.
     pub async fn write(&self) -> Result<usize, StoreError> {
         let mut waiting = self.waiting.lock().await;
-        let Waiting { batch, places, .. } = &mut *waiting;
-        if batch.is_empty() {
-            return Ok(0);
+        let Waiting {
+            incoming,
+            batch,
+            places,
+            failed,
+            ..
+        } = &mut *waiting;
+        let piece = if *failed { self.batch_size } else { LARGEST_BATCH };
+        let mut written = 0;
+        while !batch.is_empty() {
+            let count = batch.len().min(piece);
+            if let Err(error) = self.store.insert(&batch[..count]).await {
+                *failed = true;
+                // What has been written counts; the next call meets the error again if it is still there.
+                return if written > 0 { Ok(written) } else { Err(error) };
+            }
+            batch.drain(..count);
+            written += count;
         }
-        self.store.insert(batch).await?;
-        let written = batch.len();
-        batch.clear();
+        *failed = false;
+        // Room that only a backlog needed.
+        incoming.shrink_to(self.batch_size);
+        batch.shrink_to(self.batch_size);
         while let (Some(journal), Some((place, count))) = (&self.journal, places.pop_first()) {
             journal.confirm(place, count);
         }

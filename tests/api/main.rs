@@ -47,5 +47,6 @@ mod tiers;
 mod tls;
 mod traces;
 mod usage;
+mod usage_batches;
 mod usage_daily;
 mod usage_records;

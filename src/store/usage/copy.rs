@@ -24,13 +24,17 @@ const TRAILER: i16 = -1;
 const NULL: i32 = -1;
 /// PostgreSQL counts from 2000-01-01, in microseconds.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
+/// Bytes that are sent at a time: a connection keeps a buffer as large as the largest that it ever sent. A thousand records go at once.
+const PIECE: usize = 256 * 1024;
 /// A guess at what a record takes, in bytes.
 const USUAL: usize = 256;
 
 /// All or none of the records, as [`encode`] gave them.
 pub(super) async fn copy(connection: &mut PgConnection, encoded: &[u8]) -> Result<u64, sqlx::Error> {
     let mut copying = connection.copy_in_raw(STATEMENT).await?;
-    copying.send(encoded).await?;
+    for piece in encoded.chunks(PIECE) {
+        copying.send(piece).await?;
+    }
     copying.finish().await
 }
 
