@@ -192,8 +192,8 @@ impl Usage {
         }
         *failed = false;
         // Room that only a backlog needed.
-        incoming.shrink_to(self.batch_size);
-        batch.shrink_to(self.batch_size);
+        incoming.shrink_to(4 * self.batch_size);
+        batch.shrink_to(4 * self.batch_size);
         while let (Some(journal), Some((place, count))) = (&self.journal, places.pop_first()) {
             journal.confirm(place, count);
         }
