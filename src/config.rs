@@ -28,7 +28,7 @@ pub use models::{ModelConfig, ModelKind};
 pub use providers::{ProviderConfig, ProviderKind};
 pub use server::ServerConfig;
 pub use traces::TracesConfig;
-pub use usage::UsageConfig;
+pub use usage::{LARGEST_BATCH, UsageConfig};
 
 use load::{
     check::Check,

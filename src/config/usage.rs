@@ -9,6 +9,9 @@ use super::load::{
     schema::{Field, Kind, MILLISECOND, MINUTE, Rule, number, optional, required, span},
 };
 
+/// Usage records in one batch at most, whatever is configured.
+pub const LARGEST_BATCH: usize = 10_000;
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UsageConfig {
@@ -28,7 +31,7 @@ pub struct UsageConfig {
 
 pub(super) const FIELDS: &[Field] = &[
     required("queue_capacity", number(1, 10_000_000)),
-    required("batch_size", number(1, 10_000)),
+    required("batch_size", number(1, LARGEST_BATCH as u64)),
     required("flush_interval", span(MILLISECOND, MINUTE)),
     optional(
         "journal_dir",

@@ -13,6 +13,7 @@ use self::journal::{Journal, Place};
 pub use self::report::{UsageError, UsageReport};
 use super::caches::Caches;
 use crate::{
+    config::LARGEST_BATCH,
     domain::{clock::Clock, usage::UsageRecord},
     store::{self, StoreError},
     telemetry::metrics::REFUSALS,
@@ -21,8 +22,6 @@ use crate::{
 
 /// Between two looks at what has come in.
 const NAP: Duration = Duration::from_millis(10);
-/// Records in a batch at most, as many as the configuration allows it.
-const LARGEST_BATCH: usize = 10_000;
 
 /// More records wait for the database than are allowed to; serving more would mean serving them unrecorded.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -70,8 +69,9 @@ struct Waiting {
     batch: Vec<UsageRecord>,
     /// How many of the batch are in which part of the journal.
     places: BTreeMap<Place, u64>,
-    /// The database has not taken the batch: it may be too large for the time that a statement has.
-    failed: bool,
+    /// How many records the database is offered at once. Halved when it does not take them, which may be too many for the
+    /// time that a statement has, and doubled when it does.
+    piece: usize,
 }
 
 impl Usage {
@@ -90,7 +90,7 @@ impl Usage {
             incoming: Vec::with_capacity(batch_size),
             batch: Vec::with_capacity(batch_size),
             places: BTreeMap::new(),
-            failed: false,
+            piece: LARGEST_BATCH,
         };
         Self {
             store,
@@ -129,8 +129,8 @@ impl Usage {
 
     /// Waits up to `patience` for a batch to fill, unless there is one that could not be written. May be cut off.
     ///
-    /// More than a batch goes along if it has come by then: how long a batch takes hardly depends on its size, so what
-    /// may be written in a second must not depend on the size that is configured.
+    /// More than `batch_size` goes along, up to [`LARGEST_BATCH`], if it has come by then: a small batch may take as long as a
+    /// large one (decision 0019), and how many records are written in a second is not to depend on what is configured.
     pub async fn gather(&self, patience: Duration) {
         let mut waiting = self.waiting.lock().await;
         let Waiting {
@@ -167,37 +167,37 @@ impl Usage {
         }
     }
 
-    /// Writes what was gathered. What the database does not take is kept for the next call, which offers it in pieces of
-    /// `batch_size`; since inserting ignores what is there already, none is written twice. Gives how many were written.
+    /// Writes what was gathered, or a piece of it where the database did not take all. Call it until nothing is left: what is
+    /// not written is kept, and since inserting ignores what is there already, none is written twice. Gives how many were
+    /// written.
     pub async fn write(&self) -> Result<usize, StoreError> {
         let mut waiting = self.waiting.lock().await;
         let Waiting {
             incoming,
             batch,
             places,
-            failed,
+            piece,
             ..
         } = &mut *waiting;
-        let piece = if *failed { self.batch_size } else { LARGEST_BATCH };
-        let mut written = 0;
-        while !batch.is_empty() {
-            let count = batch.len().min(piece);
-            if let Err(error) = self.store.insert(&batch[..count]).await {
-                *failed = true;
-                // What has been written counts; the next call meets the error again if it is still there.
-                return if written > 0 { Ok(written) } else { Err(error) };
+        let count = batch.len().min(*piece);
+        if count == 0 {
+            return Ok(0);
+        }
+        if let Err(error) = self.store.insert(&batch[..count]).await {
+            *piece = (count / 2).max(1);
+            return Err(error);
+        }
+        *piece = (*piece * 2).min(LARGEST_BATCH);
+        batch.drain(..count);
+        if batch.is_empty() {
+            // Room that only a backlog needed.
+            incoming.shrink_to(4 * self.batch_size);
+            batch.shrink_to(4 * self.batch_size);
+            while let (Some(journal), Some((place, count))) = (&self.journal, places.pop_first()) {
+                journal.confirm(place, count);
             }
-            batch.drain(..count);
-            written += count;
         }
-        *failed = false;
-        // Room that only a backlog needed.
-        incoming.shrink_to(4 * self.batch_size);
-        batch.shrink_to(4 * self.batch_size);
-        while let (Some(journal), Some((place, count))) = (&self.journal, places.pop_first()) {
-            journal.confirm(place, count);
-        }
-        Ok(written)
+        Ok(count)
     }
 
     /// What a connection to a client has to do before it writes.
