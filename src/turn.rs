@@ -9,14 +9,18 @@
 //! That pays only if others are ready, which a worker learns by watching: a connection that waited for its turn knows how
 //! many others came to theirs meanwhile. After a while without any, only every [`PROBE`]th write waits.
 
+mod pieces;
+
 use std::{
-    cell::{Cell, RefCell},
-    io::{self, IoSlice},
+    cell::Cell,
+    io,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
+
+pub use pieces::{MOST_BUFFERED, Pieces};
 
 /// How often a quiet worker looks whether it has become busy.
 const PROBE: u32 = 8;
@@ -25,10 +29,6 @@ const PROBE: u32 = 8;
 const PATIENCE: u32 = 64;
 /// More than any worker has connections ready: counted by another worker, which the task has moved from.
 const TOO_MANY: u32 = 1 << 20;
-
-/// Pieces that make no more bytes than this are put together and written as one, which takes 0.25 us less of the 6.2 us that two
-/// pieces of 600 bytes take to be written and read, 0.12 us less of 4,000 bytes, and nothing less of 8,000 (docs/BENCHMARKS.md).
-const GATHERED: usize = 4096;
 
 /// What one worker knows. Each thread has its own, so that nothing is shared on the way of a request.
 struct Worker {
@@ -40,8 +40,6 @@ struct Worker {
 
 thread_local! {
     static WORKER: Worker = const { Worker { steps: Cell::new(0), patience: Cell::new(0) } };
-    /// Where pieces are put together; a worker has one write under way at a time.
-    static PIECES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Worker {
@@ -119,38 +117,14 @@ impl<T: Read + Unpin, B: BeforeWrite> Read for Turn<T, B> {
     }
 }
 
+/// Not vectored, so that hyper puts a head and its body into one buffer as it makes them: small pieces written apart cost more than
+/// copying them (docs/BENCHMARKS.md). Large bodies come in [`Pieces`].
 impl<T: Write + Unpin, B: BeforeWrite> Write for Turn<T, B> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if !self.has_come(context) {
             return Poll::Pending;
         }
         Pin::new(&mut self.connection).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if !self.has_come(context) {
-            return Poll::Pending;
-        }
-        let connection = Pin::new(&mut self.connection);
-        let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if bytes > GATHERED {
-            return connection.poll_write_vectored(context, pieces);
-        }
-        PIECES.with_borrow_mut(|gathered| {
-            gathered.clear();
-            for piece in pieces {
-                gathered.extend_from_slice(piece);
-            }
-            connection.poll_write(context, gathered)
-        })
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.connection.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -8,7 +8,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use crate::{
     http::service::{Service, routed},
     lifecycle::Lifecycle,
-    turn::{BeforeWrite, Turn},
+    turn::{BeforeWrite, MOST_BUFFERED, Turn},
 };
 use activity::Activity;
 use axum::{Router, response::Response};
@@ -119,7 +119,9 @@ async fn connection(
         // Made in there, not handed over: it is large, and would be in there twice.
         async move { Ok::<_, Infallible>(serving.answer(request, peer).await.map(|body| active.watch(body))) }
     });
-    let connection = http1::Builder::new().serve_connection(stream, service);
+    let connection = http1::Builder::new()
+        .max_buf_size(MOST_BUFFERED)
+        .serve_connection(stream, service);
     let mut connection = std::pin::pin!(connection);
     let mut limit = limits.header_read_timeout;
     let mut draining = false;

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, registry::ProviderSetupError};
-use crate::{config::ProviderConfig, domain::swap::Swap};
+use crate::{config::ProviderConfig, domain::swap::Swap, turn::Pieces};
 use connect::{TimedConnector, is_connect_timeout};
 use events::UpstreamEvents;
 use headers::{caller_headers, is_event_stream, sent_headers};
@@ -93,7 +93,7 @@ impl OpenAiProvider {
     }
 
     fn request(&self, method: Method, uri: &Uri, body: Bytes, traceparent: Option<HeaderValue>) -> Sent {
-        let mut request = Sent::new(Full::new(body));
+        let mut request = Sent::new(Pieces::new(Full::new(body)));
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = (*self.headers.get()).clone();

@@ -1,16 +1,30 @@
 use std::{
     cell::{Cell, RefCell},
+    convert::Infallible,
     future::poll_fn,
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     rc::Rc,
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
 };
 
-use hyper::rt::Write;
-use tokio::task::LocalSet;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::{
+    body::Incoming,
+    rt::{Read, ReadBufCursor, Write},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    task::LocalSet,
+};
 
-use super::{GATHERED, PATIENCE, PROBE, Turn};
+use super::{MOST_BUFFERED, PATIENCE, PROBE, Pieces, Turn};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -156,83 +170,66 @@ fn a_connection_may_begin_to_wait_on_one_thread_and_have_its_turn_on_another() {
     }
 }
 
-/// Takes at most so many bytes of each write, and keeps what came in one piece and what in several.
-#[derive(Default)]
-struct Pieces {
-    most: usize,
-    whole: Vec<Vec<u8>>,
-    several: Vec<usize>,
+/// One end of a connection in memory, which notes how much it was given at a time.
+struct Noting(TokioIo<DuplexStream>, Arc<Mutex<Vec<usize>>>);
+
+impl Read for Noting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
 }
 
-impl Write for Pieces {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let taken = bytes.len().min(self.most);
-        self.whole.push(bytes[..taken].to_vec());
-        Poll::Ready(Ok(taken))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.several.push(pieces.len());
-        Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()))
+impl Write for Noting {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.1.lock().unwrap().push(bytes.len());
+        Pin::new(&mut self.0).poll_write(context, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
     }
 }
 
-fn write_pieces(connection: &mut Turn<Pieces>, pieces: &[&[u8]]) -> usize {
-    let pieces: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-    let context = &mut Context::from_waker(Waker::noop());
-    // It may wait for its turn, once.
-    for _ in 0..2 {
-        if let Poll::Ready(written) = Pin::new(&mut *connection).poll_write_vectored(context, &pieces) {
-            return written.unwrap();
-        }
-    }
-    panic!("waits twice");
+/// What hyper writes at a time to answer with so many bytes.
+async fn answered_with(length: usize) -> Vec<usize> {
+    let (mut client, server) = tokio::io::duplex(16 << 20);
+    let written = Arc::<Mutex<Vec<usize>>>::default();
+    let connection = Turn::new(Noting(TokioIo::new(server), Arc::clone(&written)), ());
+    let service = service_fn(move |_: Request<Incoming>| async move {
+        let body = Pieces::new(Full::new(Bytes::from(vec![b'x'; length])));
+        Ok::<_, Infallible>(Response::new(body))
+    });
+    let serving = http1::Builder::new()
+        .max_buf_size(MOST_BUFFERED)
+        .serve_connection(connection, service);
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    serving.await.unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.ends_with(&vec![b'x'; length]) && answer.len() > length);
+    let written = written.lock().unwrap();
+    assert_eq!(written.iter().sum::<usize>(), answer.len());
+    written.clone()
 }
 
-#[test]
-fn small_pieces_are_written_as_one_and_large_ones_are_not_copied() {
-    let mut connection = Turn::new(
-        Pieces {
-            most: usize::MAX,
-            ..Pieces::default()
-        },
-        (),
-    );
-    assert_eq!(write_pieces(&mut connection, &[b"head", b"", b"body"]), 8);
-    assert_eq!(write_pieces(&mut connection, &[b"next"]), 4);
-    let all = vec![b'x'; GATHERED];
-    assert_eq!(write_pieces(&mut connection, &[&all[..1], &all[1..]]), GATHERED);
-    assert_eq!(write_pieces(&mut connection, &[b"head", &all]), 4 + GATHERED);
-    let Pieces { whole, several, .. } = connection.connection;
-    assert_eq!(whole, [b"headbody".to_vec(), b"next".to_vec(), all]);
-    assert_eq!(several, [2]);
-}
-
-#[test]
-fn what_was_not_taken_is_told() {
-    let mut connection = Turn::new(
-        Pieces {
-            most: 6,
-            ..Pieces::default()
-        },
-        (),
-    );
-    assert_eq!(write_pieces(&mut connection, &[b"head", b"body"]), 6);
-    assert_eq!(connection.connection.whole, [b"headbo".to_vec()]);
+#[tokio::test]
+async fn a_small_answer_is_one_write_and_a_large_one_is_never_gathered() {
+    assert_eq!(answered_with(5).await.len(), 1);
+    let pieces = answered_with(4 << 20).await;
+    assert!(pieces.iter().all(|piece| *piece <= 2 * MOST_BUFFERED), "{pieces:?}");
 }

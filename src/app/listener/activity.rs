@@ -3,7 +3,7 @@
 //! hyper's own header timeout also runs between requests, and sets a timer for each; this costs a few atomic operations.
 
 use std::{
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     sync::{
         Arc,
@@ -16,6 +16,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::rt::{Read, ReadBufCursor, Write};
+
+use crate::turn::Pieces;
 
 #[derive(Clone, Default)]
 pub(super) struct Activity(Arc<Counts>);
@@ -59,7 +61,10 @@ pub(super) struct Active(Activity);
 
 impl Active {
     pub(super) fn watch(self, body: Body) -> WatchedBody {
-        WatchedBody { body, _active: self }
+        WatchedBody {
+            body: Pieces::new(body),
+            _active: self,
+        }
     }
 }
 
@@ -71,7 +76,7 @@ impl Drop for Active {
 
 /// A response body that counts as activity until it is dropped.
 pub(super) struct WatchedBody {
-    body: Body,
+    body: Pieces<Body>,
     _active: Active,
 }
 
@@ -124,19 +129,6 @@ impl<T: Write + Unpin> Write for WatchedWrites<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.connection).poll_write(context, bytes);
         self.note(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.connection).poll_write_vectored(context, pieces);
-        self.note(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.connection.is_write_vectored()
     }
 
     /// hyper asks for it once it has written all that it holds.

@@ -25,7 +25,7 @@ use super::{
     connect::TimedConnector,
     wire::{Sent, Wire},
 };
-use crate::turn::Turn;
+use crate::turn::{MOST_BUFFERED, Turn};
 
 /// Idle connections kept, and for how long: below the 60 s after which common servers close theirs.
 const MOST_IDLE: usize = 512;
@@ -228,7 +228,10 @@ impl Pool {
             .call(self.0.origin.clone())
             .await
             .map_err(SendError::Connect)?;
-        let (sender, carrier) = http1::handshake(Turn::new(stream, ())).await?;
+        let (sender, carrier) = http1::Builder::new()
+            .max_buf_size(MOST_BUFFERED)
+            .handshake(Turn::new(stream, ()))
+            .await?;
         Ok(Box::new(Wire::new(sender, carrier)))
     }
 

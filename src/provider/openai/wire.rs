@@ -29,11 +29,13 @@ use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::turn::Turn;
+use crate::turn::{Pieces, Turn};
 
-pub(super) type Sent = Request<Full<Bytes>>;
-pub(super) type Sender = SendRequest<Full<Bytes>>;
-pub(super) type Carrier = Connection<Turn<MaybeHttpsStream<TokioIo<TcpStream>>>, Full<Bytes>>;
+/// A request as it goes out.
+pub(super) type Sent = Request<Whole>;
+pub(super) type Whole = Pieces<Full<Bytes>>;
+pub(super) type Sender = SendRequest<Whole>;
+pub(super) type Carrier = Connection<Turn<MaybeHttpsStream<TokioIo<TcpStream>>>, Whole>;
 
 /// Dropping it closes the connection.
 pub(super) struct Wire {
