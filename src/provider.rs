@@ -62,6 +62,9 @@ pub struct ProviderRequest {
 /// Dropping the stream closes the upstream connection.
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<Bytes, ProviderError>> + Send>>;
 
+/// Room for the headers of an answer, those that the edge adds included, so that the map is made once.
+pub const MOST_HEADERS: usize = 12;
+
 /// What the upstream answered. `headers` holds only those that are meant for the caller (content type, retry-after,
 /// the provider's rate-limit and request-id headers), never hop-by-hop ones.
 pub enum ProviderReply {

@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use axum::{
-    body::Body,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{body::Body, extract::State, response::Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
     auth::extract::ApiCaller,
@@ -75,32 +71,35 @@ pub(in crate::http) async fn call(
         freshness: freshness(context.cache_control.as_ref()),
     };
     let answered = completions.call(call).await?;
-    let mut response = match answered.answer {
-        Answer::Whole { status, headers, body } => (status, headers, body).into_response(),
+    // Put together here, since `into_response` would make a second map and move the headers over.
+    let (status, mut headers, body) = match answered.answer {
+        Answer::Whole { status, headers, body } => (status, headers, Body::from(body)),
         Answer::Stream { mut headers, events } => {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-            headers.insert(
-                HeaderName::from_static("x-accel-buffering"),
-                HeaderValue::from_static("no"),
-            );
-            (headers, Body::from_stream(until_error(events))).into_response()
+            headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+            (StatusCode::OK, headers, Body::from_stream(until_error(events)))
         }
     };
-    let headers = response.headers_mut();
     headers.insert(X_MAPLE_CACHE, HeaderValue::from_static(answered.cache.as_str()));
     if let CacheStatus::Hit { age } = answered.cache {
         headers.insert(header::AGE, age.as_secs().into());
     }
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
     Ok(response)
 }
 
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const X_MAPLE_CACHE: HeaderName = HeaderName::from_static("x-maple-cache");
 
 /// Reads `Cache-Control` of a request. What it does not know it ignores, as RFC 9111 wants; so it does with a max-age that
 /// is no number.
 fn freshness(header: Option<&HeaderValue>) -> Freshness {
     let mut freshness = Freshness::default();
-    let text = header.and_then(|header| header.to_str().ok()).unwrap_or_default();
+    let Some(text) = header.and_then(|header| header.to_str().ok()) else {
+        return freshness;
+    };
     for directive in text.split(',').map(str::trim) {
         let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
         match name.to_ascii_lowercase().as_str() {

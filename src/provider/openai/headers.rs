@@ -3,10 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use secrecy::ExposeSecret;
 
-use crate::config::ProviderConfig;
-
-/// Room for what is passed on and what the edge adds, so that the map is made once.
-const MOST_HEADERS: usize = 12;
+use crate::{config::ProviderConfig, provider::MOST_HEADERS};
 
 /// What is sent with every request. `None` if a configured value cannot stand in a header.
 pub(super) fn sent_headers(config: &ProviderConfig, host: &str) -> Option<HeaderMap> {
