@@ -82,7 +82,7 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
 
     /// The answer in memory, if there is one that may be believed.
     pub fn peek(&self, key: &Key) -> Option<Hit<V>> {
-        self.0.peek(key).map(|entry| self.0.hit(&entry))
+        self.0.peek(key).map(|(entry, now)| self.0.hit(&entry, now))
     }
 
     /// Grows with every answer that comes into memory, after it has: who saw the same figure before it peeked in vain need
@@ -97,8 +97,8 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
     where
         F: Future<Output = Result<Option<V>, E>> + Send + 'static,
     {
-        if let Some(entry) = self.0.peek(&key) {
-            if self.0.is_due(&entry) {
+        if let Some((entry, now)) = self.0.peek(&key) {
+            if self.0.is_due(&entry, now) {
                 self.refresh(key, load());
             }
             return Ok(entry.value.clone());
@@ -109,12 +109,13 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
 }
 
 impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
-    fn peek(&self, key: &Key) -> Option<Arc<Entry<V>>> {
-        let entry = self.memory.get(key)?;
+    /// And when it was found, by [`Tiers::now`].
+    fn peek(&self, key: &Key) -> Option<(Arc<Entry<V>>, u64)> {
+        let (entry, now) = self.memory.get(key)?;
         entry.hits.fetch_add(1, Ordering::Relaxed);
         self.hits.fetch_add(1, Ordering::Relaxed);
         self.metrics.memory_hits.increment(1);
-        Some(entry)
+        Some((entry, now))
     }
 
     fn note_miss(&self) {
@@ -122,8 +123,8 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
         self.metrics.memory_misses.increment(1);
     }
 
-    fn hit(&self, entry: &Entry<V>) -> Hit<V> {
-        let age = Duration::from_millis(self.tiers.wall().saturating_sub(entry.made));
+    fn hit(&self, entry: &Entry<V>, now: u64) -> Hit<V> {
+        let age = entry.age(now);
         self.metrics.age.record(age.as_secs_f64());
         Hit {
             value: entry.value.clone(),
@@ -131,11 +132,11 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
         }
     }
 
-    fn is_due(&self, entry: &Entry<V>) -> bool {
+    fn is_due(&self, entry: &Entry<V>, now: u64) -> bool {
         let life = entry.expires.saturating_sub(entry.stored);
         self.class.is_refreshed_early()
             && entry.hits.load(Ordering::Relaxed) > HOT
-            && self.tiers.now().saturating_sub(entry.stored) > life / 5 * 4
+            && now.saturating_sub(entry.stored) > life / 5 * 4
             && !entry.refreshing.swap(true, Ordering::Relaxed)
     }
 

@@ -45,6 +45,9 @@ impl Hash for Key {
 /// in parts costs more than hashing them.
 const GATHERED: usize = 1024;
 
+/// Room for the fields of most keys. In bytes.
+const USUAL: usize = 512;
+
 /// A key under construction.
 pub struct KeyBuilder {
     class: Class,
@@ -63,7 +66,7 @@ impl KeyBuilder {
             class,
             schema,
             scope,
-            fields: Vec::with_capacity(160),
+            fields: Vec::with_capacity(USUAL),
             hasher: None,
         };
         builder.add(class.as_str().as_bytes());

@@ -32,10 +32,10 @@ use crate::{
 use strangers::Strangers;
 
 /// Keys whose revocation, or whose use, is remembered.
-const CAPACITY: u64 = 100_000;
+const CAPACITY: usize = 100_000;
 const MOST_AT_ONCE: i64 = 10_000;
 /// A key's use is noted so often at most.
-const NOTE_INTERVAL: Duration = Duration::from_secs(4);
+const NOTE_INTERVAL: TimeDelta = TimeDelta::seconds(4);
 /// How long a revocation overrules every cache.
 const REVOKED_FOR: Duration = Duration::from_hours(24);
 /// Older revocations have been spread by others long ago.
@@ -74,7 +74,8 @@ pub struct ApiKeys {
     strangers: Strangers,
     /// Known to be revoked, whatever any cache says.
     revoked: Cache<Digest, ()>,
-    noted: Cache<ApiKeyId, ()>,
+    /// When a key's use was noted. Asked for each request, so it is the quicker kind of cache.
+    noted: Arc<quick_cache::sync::Cache<ApiKeyId, DateTime<Utc>>>,
     /// Noted now and again, not for each request.
     used: Arc<Mutex<HashMap<ApiKeyId, DateTime<Utc>>>>,
 }
@@ -96,13 +97,10 @@ impl ApiKeys {
             clock,
             caches,
             revoked: Cache::builder()
-                .max_capacity(CAPACITY)
+                .max_capacity(CAPACITY as u64)
                 .time_to_live(REVOKED_FOR)
                 .build(),
-            noted: Cache::builder()
-                .max_capacity(CAPACITY)
-                .time_to_live(NOTE_INTERVAL)
-                .build(),
+            noted: Arc::new(quick_cache::sync::Cache::new(CAPACITY)),
             used: Arc::default(),
         }
     }

@@ -111,8 +111,12 @@ impl Completions {
             call.freshness,
         );
         if let Some(plan) = plan {
-            // A box of its own: those who have nothing to do with the cache do not carry room for it.
-            return Box::pin(self.remembered(&call, &request, route, plan)).await;
+            let before = self.0.caches.answers.remembered();
+            if let Some(answered) = self.held(&call, &request, route, &plan)? {
+                return Ok(answered);
+            }
+            // A box of its own: those who have nothing to wait for do not carry room for it.
+            return Box::pin(self.remembered(&call, &request, route, plan, before)).await;
         }
         self.0.remembering.note(CacheStatus::Bypass);
         let answer = self.direct(&call, &request, route).await?;

@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use ::metrics::Counter;
@@ -46,11 +47,19 @@ pub(super) struct Entry<V> {
     /// When loading it began, by [`Tiers::now`]: a write since then may not be in it.
     pub(super) stored: u64,
     pub(super) expires: u64,
-    /// Milliseconds since 1970.
-    pub(super) made: u64,
+    /// When it came here, and how old it was then: another process may have made it, before this one began.
+    came: u64,
+    came_aged: u64,
     pub(super) hits: AtomicU32,
     pub(super) refreshing: AtomicBool,
     weight: u32,
+}
+
+impl<V> Entry<V> {
+    /// Since it was made, wherever that was. `now` is of [`Tiers::now`].
+    pub(super) fn age(&self, now: u64) -> Duration {
+        Duration::from_millis(now.saturating_sub(self.came) + self.came_aged)
+    }
 }
 
 #[derive(Clone)]
@@ -72,8 +81,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn may_give<V>(&self, entry: &Entry<V>) -> bool {
-        let now = self.tiers.now();
+    fn may_give<V>(&self, entry: &Entry<V>, now: u64) -> bool {
         now < entry.expires && self.tiers.is_believed(self.class, entry.stored, now)
     }
 }
@@ -84,7 +92,7 @@ impl<V> Lifecycle<Key, Arc<Entry<V>>> for Keeper {
 
     /// Not called for what is replaced or removed.
     fn before_evict(&self, _: &mut Self::RequestState, _: &Key, entry: &mut Arc<Entry<V>>) {
-        if self.may_give(entry) {
+        if self.may_give(entry, self.tiers.now()) {
             self.evictions.fetch_add(1, Ordering::Relaxed);
             self.counted.increment(1);
         }
@@ -117,22 +125,25 @@ impl<V: Value> Memory<V> {
     /// since 1970.
     pub(super) fn entry(&self, value: Option<V>, begun: u64, made: u64, expires: u64) -> Arc<Entry<V>> {
         let tiers = &self.keeper.tiers;
-        let left = expires.saturating_sub(tiers.wall());
+        let (now, wall) = (tiers.now(), tiers.wall());
         let weight = OVERHEAD + size_of::<Entry<V>>() + value.as_ref().map_or(0, V::weight);
         Arc::new(Entry {
             value,
             stored: begun,
-            expires: tiers.now().saturating_add(left),
-            made,
+            expires: now.saturating_add(expires.saturating_sub(wall)),
+            came: now,
+            came_aged: wall.saturating_sub(made),
             hits: AtomicU32::new(0),
             refreshing: AtomicBool::new(false),
             weight: u32::try_from(weight).unwrap_or(u32::MAX),
         })
     }
 
-    /// The entry, if it may be believed.
-    pub(super) fn get(&self, key: &Key) -> Option<Arc<Entry<V>>> {
-        self.held.get(key).filter(|entry| self.keeper.may_give(entry))
+    /// The entry, if it may be believed, and when that was looked at, by [`Tiers::now`].
+    pub(super) fn get(&self, key: &Key) -> Option<(Arc<Entry<V>>, u64)> {
+        let entry = self.held.get(key)?;
+        let now = self.keeper.tiers.now();
+        self.keeper.may_give(&entry, now).then_some((entry, now))
     }
 
     pub(super) fn insert(&self, key: Key, entry: &Arc<Entry<V>>) {

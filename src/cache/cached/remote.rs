@@ -36,7 +36,7 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
                 if self.0.purges.load(Ordering::Acquire) != purges {
                     self.0.memory.remove(key);
                 }
-                Some(self.0.hit(&entry))
+                Some(self.0.hit(&entry, self.0.tiers.now()))
             }
             Asked::Miss { .. } | Asked::Away => None,
         }

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::PoisonError};
 
 use chrono::{DateTime, Utc};
 
-use super::{ApiKeyError, ApiKeys};
+use super::{ApiKeyError, ApiKeys, NOTE_INTERVAL};
 use crate::{
     crypto::secret::{self, SecretKind},
     domain::account::KeyOwner,
@@ -47,10 +47,11 @@ impl ApiKeys {
     }
 
     fn note_use(&self, owner: &KeyOwner, now: DateTime<Utc>) {
-        if self.noted.contains_key(&owner.key) {
+        let noted = self.noted.get(&owner.key);
+        if noted.is_some_and(|at| (now - at).abs() < NOTE_INTERVAL) {
             return;
         }
-        self.noted.insert(owner.key, ());
+        self.noted.insert(owner.key, now);
         self.activity.note(owner.organization, owner.user);
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if used.len() < MOST_UNNOTED {

@@ -151,6 +151,8 @@ impl<'a> Writer<'a> {
             // Stable, so that members of one name keep their order, which decides what they mean.
             members.sort_by_key(|member| member.name);
             self.unsorted.clear();
+            // Once for all objects: none is longer, but for the commas that are put in.
+            self.unsorted.reserve(self.text.len());
             self.unsorted.extend_from_slice(&self.out[begin..]);
             self.out.truncate(begin);
             for member in members {

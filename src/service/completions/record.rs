@@ -180,8 +180,9 @@ impl Recorder {
             span.finished(outcome.as_str(), tokens.input, tokens.output);
         }
         let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let created_at = self.clock.now();
         slot.send(UsageRecord {
-            id: UsageRecordId::generate(),
+            id: UsageRecordId::at(created_at),
             organization: self.account.organization,
             user: self.account.user,
             api_key: self.account.api_key,
@@ -196,7 +197,7 @@ impl Recorder {
             saved,
             latency_us: micros(latency),
             first_token_us: first_token.map(micros),
-            created_at: self.clock.now(),
+            created_at,
         });
     }
 }

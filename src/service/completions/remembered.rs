@@ -17,7 +17,7 @@ use super::{
 use crate::{
     cache::Hit,
     domain::usage::Outcome,
-    provider::{ProviderError, registry::Route, sse::BodyUsage},
+    provider::{MOST_HEADERS, ProviderError, registry::Route, sse::BodyUsage},
 };
 use lead::Led;
 pub(super) use under_way::Remembering;
@@ -26,22 +26,42 @@ pub(super) use under_way::Remembering;
 const ATTEMPTS: usize = 2;
 
 impl Completions {
+    /// The answer in memory, which nobody has to wait for.
+    pub(super) fn held(
+        &self,
+        call: &Call,
+        request: &Request<'_>,
+        route: &Route,
+        plan: &Plan,
+    ) -> Result<Option<Answered>, CompletionError> {
+        if plan.reload {
+            return Ok(None);
+        }
+        match self.0.caches.answers.peek(&plan.key) {
+            Some(hit) => self.replay(call, request, route, plan, hit),
+            None => Ok(None),
+        }
+    }
+
+    /// The answer that an equal call was, is being or will be given, for a caller who has seen that none is held. `before` is
+    /// how many answers had come into memory then.
     pub(super) async fn remembered(
         &self,
         call: &Call,
         request: &Request<'_>,
         route: &Route,
         plan: Plan,
+        mut before: u64,
     ) -> Result<Answered, CompletionError> {
         let answers = &self.0.caches.answers;
-        for _ in 0..ATTEMPTS {
-            let before = answers.remembered();
-            if !plan.reload {
-                if let Some(hit) = answers.peek(&plan.key)
-                    && let Some(answered) = self.replay(call, request, route, &plan, hit)?
-                {
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                before = answers.remembered();
+                if let Some(answered) = self.held(call, request, route, &plan)? {
                     return Ok(answered);
                 }
+            }
+            if !plan.reload {
                 if let Some(shared) = self.0.remembering.join(&plan.key) {
                     if let Some(answered) = self.follow(call, request, route, shared).await? {
                         return Ok(answered);
@@ -153,7 +173,7 @@ impl Completions {
 fn in_form(streamed: bool, request: &Request<'_>, stored: &StoredAnswer) -> Option<Answer> {
     if streamed {
         Some(Answer::Stream {
-            headers: HeaderMap::new(),
+            headers: HeaderMap::with_capacity(MOST_HEADERS),
             events: AnswerStream::Replayed {
                 events: Some(stored.as_events(request.include_usage)?),
                 tokens: stored.usage(),
@@ -165,7 +185,7 @@ fn in_form(streamed: bool, request: &Request<'_>, stored: &StoredAnswer) -> Opti
 }
 
 fn whole(body: bytes::Bytes) -> Answer {
-    let mut headers = HeaderMap::new();
+    let mut headers = HeaderMap::with_capacity(MOST_HEADERS);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Answer::Whole {
         status: StatusCode::OK,
