@@ -98,7 +98,7 @@ fn one_wrong_value_one_line() {
         (
             "MAPLE__USAGE__QUEUE_CAPACITY",
             "10",
-            "usage.batch_size = 1000 (from built-in default.toml): must not be above usage.queue_capacity, which is 10",
+            "usage.batch_size = 2000 (from built-in default.toml): must not be above usage.queue_capacity, which is 10",
         ),
         (
             "MAPLE__LOG__LEVEL",
