@@ -119,6 +119,7 @@ pub fn services(
         usage.clone(),
         caches.clone(),
         usize::try_from(config.cache.answer_max_bytes).unwrap_or(usize::MAX),
+        rand::random(),
         traces,
         clock.clone(),
         lifecycle.end_streams.clone(),

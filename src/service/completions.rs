@@ -6,6 +6,7 @@
 mod call;
 mod canonical;
 mod forms;
+mod known;
 pub mod metrics;
 pub mod plan;
 pub mod record;
@@ -28,24 +29,19 @@ use super::{
     usage::{Usage, UsageSlot},
 };
 use crate::{
-    domain::{
-        clock::Clock,
-        ids::OrganizationId,
-        model::ModelKind,
-        tokens::{TokenUsage, estimate},
-        usage::Outcome,
-    },
+    domain::{clock::Clock, ids::OrganizationId, model::ModelKind, usage::Outcome},
     provider::{Endpoint, ProviderReply, ProviderRequest, Registry, registry::Route, sse},
     telemetry::traces::{OpenSpan, Traces},
 };
 pub(crate) use call::NoPlace;
 pub use call::{Account, Answer, Answered, Call, CompletionError};
+use known::Known;
 use metrics::CompletionMetrics;
 pub use plan::{CacheStatus, Freshness};
 use record::Recorder;
 use remembered::Remembering;
 pub use request::BadRequest;
-use request::Request;
+use request::{Form, Request};
 pub use stream::{AnswerStream, MeteredStream};
 
 /// One pointer: the hot path clones it for every request.
@@ -59,6 +55,7 @@ struct Inner {
     metrics: CompletionMetrics,
     caches: Caches,
     remembering: Remembering,
+    known: Known,
     /// Of programs: chat and embeddings.
     uses: [Counter; 2],
     traces: Option<Traces>,
@@ -75,6 +72,7 @@ impl Completions {
         usage: Usage,
         caches: Caches,
         longest_answer: usize,
+        secret: [u8; 16],
         traces: Option<Traces>,
         clock: Clock,
         stop: CancellationToken,
@@ -87,6 +85,7 @@ impl Completions {
             metrics,
             caches,
             remembering: Remembering::new(longest_answer),
+            known: Known::new(secret),
             uses: [Feature::ProgramChat, Feature::ProgramEmbeddings].map(Feature::counter),
             traces,
             clock,
@@ -97,10 +96,12 @@ impl Completions {
     /// Makes one call, or gives what an equal one was answered. Dropping the future, or the stream it gives, ends the
     /// upstream call unless others share it; what was consumed until then is recorded all the same.
     pub async fn call(&self, call: Call) -> Result<Answered, CompletionError> {
-        let request = Request::read(&call.body, call.endpoint)?;
-        if call.account.api_key.is_some() {
-            self.0.uses[usize::from(call.endpoint == Endpoint::Embeddings)].increment(1);
+        if let Some(answered) = self.known(&call)? {
+            self.note_use(&call);
+            return Ok(answered);
         }
+        let request = Request::read(&call.body, call.endpoint)?;
+        self.note_use(&call);
         let route = self.route(&request.model, call.endpoint)?;
         let plan = plan::plan(
             &call.account,
@@ -112,7 +113,10 @@ impl Completions {
         );
         if let Some(plan) = plan {
             let before = self.0.caches.answers.remembered();
-            if let Some(answered) = self.held(&call, &request, route, &plan)? {
+            if !plan.reload
+                && let Some(answered) = self.held(&call, request.form(call.endpoint), route, &plan.key, plan.max_age)?
+            {
+                self.0.known.keep(&call, &request, route, plan.key);
                 return Ok(answered);
             }
             // A box of its own: those who have nothing to wait for do not carry room for it.
@@ -124,6 +128,12 @@ impl Completions {
             answer,
             cache: CacheStatus::Bypass,
         })
+    }
+
+    fn note_use(&self, call: &Call) {
+        if call.account.api_key.is_some() {
+            self.0.uses[usize::from(call.endpoint == Endpoint::Embeddings)].increment(1);
+        }
     }
 
     /// Takes the places that a call needs.
@@ -142,27 +152,19 @@ impl Completions {
             .as_ref()
             .and_then(OpenSpan::traceparent)
             .or_else(|| call.traceparent.clone());
-        let mut recorder = self.recorder(places, call, route, wanted.streamed, wanted.input_bytes);
+        let mut recorder = self.recorder(places, call, route, wanted.form);
         recorder.trace(span);
         let request = ProviderRequest {
             endpoint: call.endpoint,
             body: wanted.body,
-            stream: wanted.streamed,
+            stream: wanted.form.streamed,
             traceparent,
         };
         (request, recorder)
     }
 
-    fn recorder(&self, places: Places, call: &Call, route: &Route, streamed: bool, input_bytes: usize) -> Recorder {
-        Recorder::start(
-            places,
-            route,
-            call,
-            streamed,
-            input_bytes,
-            &self.0.metrics,
-            &self.0.clock,
-        )
+    fn recorder(&self, places: Places, call: &Call, route: &Route, form: Form) -> Recorder {
+        Recorder::start(places, route, call, form, &self.0.metrics, &self.0.clock)
     }
 
     async fn direct(&self, call: &Call, request: &Request<'_>, route: &Route) -> Result<Answer, CompletionError> {
@@ -222,31 +224,16 @@ type Places = (Option<Permit>, UsageSlot);
 /// What is wanted of a provider.
 struct Wanted {
     body: Bytes,
-    streamed: bool,
-    input_bytes: usize,
+    form: Form,
 }
 
 impl Wanted {
     fn of(call: &Call, request: &Request<'_>, route: &Route) -> Self {
-        let streamed = is_streamed(call, request);
-        let withhold_usage = streamed && !request.include_usage;
+        let form = request.form(call.endpoint);
+        let withhold_usage = form.streamed && !form.include_usage;
         Self {
             body: request.for_upstream(&call.body, &route.model.upstream, withhold_usage),
-            streamed,
-            input_bytes: request.input_bytes,
+            form,
         }
-    }
-}
-
-fn is_streamed(call: &Call, request: &Request<'_>) -> bool {
-    request.stream && call.endpoint == Endpoint::ChatCompletions
-}
-
-/// What to bill when the upstream reported nothing.
-fn estimated(input_bytes: usize, text_bytes: usize) -> TokenUsage {
-    TokenUsage {
-        input: estimate(input_bytes),
-        output: estimate(text_bytes),
-        estimated: true,
     }
 }

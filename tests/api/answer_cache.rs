@@ -3,6 +3,7 @@
 mod entry;
 mod joining;
 mod key;
+mod known;
 mod shared;
 
 use std::time::Duration;

@@ -5,8 +5,9 @@ use std::time::Instant;
 use http::StatusCode;
 
 use super::{
-    Account, Call, estimated,
+    Account, Call,
     metrics::{CompletionMetrics, ModelMetrics},
+    request::Form,
 };
 use crate::{
     domain::{
@@ -14,7 +15,7 @@ use crate::{
         ids::UsageRecordId,
         model::Model,
         money::Cost,
-        tokens::TokenUsage,
+        tokens::{TokenUsage, estimate},
         usage::{Outcome, UsageRecord},
     },
     provider::{
@@ -55,8 +56,7 @@ impl Recorder {
         places: (Option<Permit>, UsageSlot),
         route: &Route,
         call: &Call,
-        streamed: bool,
-        input_bytes: usize,
+        form: Form,
         metrics: &CompletionMetrics,
         clock: &Clock,
     ) -> Self {
@@ -68,8 +68,8 @@ impl Recorder {
             model: Arc::clone(&route.model),
             upstream: Arc::clone(&route.upstream),
             account: call.account,
-            streamed,
-            input_bytes,
+            streamed: form.streamed,
+            input_bytes: form.input_bytes,
             text_bytes: 0,
             reported: None,
             arrived: call.arrived,
@@ -207,5 +207,14 @@ impl Drop for Recorder {
         // Counted from what went by, since the upstream's own count comes last and will not come any more.
         let tokens = self.tokens();
         self.file(Outcome::Cancelled, tokens);
+    }
+}
+
+/// What to bill when the upstream reported nothing.
+fn estimated(input_bytes: usize, text_bytes: usize) -> TokenUsage {
+    TokenUsage {
+        input: estimate(input_bytes),
+        output: estimate(text_bytes),
+        estimated: true,
     }
 }

@@ -3,19 +3,19 @@
 mod lead;
 mod under_way;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{
-    Answer, AnswerStream, Answered, Call, CompletionError, Completions, is_streamed,
+    Answer, AnswerStream, Answered, Call, CompletionError, Completions,
     plan::{CacheStatus, Plan},
-    request::Request,
+    request::{Form, Request},
     shared::{Begun, NotBegun, SharedCall, SharedReader},
     stored::StoredAnswer,
 };
 use crate::{
-    cache::Hit,
+    cache::{Hit, Key},
     domain::usage::Outcome,
     provider::{MOST_HEADERS, ProviderError, registry::Route, sse::BodyUsage},
 };
@@ -30,15 +30,13 @@ impl Completions {
     pub(super) fn held(
         &self,
         call: &Call,
-        request: &Request<'_>,
+        form: Form,
         route: &Route,
-        plan: &Plan,
+        key: &Key,
+        max_age: Option<Duration>,
     ) -> Result<Option<Answered>, CompletionError> {
-        if plan.reload {
-            return Ok(None);
-        }
-        match self.0.caches.answers.peek(&plan.key) {
-            Some(hit) => self.replay(call, request, route, plan, hit),
+        match self.0.caches.answers.peek(key) {
+            Some(hit) => self.replay(call, form, route, max_age, hit),
             None => Ok(None),
         }
     }
@@ -53,23 +51,25 @@ impl Completions {
         plan: Plan,
         mut before: u64,
     ) -> Result<Answered, CompletionError> {
-        let answers = &self.0.caches.answers;
+        let (answers, form) = (&self.0.caches.answers, request.form(call.endpoint));
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 before = answers.remembered();
-                if let Some(answered) = self.held(call, request, route, &plan)? {
+                if !plan.reload
+                    && let Some(answered) = self.held(call, form, route, &plan.key, plan.max_age)?
+                {
                     return Ok(answered);
                 }
             }
             if !plan.reload {
                 if let Some(shared) = self.0.remembering.join(&plan.key) {
-                    if let Some(answered) = self.follow(call, request, route, shared).await? {
+                    if let Some(answered) = self.follow(call, form, route, shared).await? {
                         return Ok(answered);
                     }
                     continue;
                 }
                 if let Some(hit) = answers.fetch_remembered(&plan.key).await
-                    && let Some(answered) = self.replay(call, request, route, &plan, hit)?
+                    && let Some(answered) = self.replay(call, form, route, plan.max_age, hit)?
                 {
                     return Ok(answered);
                 }
@@ -77,7 +77,7 @@ impl Completions {
             match self.lead(call, request, route, &plan, before).await? {
                 Led::Answered(answered) => return Ok(answered),
                 Led::Overtaken(shared) => {
-                    if let Some(answered) = self.follow(call, request, route, shared).await? {
+                    if let Some(answered) = self.follow(call, form, route, shared).await? {
                         return Ok(answered);
                     }
                 }
@@ -90,21 +90,20 @@ impl Completions {
     fn replay(
         &self,
         call: &Call,
-        request: &Request<'_>,
+        form: Form,
         route: &Route,
-        plan: &Plan,
+        max_age: Option<Duration>,
         hit: Hit<StoredAnswer>,
     ) -> Result<Option<Answered>, CompletionError> {
         let Some(stored) = hit.value else { return Ok(None) };
-        if plan.max_age.is_some_and(|most| hit.age > most) {
+        if max_age.is_some_and(|most| hit.age > most) {
             return Ok(None);
         }
-        let streamed = is_streamed(call, request);
-        let Some(answer) = in_form(streamed, request, &stored) else {
+        let Some(answer) = in_form(form, &stored) else {
             return Ok(None);
         };
         let slot = self.0.usage.reserve()?;
-        let mut recorder = self.recorder((None, slot), call, route, streamed, request.input_bytes);
+        let mut recorder = self.recorder((None, slot), call, route, form);
         recorder.note_whole(BodyUsage::Reported(stored.usage()));
         recorder.finish(Outcome::Completed);
         let cache = CacheStatus::Hit { age: hit.age };
@@ -117,14 +116,14 @@ impl Completions {
     async fn follow(
         &self,
         call: &Call,
-        request: &Request<'_>,
+        form: Form,
         route: &Route,
         shared: Arc<SharedCall>,
     ) -> Result<Option<Answered>, CompletionError> {
         let slot = self.0.usage.reserve()?;
-        let streamed = is_streamed(call, request);
-        let own = self.recorder((None, slot), call, route, streamed, request.input_bytes);
-        let mut reader = SharedReader::new(shared, Some(own), request.include_usage, self.0.stop.clone());
+        let streamed = form.streamed;
+        let own = self.recorder((None, slot), call, route, form);
+        let mut reader = SharedReader::new(shared, Some(own), form.include_usage, self.0.stop.clone());
         let answer = match reader.begun().await {
             Ok(Begun::Whole { status, headers, body }) if !streamed || !status.is_success() => {
                 reader.settle(outcome_of(status));
@@ -137,7 +136,7 @@ impl Completions {
             // The other one asked for the other form: only a whole answer can be turned into this one.
             Ok(_) => match reader.read_on().await {
                 Ok(Some(stored)) => {
-                    let Some(answer) = in_form(streamed, request, &stored) else {
+                    let Some(answer) = in_form(form, &stored) else {
                         reader.withdraw();
                         return Ok(None);
                     };
@@ -170,12 +169,12 @@ impl Completions {
 }
 
 /// A stored answer as the caller wants it.
-fn in_form(streamed: bool, request: &Request<'_>, stored: &StoredAnswer) -> Option<Answer> {
-    if streamed {
+fn in_form(form: Form, stored: &StoredAnswer) -> Option<Answer> {
+    if form.streamed {
         Some(Answer::Stream {
             headers: HeaderMap::with_capacity(MOST_HEADERS),
             events: AnswerStream::Replayed {
-                events: Some(stored.as_events(request.include_usage)?),
+                events: Some(stored.as_events(form.include_usage)?),
                 tokens: stored.usage(),
             },
         })

@@ -73,7 +73,23 @@ pub(super) struct Request<'a> {
     pub(super) raw_stream_options: Option<&'a str>,
 }
 
+/// In what form an answer is wanted, and how much it answers: all that a remembered one needs to know of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Form {
+    pub(super) streamed: bool,
+    pub(super) include_usage: bool,
+    pub(super) input_bytes: usize,
+}
+
 impl<'a> Request<'a> {
+    pub(super) fn form(&self, endpoint: Endpoint) -> Form {
+        Form {
+            streamed: self.stream && endpoint == Endpoint::ChatCompletions,
+            include_usage: self.include_usage,
+            input_bytes: self.input_bytes,
+        }
+    }
+
     pub(super) fn read(body: &'a [u8], endpoint: Endpoint) -> Result<Self, BadRequest> {
         let text = std::str::from_utf8(body)?;
         let fields: Fields<'a> = serde_json::from_str(text).map_err(|error| {

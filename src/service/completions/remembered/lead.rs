@@ -57,7 +57,7 @@ impl Completions {
                 Ok(()) => {}
                 Err(Before::UnderWay(other)) => return Ok(Led::Overtaken(other)),
                 Err(Before::Over(hit)) => {
-                    if let Some(answered) = self.replay(call, request, route, plan, hit)? {
+                    if let Some(answered) = self.replay(call, request.form(call.endpoint), route, plan.max_age, hit)? {
                         return Ok(Led::Answered(answered));
                     }
                     remembering.replace(plan.key, &shared);
