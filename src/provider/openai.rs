@@ -118,6 +118,9 @@ impl OpenAiProvider {
     #[cold]
     fn unanswered(&self, error: SendError) -> ProviderError {
         match error {
+            SendError::Exchange(error) if error.is_parse_too_large() => {
+                ProviderError::BadReply("its head is too large")
+            }
             SendError::Exchange(error) if error.is_parse() => ProviderError::BadReply("it is not HTTP/1.1"),
             SendError::Exchange(error) => ProviderError::BrokenOff(Box::new(error)),
             SendError::Connect(error) if is_connect_timeout(&*error) => {

@@ -96,9 +96,9 @@ impl Completions {
     /// Makes one call, or gives what an equal one was answered. Dropping the future, or the stream it gives, ends the
     /// upstream call unless others share it; what was consumed until then is recorded all the same.
     pub async fn call(&self, call: Call) -> Result<Answered, CompletionError> {
-        if let Some(answered) = self.known(&call)? {
+        if let Some(answered) = self.known(&call).transpose() {
             self.note_use(&call);
-            return Ok(answered);
+            return answered;
         }
         let request = Request::read(&call.body, call.endpoint)?;
         self.note_use(&call);

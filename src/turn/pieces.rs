@@ -1,7 +1,7 @@
 //! Bodies in pieces of a bounded size.
 //!
 //! What a connection is about to write is put together in one buffer, which stays as large as it ever was. So a large body is
-//! handed over piece by piece, and a connection that has carried one keeps no more than [`MOST_BUFFERED`] of it.
+//! handed over piece by piece, and a connection that has carried one keeps a buffer of no more than 64 KiB.
 
 use std::{
     pin::Pin,
@@ -11,11 +11,11 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// So much may wait to be written on a connection, and be read ahead of it, before hyper sees to it that it is. A request's head
-/// has to fit as well. In bytes.
-pub const MOST_BUFFERED: usize = 64 * 1024;
+/// While so much waits to be written on a connection, hyper takes no further piece; and so much it reads ahead, so that the head of a
+/// request or answer has to fit. In bytes. With a piece more, the buffer has grown to twice as much.
+pub const MOST_BUFFERED: usize = 32 * 1024;
 /// Bytes in a piece. A body no larger than this is not touched.
-const PIECE: usize = 16 * 1024;
+const PIECE: usize = 8 * 1024;
 
 /// A body whose frames are no larger than a piece.
 pub struct Pieces<B> {

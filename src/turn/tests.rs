@@ -231,5 +231,5 @@ async fn answered_with(length: usize) -> Vec<usize> {
 async fn a_small_answer_is_one_write_and_a_large_one_is_never_gathered() {
     assert_eq!(answered_with(5).await.len(), 1);
     let pieces = answered_with(4 << 20).await;
-    assert!(pieces.iter().all(|piece| *piece <= 2 * MOST_BUFFERED), "{pieces:?}");
+    assert!(pieces.iter().all(|piece| *piece < MOST_BUFFERED * 5 / 4), "{pieces:?}");
 }

@@ -129,6 +129,16 @@ async fn a_body_beyond_the_limit_is_too_large() {
 }
 
 #[tokio::test]
+async fn a_head_beyond_the_limit_is_refused() {
+    let app = TestApp::start().await;
+    for (length, status) in [(16 * 1024, 200), (40 * 1024, 431)] {
+        let request = app.client.request(Method::GET, "/api/models");
+        let answer = request.header("x-padding", "x".repeat(length)).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{length} bytes");
+    }
+}
+
+#[tokio::test]
 async fn request_ids_come_back() {
     let app = TestApp::start().await;
     let with_id = |path: &str, id: &str| Answer::of(app.client.request(Method::GET, path).header("x-request-id", id));

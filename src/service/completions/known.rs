@@ -31,7 +31,7 @@ use crate::{
 /// Calls that are recognised at a time, of some 250 bytes each.
 const MOST: usize = 8192;
 /// Hashing what is longer is work of its own, for calls that nobody has made before. In bytes.
-const LONGEST: usize = 64 * 1024;
+const LONGEST: usize = 16 * 1024;
 
 pub(super) struct Known {
     readings: Cache<Mark, Arc<Reading>>,

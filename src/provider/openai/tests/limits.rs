@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
-use super::{HELLO, SHORT, config, events, failure, limited, next, provider, upstream::serve};
+use super::{HELLO, SHORT, config, events, failure, limited, next, provider, upstream::serve, whole};
 use crate::provider::{
     ProviderError,
     openai::{LARGEST_ANSWER, OpenAiProvider},
 };
+use crate::turn::MOST_BUFFERED;
 
 #[tokio::test]
 async fn an_unreachable_upstream_is_told_from_a_silent_one() {
@@ -180,4 +181,21 @@ async fn answers_beyond_the_limits_are_refused() {
     });
     let error = next(&mut events(&provider(address)).await).await.unwrap().unwrap_err();
     assert!(matches!(error, ProviderError::BadReply(_)), "an event: {error:?}");
+}
+
+#[tokio::test]
+async fn the_head_of_an_answer_is_bounded() {
+    let address = |length: usize| {
+        serve(move |_, connection| {
+            connection.request();
+            connection.answer("200 OK", &format!("x-padding: {}\r\n", "x".repeat(length)), "{}");
+        })
+    };
+    let (status, ..) = whole(&provider(address(MOST_BUFFERED / 2)), false).await;
+    assert_eq!(status, 200);
+    let error = failure(&provider(address(2 * MOST_BUFFERED)), false).await;
+    assert!(
+        matches!(error, ProviderError::BadReply("its head is too large")),
+        "{error:?}"
+    );
 }
