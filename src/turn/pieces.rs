@@ -1,7 +1,7 @@
 //! Bodies in pieces of a bounded size.
 //!
 //! What a connection is about to write is put together in one buffer, which stays as large as it ever was. So a large body is
-//! handed over piece by piece, and a connection that has carried one keeps a buffer of no more than 64 KiB.
+//! handed over piece by piece, and a connection that has carried one keeps a buffer of less than 80 KiB.
 
 use std::{
     pin::Pin,
@@ -11,8 +11,9 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// While so much waits to be written on a connection, hyper takes no further piece; and so much it reads ahead, so that the head of a
-/// request or answer has to fit. In bytes. With a piece more, the buffer has grown to twice as much.
+/// While so much waits to be written on a connection, hyper takes no further piece; and it reads no further ahead, so that the head of a
+/// request or answer has to fit, but for what the last read brings. In bytes. A buffer in which there is no room for a piece more, which
+/// makes 40 KiB, doubles.
 pub const MOST_BUFFERED: usize = 32 * 1024;
 /// Bytes in a piece. A body no larger than this is not touched.
 const PIECE: usize = 8 * 1024;

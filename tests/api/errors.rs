@@ -131,7 +131,8 @@ async fn a_body_beyond_the_limit_is_too_large() {
 #[tokio::test]
 async fn a_head_beyond_the_limit_is_refused() {
     let app = TestApp::start().await;
-    for (length, status) in [(16 * 1024, 200), (40 * 1024, 431)] {
+    // In between it depends on how the head comes: what a read brings beyond the limit is looked at all the same.
+    for (length, status) in [(16 * 1024, 200), (30 * 1024, 200), (64 * 1024, 431)] {
         let request = app.client.request(Method::GET, "/api/models");
         let answer = request.header("x-padding", "x".repeat(length)).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{length} bytes");

@@ -1,7 +1,7 @@
 //! Calls recognised by their bytes.
 //!
-//! Who asks the same again mostly sends the same bytes. Reading them, and finding the key of their answer, takes longer than all
-//! else that a held answer needs; so what came of it is kept by a hash of the bytes, once they have been answered from memory.
+//! Who asks the same again mostly sends the same bytes. Reading them, and finding the key of their answer, took three tenths
+//! of a hit's instructions; so what came of it is kept by a hash of the bytes, once they have been answered from memory (decision 0020).
 //! Nothing of the bytes themselves is kept, and what is held, for how long and for whom is decided by the cache of answers alone.
 
 use std::{
