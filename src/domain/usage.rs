@@ -13,7 +13,7 @@ use super::tokens::TokenUsage;
 pub enum Outcome {
     /// The whole answer went out.
     Completed,
-    /// The caller went away first.
+    /// The caller went away first, or our own process was stopped: neither speaks against the upstream.
     Cancelled,
     /// The upstream refused (4xx), and its answer went out.
     Refused,

@@ -22,6 +22,12 @@ pub enum ProviderError {
     /// The connection ended before the answer did.
     #[error("the provider broke off its answer")]
     BrokenOff(#[source] Source),
+    /// The answer ended in order, and before it was complete: neither a finish reason nor the last mark had come.
+    #[error("the provider ended its answer before it was complete")]
+    EndedEarly,
+    /// An error in place of an answer, or within one, under a status of success.
+    #[error("the provider reported an error in place of an answer")]
+    ErrorInAnswer,
     /// 5xx, or 401/403: our credentials with the upstream are nothing the caller can mend.
     #[error("the provider answered {0}")]
     Status(StatusCode),
@@ -38,14 +44,23 @@ impl ProviderError {
         )
     }
 
-    /// A bounded label for metrics and usage records.
+    /// What the provider answered, if it answered.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Status(status) => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// A bounded label for metrics and the log.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "unreachable",
             Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) | Self::ChunkTimeout(_) | Self::TotalTimeout(_) => {
                 "timeout"
             }
-            Self::BrokenOff(_) => "broken_off",
+            Self::BrokenOff(_) | Self::EndedEarly => "broken_off",
+            Self::ErrorInAnswer => "error_in_answer",
             Self::Status(_) => "upstream_status",
             Self::BadReply(_) => "bad_reply",
         }

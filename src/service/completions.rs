@@ -5,6 +5,7 @@
 
 mod call;
 mod canonical;
+mod failures;
 mod forms;
 mod known;
 pub mod metrics;

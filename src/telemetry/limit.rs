@@ -10,28 +10,34 @@ use std::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Lets a number of lines a second through, and counts the others.
+/// Lets a number of lines through in each span of time, a second unless told otherwise, and counts the others.
 pub struct RateLimit {
     most: u32,
-    /// When the current second began, and how many it has seen.
-    second: Mutex<Option<(Instant, u32)>>,
+    span: Duration,
+    /// When the current span began, and how many lines it has seen.
+    current: Mutex<Option<(Instant, u32)>>,
     suppressed: AtomicU64,
 }
 
 impl RateLimit {
     pub const fn new(most: u32) -> Self {
+        Self::per(SECOND, most)
+    }
+
+    pub const fn per(span: Duration, most: u32) -> Self {
         Self {
             most,
-            second: Mutex::new(None),
+            span,
+            current: Mutex::new(None),
             suppressed: AtomicU64::new(0),
         }
     }
 
     /// Whether to tell it, and how many have not been told since the last that was.
     pub fn allow(&self, now: Instant) -> Option<u64> {
-        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = match &mut *second {
-            Some((began, seen)) if now.saturating_duration_since(*began) < SECOND => seen,
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = match &mut *current {
+            Some((began, seen)) if now.saturating_duration_since(*began) < self.span => seen,
             other => &mut other.insert((now, 0)).1,
         };
         *seen += 1;
@@ -56,5 +62,9 @@ mod tests {
         assert_eq!(told, [Some(0), Some(0), None, None, None]);
         assert_eq!(limit.allow(start + Duration::from_secs(1)), Some(3));
         assert_eq!(limit.allow(start + Duration::from_secs(1)), Some(0));
+
+        let minutely = RateLimit::per(Duration::from_mins(1), 1);
+        let told: Vec<_> = [0, 1, 59, 60].map(|second| minutely.allow(start + Duration::from_secs(second))).into();
+        assert_eq!(told, [Some(0), None, None, Some(2)]);
     }
 }

@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 pub const HTTP_DURATION: &str = "http_server_request_duration_seconds";
 pub const HTTP_IN_FLIGHT: &str = "http_server_active_requests";
 pub const COMPLETIONS: &str = "maple_completions_total";
+pub const PROVIDER_FAILURES: &str = "maple_provider_failures_total";
 pub const COMPLETIONS_IN_FLIGHT: &str = "maple_completions_in_flight";
 pub const COMPLETION_DURATION: &str = "gen_ai_client_operation_duration_seconds";
 pub const TIME_TO_FIRST_TOKEN: &str = "gen_ai_server_time_to_first_token_seconds";
@@ -87,6 +88,11 @@ fn describe() {
         COMPLETIONS,
         Unit::Count,
         "Calls to models by model, provider and outcome"
+    );
+    describe_counter!(
+        PROVIDER_FAILURES,
+        Unit::Count,
+        "Calls that a provider failed, by provider and kind of failure; each has a line in the log, up to a bound"
     );
     describe_gauge!(
         COMPLETIONS_IN_FLIGHT,

@@ -1,6 +1,7 @@
 //! The process as a whole: its log, its signals, and what never reaches the one or survives the other.
 
 mod log;
+mod provider;
 mod secrets;
 
 use std::time::{Duration, Instant};

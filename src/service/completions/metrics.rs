@@ -10,6 +10,7 @@ use std::{
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+use super::failures::{Failures, ProviderFailures};
 use crate::{
     domain::{model::Model, money::Cost, tokens::TokenUsage, usage::Outcome},
     telemetry::metrics as names,
@@ -24,10 +25,11 @@ pub(super) struct ModelMetrics {
     output_tokens: Counter,
     cost: Counter,
     saved: Counter,
+    pub(super) failures: Arc<ProviderFailures>,
 }
 
 impl ModelMetrics {
-    fn new(model: &Model) -> Self {
+    fn new(model: &Model, failures: &Failures) -> Self {
         let labels = |extra: &[(&'static str, &str)]| {
             let own = [
                 ("gen_ai_request_model", &*model.id),
@@ -53,6 +55,7 @@ impl ModelMetrics {
             output_tokens: counter!(names::TOKENS, labels(&[("gen_ai_token_type", "output")])),
             cost: counter!(names::COST, labels(&[])),
             saved: counter!(names::CACHE_SAVED, labels(&[])),
+            failures: failures.of(&model.provider),
         }
     }
 
@@ -94,15 +97,18 @@ pub(super) struct CompletionMetrics {
     known: HashMap<Arc<str>, Arc<ModelMetrics>>,
     /// Of models that their provider listed later. The catalogue bounds them.
     later: Mutex<HashMap<Arc<str>, Arc<ModelMetrics>>>,
+    failures: Failures,
 }
 
 impl CompletionMetrics {
     pub(super) fn new<'a>(catalogue: impl Iterator<Item = &'a Model>) -> Self {
+        let failures = Failures::default();
         Self {
             known: catalogue
-                .map(|model| (Arc::clone(&model.id), Arc::new(ModelMetrics::new(model))))
+                .map(|model| (Arc::clone(&model.id), Arc::new(ModelMetrics::new(model, &failures))))
                 .collect(),
             later: Mutex::default(),
+            failures,
         }
     }
 
@@ -114,7 +120,7 @@ impl CompletionMetrics {
         let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
         let metrics = later
             .entry(Arc::clone(&model.id))
-            .or_insert_with(|| Arc::new(ModelMetrics::new(model)));
+            .or_insert_with(|| Arc::new(ModelMetrics::new(model, &self.failures)));
         Arc::clone(metrics)
     }
 }

@@ -24,7 +24,10 @@ use crate::{
         sse::BodyUsage,
     },
     service::{admission::Permit, usage::UsageSlot},
-    telemetry::traces::OpenSpan,
+    telemetry::{
+        context::{self, RequestContext},
+        traces::OpenSpan,
+    },
 };
 use std::sync::Arc;
 
@@ -48,6 +51,8 @@ pub struct Recorder {
     metrics: Arc<ModelMetrics>,
     clock: Clock,
     span: Option<OpenSpan>,
+    /// Whose line a failure is: a stream ends outside of the task that served its request.
+    request: Option<Arc<RequestContext>>,
 }
 
 impl Recorder {
@@ -78,6 +83,7 @@ impl Recorder {
             metrics,
             clock: clock.clone(),
             span: None,
+            request: context::current(),
         }
     }
 
@@ -134,7 +140,11 @@ impl Recorder {
         self.file(Outcome::Refused, TokenUsage::default());
     }
 
+    /// The upstream failed. Nobody else is told of it but the caller, so it is counted and logged here.
     pub(super) fn fail(&mut self, error: &ProviderError) {
+        if self.places.is_some() && !self.cached {
+            self.metrics.failures.note(&self.model.id, error, self.request.as_ref());
+        }
         let outcome = if error.is_timeout() {
             Outcome::TimedOut
         } else {

@@ -136,7 +136,7 @@ impl SharedCall {
     fn stop(&self) {
         let mut progress = self.progress();
         if progress.end.is_none() {
-            progress.record(|recorder| recorder.finish(Outcome::Failed));
+            progress.record(|recorder| recorder.finish(Outcome::Cancelled));
             progress.end = Some(End::Stopped);
             progress.stage = Stage::Over;
         }

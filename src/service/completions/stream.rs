@@ -103,12 +103,11 @@ impl MeteredStream {
     }
 
     fn finish(&mut self) {
-        let outcome = if self.failed {
-            Outcome::Failed
+        if self.failed {
+            self.recorder.fail(&ProviderError::ErrorInAnswer);
         } else {
-            Outcome::Completed
-        };
-        self.recorder.finish(outcome);
+            self.recorder.finish(Outcome::Completed);
+        }
     }
 
     /// Reads along and gives what the caller is to see; empty if that is nothing.
@@ -171,7 +170,8 @@ impl Stream for MeteredStream {
             } else {
                 ready!(this.stop.as_mut().poll(context));
                 this.over = true;
-                this.recorder.finish(Outcome::Failed);
+                // Our doing: nothing speaks against the provider.
+                this.recorder.finish(Outcome::Cancelled);
                 return Poll::Ready(Some(Err(StreamError::Stopping)));
             }
         }

@@ -124,12 +124,11 @@ impl Progress {
         if self.end.is_some() {
             return;
         }
-        let outcome = if self.failed {
-            Outcome::Failed
+        if self.failed {
+            self.record(|recorder| recorder.fail(&ProviderError::ErrorInAnswer));
         } else {
-            Outcome::Completed
-        };
-        self.record(|recorder| recorder.finish(outcome));
+            self.record(|recorder| recorder.finish(Outcome::Completed));
+        }
         let usage = self.tokens();
         let whole = self.marked && !self.failed && !self.is_too_long() && self.is_complete(self.complete);
         let stored = whole.then(|| {

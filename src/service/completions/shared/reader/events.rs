@@ -79,7 +79,7 @@ impl SharedReader {
             }
             Found::Stopped => {
                 self.closing = Closing::Over;
-                self.settle(Outcome::Failed);
+                self.settle(Outcome::Cancelled);
                 Poll::Ready(Some(Err(StreamError::Stopping)))
             }
         }
