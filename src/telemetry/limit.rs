@@ -64,7 +64,9 @@ mod tests {
         assert_eq!(limit.allow(start + Duration::from_secs(1)), Some(0));
 
         let minutely = RateLimit::per(Duration::from_mins(1), 1);
-        let told: Vec<_> = [0, 1, 59, 60].map(|second| minutely.allow(start + Duration::from_secs(second))).into();
+        let told: Vec<_> = [0, 1, 59, 60]
+            .map(|second| minutely.allow(start + Duration::from_secs(second)))
+            .into();
         assert_eq!(told, [Some(0), None, None, Some(2)]);
     }
 }

@@ -10,7 +10,11 @@ const MAX_LINES: usize = 10;
 
 async fn program(client: &Client) -> Client {
     let (access, _) = register(client).await;
-    let made = client.with(&access).post("/api/keys", &json!({"name": "k"})).await.ok(201);
+    let made = client
+        .with(&access)
+        .post("/api/keys", &json!({"name": "k"}))
+        .await
+        .ok(201);
     client.with(made["key"].as_str().unwrap())
 }
 
@@ -67,9 +71,16 @@ async fn each_failure_of_a_provider_has_a_line_up_to_a_bound_and_is_counted() {
         (&lines[0], "whole", "upstream_status", json!(500)),
         (&lines[1], "streamed", "broken_off", Value::Null),
     ] {
-        assert_eq!((&line["level"], &line["target"]), (&json!("WARN"), &json!("mapleai::providers")));
+        assert_eq!(
+            (&line["level"], &line["target"]),
+            (&json!("WARN"), &json!("mapleai::providers"))
+        );
         assert_eq!((&line["provider"], &line["model"]), (&json!("fake"), &json!("chat")));
-        assert_eq!((&line["request_id"], &line["kind"]), (&json!(request), &json!(kind)), "{line}");
+        assert_eq!(
+            (&line["request_id"], &line["kind"]),
+            (&json!(request), &json!(kind)),
+            "{line}"
+        );
         assert_eq!(line["status"], status, "{line}");
     }
 
@@ -83,7 +94,10 @@ async fn each_failure_of_a_provider_has_a_line_up_to_a_bound_and_is_counted() {
     let metrics = operations.with(OPS_TOKEN).get("/metrics").await.text();
     let series = r#"maple_provider_failures_total{gen_ai_provider_name="fake",kind="upstream_status"} 21"#;
     assert!(metrics.contains(series), "{metrics}");
-    eventually("the last line", || async { (failures(&process).len() >= MAX_LINES).then_some(()) }).await;
+    eventually("the last line", || async {
+        (failures(&process).len() >= MAX_LINES).then_some(())
+    })
+    .await;
     assert_eq!(failures(&process).len(), MAX_LINES);
     assert!(!process.lines().iter().any(|line| line.contains("a secret of")));
 }
