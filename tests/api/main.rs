@@ -29,6 +29,7 @@ mod http_cache;
 mod invitations;
 mod journal;
 mod members;
+mod metering;
 mod metrics;
 mod openai;
 mod openapi;

@@ -61,6 +61,7 @@ impl From<BadRequest> for Failure {
         let failure = Self::new(StatusCode::BAD_REQUEST, "invalid_request", error.to_string());
         match error {
             BadRequest::Missing(param) | BadRequest::WrongType { param, .. } => failure.param(param),
+            BadRequest::Misspelt { meant, .. } => failure.param(meant),
             BadRequest::Json(_) | BadRequest::Utf8(_) => Self {
                 code: "invalid_json",
                 ..failure

@@ -1,9 +1,10 @@
 //! Reading and adjusting a request body without rebuilding it: fields that we do not know pass through as they came.
 
+mod fields;
+
 use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
-use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::provider::Endpoint;
@@ -22,35 +23,23 @@ pub enum BadRequest {
         param: &'static str,
         expected: &'static str,
     },
+    /// An upstream that is not strict about names would take it for `meant`.
+    #[error("unknown parameter '{param}'; did you mean '{meant}'")]
+    Misspelt { param: String, meant: &'static str },
 }
 
 /// Every field is raw, so that a wrong type is reported by its name and no value is parsed that we do not need.
-#[derive(Deserialize)]
-struct Fields<'a> {
-    #[serde(borrow)]
-    model: Option<&'a RawValue>,
-    #[serde(borrow)]
-    stream: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "as_written")]
-    stream_options: Option<&'a RawValue>,
-    #[serde(borrow)]
-    messages: Option<&'a RawValue>,
-    #[serde(borrow)]
-    input: Option<&'a RawValue>,
-    #[serde(borrow)]
-    temperature: Option<&'a RawValue>,
-    #[serde(borrow)]
-    seed: Option<&'a RawValue>,
-    #[serde(borrow)]
-    store: Option<&'a RawValue>,
-    #[serde(borrow)]
-    n: Option<&'a RawValue>,
-}
-
-/// A field that is there, even if it says `null`: what is replaced must be found.
-fn as_written<'de: 'a, 'a, D: Deserializer<'de>>(field: D) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(field).map(Some)
-}
+const FIELDS: [&str; 9] = [
+    "model",
+    "stream",
+    "stream_options",
+    "messages",
+    "input",
+    "temperature",
+    "seed",
+    "store",
+    "n",
+];
 
 /// What we need to know of a request.
 #[derive(Debug)]
@@ -92,7 +81,7 @@ impl<'a> Request<'a> {
 
     pub(super) fn read(body: &'a [u8], endpoint: Endpoint) -> Result<Self, BadRequest> {
         let text = std::str::from_utf8(body)?;
-        let fields: Fields<'a> = serde_json::from_str(text).map_err(|error| {
+        let found = fields::read(text, &FIELDS).map_err(|error| {
             if error.is_data() && !text.trim_start().starts_with('{') {
                 BadRequest::WrongType {
                     param: "body",
@@ -102,8 +91,21 @@ impl<'a> Request<'a> {
                 BadRequest::Json(error)
             }
         })?;
-        let raw_model = fields
-            .model
+        if let Some((param, meant)) = found.misspelt {
+            return Err(BadRequest::Misspelt { param, meant });
+        }
+        let [
+            model,
+            stream,
+            stream_options,
+            messages,
+            input,
+            temperature,
+            seed,
+            store,
+            n,
+        ] = found.values;
+        let raw_model = model
             .map(RawValue::get)
             .filter(|raw| *raw != "null")
             .ok_or(BadRequest::Missing("model"))?;
@@ -111,7 +113,7 @@ impl<'a> Request<'a> {
             param: "model",
             expected: "a string",
         })?;
-        let stream = match fields.stream.map(RawValue::get) {
+        let stream = match stream.map(RawValue::get) {
             None | Some("null" | "false") => false,
             Some("true") => true,
             Some(_) => {
@@ -122,8 +124,8 @@ impl<'a> Request<'a> {
             }
         };
         let (prompt, name) = match endpoint {
-            Endpoint::ChatCompletions => (fields.messages, "messages"),
-            Endpoint::Embeddings => (fields.input, "input"),
+            Endpoint::ChatCompletions => (messages, "messages"),
+            Endpoint::Embeddings => (input, "input"),
         };
         let prompt = prompt
             .map(RawValue::get)
@@ -135,17 +137,17 @@ impl<'a> Request<'a> {
                 expected: "an array of messages",
             });
         }
-        let raw_stream_options = fields.stream_options.map(RawValue::get);
+        let raw_stream_options = stream_options.map(RawValue::get);
         let include_usage = match raw_stream_options {
             None | Some("null") => false,
             Some(raw) => asks_for_usage(raw)?,
         };
         let given = |field: Option<&'a RawValue>| field.map(RawValue::get).filter(|raw| *raw != "null");
-        let cold = given(fields.temperature).is_some_and(|raw| raw.parse() == Ok(0.0_f64));
+        let cold = given(temperature).is_some_and(|raw| raw.parse() == Ok(0.0_f64));
         Ok(Self {
-            repeatable: cold || given(fields.seed).is_some(),
-            kept_upstream: given(fields.store).is_some_and(|raw| raw != "false"),
-            choices: given(fields.n).map_or(1, |raw| raw.parse().unwrap_or(0)),
+            repeatable: cold || given(seed).is_some(),
+            kept_upstream: given(store).is_some_and(|raw| raw != "false"),
+            choices: given(n).map_or(1, |raw| raw.parse().unwrap_or(0)),
             model,
             stream,
             include_usage,
@@ -211,19 +213,24 @@ const STREAM_OPTIONS: BadRequest = BadRequest::WrongType {
 };
 
 fn asks_for_usage(raw: &str) -> Result<bool, BadRequest> {
-    #[derive(Deserialize)]
-    struct StreamOptions {
-        include_usage: Option<bool>,
-    }
     if !raw.starts_with('{') {
         return Err(STREAM_OPTIONS);
     }
-    serde_json::from_str::<StreamOptions>(raw)
-        .map(|options| options.include_usage.unwrap_or(false))
-        .map_err(|_| BadRequest::WrongType {
+    let found = fields::read(raw, &["include_usage"]).map_err(|_| STREAM_OPTIONS)?;
+    if let Some((param, meant)) = found.misspelt {
+        return Err(BadRequest::Misspelt {
+            param: format!("stream_options.{param}"),
+            meant,
+        });
+    }
+    match found.values[0].map(RawValue::get) {
+        None | Some("null" | "false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(BadRequest::WrongType {
             param: "stream_options.include_usage",
             expected: "a boolean",
-        })
+        }),
+    }
 }
 
 /// The caller's stream options with usage asked for. Rare: most callers that send options ask for it themselves.

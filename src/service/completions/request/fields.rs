@@ -1,0 +1,194 @@
+//! The members of an object that are read, by their exact names; and names that a less exact reader would take for one of them.
+//!
+//! JSON's names are case-sensitive, but not every upstream reads them so: Go's `encoding/json` takes `MODEL`, `Model` and `ſtream` for
+//! the field and lets the last one win (Unicode simple folding), others skip dashes and underscores. A name that we pass over and the upstream does
+//! not would have it do something else than what is routed, priced and recorded.
+
+use std::{borrow::Cow, fmt};
+
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Characters of a caller's own name that a message repeats.
+const MAX_SHOWN: usize = 64;
+
+/// What was found of an object.
+pub(super) struct Named<'a, const N: usize> {
+    /// By the place of their names, as they are written, `null` included.
+    pub(super) values: [Option<&'a RawValue>; N],
+    /// The first name that is nearly one of them, cut to be shown, and which.
+    pub(super) misspelt: Option<(String, &'static str)>,
+}
+
+/// Reads the members of an object that have these names, which are in lower case. A name that comes twice is an error.
+pub(super) fn read<'a, const N: usize>(
+    text: &'a str,
+    names: &[&'static str; N],
+) -> Result<Named<'a, N>, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let found = deserializer.deserialize_map(Members(names))?;
+    deserializer.end()?;
+    Ok(found)
+}
+
+struct Members<'n, const N: usize>(&'n [&'static str; N]);
+
+impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
+    type Value = Named<'de, N>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut found = Named {
+            values: [None; N],
+            misspelt: None,
+        };
+        while let Some(name) = members.next_key_seed(Name(self.0))? {
+            let exact = match name {
+                Found::Exact(place) => found.values.get_mut(place).map(|value| (value, self.0[place])),
+                Found::Nearly(shown, meant) => {
+                    found.misspelt.get_or_insert((shown, meant));
+                    None
+                }
+                Found::Other => None,
+            };
+            match exact {
+                Some((Some(_), name)) => return Err(de::Error::duplicate_field(name)),
+                Some((value, _)) => *value = Some(members.next_value()?),
+                None => {
+                    members.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+enum Found {
+    Exact(usize),
+    Nearly(String, &'static str),
+    Other,
+}
+
+/// A member's name, looked up without being kept.
+struct Name<'n, const N: usize>(&'n [&'static str; N]);
+
+impl<'de, const N: usize> DeserializeSeed<'de> for Name<'_, N> {
+    type Value = Found;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Found, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<const N: usize> Visitor<'_> for Name<'_, N> {
+    type Value = Found;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Found, E> {
+        if let Some(place) = self.0.iter().position(|known| *known == name) {
+            return Ok(Found::Exact(place));
+        }
+        let meant = self.0.iter().find(|known| is_nearly(name, known));
+        Ok(meant.map_or(Found::Other, |meant| Found::Nearly(shown(name).into_owned(), meant)))
+    }
+}
+
+fn shown(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &name[..end]).into(),
+        None => name.into(),
+    }
+}
+
+/// Whether a reader that does not mind case, dashes and underscores could take `name` for `known`.
+fn is_nearly(name: &str, known: &str) -> bool {
+    let separators = |character: &char| !matches!(character, '_' | '-');
+    let name = name.chars().filter(separators).map(folded);
+    name.eq(known.chars().filter(separators))
+}
+
+/// A character that is folded to a letter of ASCII, as that in lower case. Simple folding (Unicode's `CaseFolding.txt`) knows two beyond ASCII; the two of
+/// Turkish are for readers that compare in upper case.
+fn folded(character: char) -> char {
+    match character {
+        'ſ' => 's',
+        '\u{212a}' => 'k',
+        'ı' | 'İ' => 'i',
+        other => other.to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_nearly, read};
+    use proptest::prelude::*;
+
+    const NAMES: [&str; 3] = ["model", "stream_options", "n"];
+
+    #[test]
+    fn values_are_found_by_their_exact_names() {
+        let found = read(r#"{"x":[{"model":1}],"mod\u0065l":"a","stream_options":null}"#, &NAMES).unwrap();
+        assert_eq!(
+            found.values.map(|value| value.map(|raw| raw.get())),
+            [Some("\"a\""), Some("null"), None]
+        );
+        assert_eq!(found.misspelt, None);
+    }
+
+    #[test]
+    fn names_that_are_nearly_one_are_told() {
+        for (name, meant) in [
+            ("MODEL", "model"),
+            ("Model", "model"),
+            ("mo_del", "model"),
+            ("ſtream_option\u{17f}", "stream_options"),
+            ("StreamOptions", "stream_options"),
+            ("stream-options", "stream_options"),
+            ("N", "n"),
+        ] {
+            let body = format!(r#"{{"model":1,"{name}":2}}"#);
+            let found = read(&body, &NAMES).unwrap();
+            assert_eq!(found.misspelt, Some((name.to_owned(), meant)));
+        }
+        let long = format!("{}model", "_".repeat(10_000));
+        let body = format!(r#"{{"{long}":2}}"#);
+        let (shown, _) = read(&body, &NAMES).unwrap().misspelt.unwrap();
+        assert_eq!(shown.chars().count(), 65);
+        for other in ["models", "mode", "", "_", "nn", "streamoption"] {
+            let body = format!(r#"{{"{other}":2}}"#);
+            assert_eq!(read(&body, &NAMES).unwrap().misspelt, None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_comes_twice_is_refused_however_it_is_written() {
+        for twice in [r#"{"n":1,"n":1}"#, r#"{"n":null,"\u006e":1}"#] {
+            let error = read(twice, &NAMES).map(|_| ()).unwrap_err();
+            assert!(error.to_string().starts_with("duplicate field `n`"), "{error}");
+        }
+        assert!(read(r#"{"x":1,"x":1}"#, &NAMES).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_simple_folding_takes_for_a_name_is_nearly_it(name in prop::sample::select(&NAMES[..]), seed in any::<u64>()) {
+            let mut bits = seed;
+            let written: String = name.chars().map(|character| {
+                bits = bits.rotate_left(7).wrapping_mul(31);
+                match (character, bits % 3) {
+                    ('s', 2) => 'ſ',
+                    ('k', 2) => '\u{212a}',
+                    (other, 1) => other.to_ascii_uppercase(),
+                    (other, _) => other,
+                }
+            }).collect();
+            prop_assert!(is_nearly(&written, name));
+        }
+    }
+}
