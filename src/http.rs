@@ -28,6 +28,7 @@ pub mod models;
 pub mod openai;
 pub mod openapi;
 pub mod ops;
+pub mod organization;
 pub mod pages;
 pub mod render;
 pub mod router;

@@ -12,6 +12,7 @@ pub mod field;
 pub mod health;
 pub mod invitations;
 pub mod models;
+pub mod organizations;
 pub mod readiness;
 pub mod sessions;
 pub mod throttle;
@@ -29,6 +30,7 @@ pub struct Services {
     pub conversations: conversations::Conversations,
     pub invitations: invitations::Invitations,
     pub models: models::Models,
+    pub organizations: organizations::Organizations,
     pub sessions: sessions::Sessions,
     pub usage: usage::Usage,
 }

@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::{
     service::{
         Services, accounts, answers, api_keys, caches, completions, conversations, health::Health, invitations, models,
-        readiness::Readiness, sessions, usage,
+        organizations, readiness::Readiness, sessions, usage,
     },
     web::Site,
 };
@@ -60,6 +60,7 @@ service! {
     conversations: conversations::Conversations,
     invitations: invitations::Invitations,
     models: models::Models,
+    organizations: organizations::Organizations,
     sessions: sessions::Sessions,
     usage: usage::Usage,
 }

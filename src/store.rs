@@ -9,6 +9,7 @@ pub mod error;
 pub mod invitations;
 pub mod messages;
 pub mod migrations;
+pub mod organizations;
 pub mod sessions;
 pub mod usage;
 
@@ -33,6 +34,7 @@ pub struct Store {
     pub conversations: conversations::Conversations,
     pub invitations: invitations::Invitations,
     pub messages: messages::Messages,
+    pub organizations: organizations::Organizations,
     pub sessions: sessions::Sessions,
     pub usage: usage::Usage,
     /// The accounts as the analytics replica has them.
@@ -54,6 +56,7 @@ impl Store {
             conversations: conversations::Conversations(database.clone()),
             invitations: invitations::Invitations(database.clone()),
             messages: messages::Messages(database.clone()),
+            organizations: organizations::Organizations(database.clone()),
             sessions: sessions::Sessions(database.clone()),
             usage: usage::Usage {
                 primary: database.clone(),

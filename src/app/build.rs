@@ -23,6 +23,7 @@ use crate::{
         health::Databases,
         invitations::Invitations,
         models::Models,
+        organizations::Organizations,
         sessions::{SessionRules, Sessions},
         throttle::Throttle,
         usage::{Usage, journal::Journal},
@@ -112,11 +113,13 @@ pub fn services(
         config.usage.batch_size,
         journal,
     );
+    let organizations = Organizations::new(store.organizations, caches.clone());
     let models = Models::new(Arc::clone(&registry));
     let completions = Completions::new(
         registry,
         Admission::new(&config.admission),
         usage.clone(),
+        organizations.clone(),
         caches.clone(),
         usize::try_from(config.cache.answer_max_bytes).unwrap_or(usize::MAX),
         rand::random(),
@@ -149,6 +152,7 @@ pub fn services(
         conversations,
         invitations,
         models,
+        organizations,
         sessions,
         usage,
     })

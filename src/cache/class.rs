@@ -13,20 +13,23 @@ pub enum Class {
     ApiKey,
     /// User -> name, role and organisation. Ended by a change of either.
     Profile,
+    /// Organisation -> what it has settled for its people. Ended by a change of it.
+    Organization,
     /// User -> the newest conversations. Ended by anything that happens in one.
     Conversations,
     /// Organisation and span of days that are over -> sums of usage. Late records show when it expires.
     UsageReport,
-    /// An organisation's request to a model -> the answer. Only purging ends it: the same question has the same answer.
+    /// A person's request to a model, or an organisation's that shares them -> the answer. Only purging ends it: the same question has the same answer.
     Answer,
 }
 
 impl Class {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Session,
         Self::Cookie,
         Self::ApiKey,
         Self::Profile,
+        Self::Organization,
         Self::Conversations,
         Self::UsageReport,
         Self::Answer,
@@ -38,6 +41,7 @@ impl Class {
             Self::Cookie => "cookie",
             Self::ApiKey => "api_key",
             Self::Profile => "profile",
+            Self::Organization => "organization",
             Self::Conversations => "conversations",
             Self::UsageReport => "usage_report",
             Self::Answer => "answer",
@@ -58,7 +62,7 @@ impl Class {
     pub fn is_refreshed_early(self) -> bool {
         matches!(
             self,
-            Self::ApiKey | Self::Profile | Self::Conversations | Self::UsageReport
+            Self::ApiKey | Self::Profile | Self::Organization | Self::Conversations | Self::UsageReport
         )
     }
 }

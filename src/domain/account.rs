@@ -12,6 +12,13 @@ pub struct Organization {
     pub name: String,
 }
 
+/// What an organisation has settled for all of its people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OrganizationSettings {
+    /// Whether its people are given each other's answers of models.
+    pub share_answers: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     pub id: UserId,

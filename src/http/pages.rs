@@ -70,6 +70,13 @@ pub fn routes(routes: Routes) -> Routes {
         )
         .page(Method::GET, "/settings/cache/purge", page, get(forms::back))
         .page(Method::POST, "/settings/cache/purge", page, post(forms::purge_cache))
+        .page(Method::GET, "/settings/cache/sharing", page, get(forms::back))
+        .page(
+            Method::POST,
+            "/settings/cache/sharing",
+            page,
+            post(forms::share_answers),
+        )
         .page(Method::POST, "/sign-out", page, post(entry::sign_out))
         .page(Method::GET, "/sign-in", form, get(entry::sign_in_page))
         .page(Method::POST, "/sign-in", form, post(entry::sign_in))

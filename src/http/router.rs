@@ -11,7 +11,7 @@ use super::{
     edge::{Edge, edge},
     etag, health, invitations,
     layers::{self, BodyLimit},
-    models, openai, openapi, pages,
+    models, openai, openapi, organization, pages,
     routes::Routes,
     service::Service,
     sessions, usage,
@@ -46,6 +46,7 @@ pub fn routes(rules: &EdgeRules) -> Routes {
         .api(Access::Session, routes!(accounts::me, accounts::change_me))
         .api(Access::Session, routes!(accounts::list))
         .api(Access::Session, routes!(accounts::set_role, accounts::remove))
+        .api(Access::Session, routes!(organization::get, organization::change))
         .api(Access::Session, routes!(sessions::list, sessions::end_others))
         .api(Access::Session, routes!(sessions::end))
         .api(Access::Session, routes!(api_keys::create, api_keys::list))

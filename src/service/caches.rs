@@ -21,7 +21,7 @@ use crate::{
     config::CacheConfig,
     crypto::secret::Digest,
     domain::{
-        account::{KeyOwner, SessionOwner, User},
+        account::{KeyOwner, OrganizationSettings, SessionOwner, User},
         conversation::Conversation,
         ids::{OrganizationId, SessionId, UserId},
         page::{Cursor, Page},
@@ -48,6 +48,7 @@ pub struct Caches {
     pub cookies: Cached<PageCookie, StoreError>,
     pub api_keys: Cached<KeyOwner, StoreError>,
     pub profiles: Cached<User, StoreError>,
+    pub organizations: Cached<OrganizationSettings, StoreError>,
     pub conversations: Cached<NewestConversations, StoreError>,
     pub usage: Cached<RememberedSums, StoreError>,
     pub answers: Cached<StoredAnswer, Infallible>,
@@ -66,7 +67,8 @@ impl Caches {
             sessions: Cached::new(&tiers, Class::Session, policy(session, 25, ROW)),
             cookies: Cached::new(&tiers, Class::Cookie, policy(session, 15, ROW)),
             api_keys: Cached::new(&tiers, Class::ApiKey, policy(query, 15, ROW)),
-            profiles: Cached::new(&tiers, Class::Profile, policy(query, 10, ROW)),
+            profiles: Cached::new(&tiers, Class::Profile, policy(query, 8, ROW)),
+            organizations: Cached::new(&tiers, Class::Organization, policy(query, 2, ROW)),
             conversations: Cached::new(&tiers, Class::Conversations, policy(query, 20, LIST)),
             usage: Cached::new(&tiers, Class::UsageReport, policy(query, 15, REPORT)),
             answers: Cached::new(
@@ -123,6 +125,10 @@ pub fn profile_key(organization: OrganizationId, user: UserId) -> Key {
     KeyBuilder::new(Class::Profile, User::SCHEMA, organization.into())
         .field(user.0.as_bytes())
         .build()
+}
+
+pub fn organization_key(organization: OrganizationId) -> Key {
+    KeyBuilder::new(Class::Organization, OrganizationSettings::SCHEMA, organization.into()).build()
 }
 
 pub fn conversations_key(organization: OrganizationId, user: UserId) -> Key {
@@ -205,6 +211,7 @@ json_value! {
     SessionOwner, 1, _value => 0;
     PageCookie, 1, _value => 0;
     KeyOwner, 1, _value => 0;
+    OrganizationSettings, 1, _value => 0;
     User, 1, user => user.email.len() + user.name.len() + user.organization.name.len();
     NewestConversations, 1, newest => newest.rows.iter().map(weight_of_conversation).sum();
     RememberedSums, 2, sums => weight_of_sums(&sums.0);

@@ -26,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     activity::Feature,
     admission::{Admission, Permit},
-    caches::Caches,
+    caches::{self, Caches},
+    organizations::Organizations,
     usage::{Usage, UsageSlot},
 };
 use crate::{
@@ -39,6 +40,7 @@ pub use call::{Account, Answer, Answered, Call, CompletionError};
 use known::Known;
 use metrics::CompletionMetrics;
 pub use plan::{CacheStatus, Freshness};
+use plan::{Plan, Shares};
 use record::Recorder;
 use remembered::Remembering;
 pub use request::BadRequest;
@@ -53,6 +55,7 @@ struct Inner {
     registry: Arc<Registry>,
     admission: Admission,
     usage: Usage,
+    organizations: Organizations,
     metrics: CompletionMetrics,
     caches: Caches,
     remembering: Remembering,
@@ -71,6 +74,7 @@ impl Completions {
         registry: Arc<Registry>,
         admission: Admission,
         usage: Usage,
+        organizations: Organizations,
         caches: Caches,
         longest_answer: usize,
         secret: [u8; 16],
@@ -83,6 +87,7 @@ impl Completions {
             registry,
             admission,
             usage,
+            organizations,
             metrics,
             caches,
             remembering: Remembering::new(longest_answer),
@@ -104,20 +109,12 @@ impl Completions {
         let request = Request::read(&call.body, call.endpoint)?;
         self.note_use(&call);
         let route = self.route(&request.model, call.endpoint)?;
-        let plan = plan::plan(
-            &call.account,
-            call.endpoint,
-            route,
-            &request,
-            &call.body,
-            call.freshness,
-        );
-        if let Some(plan) = plan {
+        if let Some(plan) = self.plan(&call, &request, route).await {
             let before = self.0.caches.answers.remembered();
             if !plan.reload
                 && let Some(answered) = self.held(&call, request.form(call.endpoint), route, &plan.key, plan.max_age)?
             {
-                self.0.known.keep(&call, &request, route, plan.key);
+                self.0.known.keep(&call, &request, route, &plan);
                 return Ok(answered);
             }
             // A box of its own: those who have nothing to wait for do not carry room for it.
@@ -129,6 +126,25 @@ impl Completions {
             answer,
             cache: CacheStatus::Bypass,
         })
+    }
+
+    /// What the cache has to do with a call, if it has.
+    async fn plan(&self, call: &Call, request: &Request<'_>, route: &Route) -> Option<Plan> {
+        if !plan::is_wanted(call, route, request) {
+            return None;
+        }
+        let organization = call.account.organization;
+        let settings = caches::organization_key(organization);
+        let known = match self.0.organizations.known(&settings) {
+            Some(known) => known,
+            // A box of its own, as above.
+            None => Box::pin(self.0.organizations.settings(organization, settings)).await,
+        };
+        let shares = Shares {
+            settings,
+            is_shared: known.share_answers,
+        };
+        plan::plan(call, route, shares)
     }
 
     fn note_use(&self, call: &Call) {

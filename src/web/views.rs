@@ -208,6 +208,8 @@ pub struct SettingsPage {
     pub roles: Vec<&'static str>,
     /// Absent while it cannot be had.
     pub usage: Option<UsageView>,
+    /// Whether people are given each other's answers; absent where it cannot be had, or changed by the viewer.
+    pub shares_answers: Option<bool>,
 }
 
 #[derive(Template)]

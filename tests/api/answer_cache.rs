@@ -1,10 +1,11 @@
-//! Models' answers are remembered within one organisation, shared while they are made, and never half.
+//! Models' answers are remembered for one person or organisation, shared while they are made, and never half.
 
 mod entry;
 mod joining;
 mod key;
 mod known;
 mod shared;
+mod sharing;
 
 use std::time::Duration;
 

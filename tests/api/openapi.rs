@@ -134,6 +134,8 @@ async fn the_operations_are_these() {
     /api/keys/{id} DELETE
     /api/models GET
     /api/openapi.json GET
+    /api/organization GET
+    /api/organization PATCH
     /api/ready GET
     /api/sessions DELETE
     /api/sessions GET

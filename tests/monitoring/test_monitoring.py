@@ -289,7 +289,7 @@ VALUES = {
     "state": {"in_use", "idle", "max", "waiting"},
     "dependency": {"redis", "database_primary", "database_analytics", "database_reporting"},
     "tier": {"memory", "redis", "source"},
-    "class": {"session", "cookie", "api_key", "profile", "conversations", "usage_report", "answer"},
+    "class": {"session", "cookie", "api_key", "profile", "organization", "conversations", "usage_report", "answer"},
     "operation": {"hit", "miss", "eviction", "invalidation", "error", "load", "coalesced", "early_refresh"},
     "cache": {"hit", "miss", "coalesced", "bypass"},
     "feature": {

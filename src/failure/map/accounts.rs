@@ -8,8 +8,8 @@ use crate::{
     crypto::{access_token::AccessTokenError, password::PasswordError},
     failure::Failure,
     service::{
-        accounts::AccountError, api_keys::ApiKeyError, invitations::InvitationError, sessions::SessionError,
-        throttle::Throttled,
+        accounts::AccountError, api_keys::ApiKeyError, invitations::InvitationError, organizations::OrganizationError,
+        sessions::SessionError, throttle::Throttled,
     },
 };
 
@@ -51,6 +51,16 @@ impl From<SessionError> for Failure {
             SessionError::NoEntropy(error) => error.into(),
             SessionError::Store(error) => error.into(),
             SessionError::SharedStore(error) => error.into(),
+        }
+    }
+}
+
+impl From<OrganizationError> for Failure {
+    fn from(error: OrganizationError) -> Self {
+        match error {
+            OrganizationError::NotAllowed => AccountError::NotAllowed.into(),
+            OrganizationError::NotFound => Self::not_found(),
+            OrganizationError::Store(error) => error.into(),
         }
     }
 }

@@ -115,6 +115,7 @@ async fn show(
             .map(|role| role.as_str())
             .collect(),
         usage: usage_view(state, caller).await,
+        shares_answers: shares_answers(state, caller).await,
     };
     let status = if is_refused {
         StatusCode::UNPROCESSABLE_ENTITY
@@ -127,6 +128,15 @@ async fn show(
         return Ok(with_cookie(response, state.site.end_invitation_cookie()));
     }
     Ok(response)
+}
+
+/// Nothing for who may not change it, or if it cannot be had for the moment.
+async fn shares_answers(state: &AppState, caller: &SessionOwner) -> Option<bool> {
+    if !caller.role.may_manage_members() {
+        return None;
+    }
+    let found = tokio::time::timeout(PATIENCE, state.services.organizations.get(caller)).await;
+    found.ok()?.ok().map(|(_, settings)| settings.share_answers)
 }
 
 /// Nothing if the report cannot be had for the moment, which is no reason to withhold the rest.

@@ -17,11 +17,15 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::{
     Account, Answered, Call, CompletionError, Completions, Freshness,
+    plan::{Plan, Shares},
     request::{Form, Request},
 };
 use crate::{
     cache::Key,
-    domain::{ids::OrganizationId, model::Model},
+    domain::{
+        ids::{OrganizationId, UserId},
+        model::Model,
+    },
     provider::{
         Endpoint,
         registry::{Route, Upstream},
@@ -45,6 +49,7 @@ pub(super) struct Known {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Mark {
     organization: OrganizationId,
+    user: UserId,
     endpoint: Endpoint,
     body: u128,
 }
@@ -52,6 +57,7 @@ struct Mark {
 /// What came of reading it.
 pub(super) struct Reading {
     pub(super) key: Key,
+    shares: Shares,
     pub(super) form: Form,
     /// By the name that was asked for.
     pub(super) model: Box<str>,
@@ -64,6 +70,11 @@ impl Completions {
         let Some(reading) = self.0.known.find(call) else {
             return Ok(None);
         };
+        // The key is another one when it has been settled otherwise who is given whose answers, which takes effect at once.
+        let settings = self.0.organizations.known(&reading.shares.settings);
+        if settings.is_none_or(|settings| settings.share_answers != reading.shares.is_shared) {
+            return Ok(None);
+        }
         match self.0.registry.route(&reading.model) {
             Some(route) if reading.is_of(route) => self.held(call, reading.form, route, &reading.key, None),
             _ => Ok(None),
@@ -95,11 +106,12 @@ impl Known {
         self.readings.get(&self.mark(call)?)
     }
 
-    /// For a call that was answered from memory under `key`.
-    pub(super) fn keep(&self, call: &Call, request: &Request<'_>, route: &Route, key: Key) {
+    /// For a call that was answered from memory by `plan`.
+    pub(super) fn keep(&self, call: &Call, request: &Request<'_>, route: &Route, plan: &Plan) {
         let Some(mark) = self.mark(call) else { return };
         let reading = Reading {
-            key,
+            key: plan.key,
+            shares: plan.shares,
             form: request.form(call.endpoint),
             model: (*request.model).into(),
             route: (Arc::clone(&route.model), Arc::clone(&route.upstream)),
@@ -115,7 +127,7 @@ impl Known {
             account:
                 Account {
                     organization,
-                    user: _,
+                    user,
                     api_key: _,
                 },
             body,
@@ -130,6 +142,7 @@ impl Known {
         hasher.write(body);
         Some(Mark {
             organization: *organization,
+            user: *user,
             endpoint: *endpoint,
             body: hasher.finish128().as_u128(),
         })

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Account, canonical::canonical, request::Request};
+use super::{Call, canonical::canonical, request::Request};
 use crate::{
     cache::{Class, Key, Value as _, key::KeyBuilder},
-    domain::model::Caching,
+    domain::{ids::UserId, model::Caching},
     provider::{Endpoint, registry::Route},
 };
 
@@ -55,22 +55,25 @@ impl CacheStatus {
 /// A call that the cache is for.
 pub(super) struct Plan {
     pub(super) key: Key,
+    pub(super) shares: Shares,
     pub(super) reload: bool,
     pub(super) max_age: Option<Duration>,
+}
+
+/// Among whom answers are shared, and where that is settled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shares {
+    /// [`caches::organization_key`](crate::service::caches::organization_key)'s.
+    pub(super) settings: Key,
+    /// Among all people of the organisation; otherwise everybody is given the own ones.
+    pub(super) is_shared: bool,
 }
 
 /// Fields of a body that do not change the answer, or for which something else stands in the key.
 const WITHOUT: [&str; 5] = ["model", "stream", "stream_options", "user", "metadata"];
 
-/// `None` if the call has nothing to do with the cache.
-pub(super) fn plan(
-    account: &Account,
-    endpoint: Endpoint,
-    route: &Route,
-    request: &Request<'_>,
-    body: &[u8],
-    freshness: Freshness,
-) -> Option<Plan> {
+/// Whether a call has anything to do with the cache.
+pub(super) fn is_wanted(call: &Call, route: &Route, request: &Request<'_>) -> bool {
     // Every field is named: a new one does not compile until somebody decides whether it belongs into the key.
     let Request {
         model: _,
@@ -87,13 +90,20 @@ pub(super) fn plan(
     let wanted = match route.model.caching {
         Caching::Off => false,
         Caching::All => true,
-        Caching::Deterministic => *repeatable || endpoint == Endpoint::Embeddings,
+        Caching::Deterministic => *repeatable || call.endpoint == Endpoint::Embeddings,
     };
-    if !wanted || freshness.no_store || *kept_upstream {
-        return None;
-    }
-    let text = std::str::from_utf8(body).ok()?;
+    wanted && !call.freshness.no_store && !*kept_upstream
+}
+
+/// For a call that [`is_wanted`]. A hit and its age tell that somebody asked exactly this, and when: so the key has the person (whoever
+/// made the API key), unless the organisation shares answers.
+pub(super) fn plan(call: &Call, route: &Route, shares: Shares) -> Option<Plan> {
+    let Call { account, endpoint, .. } = call;
+    let text = std::str::from_utf8(&call.body).ok()?;
+    let UserId(person) = account.user;
+    let person = if shares.is_shared { &[][..] } else { person.as_bytes() };
     let key = KeyBuilder::new(Class::Answer, StoredAnswer::SCHEMA, account.organization.into())
+        .field(person)
         .field(endpoint.path())
         .field(&*route.model.provider)
         .field(&*route.upstream.identity)
@@ -102,7 +112,8 @@ pub(super) fn plan(
         .build();
     Some(Plan {
         key,
-        reload: freshness.reload,
-        max_age: freshness.max_age,
+        shares,
+        reload: call.freshness.reload,
+        max_age: call.freshness.max_age,
     })
 }

@@ -53,6 +53,11 @@ pub(in crate::http::pages) struct InviteForm {
     role: Role,
 }
 
+#[derive(Deserialize)]
+pub(in crate::http::pages) struct SharingForm {
+    share: bool,
+}
+
 /// For whoever loads the address of a form that had something to mend.
 pub(in crate::http::pages) async fn back() -> Redirect {
     Redirect::to("/settings")
@@ -174,6 +179,17 @@ pub(in crate::http::pages) async fn end_other_sessions(
 ) -> Result<Response, Failure> {
     state.services.sessions.end_others(&caller).await?;
     led(Ok("sessions"))
+}
+
+pub(in crate::http::pages) async fn share_answers(
+    State(state): State<AppState>,
+    CurrentUser(caller): CurrentUser,
+    Form(form): Form<SharingForm>,
+) -> Result<Response, Failure> {
+    let organizations = &state.services.organizations;
+    let changed = organizations.set_share_answers(&caller, form.share).await;
+    let word = if form.share { "shared" } else { "unshared" };
+    led(changed.map(|()| word).map_err(Failure::from))
 }
 
 pub(in crate::http::pages) async fn purge_cache(

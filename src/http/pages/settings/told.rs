@@ -12,6 +12,8 @@ pub(super) fn done(word: &str) -> Option<&'static str> {
         "withdrawn" => "The invitation is withdrawn.",
         "session" => "The session is ended.",
         "sessions" => "You are signed out everywhere else.",
+        "shared" => "Answers are shared: people of the organisation are given each other's.",
+        "unshared" => "Answers are no longer shared: everybody is given the own ones only.",
         "purged" => "Remembered answers are forgotten.",
         "purged_here" => {
             "Remembered answers are forgotten by the instance that you are connected to. Without Redis others cannot be told, and \

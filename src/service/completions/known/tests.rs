@@ -12,7 +12,11 @@ use crate::{
     config::{AnswerCaching, ModelConfig, ModelKind, ProviderConfig, ProviderKind},
     domain::ids::{ApiKeyId, OrganizationId, UserId},
     provider::{Endpoint, Registry, registry::Route},
-    service::completions::{Account, Call, Freshness, request::Request},
+    service::completions::{
+        Account, Call, Freshness,
+        plan::{Plan, Shares},
+        request::Request,
+    },
 };
 
 const BODY: &str = r#"{"model": "maple", "temperature": 0, "messages": []}"#;
@@ -67,17 +71,26 @@ fn key(call: &Call) -> Key {
 
 fn keep(known: &Known, call: &Call, route: &Route) {
     let request = Request::read(&call.body, call.endpoint).unwrap();
-    known.keep(call, &request, route, key(call));
+    let settings = KeyBuilder::new(Class::Organization, 1, call.account.organization.into()).build();
+    let plan = Plan {
+        key: key(call),
+        shares: Shares {
+            settings,
+            is_shared: false,
+        },
+        reload: false,
+        max_age: None,
+    };
+    known.keep(call, &request, route, &plan);
 }
 
 #[test]
-fn a_call_is_recognised_whoever_of_the_organisation_makes_it() {
+fn a_call_is_recognised_whichever_key_of_its_person_makes_it() {
     let (known, first, route) = (Known::new([1; 16]), call(), route());
     assert!(known.find(&first).is_none());
     keep(&known, &first, &route);
     let again = Call {
         account: Account {
-            user: UserId::generate(),
             api_key: Some(ApiKeyId::generate()),
             ..first.account
         },
@@ -91,7 +104,7 @@ fn a_call_is_recognised_whoever_of_the_organisation_makes_it() {
 }
 
 #[test]
-fn another_organisation_endpoint_byte_or_wish_makes_another_call() {
+fn another_person_organisation_endpoint_byte_or_wish_makes_another_call() {
     let (known, first, route) = (Known::new([1; 16]), call(), route());
     keep(&known, &first, &route);
     let other = |change: &dyn Fn(&mut Call)| {
@@ -101,6 +114,7 @@ fn another_organisation_endpoint_byte_or_wish_makes_another_call() {
     };
     assert!(other(&|_| {}));
     assert!(!other(&|call| call.account.organization = OrganizationId::generate()));
+    assert!(!other(&|call| call.account.user = UserId::generate()));
     assert!(!other(&|call| call.endpoint = Endpoint::Embeddings));
     assert!(!other(&|call| call.freshness.reload = true));
     assert!(!other(&|call| call.freshness.no_store = true));

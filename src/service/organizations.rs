@@ -1,0 +1,74 @@
+//! What an organisation has settled for all of its people.
+
+use std::sync::Arc;
+
+use super::caches::{self, Caches};
+use crate::{
+    cache::Key,
+    domain::{
+        account::{Organization, OrganizationSettings, SessionOwner},
+        ids::OrganizationId,
+    },
+    store::{self, StoreError},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum OrganizationError {
+    #[error("your role does not allow this")]
+    NotAllowed,
+    #[error("there is no such organisation")]
+    NotFound,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+#[derive(Clone)]
+pub struct Organizations {
+    store: store::organizations::Organizations,
+    caches: Caches,
+}
+
+impl Organizations {
+    pub fn new(store: store::organizations::Organizations, caches: Caches) -> Self {
+        Self { store, caches }
+    }
+
+    /// The caller's organisation, as it is now.
+    pub async fn get(&self, caller: &SessionOwner) -> Result<(Organization, OrganizationSettings), OrganizationError> {
+        let found = self.store.get(caller.organization).await?;
+        found.ok_or(OrganizationError::NotFound)
+    }
+
+    /// Whether people of the caller's organisation are given each other's answers. For administrators.
+    pub async fn set_share_answers(&self, caller: &SessionOwner, share_answers: bool) -> Result<(), OrganizationError> {
+        let (this, organization, by) = (self.clone(), caller.organization, caller.user);
+        let changing = async move {
+            if !this.store.set_share_answers(organization, by, share_answers).await? {
+                return Err(OrganizationError::NotAllowed);
+            }
+            this.caches
+                .organizations
+                .invalidate(&[caches::organization_key(organization)])
+                .await;
+            tracing::info!(target: "mapleai::security", organization_id = %organization, user_id = %by, share_answers, "sharing of answers changed");
+            Ok(())
+        };
+        self.caches.carry_out(changing).await
+    }
+
+    /// What is known of an organisation without waiting for anything. `key` is [`caches::organization_key`]'s.
+    pub(super) fn known(&self, key: &Key) -> Option<OrganizationSettings> {
+        self.caches.organizations.peek(key)?.value
+    }
+
+    /// What is settled, and while that cannot be found out what is safe: that nothing is shared.
+    pub(super) async fn settings(&self, organization: OrganizationId, key: Key) -> OrganizationSettings {
+        if let Some(known) = self.known(&key) {
+            return known;
+        }
+        let store = self.store.clone();
+        let load = || async move { store.settings(organization).await };
+        let loaded: Result<_, Arc<StoreError>> = Box::pin(self.caches.organizations.get_or_load(key, load)).await;
+        loaded.ok().flatten().unwrap_or_default()
+    }
+}

@@ -1,0 +1,70 @@
+//! What an organisation has settled for all of its people.
+
+use super::{Database, StoreError, run};
+use crate::domain::{
+    account::{Organization, OrganizationSettings},
+    ids::{OrganizationId, UserId},
+};
+
+#[derive(Clone)]
+pub struct Organizations(pub(super) Database);
+
+impl Organizations {
+    pub async fn settings(&self, organization: OrganizationId) -> Result<Option<OrganizationSettings>, StoreError> {
+        let row = run!(
+            self.0,
+            sqlx::query!("SELECT share_answers FROM organizations WHERE id = $1", organization.0),
+            fetch_optional
+        )?;
+        Ok(row.map(|row| OrganizationSettings {
+            share_answers: row.share_answers,
+        }))
+    }
+
+    pub async fn get(
+        &self,
+        organization: OrganizationId,
+    ) -> Result<Option<(Organization, OrganizationSettings)>, StoreError> {
+        let row = run!(
+            self.0,
+            sqlx::query!(
+                "SELECT id, name, share_answers FROM organizations WHERE id = $1",
+                organization.0
+            ),
+            fetch_optional
+        )?;
+        Ok(row.map(|row| {
+            let organization = Organization {
+                id: row.id.into(),
+                name: row.name,
+            };
+            let settings = OrganizationSettings {
+                share_answers: row.share_answers,
+            };
+            (organization, settings)
+        }))
+    }
+
+    /// False if `by` may not, by the role of this moment.
+    pub async fn set_share_answers(
+        &self,
+        organization: OrganizationId,
+        by: UserId,
+        share_answers: bool,
+    ) -> Result<bool, StoreError> {
+        let changed = run!(
+            self.0,
+            sqlx::query!(
+                "UPDATE organizations SET share_answers = $3
+                 WHERE id = $1 AND EXISTS (
+                     SELECT FROM users WHERE organization_id = $1 AND id = $2 AND role IN ('admin', 'owner') AND removed_at IS NULL
+                 )",
+                organization.0,
+                by.0,
+                share_answers
+            ),
+            execute
+        )?;
+        Ok(changed.rows_affected() > 0)
+    }
+}
