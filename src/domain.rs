@@ -13,5 +13,6 @@ pub mod password;
 pub mod role;
 pub mod swap;
 pub mod text;
+pub mod thoughts;
 pub mod tokens;
 pub mod usage;

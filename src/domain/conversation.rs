@@ -1,5 +1,7 @@
 //! Conversations and what is said in them.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -60,14 +62,40 @@ impl MessageStatus {
     }
 }
 
+/// Why an answer is not all that its reader may have hoped for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// Stable, such as `length` or `provider_timeout`; programs may rely on it. Newer releases may store words that this one
+    /// does not know.
+    pub reason: Cow<'static, str>,
+    /// A sentence for people.
+    pub detail: Cow<'static, str>,
+    /// Seconds until another try is worth its while, where they are known.
+    pub retry_after: Option<u32>,
+}
+
+impl Ending {
+    pub fn new(reason: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason: reason.into(),
+            detail: detail.into(),
+            retry_after: None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub id: MessageId,
     pub author: Author,
     pub content: String,
+    /// What the model wrote before its answer, for who wants to see it; never sent to a model again.
+    pub thoughts: Option<String>,
     /// Who wrote it, for an assistant's message.
     pub model: Option<String>,
     pub status: MessageStatus,
+    /// Absent for an answer that ended by itself.
+    pub ending: Option<Ending>,
     pub created_at: DateTime<Utc>,
 }
 

@@ -1,6 +1,7 @@
 //! Asking in a conversation: the answer comes as server-sent events.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     time::{Duration, Instant},
 };
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     auth::extract::CurrentUser,
-    domain::{ids::ConversationId, tokens::TokenUsage},
+    domain::{conversation::Message, ids::ConversationId, tokens::TokenUsage},
     failure::Failure,
     service::answers::{AnswerEvent, Answers},
     web::markdown,
@@ -62,11 +63,26 @@ struct Started {
     assistant: MessageBody,
 }
 
+/// `reason`, `detail` and `retry_after` are the message's, for readers who look no further.
 #[derive(Serialize)]
 struct Done {
+    reason: Option<Cow<'static, str>>,
+    detail: Option<Cow<'static, str>>,
+    retry_after: Option<u32>,
     message: MessageBody,
     html: Option<String>,
     usage: UsageBody,
+}
+
+/// A problem document that also says what is stored.
+#[derive(Serialize)]
+struct Broken<'a> {
+    #[serde(flatten)]
+    problem: Problem<'a>,
+    reason: Option<Cow<'static, str>>,
+    retry_after: Option<u32>,
+    message: MessageBody,
+    html: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -84,9 +100,14 @@ impl From<TokenUsage> for UsageBody {
     }
 }
 
-/// Ask a question. Events: `message` (the stored question and the answer's place), `delta` (text), `render` (HTML, if
-/// asked for), then `done` or `error`. Ending the connection stops the answer; what there is of it is kept.
-#[utoipa::path(post, path = "/api/conversations/{id}/messages", tag = "Conversations", params(("id" = ConversationId, Path)), request_body = QuestionBody, responses((status = 200, description = "The answer as server-sent events", body = crate::http::body::ServerSentEvent, content_type = "text/event-stream")))]
+/// Ask a question. Events: `message` (the stored question and the answer's place), `thoughts` and `delta` (text), `render`
+/// (HTML, if asked for), then `done` or `error`; both carry the stored message, and `reason`, `detail` and `retry_after` where
+/// there is something to tell. Ending the connection stops the answer; what there is of it is kept. One answer at a time is
+/// written in a conversation; deleting it ends the answer.
+#[utoipa::path(post, path = "/api/conversations/{id}/messages", tag = "Conversations", params(("id" = ConversationId, Path)), request_body = QuestionBody, responses(
+    (status = 200, description = "The answer as server-sent events", body = crate::http::body::ServerSentEvent, content_type = "text/event-stream"),
+    (status = 409, description = "An answer is being written in the conversation, or something else was asked meanwhile", body = crate::http::render::Problem, content_type = "application/problem+json"),
+))]
 pub async fn ask(
     State(answers): State<Answers>,
     CurrentUser(caller): CurrentUser,
@@ -101,7 +122,7 @@ pub async fn ask(
 /// Ask for the last answer again. The same events; `user` is null in the first.
 #[utoipa::path(post, path = "/api/conversations/{id}/regenerate", tag = "Conversations", params(("id" = ConversationId, Path)), request_body = RegenerateBody, responses(
     (status = 200, description = "The answer as server-sent events", body = crate::http::body::ServerSentEvent, content_type = "text/event-stream"),
-    (status = 409, description = "The conversation has no question yet", body = crate::http::render::Problem, content_type = "application/problem+json"),
+    (status = 409, description = "The conversation has no question yet, or an answer is being written in it", body = crate::http::render::Problem, content_type = "application/problem+json"),
 ))]
 pub async fn regenerate(
     State(answers): State<Answers>,
@@ -128,6 +149,7 @@ fn respond(events: mpsc::Receiver<AnswerEvent>, render: bool, context: &RequestC
 struct Rendering {
     on: bool,
     text: String,
+    thoughts: String,
     last: Instant,
     request_id: String,
 }
@@ -140,6 +162,7 @@ fn to_events(
     let rendering = Rendering {
         on: render,
         text: String::new(),
+        thoughts: String::new(),
         last: Instant::now(),
         request_id,
     };
@@ -172,32 +195,54 @@ impl Rendering {
                         && self.text.len() <= RENDER_WHILE_BELOW
                         && let Some(html) = markdown::render_if_idle(self.text.clone()).await
                     {
+                        let html = markdown::thoughts(&self.thoughts) + &html;
                         events.push(named("render", &serde_json::json!({ "html": html })));
                         self.last = Instant::now();
                     }
                 }
                 events
             }
-            AnswerEvent::Done { answer, tokens } => {
-                let html = if self.on {
-                    markdown::render(vec![answer.content.clone()]).await.pop()
-                } else {
-                    None
-                };
-                vec![named(
-                    "done",
-                    &Done {
-                        message: answer.into(),
-                        html,
-                        usage: tokens.into(),
-                    },
-                )]
+            AnswerEvent::Thoughts(text) => {
+                self.thoughts.push_str(&text);
+                vec![named("thoughts", &serde_json::json!({ "text": text }))]
             }
-            AnswerEvent::Failed { answer: _, error } => {
+            AnswerEvent::Done { answer, tokens } => {
+                let html = self.html_of(&answer).await;
+                let message = MessageBody::from(answer);
+                let done = Done {
+                    reason: message.reason.clone(),
+                    detail: message.detail.clone(),
+                    retry_after: message.retry_after,
+                    message,
+                    html,
+                    usage: tokens.into(),
+                };
+                vec![named("done", &done)]
+            }
+            AnswerEvent::Failed { answer, error } => {
+                let html = self.html_of(&answer).await;
+                let message = MessageBody::from(answer);
                 let failure = Failure::from(error);
-                vec![named("error", &Problem::new(&failure, &self.request_id))]
+                let broken = Broken {
+                    problem: Problem::new(&failure, &self.request_id),
+                    reason: message.reason.clone(),
+                    retry_after: message.retry_after,
+                    message,
+                    html,
+                };
+                vec![named("error", &broken)]
             }
         }
+    }
+
+    /// All of the answer, if its reader wants it so.
+    async fn html_of(&self, answer: &Message) -> Option<String> {
+        if !self.on {
+            return None;
+        }
+        let thoughts = answer.thoughts.as_deref().map(markdown::thoughts).unwrap_or_default();
+        let html = markdown::render(vec![answer.content.clone()]).await.pop()?;
+        Some(thoughts + &html)
     }
 }
 

@@ -1,5 +1,7 @@
 //! JSON bodies that more than one route gives.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -115,20 +117,35 @@ pub struct MessageBody {
     /// `user` or `assistant`.
     pub role: &'static str,
     pub content: String,
+    /// What the model wrote before its answer; it is not sent to a model again.
+    pub thoughts: Option<String>,
     pub model: Option<String>,
     /// `complete`; `partial` if it was stopped or broke off; `failed` if no text came; `streaming` while it is written.
     pub status: &'static str,
+    /// Why there is no (more) text, such as `length`, `content_filter`, `provider_error`, `context_length` or `stopped`; null
+    /// for an answer that ended by itself. There may be more words in future.
+    pub reason: Option<Cow<'static, str>>,
+    /// The same in a sentence for people.
+    pub detail: Option<Cow<'static, str>>,
+    /// Seconds after which another try is worth its while, where they are known.
+    pub retry_after: Option<u32>,
     pub created_at: DateTime<Utc>,
 }
 
 impl From<Message> for MessageBody {
     fn from(message: Message) -> Self {
+        let retry_after = message.ending.as_ref().and_then(|ending| ending.retry_after);
+        let (reason, detail) = message.ending.map(|ending| (ending.reason, ending.detail)).unzip();
         Self {
             id: message.id,
             role: message.author.as_str(),
             content: message.content,
+            thoughts: message.thoughts,
             model: message.model,
             status: message.status.as_str(),
+            reason,
+            detail,
+            retry_after,
             created_at: message.created_at,
         }
     }

@@ -2,6 +2,7 @@
 //! and reading along in OpenAI's chunks just far enough to meter them.
 
 pub mod chunk;
+pub mod said;
 mod skim;
 
 use std::{borrow::Cow, ops::Range};

@@ -1,7 +1,11 @@
 //! Answers to people: one question, one streamed answer, both kept whatever happens to the reader.
 
 mod begin;
+mod ending;
+mod history;
 pub mod writer;
+
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;
@@ -18,12 +22,13 @@ use crate::{
     domain::{
         account::SessionOwner,
         clock::Clock,
-        conversation::{Author, LONGEST_MESSAGE, Message, MessageStatus, title_from},
+        conversation::{Author, Ending, LONGEST_MESSAGE, Message, MessageStatus, title_from},
         ids::{ConversationId, MessageId},
         model::ModelKind,
         text,
         tokens::TokenUsage,
     },
+    provider::sse::said::Objection,
     store::{self, StoreError, messages::Most},
 };
 
@@ -41,13 +46,17 @@ pub enum AnswerError {
     NothingAsked,
     #[error("no chat model is configured")]
     NoModel,
+    #[error("another answer is being written in the conversation")]
+    InProgress,
+    #[error("the conversation has messages that the question does not know of")]
+    Changed,
     #[error("the task that stores the question ended before it had")]
     Ended,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What a reader of an answer sees, in this order: `Started`, any number of `Delta`, then `Done` or `Failed`.
+/// What a reader of an answer sees, in this order: `Started`, any number of `Thoughts` and `Delta`, then `Done` or `Failed`.
 #[derive(Debug)]
 pub enum AnswerEvent {
     /// `question` is absent when an answer is asked for again.
@@ -55,12 +64,15 @@ pub enum AnswerEvent {
         question: Option<Message>,
         answer: Message,
     },
+    /// What the model writes before its answer.
+    Thoughts(String),
     Delta(String),
+    /// `answer.ending` says if there is something to tell all the same.
     Done {
         answer: Message,
         tokens: TokenUsage,
     },
-    /// What had arrived is kept in `answer`.
+    /// What had arrived is kept in `answer`, with the reason.
     Failed {
         answer: Message,
         error: AnswerFailure,
@@ -74,12 +86,32 @@ pub enum AnswerFailure {
     Completion(#[from] CompletionError),
     #[error(transparent)]
     Stream(#[from] super::completions::stream::StreamError),
-    /// The upstream's refusal, such as a prompt that is too long.
-    #[error("the provider refused the request with status {0}")]
-    Refused(http::StatusCode),
+    /// The upstream's refusal, such as of a prompt that is too long.
+    #[error("the provider refused the request with status {status}")]
+    Refused {
+        status: http::StatusCode,
+        objection: Objection,
+        retry_after: Option<Duration>,
+    },
+    #[error("the conversation was deleted")]
+    Deleted,
     /// The text was shown but could not be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// An answer that is asked for.
+struct Asked {
+    conversation: ConversationId,
+    /// Absent when it is asked for again.
+    question: Option<Message>,
+    /// The newest message there is, as far as the caller knows.
+    last: Option<MessageId>,
+    /// Oldest first, and the question at its end.
+    history: Vec<Message>,
+    model: String,
+    title: Option<String>,
+    replaces: Vec<MessageId>,
 }
 
 #[derive(Clone)]
@@ -131,13 +163,16 @@ impl Answers {
             .read(caller, conversation, None, MOST_HISTORY)
             .await?;
         let mut history = found.messages;
+        let last = history.last().map(|message| message.id);
         let model = self.choose_model(model, found.conversation.model)?;
         let question = Message {
             id: MessageId::generate(),
             author: Author::User,
             content: content.to_owned(),
+            thoughts: None,
             model: None,
             status: MessageStatus::Complete,
+            ending: None,
             created_at: self.after(&history),
         };
         history.push(question.clone());
@@ -145,12 +180,15 @@ impl Answers {
         Feature::QuestionAsked.note();
         self.begin(
             caller,
-            conversation,
-            Some(question),
-            history,
-            model,
-            Some(&title),
-            Vec::new(),
+            Asked {
+                conversation,
+                question: Some(question),
+                last,
+                history,
+                model,
+                title: Some(title),
+                replaces: Vec::new(),
+            },
         )
         .await
     }
@@ -177,11 +215,23 @@ impl Answers {
             .messages
             .window(caller.organization, conversation, Some(question.place()), MOST_HISTORY)
             .await?;
+        let last = replaces.last().copied().or(Some(question.id));
         history.push(question);
         Feature::AnswerRegenerated.note();
         let model = self.choose_model(model, found.model)?;
-        self.begin(caller, conversation, None, history, model, None, replaces)
-            .await
+        self.begin(
+            caller,
+            Asked {
+                conversation,
+                question: None,
+                last,
+                history,
+                model,
+                title: None,
+                replaces,
+            },
+        )
+        .await
     }
 
     /// Now, but after every message so far: their order must not hang on a clock that stands still for a microsecond, or
@@ -219,8 +269,12 @@ impl Answers {
     /// Closes answers whose writer died with its process. Gives how many.
     pub async fn sweep(&self) -> Result<u64, StoreError> {
         let now = self.clock.now();
+        let ending = Ending::new(
+            "interrupted",
+            "The server that wrote this answer was restarted. Try again.",
+        );
         self.messages
-            .close_abandoned(now - writer::SILENCE_MEANS_DEATH, now)
+            .close_abandoned(now - writer::SILENCE_MEANS_DEATH, &ending, now)
             .await
     }
 }

@@ -1,6 +1,10 @@
 //! A user's conversations. Asking for an answer is in [`super::answers`].
 
+mod running;
+
 use std::sync::Arc;
+
+pub(crate) use running::{Running, RunningAnswer};
 
 use super::{
     caches::{self, Caches, REMEMBERED},
@@ -66,6 +70,7 @@ pub struct Conversations {
     models: Models,
     caches: Caches,
     clock: Clock,
+    running: Running,
 }
 
 impl Conversations {
@@ -82,7 +87,13 @@ impl Conversations {
             models,
             caches,
             clock,
+            running: Running::default(),
         }
+    }
+
+    /// Notes that an answer is being written.
+    pub(super) fn enter(&self, conversation: ConversationId) -> RunningAnswer {
+        self.running.enter(conversation)
     }
 
     fn check(&self, change: ConversationChange) -> Result<ConversationChange, ConversationError> {
@@ -207,7 +218,15 @@ impl Conversations {
 
     pub async fn delete(&self, caller: &SessionOwner, id: ConversationId) -> Result<(), ConversationError> {
         let (store, organization, user) = (self.store.clone(), caller.organization, caller.user);
-        let deleting = async move { store.delete(organization, user, id).await };
+        let running = self.running.clone();
+        let deleting = async move {
+            let outcome = store.delete(organization, user, id).await;
+            // Whoever was not told whether it is gone finds out by the next checkpoint.
+            if matches!(outcome, Ok(true)) {
+                running.end(id);
+            }
+            outcome
+        };
         if self.write(organization, user, deleting).await? {
             Ok(())
         } else {

@@ -2,13 +2,16 @@
 
 mod answers;
 
+pub use answers::{Begun, NewAnswer};
+
 use chrono::{DateTime, Utc};
 
 use super::{Database, StoreError, run};
 use crate::domain::{
-    conversation::{Author, Message, MessageStatus},
+    conversation::{Author, Ending, Message, MessageStatus},
     ids::{ConversationId, MessageId, OrganizationId},
     page::Cursor,
+    thoughts,
 };
 
 #[derive(Clone)]
@@ -34,8 +37,12 @@ struct MessageRow {
     id: uuid::Uuid,
     author: String,
     content: String,
+    thoughts: Option<String>,
     model: Option<String>,
     status: String,
+    end_reason: Option<String>,
+    end_detail: Option<String>,
+    end_retry_after: Option<i32>,
     created_at: DateTime<Utc>,
 }
 
@@ -44,14 +51,24 @@ impl TryFrom<MessageRow> for Message {
 
     fn try_from(row: MessageRow) -> Result<Self, StoreError> {
         let unknown = |column, value| StoreError::corrupt(UnknownWord { column, value });
+        let author = match row.author.as_str() {
+            "user" => Author::User,
+            "assistant" => Author::Assistant,
+            _ => return Err(unknown("author", row.author)),
+        };
+        // Answers of earlier releases have their thoughts among their text.
+        let (content, thoughts) = match (author, row.thoughts) {
+            (Author::Assistant, None) => {
+                let told = thoughts::split(&row.content);
+                (told.text, Some(told.thoughts).filter(|thoughts| !thoughts.is_empty()))
+            }
+            (_, thoughts) => (row.content, thoughts),
+        };
         Ok(Self {
             id: row.id.into(),
-            author: match row.author.as_str() {
-                "user" => Author::User,
-                "assistant" => Author::Assistant,
-                _ => return Err(unknown("author", row.author)),
-            },
-            content: row.content,
+            author,
+            content,
+            thoughts,
             model: row.model,
             status: match row.status.as_str() {
                 "streaming" => MessageStatus::Streaming,
@@ -60,6 +77,11 @@ impl TryFrom<MessageRow> for Message {
                 "failed" => MessageStatus::Failed,
                 _ => return Err(unknown("status", row.status)),
             },
+            ending: row.end_reason.map(|reason| Ending {
+                reason: reason.into(),
+                detail: row.end_detail.unwrap_or_default().into(),
+                retry_after: row.end_retry_after.and_then(|seconds| seconds.try_into().ok()),
+            }),
             created_at: row.created_at,
         })
     }
@@ -80,9 +102,11 @@ impl Messages {
         let rows = run!(
             self.0,
             sqlx::query!(
-                r#"SELECT id, author, content, model, status, created_at, earlier AS "earlier!" FROM (
-                     SELECT id, author, content, model, status, created_at,
-                         row_number() OVER newest AS place, sum(octet_length(content)) OVER newest AS bytes,
+                r#"SELECT id, author, content, thoughts, model, status, end_reason, end_detail, end_retry_after, created_at,
+                     earlier AS "earlier!" FROM (
+                     SELECT id, author, content, thoughts, model, status, end_reason, end_detail, end_retry_after, created_at,
+                         row_number() OVER newest AS place,
+                         sum(octet_length(content) + COALESCE(octet_length(thoughts), 0)) OVER newest AS bytes,
                          lead(id) OVER newest IS NOT NULL AS earlier
                      FROM messages
                      WHERE organization_id = $1 AND conversation_id = $2 AND replaced_at IS NULL
@@ -109,15 +133,19 @@ impl Messages {
                 id: row.id,
                 author: row.author,
                 content: row.content,
+                thoughts: row.thoughts,
                 model: row.model,
                 status: row.status,
+                end_reason: row.end_reason,
+                end_detail: row.end_detail,
+                end_retry_after: row.end_retry_after,
                 created_at: row.created_at,
             })
         });
         Ok((messages.collect::<Result<_, _>>()?, earlier))
     }
 
-    /// The last question, and the answers to it that stand.
+    /// The last question, and the answers to it that stand, oldest first.
     pub async fn last_question(
         &self,
         organization: OrganizationId,
@@ -129,7 +157,8 @@ impl Messages {
             .limit(async {
                 let question = sqlx::query_as!(
                     MessageRow,
-                    "SELECT id, author, content, model, status, created_at FROM messages
+                    "SELECT id, author, content, thoughts, model, status, end_reason, end_detail, end_retry_after, created_at
+                     FROM messages
                      WHERE organization_id = $1 AND conversation_id = $2 AND replaced_at IS NULL AND author = 'user'
                      ORDER BY created_at DESC, id DESC LIMIT 1",
                     organization.0,
@@ -141,7 +170,8 @@ impl Messages {
                 let answers = sqlx::query_scalar!(
                     "SELECT id FROM messages
                      WHERE organization_id = $1 AND conversation_id = $2 AND replaced_at IS NULL
-                       AND (created_at, id) > ($3, $4)",
+                       AND (created_at, id) > ($3, $4)
+                     ORDER BY created_at, id",
                     organization.0,
                     conversation.0,
                     question.created_at,

@@ -113,6 +113,19 @@ async fn rendered(turn: SemaphorePermit<'static>, texts: Vec<String>) -> Vec<Str
     work.await.unwrap_or_default()
 }
 
+/// What a model thought before it answered, folded; nothing if it did not. Plain text, so that it costs next to nothing while it
+/// grows.
+pub fn thoughts(text: &str) -> String {
+    let text = text.trim();
+    if text.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<details class=\"thoughts\"><summary>Thoughts</summary><div class=\"text\" dir=\"auto\">{}</div></details>\n",
+        ammonia::clean_text(text)
+    )
+}
+
 fn plain(text: &str) -> String {
     format!("<pre>{}</pre>", ammonia::clean_text(text))
 }

@@ -72,8 +72,14 @@ pub struct MessageView {
     pub model: String,
     /// As written; shown for the user's messages.
     pub text: String,
-    /// Sanitised; shown for the assistant's.
+    /// Sanitised, thoughts first; shown for the assistant's.
     pub html: String,
+    /// Why there is no (more) text, in a word; empty for an answer that ended by itself.
+    pub reason: String,
+    /// The same in a sentence.
+    pub detail: String,
+    /// Seconds, counted from when it was told.
+    pub retry_after: Option<u32>,
 }
 
 pub struct CurrentConversation {

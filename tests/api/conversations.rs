@@ -1,7 +1,9 @@
 //! Conversations and their answers, which are kept whatever happens to the reader.
 
 mod answering;
+mod at_once;
 mod breaking_off;
+mod endings;
 
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::{
     failure::Failure,
-    provider::ProviderError,
+    provider::{ProviderError, sse::said::Objection},
     service::{
         admission::Refused,
         answers::{AnswerError, AnswerFailure},
@@ -113,6 +113,17 @@ impl From<AnswerError> for Failure {
                 "nothing_asked",
                 "The conversation has no question to answer yet.",
             ),
+            AnswerError::InProgress => Self::new(
+                StatusCode::CONFLICT,
+                "answer_in_progress",
+                "An answer is still being written in this conversation. Wait for it, or stop it, and ask again.",
+            )
+            .retry_after(Duration::from_secs(5)),
+            AnswerError::Changed => Self::new(
+                StatusCode::CONFLICT,
+                "conversation_changed",
+                "Something else was asked in this conversation meanwhile. Reload it to see what, and ask again.",
+            ),
             AnswerError::NoModel => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "no_model",
@@ -126,11 +137,33 @@ impl From<AnswerError> for Failure {
 
 impl From<AnswerFailure> for Failure {
     fn from(error: AnswerFailure) -> Self {
-        match error {
+        let detail = error.ending().detail;
+        let failure = match error {
             AnswerFailure::Completion(error) => error.into(),
             AnswerFailure::Stream(error) => error.into(),
-            AnswerFailure::Refused(_) => Self::new(StatusCode::BAD_GATEWAY, "provider_refused", error.to_string()),
+            AnswerFailure::Refused {
+                status,
+                objection,
+                retry_after,
+            } => refused(status, objection, retry_after),
+            AnswerFailure::Deleted => Self::new(StatusCode::GONE, "deleted", ""),
             AnswerFailure::Store(error) => error.into(),
+        };
+        Self { detail, ..failure }
+    }
+}
+
+fn refused(status: StatusCode, objection: Objection, retry_after: Option<Duration>) -> Failure {
+    match (objection, status) {
+        (Objection::ContextLength, _) => Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "context_length", ""),
+        (Objection::ContentFilter, _) => Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "content_filter", ""),
+        (Objection::Other, StatusCode::TOO_MANY_REQUESTS) => {
+            let failure = Failure::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "");
+            match retry_after {
+                Some(after) => failure.retry_after(after),
+                None => failure,
+            }
         }
+        (Objection::Other, _) => Failure::new(StatusCode::BAD_GATEWAY, "provider_refused", ""),
     }
 }

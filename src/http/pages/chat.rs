@@ -124,16 +124,28 @@ async fn drawn(part: Reading, is_earlier: bool) -> CurrentConversation {
         .filter(|message| message.author == Author::Assistant);
     let texts = answers.map(|message| message.content.clone()).collect();
     let mut rendered = markdown::render(texts).await.into_iter();
-    let mut view = |message: Message| MessageView {
-        html: match message.author {
-            Author::User => String::new(),
-            Author::Assistant => rendered.next().unwrap_or_default(),
-        },
-        id: message.id.to_string(),
-        role: message.author.as_str(),
-        status: message.status.as_str(),
-        model: message.model.unwrap_or_default(),
-        text: message.content,
+    let mut view = |message: Message| {
+        let ending = message.ending;
+        MessageView {
+            html: match message.author {
+                Author::User => String::new(),
+                Author::Assistant => {
+                    let thoughts = message.thoughts.as_deref().map(markdown::thoughts);
+                    thoughts.unwrap_or_default() + &rendered.next().unwrap_or_default()
+                }
+            },
+            id: message.id.to_string(),
+            role: message.author.as_str(),
+            status: message.status.as_str(),
+            model: message.model.unwrap_or_default(),
+            text: message.content,
+            retry_after: ending.as_ref().and_then(|ending| ending.retry_after),
+            reason: ending
+                .as_ref()
+                .map(|ending| ending.reason.to_string())
+                .unwrap_or_default(),
+            detail: ending.map(|ending| ending.detail.into_owned()).unwrap_or_default(),
+        }
     };
     CurrentConversation {
         id: part.conversation.id.to_string(),

@@ -1,20 +1,24 @@
-//! Beginning an answer: what the model is asked, and the one task that keeps the answer.
+//! Beginning an answer: the one task that keeps it.
 
 use std::time::Instant;
 
-use bytes::Bytes;
-use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{AnswerError, AnswerEvent, Answers, MOST_HISTORY, writer::Writer};
+use super::{
+    AnswerError, AnswerEvent, Answers, Asked,
+    writer::{SILENCE_MEANS_DEATH, Writer},
+};
 use crate::{
     domain::{
         account::SessionOwner,
         conversation::{Author, Message, MessageStatus},
-        ids::{ConversationId, MessageId},
+        ids::MessageId,
     },
-    provider::Endpoint,
-    service::completions::{Account, Call, Freshness},
+    service::{completions::Account, conversations::ConversationError},
+    store::{
+        StoreError,
+        messages::{Begun, NewAnswer},
+    },
     telemetry::context,
 };
 
@@ -22,62 +26,70 @@ use crate::{
 const EVENTS_BUFFERED: usize = 64;
 
 impl Answers {
-    #[expect(clippy::too_many_arguments, reason = "its two callers are the whole story")]
     pub(super) async fn begin(
         &self,
         caller: &SessionOwner,
-        conversation: ConversationId,
-        question: Option<Message>,
-        history: Vec<Message>,
-        model: String,
-        title: Option<&str>,
-        replaces: Vec<MessageId>,
+        asked: Asked,
     ) -> Result<mpsc::Receiver<AnswerEvent>, AnswerError> {
         let arrived = Instant::now();
-        let created_at = self.after(&history);
+        let Asked {
+            conversation,
+            question,
+            last,
+            history,
+            model,
+            title,
+            replaces,
+        } = asked;
         let answer = Message {
             id: MessageId::generate(),
             author: Author::Assistant,
             content: String::new(),
+            thoughts: None,
             model: Some(model.clone()),
             status: MessageStatus::Streaming,
-            created_at,
-        };
-        let call = Call {
-            endpoint: Endpoint::ChatCompletions,
-            account: Account {
-                organization: caller.organization,
-                user: caller.user,
-                api_key: None,
-            },
-            body: request_body(&model, &history),
-            traceparent: None,
-            arrived,
-            // Who asks again wants another answer.
-            freshness: Freshness {
-                reload: question.is_none(),
-                ..Freshness::default()
-            },
+            ending: None,
+            created_at: self.after(&history),
         };
         let (events, receiver) = mpsc::channel(EVENTS_BUFFERED);
+        let (organization, user) = (caller.organization, caller.user);
         let writer = Writer {
             completions: self.completions.clone(),
             messages: self.messages.clone(),
             clock: self.clock.clone(),
-            organization: caller.organization,
+            account: Account {
+                organization,
+                user,
+                api_key: None,
+            },
+            // Entered before anything is stored: a deletion that comes in between is not missed.
+            running: self.conversations.enter(conversation),
+            history,
+            model,
+            arrived,
+            // Who asks again wants another answer.
+            reload: question.is_none(),
             answer: answer.clone(),
             replaces,
             events,
         };
         let (stored, outcome) = oneshot::channel();
         let (messages, conversations) = (self.messages.clone(), self.conversations.clone());
-        let (organization, user, title) = (caller.organization, caller.user, title.map(str::to_owned));
+        let alive_since = self.clock.now() - SILENCE_MEANS_DEATH;
         // One task from the first write to the last, so that a place for an answer never stands without somebody who
         // closes it, whenever the reader goes away. Tracked: the process does not end before the answer is kept.
         let writing = async move {
-            let begun = messages
-                .begin_answer(organization, conversation, question.as_ref(), &answer, title.as_deref())
-                .await;
+            let new = NewAnswer {
+                organization,
+                user,
+                conversation,
+                question: question.as_ref(),
+                answer: &answer,
+                title: title.as_deref(),
+                last,
+                alive_since,
+            };
+            let begun = result_of(messages.begin_answer(new).await);
             let is_stored = begun.is_ok();
             if is_stored {
                 conversations.forget_list(organization, user).await;
@@ -85,7 +97,7 @@ impl Answers {
             // Whoever has gone away meanwhile is found out by the writer.
             let _ = stored.send(begun);
             if is_stored {
-                writer.run(AnswerEvent::Started { question, answer }, call).await;
+                writer.run(AnswerEvent::Started { question, answer }).await;
             }
         };
         match context::current() {
@@ -97,21 +109,11 @@ impl Answers {
     }
 }
 
-/// The conversation in OpenAI's form, cut to what models take, newest kept.
-fn request_body(model: &str, history: &[Message]) -> Bytes {
-    let mut room = usize::try_from(MOST_HISTORY.bytes).unwrap_or(usize::MAX);
-    let mut kept: Vec<_> = history
-        .iter()
-        .rev()
-        .filter(|message| !message.content.is_empty())
-        .enumerate()
-        .take_while(|(index, message)| {
-            room = room.saturating_sub(message.content.len());
-            // The question itself always goes.
-            *index == 0 || room > 0
-        })
-        .map(|(_, message)| json!({"role": message.author.as_str(), "content": message.content}))
-        .collect();
-    kept.reverse();
-    Bytes::from(json!({"model": model, "messages": kept, "stream": true}).to_string())
+fn result_of(begun: Result<Begun, StoreError>) -> Result<(), AnswerError> {
+    match begun? {
+        Begun::Begun => Ok(()),
+        Begun::NotFound => Err(ConversationError::NotFound.into()),
+        Begun::InProgress => Err(AnswerError::InProgress),
+        Begun::Changed => Err(AnswerError::Changed),
+    }
 }

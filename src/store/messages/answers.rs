@@ -6,28 +6,96 @@ use sqlx::Connection;
 use super::Messages;
 use crate::{
     domain::{
-        conversation::{Message, MessageStatus},
-        ids::{ConversationId, MessageId, OrganizationId},
+        conversation::{Ending, Message},
+        ids::{ConversationId, MessageId, OrganizationId, UserId},
     },
     store::{StoreError, run},
 };
 
+/// An answer that is to be written.
+#[derive(Clone, Copy)]
+pub struct NewAnswer<'a> {
+    pub organization: OrganizationId,
+    pub user: UserId,
+    pub conversation: ConversationId,
+    /// Absent where an answer is asked for again.
+    pub question: Option<&'a Message>,
+    pub answer: &'a Message,
+    /// For a conversation that has none.
+    pub title: Option<&'a str>,
+    /// The newest message that the caller knows of.
+    pub last: Option<MessageId>,
+    pub alive_since: DateTime<Utc>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    Begun,
+    NotFound,
+    /// Another answer is being written there.
+    InProgress,
+    /// There are messages that the caller does not know of.
+    Changed,
+}
+
 impl Messages {
     /// Adds a question and the place of its answer, and moves the conversation to the top. With no `question` only the
-    /// answer's place is made (an answer is asked for again).
-    pub async fn begin_answer(
-        &self,
-        organization: OrganizationId,
-        conversation: ConversationId,
-        question: Option<&Message>,
-        answer: &Message,
-        title: Option<&str>,
-    ) -> Result<(), StoreError> {
+    /// answer's place is made (an answer is asked for again). Only if no other answer is being written there that has been
+    /// touched since `alive_since`, and `last` is still the newest message: the conversation's row is locked, so this holds for
+    /// all instances. Public reports: epam/ai-dial-chat #8688, LibreChat #3858.
+    pub async fn begin_answer(&self, new: NewAnswer<'_>) -> Result<Begun, StoreError> {
+        let NewAnswer {
+            organization,
+            user,
+            conversation,
+            question,
+            answer,
+            title,
+            last,
+            alive_since,
+        } = new;
         let mut lease = self.0.lease().await?;
         let outcome = self
             .0
             .limit(async {
                 let mut transaction = lease.connection().begin().await?;
+                let found = sqlx::query_scalar!(
+                    "SELECT id FROM conversations WHERE organization_id = $1 AND user_id = $2 AND id = $3
+                     FOR NO KEY UPDATE",
+                    organization.0,
+                    user.0,
+                    conversation.0
+                )
+                .fetch_optional(&mut *transaction)
+                .await?;
+                if found.is_none() {
+                    return Ok(Begun::NotFound);
+                }
+                let is_written = sqlx::query_scalar!(
+                    r#"SELECT EXISTS (SELECT FROM messages WHERE organization_id = $1 AND conversation_id = $2
+                       AND status = 'streaming' AND updated_at >= $3) AS "is_written!""#,
+                    organization.0,
+                    conversation.0,
+                    alive_since
+                )
+                .fetch_one(&mut *transaction)
+                .await?;
+                if is_written {
+                    return Ok(Begun::InProgress);
+                }
+                let newest = sqlx::query_scalar!(
+                    "SELECT id FROM messages
+                     WHERE organization_id = $1 AND conversation_id = $2 AND replaced_at IS NULL
+                     ORDER BY created_at DESC, id DESC LIMIT 1",
+                    organization.0,
+                    conversation.0
+                )
+                .fetch_optional(&mut *transaction)
+                .await?;
+                if newest != last.map(|last| last.0) {
+                    return Ok(Begun::Changed);
+                }
                 for message in question.into_iter().chain([answer]) {
                     sqlx::query!(
                         "INSERT INTO messages (id, organization_id, conversation_id, author, content, model, status, created_at, updated_at)
@@ -55,57 +123,71 @@ impl Messages {
                 )
                 .execute(&mut *transaction)
                 .await?;
-                transaction.commit().await
+                transaction.commit().await?;
+                Ok(Begun::Begun)
             })
             .await;
         lease.settle(outcome)
     }
 
-    /// Keeps what has been written so far, so that a killed process loses little of it.
+    /// Keeps what has been written so far, so that a killed process loses little of it. False if there is nobody to keep it
+    /// for any more: the conversation was deleted, or its person removed. An answer that was taken for abandoned while the
+    /// database was away is being written after all.
     pub async fn checkpoint(
         &self,
         organization: OrganizationId,
-        id: MessageId,
-        content: &str,
+        answer: &Message,
         now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        run!(
+    ) -> Result<bool, StoreError> {
+        let done = run!(
             self.0,
             sqlx::query!(
-                "UPDATE messages SET content = $3, updated_at = $4
-                 WHERE organization_id = $1 AND id = $2 AND status = 'streaming'",
+                "UPDATE messages m SET content = $3, thoughts = $4, updated_at = $5, status = 'streaming',
+                     end_reason = NULL, end_detail = NULL
+                 FROM conversations c JOIN users u ON u.organization_id = c.organization_id AND u.id = c.user_id
+                 WHERE m.organization_id = $1 AND m.id = $2
+                   AND c.organization_id = $1 AND c.id = m.conversation_id AND u.removed_at IS NULL",
                 organization.0,
-                id.0,
-                content,
+                answer.id.0,
+                answer.content,
+                answer.thoughts,
                 now
             ),
             execute
         )?;
-        Ok(())
+        Ok(done.rows_affected() > 0)
     }
 
-    /// Closes an answer, and hides those in `replaces`, which may be the answer itself.
+    /// Closes an answer, and hides those in `replaces`, which may be the answer itself. False if its conversation is gone.
     pub async fn finish_answer(
         &self,
         organization: OrganizationId,
-        id: MessageId,
-        content: &str,
-        status: MessageStatus,
+        answer: &Message,
         replaces: &[MessageId],
         now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let old: Vec<uuid::Uuid> = replaces.iter().map(|message| message.0).collect();
+        let ending = answer.ending.as_ref();
+        let retry_after = ending
+            .and_then(|ending| ending.retry_after)
+            .map(|seconds| i32::try_from(seconds).unwrap_or(i32::MAX));
         let mut lease = self.0.lease().await?;
         let outcome = self
             .0
             .limit(async {
                 let mut transaction = lease.connection().begin().await?;
-                sqlx::query!(
-                    "UPDATE messages SET content = $3, status = $4, updated_at = $5 WHERE organization_id = $1 AND id = $2",
+                let done = sqlx::query!(
+                    "UPDATE messages SET content = $3, thoughts = $4, status = $5, end_reason = $6, end_detail = $7,
+                         end_retry_after = $8, updated_at = $9
+                     WHERE organization_id = $1 AND id = $2",
                     organization.0,
-                    id.0,
-                    content,
-                    status.as_str(),
+                    answer.id.0,
+                    answer.content,
+                    answer.thoughts,
+                    answer.status.as_str(),
+                    ending.map(|ending| &*ending.reason),
+                    ending.map(|ending| &*ending.detail),
+                    retry_after,
                     now
                 )
                 .execute(&mut *transaction)
@@ -120,7 +202,8 @@ impl Messages {
                     .execute(&mut *transaction)
                     .await?;
                 }
-                transaction.commit().await
+                transaction.commit().await?;
+                Ok(done.rows_affected() > 0)
             })
             .await;
         lease.settle(outcome)
@@ -128,14 +211,22 @@ impl Messages {
 
     /// Marks answers whose writer has been silent since `before` as partial, or failed if they have no text. The writer
     /// checkpoints every few seconds, so silence means that its process is gone.
-    pub async fn close_abandoned(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> Result<u64, StoreError> {
+    pub async fn close_abandoned(
+        &self,
+        before: DateTime<Utc>,
+        ending: &Ending,
+        now: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
         let done = run!(
             self.0,
             sqlx::query!(
-                "UPDATE messages SET status = CASE WHEN content = '' THEN 'failed' ELSE 'partial' END, updated_at = $2
+                "UPDATE messages SET status = CASE WHEN content = '' THEN 'failed' ELSE 'partial' END,
+                     end_reason = $3, end_detail = $4, updated_at = $2
                  WHERE status = 'streaming' AND updated_at < $1",
                 before,
-                now
+                now,
+                &*ending.reason,
+                &*ending.detail
             ),
             execute
         )?;

@@ -1,0 +1,264 @@
+//! How an answer's end is told to its reader: a word that programs may rely on, and a sentence that says what to do.
+
+use std::{fmt::Display, time::Duration};
+
+use http::StatusCode;
+
+use super::AnswerFailure;
+use crate::{
+    domain::conversation::Ending,
+    provider::{
+        ProviderError,
+        sse::said::{Finish, Objection},
+    },
+    service::{
+        admission::Refused,
+        completions::{CompletionError, stream::StreamError},
+    },
+};
+
+/// What was seen of an answer that the upstream ended in order.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Seen {
+    pub(super) finish: Option<Finish>,
+    pub(super) has_text: bool,
+    pub(super) has_thoughts: bool,
+    pub(super) refused: bool,
+    pub(super) calls_tools: bool,
+    /// The model was sent only the newest part of the conversation, which was too long for it.
+    pub(super) shortened: bool,
+}
+
+/// Why there is no more text, if that needs saying. Public reports: hermes-studio #3149, janhq/jan #418.
+pub(super) fn of_finished(seen: Seen) -> Option<Ending> {
+    let (reason, detail) = match (seen.finish, seen.has_text) {
+        _ if seen.refused => ("refusal", "The model refused to answer this."),
+        (Some(Finish::Length), true) => (
+            "length",
+            "The answer was cut off at the model's length limit. Ask it to go on.",
+        ),
+        (Some(Finish::Length), false) if seen.has_thoughts => (
+            "length",
+            "The model's reasoning reached its length limit before it had begun to answer. Ask for less, or choose another model.",
+        ),
+        (Some(Finish::Length), false) => (
+            "length",
+            "The model reached its length limit before it had begun to answer.",
+        ),
+        (Some(Finish::ContentFilter), _) => (
+            "content_filter",
+            "The provider's content filter stopped the answer here.",
+        ),
+        (_, false) if seen.calls_tools => (
+            "tool_calls",
+            "The model asked to call a tool. There are none here, so it gave no answer.",
+        ),
+        (Some(Finish::ToolCalls), true) => (
+            "tool_calls",
+            "The model then asked to call a tool, and there are none here.",
+        ),
+        (_, false) if seen.has_thoughts => ("empty", "The model reasoned, and ended without an answer."),
+        (_, false) => ("empty", "The model ended without an answer."),
+        (_, true) if seen.shortened => (
+            "history_shortened",
+            "The conversation is longer than this model can read at once, so it was sent the newest part only.",
+        ),
+        (_, true) => return None,
+    };
+    Some(Ending::new(reason, detail))
+}
+
+pub(super) fn stopped() -> Ending {
+    Ending::new(
+        "stopped",
+        "The answer was stopped, or its page was left, before it was finished.",
+    )
+}
+
+pub(super) fn deleted() -> Ending {
+    Ending::new("deleted", "This conversation was deleted, which ended its answer.")
+}
+
+pub(super) fn too_long() -> Ending {
+    Ending::new("too_long", "The answer is longer than can be kept, and was ended here.")
+}
+
+impl AnswerFailure {
+    /// What its reader is told, now and after every reload.
+    pub fn ending(&self) -> Ending {
+        match self {
+            Self::Completion(error) => of_call(error),
+            Self::Stream(StreamError::Provider(error)) => of_provider(error),
+            Self::Stream(StreamError::Stopping) => shutting_down(),
+            Self::Refused {
+                objection: Objection::ContextLength,
+                ..
+            } => Ending::new(
+                "context_length",
+                "The conversation is too long for this model. Start a new conversation, shorten the question, or choose a model with a larger context.",
+            ),
+            Self::Refused {
+                objection: Objection::ContentFilter,
+                ..
+            } => Ending::new("content_filter", "The provider's content filter refused the question."),
+            Self::Refused {
+                status: StatusCode::TOO_MANY_REQUESTS,
+                retry_after,
+                ..
+            } => after(
+                Ending::new("rate_limited", "The provider has too many requests at the moment."),
+                *retry_after,
+            ),
+            Self::Refused { status, .. } => Ending::new(
+                "provider_refused",
+                format!("The provider refused the request with status {status}."),
+            ),
+            Self::Deleted => deleted(),
+            Self::Store(_) => Ending::new(
+                "not_stored",
+                "The answer could not be stored, since the database is away.",
+            ),
+        }
+    }
+}
+
+fn of_call(error: &CompletionError) -> Ending {
+    match error {
+        CompletionError::Provider(error) => of_provider(error),
+        CompletionError::Stopping => shutting_down(),
+        CompletionError::UnknownModel(_) => {
+            Ending::new("model_not_found", "This model is no longer there. Choose another one.")
+        }
+        CompletionError::Refused(Refused::Organization { retry_after }) => after(
+            Ending::new(
+                "organization_limit",
+                "Your organisation has as many calls in flight as it may.",
+            ),
+            Some(*retry_after),
+        ),
+        CompletionError::Refused(Refused::Process { retry_after }) => after(
+            Ending::new("overloaded", "The service has as many calls as it can take."),
+            Some(*retry_after),
+        ),
+        CompletionError::BacklogFull(_) => after(
+            Ending::new("overloaded", "Usage cannot be recorded for the moment."),
+            Some(Duration::from_secs(5)),
+        ),
+        CompletionError::BadRequest(_) | CompletionError::WrongKind { .. } => {
+            Ending::new("invalid_request", sentence(error))
+        }
+    }
+}
+
+fn of_provider(error: &ProviderError) -> Ending {
+    let reason = if error.is_timeout() {
+        "provider_timeout"
+    } else {
+        "provider_error"
+    };
+    Ending::new(reason, sentence(error))
+}
+
+fn shutting_down() -> Ending {
+    after(
+        Ending::new("shutting_down", "The server is being restarted. Try again."),
+        Some(Duration::from_secs(5)),
+    )
+}
+
+/// Whole seconds, rounded up so that nobody comes back too early.
+fn after(ending: Ending, wait: Option<Duration>) -> Ending {
+    let seconds = wait.map(|wait| wait.as_millis().div_ceil(1000).max(1));
+    Ending {
+        retry_after: seconds.and_then(|seconds| seconds.try_into().ok()),
+        ..ending
+    }
+}
+
+/// An error's words, set as a sentence.
+fn sentence(error: &impl Display) -> String {
+    let words = error.to_string();
+    let mut letters = words.chars();
+    let first = letters.next().map(|letter| letter.to_uppercase().to_string());
+    format!("{}{}.", first.unwrap_or_default(), letters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Seen, of_finished, sentence};
+    use crate::provider::sse::said::Finish;
+
+    #[test]
+    fn why_there_is_no_more_text_is_told() {
+        let finished = Seen {
+            finish: Some(Finish::Stop),
+            has_text: true,
+            ..Seen::default()
+        };
+        assert_eq!(of_finished(finished), None);
+        for (seen, reason) in [
+            (
+                Seen {
+                    finish: Some(Finish::Length),
+                    ..finished
+                },
+                "length",
+            ),
+            (
+                Seen {
+                    finish: Some(Finish::Length),
+                    has_text: false,
+                    has_thoughts: true,
+                    ..finished
+                },
+                "length",
+            ),
+            (
+                Seen {
+                    finish: Some(Finish::ContentFilter),
+                    ..finished
+                },
+                "content_filter",
+            ),
+            (
+                Seen {
+                    refused: true,
+                    ..finished
+                },
+                "refusal",
+            ),
+            (
+                Seen {
+                    has_text: false,
+                    calls_tools: true,
+                    finish: Some(Finish::ToolCalls),
+                    ..finished
+                },
+                "tool_calls",
+            ),
+            (
+                Seen {
+                    has_text: false,
+                    ..finished
+                },
+                "empty",
+            ),
+            (
+                Seen {
+                    shortened: true,
+                    ..finished
+                },
+                "history_shortened",
+            ),
+        ] {
+            let ending = of_finished(seen).unwrap();
+            assert_eq!(ending.reason, reason);
+            assert!(ending.detail.ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn errors_become_sentences() {
+        assert_eq!(sentence(&"the provider broke off"), "The provider broke off.");
+    }
+}
