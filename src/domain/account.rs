@@ -72,6 +72,8 @@ pub struct SessionOwner {
     pub user: UserId,
     pub role: Role,
     pub expires_at: DateTime<Utc>,
+    /// When the person last gave the password in this session: at signing in, or since.
+    pub confirmed_at: DateTime<Utc>,
 }
 
 /// Who calls through an API key.

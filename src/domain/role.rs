@@ -21,6 +21,18 @@ impl Role {
         }
     }
 
+    /// From the least power to the most.
+    pub const ALL: [Self; 3] = [Self::Member, Self::Admin, Self::Owner];
+
+    /// The names of the roles that `which` holds of, for queries.
+    pub fn names(which: impl Fn(Self) -> bool) -> Vec<String> {
+        Self::ALL
+            .into_iter()
+            .filter(|role| which(*role))
+            .map(|role| role.as_str().to_owned())
+            .collect()
+    }
+
     /// Invite people and change the roles of others.
     pub fn may_manage_members(self) -> bool {
         self >= Self::Admin

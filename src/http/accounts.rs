@@ -1,6 +1,11 @@
 //! `/api/users`: the caller's own account, and the people of the organisation.
 
-use axum::{Json as JsonBody, extract::State, http::StatusCode};
+use axum::{
+    Json as JsonBody,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -15,6 +20,7 @@ use crate::{
     domain::{ids::UserId, role::Role},
     failure::Failure,
     service::accounts::{Accounts, ProfileChange},
+    web::Site,
 };
 
 /// People listed to who does not say how many.
@@ -31,6 +37,10 @@ pub struct ProfileBody {
     /// Needed to change the password.
     #[schema(value_type = Option<String>, format = Password)]
     current_password: Option<SecretString>,
+    /// With a new password: revoke all API keys of the caller as well.
+    #[serde(default)]
+    #[schema(required = false)]
+    revoke_keys: bool,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -48,7 +58,7 @@ pub async fn me(
     Ok(JsonBody(accounts.get(caller.organization, caller.user).await?.into()))
 }
 
-/// Change the caller's name or password. A new password ends the caller's other sessions.
+/// Change the caller's name or password. A new password ends the caller's other sessions; a browser gets a new cookie.
 #[utoipa::path(patch, path = "/api/users/me", tag = "Accounts", request_body = ProfileBody, responses(
     (status = 200, description = "The account as it is now", body = UserBody),
     (status = 403, description = "The current password is wrong", body = crate::http::render::Problem, content_type = "application/problem+json"),
@@ -56,18 +66,26 @@ pub async fn me(
 ))]
 pub async fn change_me(
     State(accounts): State<Accounts>,
+    State(site): State<Site>,
     CurrentUser(caller): CurrentUser,
     context: RequestContext,
+    headers: HeaderMap,
     Json(body): Json<ProfileBody>,
-) -> Result<JsonBody<UserBody>, Failure> {
+) -> Result<Response, Failure> {
     let change = ProfileChange {
         name: body.name,
         password: body.password,
         current_password: body.current_password,
+        revoke_keys: body.revoke_keys,
+        by_cookie: !headers.contains_key(header::AUTHORIZATION),
     };
-    Ok(JsonBody(
-        accounts.change_profile(&caller, change, context.client.0).await?.into(),
-    ))
+    let changed = accounts.change_profile(&caller, change, context.client.0).await?;
+    let mut response = JsonBody(UserBody::from(changed.user)).into_response();
+    let cookie = changed.session.and_then(|session| site.session_cookie(&session));
+    if let Some(cookie) = cookie {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
 }
 
 /// The people of the caller's organisation, oldest first; 1,000 if `limit` is absent.

@@ -66,13 +66,6 @@ impl<T> List<T> {
             next_cursor: page.next.map(crate::domain::page::Cursor::encode),
         }
     }
-
-    pub fn whole<R: Into<T>>(rows: Vec<R>) -> Self {
-        Self {
-            data: rows.into_iter().map(Into::into).collect(),
-            next_cursor: None,
-        }
-    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -12,7 +12,10 @@ use super::extract::Json;
 use crate::{
     auth::extract::CurrentUser,
     failure::Failure,
-    service::caches::{Caches, operate::Reach},
+    service::{
+        accounts::Accounts,
+        caches::{Caches, operate::Reach},
+    },
 };
 
 #[derive(Deserialize, ToSchema)]
@@ -30,10 +33,12 @@ pub struct PurgeBody {
     (status = 503, description = "Forgotten here; other instances could not be told", body = crate::http::render::Problem, content_type = "application/problem+json"),
 ))]
 pub async fn purge(
+    State(accounts): State<Accounts>,
     State(caches): State<Caches>,
     CurrentUser(caller): CurrentUser,
     Json(body): Json<PurgeBody>,
 ) -> Result<Response, Failure> {
+    let caller = accounts.current(&caller).await?;
     Ok(purged(caches.purge_own(&caller, body.class.as_deref()).await?))
 }
 

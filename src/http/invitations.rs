@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{
     body::List,
-    extract::{Id, Json},
+    extract::{Id, Json, PageQuery, Parameters},
     sessions::TokensBody,
 };
 use crate::{
@@ -84,13 +84,14 @@ pub async fn create(
     Ok((StatusCode::CREATED, JsonBody(body)))
 }
 
-/// Invitations that can still be accepted, newest first, at most 200.
-#[utoipa::path(get, path = "/api/invitations", tag = "Invitations", responses((status = 200, description = "Open invitations", body = List<InvitationBody>)))]
+/// Invitations that can still be accepted, newest first.
+#[utoipa::path(get, path = "/api/invitations", tag = "Invitations", params(PageQuery), responses((status = 200, description = "Open invitations", body = List<InvitationBody>)))]
 pub async fn list(
     State(invitations): State<Invitations>,
     CurrentUser(caller): CurrentUser,
+    Parameters(page): Parameters<PageQuery>,
 ) -> Result<JsonBody<List<InvitationBody>>, Failure> {
-    Ok(JsonBody(List::whole(invitations.list(&caller).await?)))
+    Ok(JsonBody(List::of(invitations.list(&caller, page.read()?).await?)))
 }
 
 /// Withdraw an invitation.
@@ -115,7 +116,7 @@ pub async fn accept(
     State(sessions): State<Sessions>,
     Json(body): Json<AcceptBody>,
 ) -> Result<impl IntoResponse, Failure> {
-    let user = invitations.accept(&body.token, &body.name, body.password).await?;
-    let tokens = sessions.open(&user).await?;
-    Ok((StatusCode::CREATED, JsonBody(TokensBody::new(user, tokens))))
+    let proven = invitations.accept(&body.token, &body.name, body.password).await?;
+    let tokens = sessions.open(&proven).await?;
+    Ok((StatusCode::CREATED, JsonBody(TokensBody::new(proven.user, tokens))))
 }

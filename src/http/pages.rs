@@ -17,11 +17,11 @@ use self::settings::forms;
 use super::routes::Routes;
 use crate::{
     auth::access::Access,
-    domain::account::{SessionOwner, User},
+    domain::account::SessionOwner,
     failure::Failure,
     service::{
         accounts::{AccountError, Accounts},
-        sessions::Sessions,
+        sessions::{Proven, Sessions},
     },
     web::{
         Site,
@@ -118,8 +118,8 @@ async fn viewer(
 }
 
 /// Opens a session for the page and goes to `page`.
-async fn enter(sessions: &Sessions, site: &Site, user: &User, page: &str) -> Result<Response, Failure> {
-    let session = sessions.open_page(user).await?;
+async fn enter(sessions: &Sessions, site: &Site, proven: &Proven, page: &str) -> Result<Response, Failure> {
+    let session = sessions.open_page(proven).await?;
     Ok(with_cookie(
         Redirect::to(page).into_response(),
         site.session_cookie(&session),

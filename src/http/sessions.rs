@@ -53,7 +53,7 @@ pub struct RefreshBody {
 pub struct TokensBody {
     user: UserBody,
     access_token: String,
-    /// Good for one exchange. Presenting it a second time ends the session.
+    /// Good for one exchange. Presenting it again within 10 seconds gives other tokens; later it ends the session.
     refresh_token: String,
     /// Always `Bearer`.
     token_type: &'static str,
@@ -92,9 +92,9 @@ pub async fn register(
         name: body.name,
         organization: body.organization,
     };
-    let user = accounts.register(registration, context.client.0).await?;
-    let tokens = sessions.open(&user).await?;
-    Ok((StatusCode::CREATED, axum::Json(TokensBody::new(user, tokens))))
+    let proven = accounts.register(registration, context.client.0).await?;
+    let tokens = sessions.open(&proven).await?;
+    Ok((StatusCode::CREATED, axum::Json(TokensBody::new(proven.user, tokens))))
 }
 
 /// Sign in.
@@ -109,9 +109,9 @@ pub async fn login(
     context: RequestContext,
     Json(body): Json<LoginBody>,
 ) -> Result<axum::Json<TokensBody>, Failure> {
-    let user = accounts.sign_in(&body.email, body.password, context.client.0).await?;
-    let tokens = sessions.open(&user).await?;
-    Ok(axum::Json(TokensBody::new(user, tokens)))
+    let proven = accounts.sign_in(&body.email, body.password, context.client.0).await?;
+    let tokens = sessions.open(&proven).await?;
+    Ok(axum::Json(TokensBody::new(proven.user, tokens)))
 }
 
 /// Exchange a refresh token for new tokens.

@@ -17,14 +17,14 @@ use super::{
 use crate::{
     crypto::password::{PasswordError, PasswordHasher},
     domain::{
-        account::User,
+        account::{SessionOwner, User},
         clock::Clock,
         ids::{OrganizationId, UserId},
     },
     store::{self, StoreError},
 };
 
-pub use profile::ProfileChange;
+pub use profile::{ProfileChange, ProfileChanged};
 pub use registration::Registration;
 pub(super) use registration::email_taken;
 
@@ -114,6 +114,14 @@ impl Accounts {
             .profiles
             .get_or_load(caches::profile_key(organization, user), find);
         found.await?.ok_or(AccountError::NotFound)
+    }
+
+    /// The caller with the role that the database has now. Sessions are remembered for some seconds: good enough for looking
+    /// around, not for what a role allows to do.
+    pub async fn current(&self, caller: &SessionOwner) -> Result<SessionOwner, AccountError> {
+        let role = self.store.role(caller.organization, caller.user).await?;
+        let role = role.ok_or(SessionError::Invalid)?;
+        Ok(SessionOwner { role, ..*caller })
     }
 
     async fn forget(&self, organization: OrganizationId, user: UserId) {

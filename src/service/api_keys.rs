@@ -23,8 +23,9 @@ use crate::{
     domain::{
         account::{ApiKey, SessionOwner},
         clock::Clock,
-        ids::{ApiKeyId, UserId},
+        ids::ApiKeyId,
         page::{Page, PageRequest},
+        role::Role,
         text,
     },
     store::{self, StoreError, api_keys::NewKey},
@@ -154,16 +155,19 @@ impl ApiKeys {
 
     /// The caller's own keys; an admin's view has those of the whole organisation.
     pub async fn list(&self, caller: &SessionOwner, page: PageRequest) -> Result<Page<ApiKey>, ApiKeyError> {
-        Ok(self.store.list(caller.organization, own_only(caller), page).await?)
+        Ok(self
+            .store
+            .list(caller.organization, caller.user, &managing(), page)
+            .await?)
     }
 
     /// Revokes a key: at once here, and within a second in other processes.
     pub async fn revoke(&self, caller: &SessionOwner, key: ApiKeyId) -> Result<(), ApiKeyError> {
-        let (this, organization, whose) = (self.clone(), caller.organization, own_only(caller));
+        let (this, organization, whose) = (self.clone(), caller.organization, caller.user);
         let revoking = async move {
             let digest = this
                 .store
-                .revoke(organization, whose, key, this.clock.now())
+                .revoke(organization, whose, &managing(), key, this.clock.now())
                 .await?
                 .ok_or(ApiKeyError::NotFound)?;
             this.note_revoked(&[digest]).await;
@@ -201,7 +205,8 @@ impl ApiKeys {
     }
 }
 
-/// An owner or admin handles every key of the organisation, a member the own ones.
-fn own_only(caller: &SessionOwner) -> Option<UserId> {
-    (!caller.role.may_manage_members()).then_some(caller.user)
+/// The roles that handle every key of the organisation; others handle their own. The database says who has one of them now:
+/// what a session remembers may be some seconds old.
+fn managing() -> Vec<String> {
+    Role::names(Role::may_manage_members)
 }

@@ -208,7 +208,7 @@ macro_rules! json_value {
 }
 
 json_value! {
-    SessionOwner, 1, _value => 0;
+    SessionOwner, 2, _value => 0;
     PageCookie, 1, _value => 0;
     KeyOwner, 1, _value => 0;
     OrganizationSettings, 1, _value => 0;

@@ -9,7 +9,7 @@ use super::{
     accounts::{AccountError, Accounts, email_taken},
     activity::{self, Feature},
     field::Faults,
-    sessions::SessionError,
+    sessions::Proven,
 };
 use crate::{
     crypto::secret::{self, NoEntropy, SecretKind},
@@ -17,14 +17,12 @@ use crate::{
         account::{Invitation, SessionOwner, User},
         clock::Clock,
         email::Email,
-        ids::{InvitationId, OrganizationId, UserId},
+        ids::{InvitationId, UserId},
+        page::{Page, PageRequest},
         role::Role,
     },
     store::{self, StoreError, accounts::NewUser, invitations::NewInvitation},
 };
-
-/// Open invitations shown at once.
-const MOST_SHOWN: i64 = 200;
 
 #[derive(Debug, thiserror::Error)]
 pub enum InvitationError {
@@ -36,12 +34,6 @@ pub enum InvitationError {
     NoEntropy(#[from] NoEntropy),
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-impl From<SessionError> for InvitationError {
-    fn from(error: SessionError) -> Self {
-        Self::Account(error.into())
-    }
 }
 
 #[derive(Clone)]
@@ -69,6 +61,7 @@ impl Invitations {
         email: &str,
         role: Role,
     ) -> Result<(Invitation, String), InvitationError> {
+        let caller = &self.accounts.current(caller).await?;
         if !caller.role.may_grant(role) {
             return Err(AccountError::NotAllowed.into());
         }
@@ -96,33 +89,33 @@ impl Invitations {
             expires_at: invitation.expires_at,
         };
         if !self.store.create(caller.organization, &new, now).await? {
-            return Err(SessionError::Invalid.into());
+            return Err(AccountError::NotAllowed.into());
         }
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, invitation_id = %invitation.id, role = role.as_str(), "invitation created");
         Feature::InvitationSent.note();
         Ok((invitation, token))
     }
 
-    pub async fn list(&self, caller: &SessionOwner) -> Result<Vec<Invitation>, InvitationError> {
+    /// Those that can still be accepted, newest first.
+    pub async fn list(&self, caller: &SessionOwner, page: PageRequest) -> Result<Page<Invitation>, InvitationError> {
+        let caller = self.accounts.current(caller).await?;
         if !caller.role.may_manage_members() {
             return Err(AccountError::NotAllowed.into());
         }
-        Ok(self
-            .store
-            .list_open(caller.organization, self.clock.now(), MOST_SHOWN)
-            .await?)
+        let now = self.clock.now();
+        Ok(self.store.list_open(caller.organization, page, now).await?)
     }
 
     pub async fn withdraw(&self, caller: &SessionOwner, id: InvitationId) -> Result<(), InvitationError> {
+        let caller = self.accounts.current(caller).await?;
         if !caller.role.may_manage_members() {
             return Err(AccountError::NotAllowed.into());
         }
-        let organization: OrganizationId = caller.organization;
-        if self.store.delete(organization, id).await? {
-            Ok(())
-        } else {
-            Err(InvitationError::NotFound)
+        if !self.store.delete(caller.organization, id).await? {
+            return Err(InvitationError::NotFound);
         }
+        tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, invitation_id = %id, "invitation withdrawn");
+        Ok(())
     }
 
     /// The invitation a link leads to.
@@ -135,7 +128,7 @@ impl Invitations {
     }
 
     /// Creates the invited person's account and uses the invitation up.
-    pub async fn accept(&self, token: &str, name: &str, password: SecretString) -> Result<User, InvitationError> {
+    pub async fn accept(&self, token: &str, name: &str, password: SecretString) -> Result<Proven, InvitationError> {
         let invitation = self.find(token).await?;
         let mut faults = Faults::default();
         let Some((email, name)) = self
@@ -176,6 +169,6 @@ impl Invitations {
         }
         tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, "invitation accepted");
         activity::signed_up("invitation");
-        Ok(user)
+        Ok(Proven { user, password_hash })
     }
 }

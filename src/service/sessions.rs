@@ -27,7 +27,7 @@ use crate::{
     store::{self, StoreError},
 };
 
-pub use opening::{PageSession, Tokens};
+pub use opening::{PageSession, Proven, Tokens};
 
 /// Sessions whose end is remembered; some 100 bytes each.
 const MOST_ENDED: u64 = 100_000;
@@ -41,6 +41,9 @@ pub enum SessionError {
     /// Not ours, expired, ended, or used before.
     #[error("the credential is not valid")]
     Invalid,
+    /// The password that was verified is not the person's any more, or the person was removed.
+    #[error("the password was changed meanwhile")]
+    PasswordChanged,
     #[error(transparent)]
     Token(#[from] AccessTokenError),
     #[error(transparent)]

@@ -2,15 +2,16 @@
 
 mod activity;
 pub mod members;
+pub mod profile;
 
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
-use super::{Database, StoreError, run, sessions::end_sessions};
+use super::{Database, StoreError, run};
 use crate::domain::{
     account::{Organization, User},
     email::Email,
-    ids::{OrganizationId, SessionId, UserId},
+    ids::{OrganizationId, UserId},
     page::{Cursor, Page, PageRequest},
     role::Role,
 };
@@ -171,51 +172,6 @@ impl Accounts {
             fetch_optional
         )
     }
-
-    /// Changes what is given and leaves the rest. A new password ends the user's sessions but for the one that it was given
-    /// in, both or neither: gives the ended ones.
-    pub async fn update(
-        &self,
-        organization: OrganizationId,
-        user: UserId,
-        name: Option<&str>,
-        password: Option<NewPassword<'_>>,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<SessionId>, StoreError> {
-        let mut lease = self.0.lease().await?;
-        let outcome = self
-            .0
-            .limit(async {
-                let mut transaction = lease.connection().begin().await?;
-                sqlx::query!(
-                    "UPDATE users SET name = COALESCE($3, name), password_hash = COALESCE($4, password_hash), updated_at = $5
-                     WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL",
-                    organization.0,
-                    user.0,
-                    name,
-                    password.as_ref().map(|password| password.hash),
-                    now
-                )
-                .execute(&mut *transaction)
-                .await?;
-                let ended = match password {
-                    Some(NewPassword { given_in, .. }) => {
-                        end_sessions(&mut transaction, organization, user, Some(given_in), now).await?
-                    }
-                    None => Vec::new(),
-                };
-                transaction.commit().await?;
-                Ok(ended)
-            })
-            .await;
-        lease.settle(outcome)
-    }
-}
-
-/// A password to set, and the session that it was given in.
-pub struct NewPassword<'a> {
-    pub hash: &'a str,
-    pub given_in: SessionId,
 }
 
 /// Part of registering and of accepting an invitation.

@@ -84,11 +84,13 @@ impl ApiKeys {
         )
     }
 
-    /// Keys that are not revoked, newest first: those of one user, or of the whole organisation.
+    /// Keys that are not revoked, newest first: those of the user, or of the whole organisation where the user's role, as it is
+    /// now, is one of `managing`.
     pub async fn list(
         &self,
         organization: OrganizationId,
-        user: Option<UserId>,
+        user: UserId,
+        managing: &[String],
         page: PageRequest,
     ) -> Result<Page<ApiKey>, StoreError> {
         let after = page.after.unwrap_or(Cursor::END);
@@ -98,11 +100,14 @@ impl ApiKeys {
                 KeyRow,
                 "SELECT k.id, k.name, k.prefix, k.user_id, u.name AS user_name, k.created_at, k.expires_at, k.last_used_at
                  FROM api_keys k JOIN users u ON u.organization_id = k.organization_id AND u.id = k.user_id
-                 WHERE k.organization_id = $1 AND ($2::uuid IS NULL OR k.user_id = $2) AND k.revoked_at IS NULL
-                   AND (k.created_at, k.id) < ($3, $4)
-                 ORDER BY k.created_at DESC, k.id DESC LIMIT $5",
+                 WHERE k.organization_id = $1 AND k.revoked_at IS NULL AND (k.created_at, k.id) < ($4, $5)
+                   AND (k.user_id = $2 OR EXISTS (
+                       SELECT FROM users m
+                       WHERE m.organization_id = $1 AND m.id = $2 AND m.removed_at IS NULL AND m.role = ANY($3)))
+                 ORDER BY k.created_at DESC, k.id DESC LIMIT $6",
                 organization.0,
-                user.map(|user| user.0),
+                user.0,
+                managing,
                 after.time(),
                 after.id,
                 i64::from(page.limit) + 1
@@ -116,22 +121,28 @@ impl ApiKeys {
         }))
     }
 
-    /// Revokes one key of a user, or of anybody in the organisation when `user` is `None`; false if there is none.
+    /// Revokes one key of the user, or of anybody in the organisation where the user's role, as it is now, is one of `managing`;
+    /// nothing if there is none.
     pub async fn revoke(
         &self,
         organization: OrganizationId,
-        user: Option<UserId>,
+        user: UserId,
+        managing: &[String],
         key: ApiKeyId,
         now: DateTime<Utc>,
     ) -> Result<Option<Digest>, StoreError> {
         let digest = run!(
             self.0,
             sqlx::query_scalar!(
-                "UPDATE api_keys SET revoked_at = $4
-                 WHERE organization_id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND id = $3 AND revoked_at IS NULL
-                 RETURNING digest",
+                "UPDATE api_keys k SET revoked_at = $5
+                 WHERE k.organization_id = $1 AND k.id = $4 AND k.revoked_at IS NULL
+                   AND (k.user_id = $2 OR EXISTS (
+                       SELECT FROM users m
+                       WHERE m.organization_id = $1 AND m.id = $2 AND m.removed_at IS NULL AND m.role = ANY($3)))
+                 RETURNING k.digest",
                 organization.0,
-                user.map(|user| user.0),
+                user.0,
+                managing,
                 key.0,
                 now
             ),
@@ -225,4 +236,22 @@ impl ApiKeys {
         )?;
         Ok(())
     }
+}
+
+/// Revokes all keys of a user. Part of removing somebody, and of changing the password where that is asked for.
+pub(super) async fn revoke_keys(
+    connection: &mut sqlx::PgConnection,
+    organization: OrganizationId,
+    user: UserId,
+    now: DateTime<Utc>,
+) -> Result<Vec<Vec<u8>>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "UPDATE api_keys SET revoked_at = $3
+         WHERE organization_id = $1 AND user_id = $2 AND revoked_at IS NULL RETURNING digest",
+        organization.0,
+        user.0,
+        now
+    )
+    .fetch_all(connection)
+    .await
 }

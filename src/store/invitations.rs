@@ -14,6 +14,7 @@ use crate::{
         account::{Invitation, Organization},
         email::Email,
         ids::{InvitationId, OrganizationId, UserId},
+        page::{Cursor, Page, PageRequest},
         role::Role,
     },
 };
@@ -60,7 +61,8 @@ impl TryFrom<InvitationRow> for Invitation {
 }
 
 impl Invitations {
-    /// False if whoever invites was removed meanwhile.
+    /// False if whoever invites was removed meanwhile, or may not give that role any more. The lock makes a change of the
+    /// inviter's role wait, and this for one that is under way.
     pub async fn create(
         &self,
         organization: OrganizationId,
@@ -73,7 +75,7 @@ impl Invitations {
                 "INSERT INTO invitations
                      (id, organization_id, email, email_folded, role, token_digest, invited_by, created_at, expires_at)
                  SELECT $1, organization_id, $3, $4, $5, $6, id, $8, $9 FROM users
-                 WHERE organization_id = $2 AND id = $7 AND removed_at IS NULL FOR KEY SHARE",
+                 WHERE organization_id = $2 AND id = $7 AND removed_at IS NULL AND role = ANY($10) FOR SHARE",
                 new.id.0,
                 organization.0,
                 new.email.as_str(),
@@ -82,37 +84,44 @@ impl Invitations {
                 new.token.as_slice(),
                 new.invited_by.0,
                 now,
-                new.expires_at
+                new.expires_at,
+                &granting(new.role)
             ),
             execute
         )?;
         Ok(done.rows_affected() > 0)
     }
 
-    /// Those that can still be accepted, newest first, at most `limit`.
+    /// Those that can still be accepted, newest first.
     pub async fn list_open(
         &self,
         organization: OrganizationId,
+        page: PageRequest,
         now: DateTime<Utc>,
-        limit: i64,
-    ) -> Result<Vec<Invitation>, StoreError> {
-        run!(
+    ) -> Result<Page<Invitation>, StoreError> {
+        let after = page.after.unwrap_or(Cursor::END);
+        let rows = run!(
             self.0,
             sqlx::query_as!(
                 InvitationRow,
                 "SELECT i.id, i.organization_id, o.name AS organization_name, i.email, i.role, i.created_at, i.expires_at
                  FROM invitations i JOIN organizations o ON o.id = i.organization_id
                  WHERE i.organization_id = $1 AND i.accepted_at IS NULL AND i.expires_at > $2
-                 ORDER BY i.created_at DESC, i.id DESC LIMIT $3",
+                   AND (i.created_at, i.id) < ($3, $4)
+                 ORDER BY i.created_at DESC, i.id DESC LIMIT $5",
                 organization.0,
                 now,
-                limit
+                after.time(),
+                after.id,
+                i64::from(page.limit) + 1
             ),
             fetch_all
-        )?
-        .into_iter()
-        .map(Invitation::try_from)
-        .collect()
+        )?;
+        let rows = rows.into_iter().map(Invitation::try_from).collect::<Result<_, _>>()?;
+        Ok(Page::cut(rows, page.limit, |invitation: &Invitation| Cursor {
+            micros: invitation.created_at.timestamp_micros(),
+            id: invitation.id.0,
+        }))
     }
 
     /// Withdraws one; false if there was none to withdraw.
@@ -129,25 +138,42 @@ impl Invitations {
         Ok(done.rows_affected() > 0)
     }
 
-    /// The open invitation this token belongs to. The token itself is the authority, so there is no tenant to ask for.
+    /// The open invitation this token belongs to, if whoever made it could still make it. The token itself is the authority, so
+    /// there is no tenant to ask for.
     pub async fn find_open(&self, token: &Digest, now: DateTime<Utc>) -> Result<Option<Invitation>, StoreError> {
-        run!(
+        let row = run!(
             self.0,
-            sqlx::query_as!(
-                InvitationRow,
-                "SELECT i.id, i.organization_id, o.name AS organization_name, i.email, i.role, i.created_at, i.expires_at
+            sqlx::query!(
+                "SELECT i.id, i.organization_id, o.name AS organization_name, i.email, i.role, i.created_at, i.expires_at,
+                        m.role AS maker_role
                  FROM invitations i JOIN organizations o ON o.id = i.organization_id
-                 WHERE i.token_digest = $1 AND i.accepted_at IS NULL AND i.expires_at > $2",
+                     JOIN users m ON m.organization_id = i.organization_id AND m.id = i.invited_by
+                 WHERE i.token_digest = $1 AND i.accepted_at IS NULL AND i.expires_at > $2 AND m.removed_at IS NULL",
                 token.as_slice(),
                 now
             ),
             fetch_optional
-        )?
-        .map(Invitation::try_from)
-        .transpose()
+        )?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let maker: Role = row.maker_role.parse().map_err(StoreError::corrupt)?;
+        let invitation = Invitation {
+            id: row.id.into(),
+            organization: Organization {
+                id: row.organization_id.into(),
+                name: row.organization_name,
+            },
+            email: row.email,
+            role: row.role.parse().map_err(StoreError::corrupt)?,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+        };
+        Ok(Some(invitation).filter(|invitation| maker.may_grant(invitation.role)))
     }
 
-    /// Uses the invitation up and creates the user, both or neither; false if somebody was faster.
+    /// Uses the invitation up and creates the user, both or neither; false if somebody was faster, or if whoever made the
+    /// invitation may not give that role any more.
     pub async fn accept(
         &self,
         organization: OrganizationId,
@@ -160,12 +186,29 @@ impl Invitations {
             .0
             .limit(async {
                 let mut transaction = lease.connection().begin().await?;
+                // The maker first, as whoever changes roles does: else the two could wait for each other. The lock makes one
+                // of the two see what the other has done.
+                let maker = sqlx::query_scalar!(
+                    "SELECT u.role FROM users u
+                     WHERE u.organization_id = $1 AND u.removed_at IS NULL AND u.id =
+                         (SELECT i.invited_by FROM invitations i WHERE i.organization_id = $1 AND i.id = $2)
+                     FOR SHARE",
+                    organization.0,
+                    id.0
+                )
+                .fetch_optional(&mut *transaction)
+                .await?
+                .and_then(|role| role.parse::<Role>().ok());
+                if !maker.is_some_and(|maker| maker.may_grant(user.role)) {
+                    return Ok(false);
+                }
                 let taken = sqlx::query!(
                     "UPDATE invitations SET accepted_at = $3
-                     WHERE organization_id = $1 AND id = $2 AND accepted_at IS NULL AND expires_at > $3",
+                     WHERE organization_id = $1 AND id = $2 AND role = $4 AND accepted_at IS NULL AND expires_at > $3",
                     organization.0,
                     id.0,
-                    now
+                    now,
+                    user.role.as_str()
                 )
                 .execute(&mut *transaction)
                 .await?;
@@ -179,4 +222,9 @@ impl Invitations {
             .await;
         lease.settle(outcome)
     }
+}
+
+/// The roles that may give `role`.
+fn granting(role: Role) -> Vec<String> {
+    Role::names(|giver| giver.may_grant(role))
 }

@@ -38,6 +38,7 @@ struct OwnerRow {
     user_id: uuid::Uuid,
     role: String,
     expires_at: DateTime<Utc>,
+    confirmed_at: DateTime<Utc>,
 }
 
 impl TryFrom<OwnerRow> for SessionOwner {
@@ -50,16 +51,48 @@ impl TryFrom<OwnerRow> for SessionOwner {
             user: row.user_id.into(),
             role: row.role.parse().map_err(StoreError::corrupt)?,
             expires_at: row.expires_at,
+            confirmed_at: row.confirmed_at,
         })
     }
 }
 
+/// Part of signing in, and of changing the password in a browser, which gets another cookie for it. False unless the password
+/// is still the one that was verified: hashing takes its time, and whoever knew the old password may have been at it when the
+/// new one was set. The lock makes a change or removal wait that has not begun, and this one for a change that has:
+/// `KEY SHARE` would not wait for a new password.
+pub(super) async fn insert_session(
+    connection: &mut sqlx::PgConnection,
+    organization: OrganizationId,
+    user: UserId,
+    password_hash: &str,
+    new: &NewSession<'_>,
+    now: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
+    let made = sqlx::query!(
+        "INSERT INTO sessions (id, organization_id, user_id, cookie_digest, created_at, expires_at)
+         SELECT $1, organization_id, id, $4, $5, $6 FROM users
+         WHERE organization_id = $2 AND id = $3 AND removed_at IS NULL AND password_hash = $7 FOR SHARE",
+        new.id.0,
+        organization.0,
+        user.0,
+        new.cookie.map(Digest::as_slice),
+        now,
+        new.expires_at,
+        password_hash
+    )
+    .execute(connection)
+    .await?;
+    Ok(made.rows_affected() > 0)
+}
+
 impl Sessions {
-    /// Opens a session of one user; false if the user was removed meanwhile.
+    /// Opens a session of one user whose password was found to match `password_hash`; false if the user has another password
+    /// or was removed meanwhile.
     pub async fn create(
         &self,
         organization: OrganizationId,
         user: UserId,
+        password_hash: &str,
         new: &NewSession<'_>,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
@@ -68,21 +101,7 @@ impl Sessions {
             .0
             .limit(async {
                 let mut transaction = lease.connection().begin().await?;
-                // The lock makes it wait for a removal that is under way, and the removal for it.
-                let made = sqlx::query!(
-                    "INSERT INTO sessions (id, organization_id, user_id, cookie_digest, created_at, expires_at)
-                     SELECT $1, organization_id, id, $4, $5, $6 FROM users
-                     WHERE organization_id = $2 AND id = $3 AND removed_at IS NULL FOR KEY SHARE",
-                    new.id.0,
-                    organization.0,
-                    user.0,
-                    new.cookie.map(Digest::as_slice),
-                    now,
-                    new.expires_at
-                )
-                .execute(&mut *transaction)
-                .await?;
-                if made.rows_affected() == 0 {
+                if !insert_session(&mut transaction, organization, user, password_hash, new, now).await? {
                     return Ok(false);
                 }
                 if let Some(refresh) = new.refresh {
@@ -113,9 +132,10 @@ impl Sessions {
             self.0,
             sqlx::query_as!(
                 OwnerRow,
-                "SELECT s.id AS session_id, s.organization_id, s.user_id, u.role, s.expires_at
+                r#"SELECT s.id AS session_id, s.organization_id, s.user_id, u.role, s.expires_at,
+                          GREATEST(s.created_at, s.confirmed_at) AS "confirmed_at!"
                  FROM sessions s JOIN users u ON u.organization_id = s.organization_id AND u.id = s.user_id
-                 WHERE s.organization_id = $1 AND s.id = $2 AND u.removed_at IS NULL AND s.ended_at IS NULL AND s.expires_at > $3",
+                 WHERE s.organization_id = $1 AND s.id = $2 AND u.removed_at IS NULL AND s.ended_at IS NULL AND s.expires_at > $3"#,
                 organization.0,
                 session.0,
                 now
@@ -136,9 +156,10 @@ impl Sessions {
             self.0,
             sqlx::query_as!(
                 OwnerRow,
-                "SELECT s.id AS session_id, s.organization_id, s.user_id, u.role, s.expires_at
+                r#"SELECT s.id AS session_id, s.organization_id, s.user_id, u.role, s.expires_at,
+                          GREATEST(s.created_at, s.confirmed_at) AS "confirmed_at!"
                  FROM sessions s JOIN users u ON u.organization_id = s.organization_id AND u.id = s.user_id
-                 WHERE s.cookie_digest = $1 AND u.removed_at IS NULL AND s.ended_at IS NULL AND s.expires_at > $2",
+                 WHERE s.cookie_digest = $1 AND u.removed_at IS NULL AND s.ended_at IS NULL AND s.expires_at > $2"#,
                 cookie.as_slice(),
                 now
             ),

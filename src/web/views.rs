@@ -209,6 +209,9 @@ pub struct SettingsPage {
     /// There are more than these.
     pub more_sessions: bool,
     pub invitations: Vec<InvitationRow>,
+    /// Where the next invitations begin, if there are more.
+    pub more_invitations: Option<String>,
+    pub is_first_invitations: bool,
     /// Shown this once.
     pub invitation_url: Option<String>,
     pub roles: Vec<&'static str>,

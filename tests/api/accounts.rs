@@ -1,5 +1,7 @@
 //! Registering, signing in and out, refreshing, and changing the own account.
 
+mod passwords;
+mod refreshing;
 mod registering;
 mod throttling;
 
@@ -33,31 +35,6 @@ async fn signing_in_takes_the_right_address_and_password() {
         problem["request_id"] = "".into();
     }
     assert_eq!(problems[0], problems[1]);
-}
-
-#[tokio::test]
-async fn a_refresh_token_is_good_for_one_exchange() {
-    let app = TestApp::start().await;
-    let ada = register(&app).await;
-    let refresh = |token: &str| {
-        let body = json!({"refresh_token": token});
-        let client = app.client.clone();
-        async move { client.post("/api/auth/refresh", &body).await }
-    };
-    let body = refresh(&ada.refresh_token).await.ok(200);
-    let second = Person::of(&app.client, &body);
-    assert_eq!(second.id, ada.id);
-    assert_ne!(second.refresh_token, ada.refresh_token);
-    second.client.get("/api/users/me").await.ok(200);
-    let third = Person::of(&app.client, &refresh(&second.refresh_token).await.ok(200));
-    third.client.get("/api/users/me").await.ok(200);
-
-    // The first token again: somebody else has it, so the session ends for both.
-    refresh(&ada.refresh_token).await.problem(401, "unauthenticated");
-    refresh(&third.refresh_token).await.problem(401, "unauthenticated");
-    third.client.get("/api/users/me").await.problem(401, "unauthenticated");
-
-    refresh("mr_junk").await.problem(401, "unauthenticated");
 }
 
 #[tokio::test]

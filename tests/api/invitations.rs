@@ -1,5 +1,7 @@
 //! Inviting people, and the roles they have.
 
+mod standing;
+
 use serde_json::json;
 
 use crate::support::{

@@ -47,6 +47,7 @@ impl From<SessionError> for Failure {
                 detail: "The access token has expired.".into(),
                 ..Self::unauthenticated()
             },
+            SessionError::PasswordChanged => AccountError::InvalidCredentials.into(),
             SessionError::Invalid | SessionError::Token(_) => Self::unauthenticated(),
             SessionError::NoEntropy(error) => error.into(),
             SessionError::Store(error) => error.into(),

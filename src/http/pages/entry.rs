@@ -79,10 +79,12 @@ pub(super) async fn sign_in(
     context: RequestContext,
     Form(form): Form<SignInForm>,
 ) -> Result<Response, Failure> {
-    match accounts.sign_in(&form.email, form.password, context.client.0).await {
-        Ok(user) => enter(&sessions, &site, &user, next::page(&form.next).unwrap_or("/")).await,
-        Err(error @ (AccountError::InvalidCredentials | AccountError::Throttled(_))) => {
-            let failure = Failure::from(error);
+    let entered = match accounts.sign_in(&form.email, form.password, context.client.0).await {
+        Ok(proven) => enter(&sessions, &site, &proven, next::page(&form.next).unwrap_or("/")).await,
+        Err(error) => Err(error.into()),
+    };
+    match entered {
+        Err(failure) if failure.status.is_client_error() => {
             let page = SignInPage {
                 error: Some(failure.detail.clone().into_owned()),
                 email: form.email,
@@ -91,7 +93,7 @@ pub(super) async fn sign_in(
             };
             Ok((failure.status, draw(&page)?).into_response())
         }
-        Err(error) => Err(error.into()),
+        entered => entered,
     }
 }
 
@@ -126,7 +128,7 @@ pub(super) async fn register(
         organization: form.organization,
     };
     match accounts.register(registration, context.client.0).await {
-        Ok(user) => enter(&sessions, &site, &user, "/").await,
+        Ok(proven) => enter(&sessions, &site, &proven, "/").await,
         Err(error) => {
             let faults = faults_of(error)?;
             let page = RegisterPage {
@@ -155,7 +157,7 @@ pub(super) async fn accept(
     Form(form): Form<AcceptForm>,
 ) -> Result<Response, Failure> {
     match invitations.accept(&token, &form.name, form.password).await {
-        Ok(user) => enter(&sessions, &site, &user, "/").await,
+        Ok(proven) => enter(&sessions, &site, &proven, "/").await,
         Err(InvitationError::Account(error)) => {
             let page = draw_invitation(&invitations, token, faults_of(error)?, form.name).await?;
             Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())

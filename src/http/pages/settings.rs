@@ -18,7 +18,7 @@ use crate::{
     auth::extract::CurrentUser,
     domain::{
         account::{Invitation, Session, SessionOwner, User},
-        page::{Cursor, PageRequest},
+        page::{Cursor, Page, PageRequest},
         role::Role,
     },
     failure::Failure,
@@ -36,6 +36,7 @@ const ROLES: [Role; 3] = [Role::Owner, Role::Admin, Role::Member];
 /// Members on one page, and sessions, of which there is no second: the rest is ended together.
 const MEMBERS: u16 = 100;
 const SESSIONS: u16 = 20;
+const INVITATIONS: u16 = 100;
 /// For the report, without which the rest of the page is shown.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -45,6 +46,14 @@ pub(super) struct SettingsQuery {
     done: Option<String>,
     fault: Option<String>,
     members: Option<String>,
+    invitations: Option<String>,
+}
+
+/// Where the parts of the long lists that are looked at begin.
+#[derive(Default, Clone, Copy)]
+struct Parts {
+    members: Option<Cursor>,
+    invitations: Option<Cursor>,
 }
 
 pub(super) async fn settings(
@@ -53,13 +62,16 @@ pub(super) async fn settings(
     Parameters(query): Parameters<SettingsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let after = read_cursor(query.members.as_deref())?;
+    let parts = Parts {
+        members: read_cursor(query.members.as_deref())?,
+        invitations: read_cursor(query.invitations.as_deref())?,
+    };
     let faults = FormFaults {
         general: query.fault.as_deref().and_then(told::fault).map(str::to_owned),
         fields: Vec::new(),
     };
     let notice = query.done.as_deref().and_then(told::done);
-    show(&state, &caller, &headers, after, notice, faults).await
+    show(&state, &caller, &headers, parts, notice, faults).await
 }
 
 /// The page, with what is wrong with a form that was sent.
@@ -67,10 +79,12 @@ async fn show(
     state: &AppState,
     caller: &SessionOwner,
     headers: &HeaderMap,
-    members_after: Option<Cursor>,
+    parts: Parts,
     notice: Option<&'static str>,
     faults: FormFaults,
 ) -> Result<Response, Failure> {
+    // What the page offers goes by the role of this moment.
+    let caller = &state.services.accounts.current(caller).await?;
     let Services {
         accounts,
         invitations,
@@ -80,13 +94,13 @@ async fn show(
     let viewer = viewer(accounts, &state.site, caller, headers).await?;
     let first = |limit, after| PageRequest { limit, after };
     let members = accounts
-        .list(caller.organization, first(MEMBERS, members_after))
+        .list(caller.organization, first(MEMBERS, parts.members))
         .await?;
     let signed_in = sessions.list(caller, first(SESSIONS, None)).await?;
     let invited = if caller.role.may_manage_members() {
-        invitations.list(caller).await?
+        invitations.list(caller, first(INVITATIONS, parts.invitations)).await?
     } else {
-        Vec::new()
+        Page::cut(Vec::new(), INVITATIONS, |_| Cursor::END)
     };
     let is_refused = !faults.fields.is_empty();
     let page = SettingsPage {
@@ -94,7 +108,7 @@ async fn show(
         notice,
         faults,
         more_members: members.next.map(Cursor::encode),
-        is_first_part: members_after.is_none(),
+        is_first_part: parts.members.is_none(),
         members: members
             .rows
             .into_iter()
@@ -106,7 +120,9 @@ async fn show(
             .into_iter()
             .map(|session| session_row(caller, session))
             .collect(),
-        invitations: invited.into_iter().map(invitation_row).collect(),
+        more_invitations: invited.next.map(Cursor::encode),
+        is_first_invitations: parts.invitations.is_none(),
+        invitations: invited.rows.into_iter().map(invitation_row).collect(),
         invitation_url: carried_invitation(state, caller, headers).await,
         roles: ROLES
             .iter()

@@ -11,7 +11,7 @@ use crate::{
         email::Email,
         password,
     },
-    service::{activity, field::Faults},
+    service::{activity, field::Faults, sessions::Proven},
 };
 
 impl Accounts {
@@ -30,7 +30,7 @@ impl Accounts {
     }
 
     /// Checks an address and a password. Every failure looks alike and takes as long.
-    pub async fn sign_in(&self, email: &str, password: SecretString, from: IpAddr) -> Result<User, AccountError> {
+    pub async fn sign_in(&self, email: &str, password: SecretString, from: IpAddr) -> Result<Proven, AccountError> {
         let email = Email::parse(email).map_err(|_| AccountError::InvalidCredentials)?;
         let attempt = self.throttle.attempt(&email.folded(), from).inspect_err(|_| {
             tracing::warn!(target: "mapleai::security", address = %from, "sign-in throttled");
@@ -41,44 +41,45 @@ impl Accounts {
         if !matches!(checked, Ok(None)) {
             attempt.forgive();
         }
-        let Some(user) = checked? else {
+        let Some(proven) = checked? else {
             tracing::warn!(target: "mapleai::security", address = %from, "sign-in failed");
             activity::signed_in("refused");
             return Err(AccountError::InvalidCredentials);
         };
-        tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, "signed in");
+        let user = &proven.user;
+        tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, address = %from, "signed in");
         activity::signed_in("accepted");
-        Ok(user)
+        Ok(proven)
     }
 
-    async fn check_credentials(&self, email: &Email, password: SecretString) -> Result<Option<User>, AccountError> {
+    async fn check_credentials(&self, email: &Email, password: SecretString) -> Result<Option<Proven>, AccountError> {
         let found = self.store.find_by_email(email).await?;
-        let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), Some(hash)));
+        let hash = found.as_ref().map(|(_, hash)| hash.clone());
         let matches = self.hasher.verify(password, hash).await?;
-        Ok(user.filter(|_| matches))
+        Ok(found
+            .filter(|_| matches)
+            .map(|(user, password_hash)| Proven { user, password_hash }))
     }
 
-    /// Whether it is really the caller, by the password, which may be guessed at no faster than by signing in.
+    /// Whether it is really the caller, by the password, which may be guessed at no faster than by signing in. Gives the hash
+    /// that it matched.
     pub(super) async fn confirm(
         &self,
         caller: &SessionOwner,
         user: &User,
         password: SecretString,
         from: IpAddr,
-    ) -> Result<(), AccountError> {
+    ) -> Result<String, AccountError> {
         let attempt = self.throttle.attempt(&user.email.to_lowercase(), from)?;
         let checked = async {
             let stored = self.store.password_hash(caller.organization, caller.user).await?;
-            Ok::<_, AccountError>(self.hasher.verify(password, stored).await?)
+            let matches = self.hasher.verify(password, stored.clone()).await?;
+            Ok::<_, AccountError>(stored.filter(|_| matches))
         };
         let checked = checked.await;
-        if !matches!(checked, Ok(false)) {
+        if !matches!(checked, Ok(None)) {
             attempt.forgive();
         }
-        if checked? {
-            Ok(())
-        } else {
-            Err(AccountError::WrongPassword)
-        }
+        checked?.ok_or(AccountError::WrongPassword)
     }
 }

@@ -6,12 +6,14 @@ use secrecy::SecretString;
 
 use super::{AccountError, Accounts, LONGEST_NAME};
 use crate::{
+    crypto::secret,
     domain::{
         account::{SessionOwner, User},
+        ids::SessionId,
         text,
     },
-    service::field::Faults,
-    store::accounts::NewPassword,
+    service::{field::Faults, sessions::PageSession},
+    store::{accounts::profile::NewPassword, sessions::NewSession},
 };
 
 /// What a user may change about the own account. Absent fields stay.
@@ -21,6 +23,24 @@ pub struct ProfileChange {
     pub password: Option<SecretString>,
     /// Needed to change the password.
     pub current_password: Option<SecretString>,
+    /// With the password, all API keys of the user are revoked.
+    pub revoke_keys: bool,
+    /// Whether a browser asks, which gets another cookie with another password.
+    pub by_cookie: bool,
+}
+
+/// The account as it is now, and the browser's new session if it got one.
+pub struct ProfileChanged {
+    pub user: User,
+    pub session: Option<PageSession>,
+}
+
+/// A new password, with what it takes to set it.
+struct Replacement {
+    hash: String,
+    verified: String,
+    session: Option<PageSession>,
+    revoke_keys: bool,
 }
 
 impl Accounts {
@@ -30,7 +50,7 @@ impl Accounts {
         caller: &SessionOwner,
         change: ProfileChange,
         from: IpAddr,
-    ) -> Result<User, AccountError> {
+    ) -> Result<ProfileChanged, AccountError> {
         let user = self.get(caller.organization, caller.user).await?;
         let mut faults = Faults::default();
         let name = change
@@ -48,38 +68,68 @@ impl Accounts {
                 faults.add("current_password", "is needed to change the password");
             }
         }
+        if change.revoke_keys && change.password.is_none() {
+            faults.add("revoke_keys", "goes with a new password only");
+        }
         if !faults.is_empty() {
             return Err(AccountError::Invalid(faults.into_vec()));
         }
-        let mut password_hash = None;
+        let mut replacement = None;
         if let (Some(password), Some(current)) = (change.password, change.current_password) {
-            self.confirm(caller, &user, current, from).await?;
-            password_hash = Some(self.hasher.hash(password).await?);
-        }
-        let (this, caller, ended_by) = (self.clone(), *caller, password_hash.is_some());
-        let changing = async move {
-            let password = password_hash.as_deref().map(|hash| NewPassword {
-                hash,
-                given_in: caller.session,
+            replacement = Some(Replacement {
+                verified: self.confirm(caller, &user, current, from).await?,
+                hash: self.hasher.hash(password).await?,
+                session: change.by_cookie.then(|| self.sessions.page_session()).transpose()?,
+                revoke_keys: change.revoke_keys,
             });
-            let ended = this
-                .store
-                .update(
-                    caller.organization,
-                    caller.user,
-                    name.as_deref(),
-                    password,
-                    this.clock.now(),
-                )
-                .await?;
-            if ended_by {
-                this.sessions.note_ended(caller.organization, &ended).await;
-                tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, "password changed");
-            }
-            this.forget(caller.organization, caller.user).await;
-            Ok::<_, AccountError>(())
-        };
-        self.caches.carry_out(changing).await?;
-        self.get(caller.organization, caller.user).await
+        }
+        let (this, caller) = (self.clone(), *caller);
+        let changing = async move { this.carry_out_change(&caller, name, replacement).await };
+        let session = self.caches.carry_out(changing).await?;
+        Ok(ProfileChanged {
+            user: self.get(caller.organization, caller.user).await?,
+            session,
+        })
+    }
+
+    async fn carry_out_change(
+        &self,
+        caller: &SessionOwner,
+        name: Option<String>,
+        replacement: Option<Replacement>,
+    ) -> Result<Option<PageSession>, AccountError> {
+        let now = self.clock.now();
+        let digest = replacement
+            .as_ref()
+            .and_then(|new| new.session.as_ref())
+            .map(|session| secret::sha256(session.cookie.as_bytes()));
+        let renewed = digest.as_ref().map(|cookie| NewSession {
+            id: SessionId::generate(),
+            refresh: None,
+            cookie: Some(cookie),
+            expires_at: self.sessions.expiry(now),
+        });
+        let password = replacement.as_ref().map(|new| NewPassword {
+            hash: &new.hash,
+            verified: &new.verified,
+            given_in: caller.session,
+            renewed: renewed.as_ref(),
+            revoke_keys: new.revoke_keys,
+        });
+        let changed = self
+            .store
+            .update(caller.organization, caller.user, name.as_deref(), password, now)
+            .await?
+            // Somebody else has set another one while this one was checked; or the person was removed.
+            .ok_or(AccountError::WrongPassword)?;
+        if replacement.is_some() {
+            tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, sessions = changed.sessions.len(), keys = changed.keys.len(), "password changed");
+        }
+        tokio::join!(
+            self.sessions.note_ended(caller.organization, &changed.sessions),
+            self.api_keys.note_revoked(&changed.keys),
+            self.forget(caller.organization, caller.user)
+        );
+        Ok(replacement.and_then(|new| new.session))
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         role::Role,
         text,
     },
-    service::{activity, field::Faults},
+    service::{activity, field::Faults, sessions::Proven},
     store::{
         StoreError,
         accounts::{EMAIL_TAKEN, NewUser},
@@ -34,7 +34,7 @@ impl Accounts {
     }
 
     /// Creates an organisation with its owner.
-    pub async fn register(&self, registration: Registration, from: IpAddr) -> Result<User, AccountError> {
+    pub async fn register(&self, registration: Registration, from: IpAddr) -> Result<Proven, AccountError> {
         if !self.open_registration {
             return Err(AccountError::RegistrationClosed);
         }
@@ -45,7 +45,7 @@ impl Accounts {
     }
 
     /// Registering without asking whether it is open: also how the development account is made.
-    pub async fn create_organization(&self, registration: Registration) -> Result<User, AccountError> {
+    pub async fn create_organization(&self, registration: Registration) -> Result<Proven, AccountError> {
         let mut faults = Faults::default();
         let person = self.read_person(
             &mut faults,
@@ -87,7 +87,7 @@ impl Accounts {
             .map_err(email_taken)?;
         tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, "organization registered");
         activity::signed_up("organization");
-        Ok(user)
+        Ok(Proven { user, password_hash })
     }
 
     /// Checks what makes up a person, noting every fault.

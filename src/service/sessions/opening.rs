@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{SessionError, Sessions};
 use crate::{
@@ -16,6 +16,13 @@ use crate::{
         sessions::{NewSession, Rotation},
     },
 };
+
+/// Somebody whose password was verified just now, or set. Only for them sessions are opened, and only while they have it.
+pub struct Proven {
+    pub user: User,
+    /// What the password was verified against.
+    pub(in crate::service) password_hash: String,
+}
 
 /// What a program gets when it signs in. `expires_in` is that of the access token.
 pub struct Tokens {
@@ -32,44 +39,55 @@ pub struct PageSession {
 
 impl Sessions {
     /// A session for a program.
-    pub async fn open(&self, user: &User) -> Result<Tokens, SessionError> {
+    pub async fn open(&self, proven: &Proven) -> Result<Tokens, SessionError> {
         let refresh_token = secret::generate(SecretKind::RefreshToken)?;
         let digest = secret::sha256(refresh_token.as_bytes());
-        let session = self.create(user, Some(&digest), None).await?;
+        let session = self.create(proven, Some(&digest), None).await?;
+        let user = &proven.user;
         self.tokens_for(user.organization.id, user.id, session, refresh_token)
     }
 
     /// A session for the page.
-    pub async fn open_page(&self, user: &User) -> Result<PageSession, SessionError> {
-        let cookie = secret::generate(SecretKind::Cookie)?;
-        self.create(user, None, Some(&secret::sha256(cookie.as_bytes())))
+    pub async fn open_page(&self, proven: &Proven) -> Result<PageSession, SessionError> {
+        let page = self.page_session()?;
+        self.create(proven, None, Some(&secret::sha256(page.cookie.as_bytes())))
             .await?;
+        Ok(page)
+    }
+
+    /// The cookie of a page's session that is to be opened.
+    pub(in crate::service) fn page_session(&self) -> Result<PageSession, SessionError> {
         Ok(PageSession {
-            cookie,
+            cookie: secret::generate(SecretKind::Cookie)?,
             lasts: self.lasts,
         })
     }
 
     async fn create(
         &self,
-        user: &User,
+        Proven { user, password_hash }: &Proven,
         refresh: Option<&Digest>,
         cookie: Option<&Digest>,
     ) -> Result<SessionId, SessionError> {
         let session = SessionId::generate();
         let now = self.clock.now();
-        let expires_at = now + TimeDelta::from_std(self.lasts).unwrap_or(TimeDelta::days(1));
         let new = NewSession {
             id: session,
             refresh,
             cookie,
-            expires_at,
+            expires_at: self.expiry(now),
         };
-        // False if whoever signs in is being removed at this moment.
-        if !self.store.create(user.organization.id, user.id, &new, now).await? {
-            return Err(SessionError::Invalid);
+        let (organization, user) = (user.organization.id, user.id);
+        if !self.store.create(organization, user, password_hash, &new, now).await? {
+            tracing::warn!(target: "mapleai::security", organization_id = %organization, user_id = %user, "signed in with a password that was changed meanwhile; refused");
+            return Err(SessionError::PasswordChanged);
         }
         Ok(session)
+    }
+
+    /// When a session that is opened now ends.
+    pub(in crate::service) fn expiry(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        now + TimeDelta::from_std(self.lasts).unwrap_or(TimeDelta::days(1))
     }
 
     fn tokens_for(

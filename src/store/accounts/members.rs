@@ -10,7 +10,7 @@ use crate::{
         ids::{OrganizationId, SessionId, UserId},
         role::Role,
     },
-    store::{StoreError, sessions::end_sessions},
+    store::{StoreError, api_keys::revoke_keys, sessions::end_sessions},
 };
 
 /// What became of one member's doing to another.
@@ -74,7 +74,8 @@ impl Standing {
 }
 
 impl Accounts {
-    /// Sets a role, if the caller's own role, as it is now, allows it.
+    /// Sets a role, if the caller's own role, as it is now, allows it. Invitations that the new role could not have made are
+    /// withdrawn.
     pub async fn set_role(
         &self,
         organization: OrganizationId,
@@ -101,6 +102,17 @@ impl Accounts {
                     member.0,
                     role.as_str(),
                     now
+                )
+                .execute(&mut *transaction)
+                .await?;
+                // What was made with a power ends with it.
+                let grantable = Role::names(|given| role.may_grant(given));
+                sqlx::query!(
+                    "DELETE FROM invitations
+                     WHERE organization_id = $1 AND invited_by = $2 AND accepted_at IS NULL AND NOT role = ANY($3)",
+                    organization.0,
+                    member.0,
+                    &grantable
                 )
                 .execute(&mut *transaction)
                 .await?;
@@ -143,15 +155,7 @@ impl Accounts {
                 .execute(&mut *transaction)
                 .await?;
                 let sessions = end_sessions(&mut transaction, organization, member, None, now).await?;
-                let keys = sqlx::query_scalar!(
-                    "UPDATE api_keys SET revoked_at = $3
-                     WHERE organization_id = $1 AND user_id = $2 AND revoked_at IS NULL RETURNING digest",
-                    organization.0,
-                    member.0,
-                    now
-                )
-                .fetch_all(&mut *transaction)
-                .await?;
+                let keys = revoke_keys(&mut transaction, organization, member, now).await?;
                 sqlx::query!(
                     "DELETE FROM invitations WHERE organization_id = $1 AND invited_by = $2 AND accepted_at IS NULL",
                     organization.0,

@@ -1,6 +1,6 @@
 //! Exchanging refresh tokens, of which each is good once.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Connection;
 
 use super::{OwnerRow, Sessions};
@@ -13,20 +13,26 @@ use crate::{
     store::StoreError,
 };
 
+/// A refresh token that comes again within this gets another token of the same session: two tabs wake at once, or an answer is
+/// lost on a phone's network and asked for again.
+const REFRESH_GRACE: TimeDelta = TimeDelta::seconds(10);
+/// Tokens that a session may be given within the grace. No client that is well asks for more.
+const MAX_TOKENS_IN_GRACE: i64 = 8;
+
 /// What comes of presenting a refresh token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotation {
     /// The token was good and is now used up.
     Rotated(SessionOwner),
-    /// The token had been used before; its session has been ended.
+    /// The token had been used some time before; its session has been ended.
     Reused(OrganizationId, SessionId),
     /// No such token, or its session is over.
     Unknown,
 }
 
 impl Sessions {
-    /// Exchanges `old` for `new`. Presenting a used token ends the session: either its owner or a thief has it, and we
-    /// cannot tell which (RFC 9700 4.14.2).
+    /// Exchanges `old` for `new`. Presenting a token some time after it was used ends the session: either its owner or a thief
+    /// has it, and we cannot tell which (RFC 9700 4.14.2). Within [`REFRESH_GRACE`] of its use it is exchanged once more.
     pub async fn rotate(&self, old: &Digest, new: &Digest, now: DateTime<Utc>) -> Result<Rotation, StoreError> {
         let mut lease = self.0.lease().await?;
         let outcome = self
@@ -42,7 +48,12 @@ impl Sessions {
                 else {
                     return Ok(None);
                 };
-                if token.used_at.is_some() {
+                let is_reused = match token.used_at {
+                    None => false,
+                    Some(used) if now - used >= REFRESH_GRACE => true,
+                    Some(used) => given_since(&mut transaction, token.session_id, used).await? >= MAX_TOKENS_IN_GRACE,
+                };
+                if is_reused {
                     let organization = sqlx::query_scalar!(
                         "UPDATE sessions SET ended_at = COALESCE(ended_at, $2) WHERE id = $1 RETURNING organization_id",
                         token.session_id,
@@ -55,9 +66,10 @@ impl Sessions {
                 }
                 let Some(owner) = sqlx::query_as!(
                     OwnerRow,
-                    "SELECT s.id AS session_id, s.organization_id, s.user_id, u.role, s.expires_at
+                    r#"SELECT s.id AS session_id, s.organization_id, s.user_id, u.role, s.expires_at,
+                              GREATEST(s.created_at, s.confirmed_at) AS "confirmed_at!"
                      FROM sessions s JOIN users u ON u.organization_id = s.organization_id AND u.id = s.user_id
-                     WHERE s.id = $1 AND u.removed_at IS NULL AND s.ended_at IS NULL AND s.expires_at > $2",
+                     WHERE s.id = $1 AND u.removed_at IS NULL AND s.ended_at IS NULL AND s.expires_at > $2"#,
                     token.session_id,
                     now
                 )
@@ -67,7 +79,7 @@ impl Sessions {
                     return Ok(None);
                 };
                 sqlx::query!(
-                    "UPDATE refresh_tokens SET used_at = $2 WHERE digest = $1",
+                    "UPDATE refresh_tokens SET used_at = COALESCE(used_at, $2) WHERE digest = $1",
                     old.as_slice(),
                     now
                 )
@@ -91,4 +103,19 @@ impl Sessions {
             None => Rotation::Unknown,
         })
     }
+}
+
+/// Refresh tokens that a session was given from `since` on.
+async fn given_since(
+    connection: &mut sqlx::PgConnection,
+    session: uuid::Uuid,
+    since: DateTime<Utc>,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM refresh_tokens WHERE session_id = $1 AND created_at >= $2"#,
+        session,
+        since
+    )
+    .fetch_one(connection)
+    .await
 }

@@ -13,7 +13,7 @@ async fn forms_lead_back_to_the_page() {
     let app = TestApp::start().await;
     let ada = register(&app).await;
     let (member, leaver) = (join(&app, &ada, "member").await, join(&app, &ada, "member").await);
-    let browser = Browser::sign_in(&app, &ada).await;
+    let mut browser = Browser::sign_in(&app, &ada).await;
     let sessions = ada.client.get("/api/sessions").await.ok(200);
     let oldest = sessions["data"].as_array().unwrap().last().unwrap()["id"]
         .as_str()
@@ -73,6 +73,9 @@ async fn forms_lead_back_to_the_page() {
         assert_eq!(answer.status, 303, "{path}: {}", answer.text());
         let target = answer.header("location").to_owned();
         assert!(target.starts_with("/settings?"), "{path} leads to {target}");
+        if answer.headers.contains_key("set-cookie") {
+            browser = Browser::with_cookie_of(&app.client, &answer).await;
+        }
         let page = browser.get(&target).await;
         assert_eq!(page.status, 200);
         assert!(page.text().contains(says), "{path}: {target}");

@@ -104,11 +104,20 @@ pub struct Browser {
 impl Browser {
     /// Signs in by the page's form.
     pub async fn sign_in(app: &TestApp, person: &Person) -> Self {
-        let form = encode(&[("email", &person.email), ("password", PASSWORD)]);
+        Self::sign_in_with(app, person, PASSWORD).await
+    }
+
+    pub async fn sign_in_with(app: &TestApp, person: &Person, password: &str) -> Self {
+        let form = encode(&[("email", &person.email), ("password", password)]);
         let answer = Answer::of(form_request(&app.client, "/sign-in").body(form)).await;
         assert_eq!(answer.status, 303, "{}", answer.text());
+        Self::with_cookie_of(&app.client, &answer).await
+    }
+
+    /// Goes on with the cookie that an answer has set.
+    pub async fn with_cookie_of(client: &Client, answer: &Answer) -> Self {
         let cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
-        let page = Answer::of(app.client.request(Method::GET, "/").header("cookie", &cookie))
+        let page = Answer::of(client.request(Method::GET, "/").header("cookie", &cookie))
             .await
             .text();
         let after = page
@@ -119,7 +128,7 @@ impl Browser {
         Self {
             cookie,
             csrf_token,
-            client: app.client.clone(),
+            client: client.clone(),
         }
     }
 

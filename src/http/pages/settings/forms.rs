@@ -9,7 +9,7 @@ use http::HeaderMap;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{show, told};
+use super::{Parts, show, told};
 use crate::{
     auth::extract::CurrentUser,
     domain::{
@@ -40,6 +40,8 @@ pub(in crate::http::pages) struct NameForm {
 pub(in crate::http::pages) struct PasswordForm {
     current_password: SecretString,
     password: SecretString,
+    /// Sent by a box that is ticked.
+    revoke_keys: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -91,13 +93,19 @@ pub(in crate::http::pages) async fn change_password(
     let change = ProfileChange {
         password: Some(form.password),
         current_password: Some(form.current_password),
+        revoke_keys: form.revoke_keys.is_some(),
+        by_cookie: true,
         name: None,
     };
     let changed = state
         .services
         .accounts
-        .change_profile(&caller, change, context.client.0);
-    mended(&state, &caller, &headers, changed.await, "password").await
+        .change_profile(&caller, change, context.client.0)
+        .await;
+    let session = changed.as_ref().ok().and_then(|changed| changed.session.as_ref());
+    let cookie = session.and_then(|session| state.site.session_cookie(session));
+    let response = mended(&state, &caller, &headers, changed, "password").await?;
+    Ok(with_cookie(response, cookie))
 }
 
 /// Back to the page if it is done, else the page with what is to be mended.
@@ -110,7 +118,7 @@ async fn mended<T>(
 ) -> Result<Response, Failure> {
     match outcome {
         Ok(_) => led(Ok(done)),
-        Err(error) => show(state, caller, headers, None, None, faults_of(error)?).await,
+        Err(error) => show(state, caller, headers, Parts::default(), None, faults_of(error)?).await,
     }
 }
 
@@ -148,7 +156,9 @@ pub(in crate::http::pages) async fn invite(
             let response = Redirect::to("/settings#invitations").into_response();
             Ok(with_cookie(response, state.site.invitation_cookie(&token)))
         }
-        Err(InvitationError::Account(error)) => show(&state, &caller, &headers, None, None, faults_of(error)?).await,
+        Err(InvitationError::Account(error)) => {
+            show(&state, &caller, &headers, Parts::default(), None, faults_of(error)?).await
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -196,6 +206,7 @@ pub(in crate::http::pages) async fn purge_cache(
     State(state): State<AppState>,
     CurrentUser(caller): CurrentUser,
 ) -> Result<Response, Failure> {
+    let caller = state.services.accounts.current(&caller).await?;
     led(Ok(
         match state.services.caches.purge_own(&caller, Some("answer")).await? {
             Reach::Everybody => "purged",

@@ -1,0 +1,109 @@
+//! What people change about themselves, and their role as it is now.
+
+use chrono::{DateTime, Utc};
+use sqlx::Connection;
+
+use super::Accounts;
+use crate::{
+    crypto::secret::Digest,
+    domain::{
+        ids::{OrganizationId, SessionId, UserId},
+        role::Role,
+    },
+    store::{
+        StoreError,
+        api_keys::revoke_keys,
+        run,
+        sessions::{NewSession, end_sessions, insert_session},
+    },
+};
+
+/// A password to set.
+pub struct NewPassword<'a> {
+    pub hash: &'a str,
+    /// The hash of the password that was given with it. If it is not the user's any more, nothing is changed.
+    pub verified: &'a str,
+    /// The session that it was given in, and what takes its place: the cookie of a browser is given up with the password, since
+    /// whoever copied it would stay signed in. Where nothing does, the session goes on.
+    pub given_in: SessionId,
+    pub renewed: Option<&'a NewSession<'a>>,
+    pub revoke_keys: bool,
+}
+
+/// What ended with a change.
+#[derive(Default)]
+pub struct Changed {
+    pub sessions: Vec<SessionId>,
+    pub keys: Vec<Digest>,
+}
+
+impl Accounts {
+    /// Changes what is given and leaves the rest. A new password ends the user's other sessions, all or nothing. Nothing is
+    /// changed, and nothing given, if the user was removed or has another password than was verified.
+    pub async fn update(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        name: Option<&str>,
+        password: Option<NewPassword<'_>>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Changed>, StoreError> {
+        let mut lease = self.0.lease().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = lease.connection().begin().await?;
+                let done = sqlx::query!(
+                    "UPDATE users SET name = COALESCE($3, name), password_hash = COALESCE($4, password_hash), updated_at = $6
+                     WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL AND ($5::text IS NULL OR password_hash = $5)",
+                    organization.0,
+                    user.0,
+                    name,
+                    password.as_ref().map(|password| password.hash),
+                    password.as_ref().map(|password| password.verified),
+                    now
+                )
+                .execute(&mut *transaction)
+                .await?;
+                if done.rows_affected() == 0 {
+                    return Ok(None);
+                }
+                let (mut sessions, mut keys) = (Vec::new(), Vec::new());
+                if let Some(password) = password {
+                    let kept = password.renewed.is_none().then_some(password.given_in);
+                    sessions = end_sessions(&mut transaction, organization, user, kept, now).await?;
+                    if let Some(new) = password.renewed {
+                        insert_session(&mut transaction, organization, user, password.hash, new, now).await?;
+                    }
+                    if password.revoke_keys {
+                        keys = revoke_keys(&mut transaction, organization, user, now).await?;
+                    }
+                }
+                transaction.commit().await?;
+                Ok(Some((sessions, keys)))
+            })
+            .await;
+        let Some((sessions, keys)) = lease.settle(outcome)? else {
+            return Ok(None);
+        };
+        let digests = keys.iter().map(|key| Digest::try_from(key.as_slice()));
+        Ok(Some(Changed {
+            sessions,
+            keys: digests.collect::<Result<_, _>>().map_err(StoreError::corrupt)?,
+        }))
+    }
+
+    /// A user's role as it is now, whatever sessions remember; nothing for somebody who is no member.
+    pub async fn role(&self, organization: OrganizationId, user: UserId) -> Result<Option<Role>, StoreError> {
+        let role = run!(
+            self.0,
+            sqlx::query_scalar!(
+                "SELECT role FROM users WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL",
+                organization.0,
+                user.0
+            ),
+            fetch_optional
+        )?;
+        role.map(|role| role.parse().map_err(StoreError::corrupt)).transpose()
+    }
+}
