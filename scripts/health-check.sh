@@ -13,7 +13,7 @@ usage: health-check.sh URL [OPS_URL]
   OPS_URL  its operations listener, such as http://10.0.0.7:9464; without it the metrics are read at URL, if it shows them
 
   HEALTH_CHECK_TIMEOUT          seconds to wait for readiness (120)
-  SMOKE_EMAIL, SMOKE_PASSWORD   the account to sign in with; on localhost the demo account unless set
+  SMOKE_EMAIL, SMOKE_PASSWORD   the account to sign in with; `mapleai org create` makes one, `make run` prints its own
   SMOKE_MODEL                   the model to ask; otherwise the first chat model on offer
 
 Exits with 0 if all is well, 1 if a step failed, 2 for wrong arguments.
@@ -183,10 +183,6 @@ check_health() {
 signed_in=no
 sign_in() {
     local token
-    if [ -z "$email$password" ] && [[ $url =~ ^http://(localhost|127\.0\.0\.1)(:|/|$) ]]; then
-        email=demo@maple.example
-        password=maple-demo-password
-    fi
     if [ -z "$email" ] || [ -z "$password" ]; then
         fail 'sign in' 'expected an account in SMOKE_EMAIL and SMOKE_PASSWORD, they are not both set'
         return

@@ -10,13 +10,20 @@ pub mod rotation;
 pub mod seed;
 pub mod server;
 
+use secrecy::SecretString;
+
 use crate::{
     config::{Config, load::Sources},
     crypto::{password::PasswordError, signing_keys::SigningKeys},
+    domain::account::User,
     lifecycle::{Broken, Lifecycle, Signals},
     provider::registry::ProviderSetupError,
-    service::health::Databases,
-    store::{Database, StoreError, migrations, migrations::MigrationError},
+    service::{
+        Services,
+        accounts::{AccountError, Registration},
+        health::Databases,
+    },
+    store::{Database, StoreError, development::Claim, migrations, migrations::MigrationError},
     telemetry,
 };
 pub use server::Server;
@@ -64,8 +71,16 @@ pub enum AppError {
     Migration(#[from] MigrationError),
     #[error("cannot seed the development account")]
     Seed(#[from] seed::SeedError),
-    #[error("the demo account is for development only; its password is public")]
+    #[error("the demo account is for development only")]
     SeedOutsideDevelopment,
+    #[error(
+        "the database at {0} is not development's own: it has tables, and not the mark that development gives to databases that it \
+         finds empty. Development migrates and seeds no other. Unset DATABASE_URL for a private one, set MAPLE_ENV to what this \
+         database is for, or, to hand it over to development, run in it: CREATE TABLE mapleai_development (demo_password text)"
+    )]
+    NotDevelopments(String),
+    #[error(transparent)]
+    Account(#[from] AccountError),
     #[error(transparent)]
     Broken(#[from] Broken),
 }
@@ -92,10 +107,21 @@ pub async fn serve(config: Config, sources: Sources) -> Result<(), AppError> {
     }
 }
 
-/// Applies what the database lacks.
+/// Applies what the database lacks. In development only to a database of its own.
 pub async fn migrate(config: Config) -> Result<(), AppError> {
     let database = Database::new(&config.database)?;
+    if config.environment.is_development() {
+        claim_for_development(&database).await?;
+    }
     migrations_apply(database).await
+}
+
+/// Development is what a process runs as that nobody told otherwise, perhaps with another environment's DATABASE_URL.
+async fn claim_for_development(database: &Database) -> Result<(), AppError> {
+    match database.claim_for_development().await? {
+        Claim::Ours => Ok(()),
+        Claim::Foreign => Err(AppError::NotDevelopments(database.address())),
+    }
 }
 
 async fn migrations_apply(database: Database) -> Result<(), AppError> {
@@ -104,31 +130,49 @@ async fn migrations_apply(database: Database) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Creates the development account if it is not there.
-pub async fn seed(config: Config) -> Result<(), AppError> {
+/// Creates the development account if it is not there, in a database that is development's own.
+pub async fn seed(config: Config) -> Result<seed::DemoAccount, AppError> {
     if !config.environment.has_demo_account() {
         return Err(AppError::SeedOutsideDevelopment);
     }
-    let lifecycle = Lifecycle::default();
     let database = Database::new(&config.database)?;
+    claim_for_development(&database).await?;
+    let services = command_services(&config, &database)?;
+    Ok(seed::development_account(&database, &services.accounts).await?)
+}
+
+/// Creates an organisation with its owner, whether or not registration is open.
+pub async fn create_organization(config: Config, registration: Registration) -> Result<User, AppError> {
+    let database = Database::new(&config.database)?;
+    let services = command_services(&config, &database)?;
+    Ok(services.accounts.create_organization(registration).await?)
+}
+
+/// Gives an account another password, and ends its sessions.
+pub async fn reset_password(config: Config, email: &str, password: SecretString) -> Result<User, AppError> {
+    let database = Database::new(&config.database)?;
+    let services = command_services(&config, &database)?;
+    Ok(services.accounts.reset_password(email, password).await?)
+}
+
+/// The services of a short-lived process: there is nobody whose memory it could share.
+fn command_services(config: &Config, database: &Database) -> Result<Services, AppError> {
+    let lifecycle = Lifecycle::default();
     let registry = std::sync::Arc::new(crate::provider::Registry::build(
         &config.providers,
         &config.models,
         config.cache.answers,
     )?);
     let clock = crate::domain::clock::Clock::system();
-    // One short-lived process: there is nobody whose memory it could share.
-    let caches = build::caches(&config, None, &clock, &lifecycle);
-    let keys = signing_keys(&config)?;
+    let caches = build::caches(config, None, &clock, &lifecycle);
+    let keys = signing_keys(config)?;
     let databases = Databases {
-        primary: database,
+        primary: database.clone(),
         replicas: Vec::new(),
     };
-    let services = build::services(
-        &config, &databases, &keys, &caches, registry, &clock, &lifecycle, None, None,
-    )?;
-    seed::development_account(&services.accounts).await?;
-    Ok(())
+    build::services(
+        config, &databases, &keys, &caches, registry, &clock, &lifecycle, None, None,
+    )
 }
 
 /// Those of the configuration, which has been checked: the error is for callers that made one by hand.

@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod doctor;
 mod healthcheck;
+mod org;
 
 use std::{
     error::Error,
@@ -60,8 +61,13 @@ enum Command {
     Healthcheck(healthcheck::HealthCheck),
     /// What a deployment of this commit still lacks; exits with 1 if anything does
     Checklist(checklist::Checklist),
-    /// Create the demo account in development
+    /// Create the demo account in development, and say how to sign in with it
     Seed,
+    /// Organisations: the first one of a closed service, and the smoke test's
+    Org {
+        #[command(subcommand)]
+        command: org::OrgCommand,
+    },
     /// Look at what the running instance remembers, or make it forget
     Cache {
         #[command(subcommand)]
@@ -94,6 +100,8 @@ enum CliError {
     HealthCheck(#[from] healthcheck::HealthCheckError),
     #[error(transparent)]
     Checklist(#[from] checklist::ChecklistError),
+    #[error(transparent)]
+    Org(#[from] org::OrgError),
     #[error(transparent)]
     App(#[from] AppError),
 }
@@ -146,14 +154,15 @@ fn execute(command: &Command, sources: &Sources) -> Result<(), CliError> {
         .map_err(CliError::Runtime)?;
     let outcome = runtime.block_on(async {
         match command {
-            Command::Migrate => app::migrate(config).await,
-            Command::Seed => app::seed(config).await,
+            Command::Migrate => Ok(app::migrate(config).await?),
+            Command::Seed => org::seed(config).await,
+            Command::Org { command } => org::run(config, command).await,
             // The others have been answered.
-            _ => Box::pin(app::serve(config, sources.clone())).await,
+            _ => Ok(Box::pin(app::serve(config, sources.clone())).await?),
         }
     });
     runtime.shutdown_timeout(LAST_WORK);
-    Ok(outcome?)
+    outcome
 }
 
 /// The error and what caused it, on one line. Errors that only pass on another's text are told once.

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod api_keys;
 pub mod conversations;
 pub mod database;
+pub mod development;
 pub mod diagnosis;
 pub mod error;
 pub mod invitations;

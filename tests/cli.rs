@@ -81,7 +81,7 @@ fn development(more: &str) -> String {
 #[test]
 fn secrets_are_masked_in_both_forms() {
     let directory = directory();
-    let url = format!("postgres://maple:{SECRET}@db/mapleai");
+    let url = format!("postgres://maple:{SECRET}@db/mapleai?sslmode=verify-full");
     let variables = [
         ("MAPLE_ENV", "production"),
         ("DATABASE_URL", url.as_str()),
@@ -94,7 +94,10 @@ fn secrets_are_masked_in_both_forms() {
         let output = mapleai(&directory, arguments, &variables);
         assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
         let text = stdout(&output);
-        assert!(text.contains("postgres://maple:********@db/mapleai"), "{text}");
+        assert!(
+            text.contains("postgres://maple:********@db/mapleai?sslmode=verify-full"),
+            "{text}"
+        );
         assert!(!text.contains(SECRET), "{text}");
     }
 }

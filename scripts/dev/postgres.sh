@@ -133,6 +133,8 @@ ensure_database() {
     local exists
     exists=$(run_psql -d postgres -Atc "SELECT 1 FROM pg_database WHERE datname = '$database'")
     [ "$exists" = 1 ] || run_psql -d postgres -qc "CREATE DATABASE $database"
+    # The mark of development's own databases: without it MapleAI touches none that has tables. This server is for nothing else.
+    [ "$profile" != dev ] || run_psql -qc "SET client_min_messages = warning; CREATE TABLE IF NOT EXISTS mapleai_development (demo_password text)"
 }
 
 stop() {

@@ -28,7 +28,7 @@ announce() {
     echo
     echo "  MapleAI is ready:  http://localhost:$serve_port"
     if [ "$MAPLE_ENV" = development ]; then
-        echo "  Sign in with:      demo@maple.example / maple-demo-password"
+        echo "  Sign in with:      $("$CARGO_TARGET_DIR/debug/mapleai" seed | grep '^demo@')"
         echo "  API for programs:  http://localhost:$serve_port/v1 (make a key under \"API keys\"; models: maple-dev, maple-dev-embed)"
     fi
     echo "  Stop with Ctrl-C"

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
-use super::{AppError, migrations_apply, seed};
+use super::{AppError, claim_for_development, migrations_apply, seed};
 use crate::{
     config::Config,
     service::{Services, readiness::Readiness},
@@ -27,6 +27,8 @@ pub(super) async fn prepare(
     let started = Instant::now();
     wait_for_database(&database, config.database.start_timeout).await?;
     if config.database.migrate_on_start {
+        // Development alone has this, and may have been given another environment's URL.
+        claim_for_development(&database).await?;
         migrate(&database, config.database.start_timeout).await?;
         if config.environment.has_demo_account() {
             let seeding: BoxFuture<'static, _> = Box::pin(seed(config.clone()));

@@ -5,9 +5,12 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use super::load::{
-    check::Check,
-    schema::{Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, number, optional, required, span},
+use super::{
+    Environment,
+    load::{
+        check::Check,
+        schema::{Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, number, optional, required, span},
+    },
 };
 
 #[derive(Debug, Clone, Deserialize)]
@@ -33,6 +36,8 @@ pub struct DatabaseConfig {
     pub start_timeout: Duration,
     /// Apply migrations when the service starts; development only, elsewhere `mapleai migrate` does.
     pub migrate_on_start: bool,
+    /// Production may speak to a database that does not prove who it is, and in clear text where the URL says so.
+    pub allow_unverified_tls: bool,
 }
 
 /// What the caches of all instances share.
@@ -94,6 +99,7 @@ pub(super) const FIELDS: &[Field] = &[
     required("statement_timeout", span(MILLISECOND, HOUR)),
     required("start_timeout", span(MILLISECOND, HOUR)),
     required("migrate_on_start", Kind::Flag),
+    required("allow_unverified_tls", Kind::Flag),
 ];
 
 pub(super) const REDIS_FIELDS: &[Field] = &[
@@ -134,5 +140,52 @@ impl DatabaseConfig {
                 "must be false outside development, where instances would race; run `mapleai migrate` before a release",
             );
         }
+        self.validate_transport(check);
     }
+
+    /// With any other mode than `verify-full` whoever sits between may answer as the database: `require` encrypts to whoever
+    /// is there (libpq's documentation, "SSL Support"). What does not leave the machine needs no proof.
+    fn validate_transport(&self, check: &mut Check<'_>) {
+        if check.environment() != Environment::Production || self.allow_unverified_tls {
+            return;
+        }
+        let urls = [
+            ("url", Some(&self.url)),
+            ("analytics_url", self.analytics_url.as_ref()),
+            ("reporting_url", self.reporting_url.as_ref()),
+        ];
+        for (key, url) in urls {
+            let Some(url) = url else { continue };
+            if !check.is_refused(["database", key]) && !is_verified_or_local(url.expose_secret()) {
+                check.refuse(
+                    ["database", key],
+                    "must end in ?sslmode=verify-full (with &sslrootcert=/path/to/ca.pem where the authority is your own) in \
+                     production, unless the server is on this machine or database.allow_unverified_tls is true",
+                );
+            }
+        }
+    }
+}
+
+/// Whether the server has to prove who it is, or is reached by a socket or over loopback.
+fn is_verified_or_local(url: &str) -> bool {
+    let Ok(url) = url::Url::parse(url) else { return false };
+    let parameter = |names: &[&str]| {
+        // As the client reads them: the last one counts.
+        let given = url.query_pairs().filter(|(name, _)| names.contains(&&**name));
+        given.last().map(|(_, value)| value.into_owned())
+    };
+    if parameter(&["sslmode", "ssl-mode"]).is_some_and(|mode| mode.eq_ignore_ascii_case("verify-full")) {
+        return true;
+    }
+    let host = parameter(&["host", "hostaddr"]).or_else(|| url.host_str().map(str::to_owned));
+    host.is_some_and(|host| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host.starts_with('/')
+            || host.to_ascii_lowercase().starts_with("%2f")
+            || host == "localhost"
+            || host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    })
 }

@@ -46,7 +46,7 @@ pub struct ModelConfig {
     pub cache: Option<AnswerCaching>,
 }
 
-const PRICE: Kind = Kind::Text(Rule {
+pub(super) const PRICE: Kind = Kind::Text(Rule {
     allowed: "US dollars per million tokens as a decimal text of at most 6 digits before and 9 after the point, such as \"2.50\"",
     holds: |text| text.parse::<Price>().is_ok(),
 });

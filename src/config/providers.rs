@@ -7,13 +7,16 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::load::{
-    check::Check,
-    path::Path,
-    schema::{
-        DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Preset, Rule, is_visible_ascii, optional, preset,
-        required, span,
+use super::{
+    load::{
+        check::Check,
+        path::Path,
+        schema::{
+            DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Preset, Rule, is_visible_ascii, optional, preset,
+            required, span,
+        },
     },
+    models::PRICE,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,14 @@ pub struct ProviderConfig {
     /// Add the server's own model list to the catalogue at start.
     #[serde(default)]
     pub discover_models: bool,
+    /// US dollars per million tokens of the models that the server lists; absent means free.
+    #[serde(default)]
+    pub discovered_input_price: Option<String>,
+    #[serde(default)]
+    pub discovered_output_price: Option<String>,
+    /// That they cost nothing is meant so. Outside development they need this or prices.
+    #[serde(default)]
+    pub discovered_free: bool,
     #[serde(with = "humantime_serde", default = "default_connect")]
     pub connect_timeout: Duration,
     /// Until the response head and, in a stream, the first chunk.
@@ -132,6 +143,9 @@ const PROVIDER_FIELDS: &[Field] = &[
         }),
     ),
     preset("discover_models", Kind::Flag, Preset::Flag(false)),
+    optional("discovered_input_price", PRICE),
+    optional("discovered_output_price", PRICE),
+    preset("discovered_free", Kind::Flag, Preset::Flag(false)),
     preset("connect_timeout", span(MILLISECOND, MINUTE), Preset::Text("5s")),
     preset("first_byte_timeout", span(MILLISECOND, HOUR), Preset::Text("60s")),
     preset("chunk_timeout", span(MILLISECOND, HOUR), Preset::Text("30s")),
@@ -175,6 +189,32 @@ impl ProviderConfig {
             check.refuse(
                 path.key("base_url"),
                 "missing; a provider of kind \"openai\" must have one, such as \"https://api.openai.com/v1\"",
+            );
+        }
+        self.validate_discovery(path, check);
+    }
+
+    /// Calls to a model without a price are recorded at nothing, whatever the provider asks for them.
+    fn validate_discovery(&self, path: &Path, check: &mut Check<'_>) {
+        let prices = [&self.discovered_input_price, &self.discovered_output_price];
+        let (any, all) = (
+            prices.iter().any(|price| price.is_some()),
+            prices.iter().all(|price| price.is_some()),
+        );
+        if any && self.discovered_free {
+            check.refuse(
+                path.key("discovered_free"),
+                "must not be true beside discovered_input_price or discovered_output_price",
+            );
+        }
+        if self.discover_models && !all && !self.discovered_free && !check.environment().is_development() {
+            let name = check.environment().as_str();
+            check.refuse(
+                path.key("discover_models"),
+                format!(
+                    "must go with both discovered_input_price and discovered_output_price in {name}, or with \
+                     discovered_free = true if they cost nothing; or name the models under [[models]] with their prices"
+                ),
             );
         }
     }

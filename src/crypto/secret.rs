@@ -2,6 +2,7 @@
 
 use aws_lc_rs::{digest, rand};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::SecretString;
 use subtle::ConstantTimeEq;
 
 /// 256 bits, beyond guessing, so that a plain SHA-256 of it is safe to store: there is no dictionary to try.
@@ -43,6 +44,21 @@ pub fn generate(kind: SecretKind) -> Result<String, NoEntropy> {
     text.push_str(kind.prefix());
     URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
     Ok(text)
+}
+
+/// A password for people to copy: 24 letters and digits that are not mistaken for each other, some 137 bits.
+pub fn readable_password() -> Result<SecretString, NoEntropy> {
+    const ALPHABET: &[u8; 54] = b"abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ3456789";
+    let mut text = String::with_capacity(24);
+    let mut byte = [0_u8];
+    while text.len() < 24 {
+        rand::fill(&mut byte).map_err(|_| NoEntropy)?;
+        // Those beyond a multiple of the alphabet's length would make some letters likelier.
+        if let Some(letter) = ALPHABET.get(usize::from(byte[0] % 64)) {
+            text.push(char::from(*letter));
+        }
+    }
+    Ok(text.into())
 }
 
 /// The digest to store or look up, or `None` if the text cannot be a secret of this kind, which saves a look-up.

@@ -17,7 +17,7 @@ use crate::{
         money::{InvalidPrice, Price},
     },
 };
-use discovery::Discovered;
+use discovery::{Discovered, Terms};
 
 /// Why the catalogue cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,13 @@ impl Registry {
                 identity: config.base_url.as_ref().map_or("mock", |url| url.as_str()).into(),
             });
             if config.discover_models {
-                discovered.push(Discovered::new(Arc::clone(&upstream), caching_of(caching)));
+                let of_whom = || format!("those that providers.{name} lists");
+                let terms = Terms {
+                    input_price: price_of(config.discovered_input_price.as_deref(), of_whom)?,
+                    output_price: price_of(config.discovered_output_price.as_deref(), of_whom)?,
+                    caching: caching_of(caching),
+                };
+                discovered.push(Discovered::new(Arc::clone(&upstream), terms));
             }
             by_name.insert(name, upstream);
         }
@@ -145,14 +151,7 @@ impl Registry {
 }
 
 fn model_of(config: &ModelConfig, caching: AnswerCaching) -> Result<Model, ProviderSetupError> {
-    let price = |text: &Option<String>| {
-        text.as_deref()
-            .map_or(Ok(Price::default()), str::parse)
-            .map_err(|source| ProviderSetupError::Price {
-                model: config.id.clone(),
-                source,
-            })
-    };
+    let price = |text: &Option<String>| price_of(text.as_deref(), || config.id.clone());
     Ok(Model {
         id: config.id.as_str().into(),
         name: config.name.as_deref().unwrap_or(&config.id).into(),
@@ -166,6 +165,12 @@ fn model_of(config: &ModelConfig, caching: AnswerCaching) -> Result<Model, Provi
         output_price: price(&config.output_price)?,
         caching: caching_of(config.cache.unwrap_or(caching)),
     })
+}
+
+/// A model without a price is free.
+fn price_of(text: Option<&str>, model: impl FnOnce() -> String) -> Result<Price, ProviderSetupError> {
+    text.map_or(Ok(Price::default()), str::parse)
+        .map_err(|source| ProviderSetupError::Price { model: model(), source })
 }
 
 fn caching_of(configured: AnswerCaching) -> Caching {

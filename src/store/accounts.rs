@@ -7,7 +7,7 @@ pub mod profile;
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
-use super::{Database, StoreError, run};
+use super::{Database, StoreError, run, sessions::end_sessions};
 use crate::domain::{
     account::{Organization, User},
     email::Email,
@@ -171,6 +171,37 @@ impl Accounts {
             ),
             fetch_optional
         )
+    }
+
+    /// Replaces a password whatever it was, and ends all of the user's sessions: gives these.
+    pub async fn reset_password(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        hash: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let mut lease = self.0.lease().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = lease.connection().begin().await?;
+                sqlx::query!(
+                    "UPDATE users SET password_hash = $3, updated_at = $4
+                     WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL",
+                    organization.0,
+                    user.0,
+                    hash,
+                    now
+                )
+                .execute(&mut *transaction)
+                .await?;
+                let ended = end_sessions(&mut transaction, organization, user, None, now).await?;
+                transaction.commit().await?;
+                Ok(ended)
+            })
+            .await;
+        lease.settle(outcome)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The process as a whole: its log, its signals, and what never reaches the one or survives the other.
 
+mod environments;
 mod log;
 mod provider;
 mod secrets;
@@ -23,6 +24,7 @@ fn staging(database: &str) -> Vec<(&'static str, String)> {
         ("MAPLE__SERVER__DRAIN_DELAY", "0s".to_owned()),
         ("MAPLE__AUTH__SIGNING_KEYS__K", SIGNING_KEY.to_owned()),
         ("MAPLE__AUTH__ACTIVE_KEY", "k".to_owned()),
+        ("MAPLE__AUTH__OPEN_REGISTRATION", "true".to_owned()),
         ("MAPLE__LOG__FILE", String::new()),
     ]
 }

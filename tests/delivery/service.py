@@ -30,6 +30,7 @@ def settings(port, ops_port, database, upstream_port, **more):
         "DATABASE_URL": database,
         "MAPLE__AUTH__ACTIVE_KEY": "k1",
         "MAPLE__AUTH__SIGNING_KEYS__K1": "rehearsal-" + "k" * 40,
+        "MAPLE__AUTH__OPEN_REGISTRATION": "true",
         "MAPLE__PROVIDERS__REHEARSAL__KIND": "openai",
         "MAPLE__PROVIDERS__REHEARSAL__BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
         "MAPLE__MODELS": model,

@@ -32,7 +32,10 @@ fn with(variables: &[(&str, &str)]) -> Sources {
 fn production(more: &[(&'static str, &'static str)]) -> Sources {
     let mut variables = vec![
         ("MAPLE_ENV", "production"),
-        ("DATABASE_URL", "postgres://maple:hunter2@db/mapleai"),
+        (
+            "DATABASE_URL",
+            "postgres://maple:hunter2@db/mapleai?sslmode=verify-full",
+        ),
         ("MAPLE__SERVER__PUBLIC_URL", "https://maple.example"),
         ("MAPLE__AUTH__SIGNING_KEYS__K1", SECRET),
         ("MAPLE__AUTH__ACTIVE_KEY", "k1"),

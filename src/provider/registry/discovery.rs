@@ -24,17 +24,25 @@ const MOST: usize = 500;
 /// list for a moment must not vanish here.
 pub(super) struct Discovered {
     upstream: Arc<Upstream>,
-    caching: Caching,
+    terms: Terms,
     routes: OnceLock<HashMap<Arc<str>, Route>>,
     /// That it does not answer has been told.
     told: AtomicBool,
 }
 
+/// What holds for each model that a provider lists.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) input_price: Price,
+    pub(super) output_price: Price,
+    pub(super) caching: Caching,
+}
+
 impl Discovered {
-    pub(super) fn new(upstream: Arc<Upstream>, caching: Caching) -> Self {
+    pub(super) fn new(upstream: Arc<Upstream>, terms: Terms) -> Self {
         Self {
             upstream,
-            caching,
+            terms,
             routes: OnceLock::new(),
             told: AtomicBool::new(false),
         }
@@ -60,7 +68,7 @@ impl Discovered {
         let provider = self.upstream.provider.name();
         let error = match tokio::time::timeout(LIMIT, self.upstream.provider.list_models()).await {
             Ok(Ok(ids)) => {
-                let models = ids.iter().filter_map(|id| model(id, provider, self.caching)).take(MOST);
+                let models = ids.iter().filter_map(|id| model(id, provider, self.terms)).take(MOST);
                 let routes: HashMap<_, _> = models.map(|model| (Arc::clone(&model.id), self.to(model))).collect();
                 if self.told.load(Ordering::Relaxed) {
                     tracing::warn!(target: "mapleai::providers", provider, models = routes.len(), "the provider has listed its models after all");
@@ -85,7 +93,7 @@ impl Discovered {
 }
 
 /// Lists hold models for other uses as well; ids are all there is to tell them by.
-fn model(id: &str, provider: &str, caching: Caching) -> Option<Model> {
+fn model(id: &str, provider: &str, terms: Terms) -> Option<Model> {
     const OTHER_USES: [&str; 10] = [
         "whisper",
         "tts",
@@ -114,8 +122,8 @@ fn model(id: &str, provider: &str, caching: Caching) -> Option<Model> {
         kind,
         provider: provider.into(),
         upstream: id.into(),
-        input_price: Price::default(),
-        output_price: Price::default(),
-        caching,
+        input_price: terms.input_price,
+        output_price: terms.output_price,
+        caching: terms.caching,
     })
 }

@@ -90,6 +90,26 @@ impl Accounts {
         Ok(Proven { user, password_hash })
     }
 
+    /// Gives an account another password and ends all its sessions: for operators, where somebody has forgotten theirs.
+    pub async fn reset_password(&self, email: &str, password: SecretString) -> Result<User, AccountError> {
+        let email = Email::parse(email).map_err(|_| AccountError::NotFound)?;
+        let (user, _) = self.store.find_by_email(&email).await?.ok_or(AccountError::NotFound)?;
+        let mut faults = Faults::default();
+        self.check_password(&mut faults, "password", &password, &email.folded(), &user.name);
+        if !faults.is_empty() {
+            return Err(AccountError::Invalid(faults.into_vec()));
+        }
+        let hash = self.hasher.hash(password).await?;
+        let organization = user.organization.id;
+        let ended = self
+            .store
+            .reset_password(organization, user.id, &hash, self.clock.now())
+            .await?;
+        self.sessions.note_ended(organization, &ended).await;
+        tracing::warn!(target: "mapleai::security", organization_id = %organization, user_id = %user.id, "password reset by an operator");
+        Ok(user)
+    }
+
     /// Checks what makes up a person, noting every fault.
     pub(in crate::service) fn read_person(
         &self,

@@ -25,6 +25,7 @@ fn production(postgres: &Postgres, upstream: &FakeUpstream) -> Process {
             "a-signing-key-that-only-these-tests-use-0123456789",
         ),
         ("MAPLE__AUTH__ACTIVE_KEY", "k"),
+        ("MAPLE__AUTH__OPEN_REGISTRATION", "true"),
         ("MAPLE__USAGE__JOURNAL_DIR", ""),
         ("MAPLE__PROVIDERS__FAKE__KIND", "openai"),
         ("MAPLE__PROVIDERS__FAKE__BASE_URL", &upstream.base_url()),

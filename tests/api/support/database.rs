@@ -70,6 +70,7 @@ pub fn config(url: &str) -> DatabaseConfig {
         reporting_url: None,
         start_timeout: std::time::Duration::from_mins(5),
         migrate_on_start: false,
+        allow_unverified_tls: false,
     }
 }
 
@@ -97,7 +98,8 @@ async fn execute(server: &mut PgConnection, statement: String) {
 
 /// Named after the migrations, so that processes share one, and made under another name, so that none sees half of it.
 async fn make_template() -> String {
-    let name = format!("maple_template_{:016x}", digest_of_migrations());
+    // The second version of what is made here beside the migrations.
+    let name = format!("maple_template_2_{:016x}", digest_of_migrations());
     let mut server = connect().await;
     execute(&mut server, "SET lock_timeout = '60s'".to_owned()).await;
     sqlx::query("SELECT pg_advisory_lock($1)")
@@ -115,6 +117,8 @@ async fn make_template() -> String {
         execute(&mut server, format!("DROP DATABASE IF EXISTS {draft} WITH (FORCE)")).await;
         execute(&mut server, format!("CREATE DATABASE {draft}")).await;
         let database = store::Database::new(&config(&url_of(&draft))).unwrap();
+        // As development finds it: empty, and so its own.
+        database.claim_for_development().await.unwrap();
         store::migrations::apply(&database).await.unwrap();
         database.close(std::time::Duration::from_secs(5)).await;
         execute(&mut server, format!("ALTER DATABASE {draft} RENAME TO {name}")).await;

@@ -32,6 +32,8 @@ impl Postgres {
     pub async fn start() -> Self {
         let postgres = Self::empty().await;
         let database = store::Database::new(&database::config(&postgres.url())).unwrap();
+        // As development finds it: empty, and so its own.
+        database.claim_for_development().await.unwrap();
         store::migrations::apply(&database).await.unwrap();
         database.close(Duration::from_secs(5)).await;
         postgres

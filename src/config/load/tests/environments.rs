@@ -115,3 +115,68 @@ fn production_can_do_with_variables_alone() {
     assert_eq!(proxies, ["10.0.0.0/8", "192.0.2.7/32"]);
     assert_eq!(config.server.cors_origins, ["https://a.example", "https://b.example"]);
 }
+
+#[test]
+fn outside_development_models_that_are_listed_need_a_price_or_a_word_that_they_are_free() {
+    let provider = [
+        ("MAPLE__PROVIDERS__OPENAI__KIND", "openai"),
+        ("MAPLE__PROVIDERS__OPENAI__BASE_URL", "https://api.example/v1"),
+        ("MAPLE__PROVIDERS__OPENAI__DISCOVER_MODELS", "true"),
+    ];
+    let input = ("MAPLE__PROVIDERS__OPENAI__DISCOVERED_INPUT_PRICE", "2.50");
+    let output = ("MAPLE__PROVIDERS__OPENAI__DISCOVERED_OUTPUT_PRICE", "10.00");
+    let free = ("MAPLE__PROVIDERS__OPENAI__DISCOVERED_FREE", "true");
+    let faults_with = |more: &[(&'static str, &'static str)]| faults(&production(&[&provider[..], more].concat()));
+    for priced in [&[free][..], &[input, output]] {
+        assert_eq!(faults_with(priced), [] as [&str; 0], "{priced:?}");
+    }
+    for unpriced in [&[][..], &[input], &[output]] {
+        let told = faults_with(unpriced);
+        assert!(
+            told.len() == 1 && told[0].contains("discovered_free = true"),
+            "{told:?}"
+        );
+    }
+    assert!(faults_with(&[input, output, free])[0].contains("must not be true beside"));
+    assert_eq!(faults(&with(&provider)), [] as [&str; 0]);
+}
+
+#[test]
+fn production_asks_the_database_to_prove_who_it_is() {
+    let database = |url| faults(&production(&[("DATABASE_URL", url)]));
+    for good in [
+        "postgres://maple:hunter2@db/mapleai?sslmode=verify-full",
+        "postgres://maple:hunter2@db/mapleai?sslmode=verify-full&sslrootcert=/run/ca.pem",
+        "postgres://maple@127.0.0.1:6432/mapleai",
+        "postgres://maple@[::1]/mapleai",
+        "postgres://maple@localhost/mapleai",
+        "postgres://%2Fvar%2Frun%2Fpostgresql/mapleai",
+        "postgres:///mapleai?host=/var/run/postgresql",
+    ] {
+        assert_eq!(database(good), [] as [&str; 0], "{good}");
+    }
+    for bad in [
+        "postgres://maple:hunter2@db/mapleai",
+        "postgres://maple:hunter2@db/mapleai?sslmode=require",
+        "postgres://maple:hunter2@db/mapleai?sslmode=verify-ca",
+        "postgres://maple:hunter2@db/mapleai?sslmode=verify-full&sslmode=disable",
+        "postgres://maple:hunter2@localhost.evil.example/mapleai",
+        "postgres://maple:hunter2@localhost/mapleai?host=db",
+        "postgres:///mapleai",
+    ] {
+        let told = database(bad);
+        assert!(
+            told.len() == 1 && told[0].starts_with("database.url"),
+            "{bad}: {told:?}"
+        );
+        assert!(
+            told[0].contains("verify-full") && !told[0].contains("hunter2"),
+            "{told:?}"
+        );
+    }
+    let allowed = [
+        ("DATABASE_URL", "postgres://maple:hunter2@db/mapleai"),
+        ("MAPLE__DATABASE__ALLOW_UNVERIFIED_TLS", "true"),
+    ];
+    assert_eq!(faults(&production(&allowed)), [] as [&str; 0]);
+}

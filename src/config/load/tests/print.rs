@@ -26,7 +26,6 @@ fn the_printed_form_masks_secrets_tells_origins_and_reads_back() {
     }
     for line in [
         "# The effective configuration in production; secrets are masked.",
-        "url = \"postgres://maple:********@db/mapleai\"     # DATABASE_URL",
         "port = 3000                                      # built-in default.toml",
         "host = \"0.0.0.0\"                                 # built-in production.toml",
         "k1 = \"********\"                                  # MAPLE__AUTH__SIGNING_KEYS__K1",
@@ -36,6 +35,12 @@ fn the_printed_form_masks_secrets_tells_origins_and_reads_back() {
     ] {
         assert!(toml.lines().any(|printed| printed == line), "{line}\n{toml}");
     }
+    let url = toml.lines().find(|line| line.starts_with("url = \"postgres")).unwrap();
+    assert!(
+        url.starts_with("url = \"postgres://maple:********@db/mapleai?sslmode=verify-full\"")
+            && url.ends_with("# DATABASE_URL"),
+        "{url}"
+    );
     assert_eq!(json["environment"], "production");
     assert_eq!(json["server"]["port"], 3000);
     assert_eq!(json["models"][0]["name"], "a \"b\" \\ c");
