@@ -145,7 +145,7 @@ pub async fn seed(config: Config) -> Result<seed::DemoAccount, AppError> {
 pub async fn create_organization(config: Config, registration: Registration) -> Result<User, AppError> {
     let database = Database::new(&config.database)?;
     let services = command_services(&config, &database)?;
-    Ok(services.accounts.create_organization(registration).await?)
+    Ok(services.accounts.create_organization(registration).await?.user)
 }
 
 /// Gives an account another password, and ends its sessions.

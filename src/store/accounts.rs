@@ -11,7 +11,7 @@ use super::{Database, StoreError, run, sessions::end_sessions};
 use crate::domain::{
     account::{Organization, User},
     email::Email,
-    ids::{OrganizationId, UserId},
+    ids::{OrganizationId, SessionId, UserId},
     page::{Cursor, Page, PageRequest},
     role::Role,
 };
