@@ -1,6 +1,7 @@
 //! Pages for people: server-rendered, with a little script of our own.
 
 pub mod assets;
+pub mod figures;
 pub mod markdown;
 pub mod next;
 pub mod views;

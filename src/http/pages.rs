@@ -108,6 +108,7 @@ async fn viewer(
 ) -> Result<Viewer, Failure> {
     let user = accounts.get(caller.organization, caller.user).await?;
     Ok(Viewer {
+        id: user.id.to_string(),
         name: user.name,
         email: user.email,
         role: user.role.as_str(),

@@ -1,6 +1,9 @@
 //! Static files, embedded in the binary and named by their contents, so that browsers may keep them for ever.
 //!
-//! In debug builds they are read from disk for every request, so that an edit shows on reload.
+//! A script names the modules that it imports by their plain names (`import ... from "./api.js"`); here those become the hashed
+//! ones, so that a change of a module changes the name of whatever imports it. There is no other build step.
+//!
+//! In debug builds files are read from disk for every request, so that an edit shows on reload.
 
 use std::{
     collections::HashMap,
@@ -10,7 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
-use rust_embed::{EmbeddedFile, RustEmbed};
+use rust_embed::RustEmbed;
+
+use crate::crypto::secret::sha256;
 
 #[derive(RustEmbed)]
 #[folder = "assets/"]
@@ -50,9 +55,26 @@ struct Variants {
     gzip: Option<Bytes>,
 }
 
-/// Made once for each content: compressing well takes longer than serving. There are only as many as there are files, and
-/// in development one more for each edit.
-static COMPRESSED: LazyLock<Mutex<HashMap<[u8; 32], Variants>>> = LazyLock::new(Mutex::default);
+/// By hashed name, made once for each: compressing well takes longer than serving. There are only as many as there are files,
+/// and in development one more for each edit.
+static COMPRESSED: LazyLock<Mutex<HashMap<String, Variants>>> = LazyLock::new(Mutex::default);
+
+/// A file as it is served, before it is compressed.
+#[derive(Clone)]
+struct Built {
+    hashed_name: String,
+    content: Bytes,
+}
+
+/// Every file, where they cannot change.
+static BUILT: LazyLock<HashMap<String, Built>> = LazyLock::new(|| {
+    Files::iter()
+        .filter_map(|name| Some((name.to_string(), build(&name, LONGEST_CHAIN)?)))
+        .collect()
+});
+
+/// Modules that import modules: so many in a row at most, which also ends a circle.
+const LONGEST_CHAIN: u8 = 8;
 
 impl Asset {
     /// The best of `accepted`, or the file as it is.
@@ -74,30 +96,66 @@ impl Asset {
 /// Compresses every file, so that nobody's request has to. Takes a moment.
 pub fn prepare() {
     for name in Files::iter() {
-        if let Some(file) = Files::get(&name) {
+        if let Some(file) = built(&name) {
             variants(&file);
         }
     }
 }
 
-fn variants(file: &EmbeddedFile) -> Variants {
-    let hash = file.metadata.sha256_hash();
+fn built(name: &str) -> Option<Built> {
+    if cfg!(debug_assertions) {
+        build(name, LONGEST_CHAIN)
+    } else {
+        BUILT.get(name).cloned()
+    }
+}
+
+fn build(name: &str, chain: u8) -> Option<Built> {
+    let file = Files::get(name)?;
+    let content = match (name.ends_with(".js"), std::str::from_utf8(&file.data)) {
+        (true, Ok(script)) => Bytes::from(with_imports(script, chain.checked_sub(1)?)?),
+        _ => Bytes::from(file.data.into_owned()),
+    };
+    let hash = hex::encode(sha256(&content));
+    let hash = &hash[..HASH_DIGITS];
+    let hashed_name = match name.rsplit_once('.') {
+        Some((stem, extension)) => format!("{stem}.{hash}.{extension}"),
+        None => format!("{name}.{hash}"),
+    };
+    Some(Built { hashed_name, content })
+}
+
+/// The script with the hashed names of what it imports.
+fn with_imports(script: &str, chain: u8) -> Option<String> {
+    let mut parts = script.split(" from \"./");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once('"')?;
+        text.push_str(" from \"./");
+        text.push_str(&build(name, chain)?.hashed_name);
+        text.push('"');
+        text.push_str(rest);
+    }
+    Some(text)
+}
+
+fn variants(file: &Built) -> Variants {
     let known = COMPRESSED
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .get(&hash)
+        .get(&file.hashed_name)
         .cloned();
     known.unwrap_or_else(|| {
-        let made = compress(&file.data);
+        let made = compress(&file.content);
         COMPRESSED
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(hash, made.clone());
+            .insert(file.hashed_name.clone(), made.clone());
         made
     })
 }
 
-fn compress(content: &[u8]) -> Variants {
+fn compress(content: &Bytes) -> Variants {
     let smaller = |packed: Vec<u8>| (packed.len() < content.len()).then(|| Bytes::from(packed));
     let mut brotli = Vec::new();
     // The window spans the largest asset; the default of 4 MiB would leave its buffers in the process's memory for good.
@@ -107,13 +165,13 @@ fn compress(content: &[u8]) -> Variants {
         size_hint: content.len(),
         ..Default::default()
     };
-    let brotli = brotli::BrotliCompress(&mut &*content, &mut brotli, &parameters)
+    let brotli = brotli::BrotliCompress(&mut &content[..], &mut brotli, &parameters)
         .ok()
         .map(|_| brotli);
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     let gzip = gzip.write_all(content).and_then(|()| gzip.finish()).ok();
     Variants {
-        plain: Bytes::copy_from_slice(content),
+        plain: content.clone(),
         brotli: brotli.and_then(smaller),
         gzip: gzip.and_then(smaller),
     }
@@ -124,8 +182,8 @@ const HASH_DIGITS: usize = 16;
 
 /// Where a file is served: `app.css` -> `/assets/app.3f2a....css`. A name that does not exist leads nowhere.
 pub fn url(name: &str) -> String {
-    match Files::get(name) {
-        Some(file) => format!("/assets/{}", hashed(name, &file)),
+    match built(name) {
+        Some(file) => format!("/assets/{}", file.hashed_name),
         None => format!("/assets/{name}"),
     }
 }
@@ -135,8 +193,8 @@ pub fn find(hashed_name: &str) -> Option<Asset> {
     let (rest, extension) = hashed_name.rsplit_once('.')?;
     let (stem, _) = rest.rsplit_once('.')?;
     let name = format!("{stem}.{extension}");
-    let file = Files::get(&name)?;
-    if hashed(&name, &file) != hashed_name {
+    let file = built(&name)?;
+    if file.hashed_name != hashed_name {
         return None;
     }
     let mime = mime_guess::from_path(&name).first_or_octet_stream();
@@ -151,18 +209,9 @@ pub fn find(hashed_name: &str) -> Option<Asset> {
     })
 }
 
-fn hashed(name: &str, file: &EmbeddedFile) -> String {
-    let hash = hex::encode(file.metadata.sha256_hash());
-    let hash = &hash[..HASH_DIGITS];
-    match name.rsplit_once('.') {
-        Some((stem, extension)) => format!("{stem}.{hash}.{extension}"),
-        None => format!("{name}.{hash}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{find, url};
+    use super::{Files, LONGEST_CHAIN, build, find, url};
 
     #[test]
     fn a_url_leads_to_its_file_and_an_old_one_nowhere() {
@@ -173,5 +222,40 @@ mod tests {
         for bad in ["app.css", "../Cargo.toml", "", ".", "a.b.c.d"] {
             assert!(find(bad).is_none(), "{bad}");
         }
+    }
+
+    #[test]
+    fn every_import_leads_to_the_file_it_means() {
+        let mut imports = 0;
+        for name in Files::iter() {
+            let file = build(&name, LONGEST_CHAIN).unwrap_or_else(|| panic!("{name} imports in a circle, or what is not there"));
+            if !name.ends_with(".js") {
+                continue;
+            }
+            let script = std::str::from_utf8(&file.content).unwrap();
+            for import in script.split(" from \"./").skip(1) {
+                let imported = import.split('"').next().unwrap();
+                assert!(find(imported).is_some(), "{name} imports {imported}");
+                imports += 1;
+            }
+        }
+        assert!(imports > 0);
+    }
+
+    /// What all pages together cost a first visit, as sent: a limit to argue about, not to creep past.
+    #[test]
+    fn what_browsers_load_stays_small() {
+        let packed = |extension: &str| -> usize {
+            let files = Files::iter().filter(|name| name.ends_with(extension));
+            files
+                .map(|name| {
+                    let name = url(&name);
+                    let asset = find(name.strip_prefix("/assets/").unwrap()).unwrap();
+                    asset.content(&super::Encoding::ALL).1.len()
+                })
+                .sum()
+        };
+        assert!(packed(".js") <= 25_000, "{}", packed(".js"));
+        assert!(packed(".css") <= 8_000, "{}", packed(".css"));
     }
 }

@@ -2,10 +2,12 @@
 
 use askama::Template;
 
-use super::assets;
+use super::{assets, figures::Moment};
 
 /// Who looks at the page.
 pub struct Viewer {
+    /// What this browser keeps for the account is kept under it.
+    pub id: String,
     pub name: String,
     pub email: String,
     pub role: &'static str,
@@ -17,6 +19,8 @@ pub struct Viewer {
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 pub struct SignInPage {
+    /// A session has ended: the person did not come here of their own accord.
+    pub has_ended: bool,
     pub error: Option<String>,
     pub email: String,
     /// Where to go then; empty for the start.
@@ -109,17 +113,20 @@ pub struct ChatPage {
     pub current: Option<CurrentConversation>,
     /// Whether an earlier part of a conversation is shown, where nothing is asked.
     pub is_earlier: bool,
+    /// One of the models was asked last in this conversation; otherwise the browser's last one is offered.
+    pub model_is_chosen: bool,
     pub models: Vec<ModelOption>,
 }
 
+#[derive(Default)]
 pub struct KeyRow {
     pub id: String,
     pub name: String,
     pub prefix: String,
     pub made_by: String,
-    pub created: String,
-    pub expires: String,
-    pub last_used: String,
+    pub created: Moment,
+    pub expires: Moment,
+    pub last_used: Moment,
 }
 
 #[derive(Template)]
@@ -127,6 +134,8 @@ pub struct KeyRow {
 pub struct KeysPage {
     pub viewer: Viewer,
     pub keys: Vec<KeyRow>,
+    /// An empty row, from which the script makes the one of a new key.
+    pub pattern: KeyRow,
     /// Where older ones begin, if there are more.
     pub older: Option<String>,
     pub is_newest: bool,
@@ -147,8 +156,8 @@ pub struct MemberRow {
 pub struct SessionRow {
     pub id: String,
     pub kind: &'static str,
-    pub since: String,
-    pub until: String,
+    pub since: Moment,
+    pub until: Moment,
     /// The one that the page is seen in.
     pub is_this: bool,
 }
@@ -157,14 +166,15 @@ pub struct InvitationRow {
     pub id: String,
     pub email: String,
     pub role: &'static str,
-    pub expires: String,
+    pub expires: Moment,
 }
 
+/// Figures as they are shown.
 pub struct UsageRow {
     pub name: String,
-    pub requests: u64,
-    pub input_tokens: u64,
-    pub output_tokens: u64,
+    pub requests: String,
+    pub input_tokens: String,
+    pub output_tokens: String,
     pub cost: String,
     /// Of them answered from the cache, such as `37 %`.
     pub from_cache: String,
@@ -184,10 +194,24 @@ pub struct Bar {
     pub label: String,
 }
 
+/// One day in the table beside the chart.
+pub struct UsageDay {
+    pub day: String,
+    pub requests: String,
+    pub cached: String,
+}
+
 /// A report of usage.
 pub struct UsageView {
     pub totals: UsageRow,
     pub bars: Vec<Bar>,
+    /// What the chart's upper and middle line stand for.
+    pub axis_top: String,
+    pub axis_middle: String,
+    /// What one sees in the chart, for whoever does not.
+    pub sentence: String,
+    /// Those with anything on them, newest first.
+    pub days: Vec<UsageDay>,
     pub first_day: String,
     pub last_day: String,
     pub by_model: Vec<UsageRow>,

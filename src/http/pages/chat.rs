@@ -72,14 +72,29 @@ async fn show(
         ..
     } = &state.services;
     let id = wanted.map(|(id, _)| id);
-    let current = match wanted {
+    let mut current = match wanted {
         Some((id, before)) => {
             let part = conversations.read(caller, id, before, MOST_SHOWN).await?;
             Some(drawn(part, before.is_some()).await)
         }
         None => None,
     };
+    // As the menu calls it; a model that is no longer offered keeps its id.
+    for message in current.iter_mut().flat_map(|current| &mut current.messages) {
+        if let Some(model) = models.list().find(|model| *model.id == *message.model) {
+            message.model = model.name.to_string();
+        }
+    }
     let chosen = current.as_ref().and_then(|current| current.model.clone());
+    let offered: Vec<_> = models
+        .list()
+        .filter(|model| model.kind == ModelKind::Chat)
+        .map(|model| ModelOption {
+            selected: chosen.as_deref() == Some(&*model.id),
+            id: model.id.to_string(),
+            name: model.name.to_string(),
+        })
+        .collect();
     let listed = conversations
         .list(
             caller,
@@ -103,15 +118,8 @@ async fn show(
             .collect(),
         is_earlier: current.as_ref().is_some_and(|current| current.is_earlier),
         current,
-        models: models
-            .list()
-            .filter(|model| model.kind == ModelKind::Chat)
-            .map(|model| ModelOption {
-                selected: chosen.as_deref() == Some(&*model.id),
-                id: model.id.to_string(),
-                name: model.name.to_string(),
-            })
-            .collect(),
+        model_is_chosen: offered.iter().any(|model| model.selected),
+        models: offered,
     };
     draw(&page)
 }

@@ -40,6 +40,9 @@ pub(super) struct SignInForm {
 pub(super) struct SignInQuery {
     #[serde(default)]
     next: String,
+    /// `ended` if a session was over.
+    #[serde(default)]
+    why: String,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +68,7 @@ pub(super) async fn sign_in_page(
     Parameters(query): Parameters<SignInQuery>,
 ) -> Result<Response, Failure> {
     draw(&SignInPage {
+        has_ended: query.why == "ended",
         error: None,
         email: String::new(),
         next: next::page(&query.next).unwrap_or_default().to_owned(),
@@ -86,7 +90,8 @@ pub(super) async fn sign_in(
     match entered {
         Err(failure) if failure.status.is_client_error() => {
             let page = SignInPage {
-                error: Some(failure.detail.clone().into_owned()),
+                has_ended: false,
+                error: Some(with_wait(&failure)),
                 email: form.email,
                 next: next::page(&form.next).unwrap_or_default().to_owned(),
                 registration_open: accounts.registration_is_open(),
@@ -95,6 +100,21 @@ pub(super) async fn sign_in(
         }
         entered => entered,
     }
+}
+
+/// What is wrong, and for how long it will be.
+fn with_wait(failure: &Failure) -> String {
+    let Some(wait) = failure.retry_after else {
+        return failure.detail.to_string();
+    };
+    let seconds = wait.as_secs().max(1);
+    let (count, unit) = if seconds < 100 {
+        (seconds, "second")
+    } else {
+        (seconds.div_ceil(60), "minute")
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} Try again in {count} {unit}{plural}.", failure.detail)
 }
 
 pub(super) async fn sign_out(

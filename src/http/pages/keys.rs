@@ -16,6 +16,7 @@ use crate::{
     service::{accounts::Accounts, api_keys::ApiKeys, models::Models},
     web::{
         Site,
+        figures::Moment,
         views::{KeyRow, KeysPage},
     },
 };
@@ -38,7 +39,6 @@ pub(super) async fn keys(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let after = read_cursor(query.cursor.as_deref())?;
-    let day = |time: chrono::DateTime<chrono::Utc>| time.format("%Y-%m-%d").to_string();
     let listed = keys.list(&caller, PageRequest { limit: LISTED, after }).await?;
     let example = models.list().find(|model| model.kind == ModelKind::Chat);
     draw(&KeysPage {
@@ -53,14 +53,15 @@ pub(super) async fn keys(
                 name: key.name,
                 prefix: key.prefix,
                 made_by: key.maker_name,
-                created: day(key.created_at),
-                expires: key.expires_at.map_or_else(|| "never".to_owned(), day),
-                last_used: key.last_used_at.map_or_else(
-                    || "never".to_owned(),
-                    |time| time.format("%Y-%m-%d %H:%M UTC").to_string(),
-                ),
+                created: Moment::day(key.created_at),
+                expires: key.expires_at.map_or_else(Moment::never, Moment::day),
+                last_used: key.last_used_at.map_or_else(Moment::never, Moment::minute),
             })
             .collect(),
+        pattern: KeyRow {
+            last_used: Moment::never(),
+            ..KeyRow::default()
+        },
         base_url: site.base_url(),
         example_model: example.map_or_else(|| "model".to_owned(), |model| model.id.to_string()),
     })

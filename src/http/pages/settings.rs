@@ -27,6 +27,7 @@ use crate::{
     state::AppState,
     web::{
         self,
+        figures::Moment,
         views::{FormFaults, InvitationRow, MemberRow, SessionRow, SettingsPage, UsageView},
     },
 };
@@ -195,17 +196,16 @@ fn invitation_row(invitation: Invitation) -> InvitationRow {
         id: invitation.id.to_string(),
         email: invitation.email,
         role: invitation.role.as_str(),
-        expires: invitation.expires_at.format("%Y-%m-%d").to_string(),
+        expires: Moment::day(invitation.expires_at),
     }
 }
 
 fn session_row(caller: &SessionOwner, session: Session) -> SessionRow {
-    let minute = |time: chrono::DateTime<chrono::Utc>| time.format("%Y-%m-%d %H:%M UTC").to_string();
     SessionRow {
         id: session.id.to_string(),
         kind: if session.is_browser { "Browser" } else { "Program" },
-        since: minute(session.created_at),
-        until: minute(session.expires_at),
+        since: Moment::minute(session.created_at),
+        until: Moment::minute(session.expires_at),
         is_this: session.id == caller.session,
     }
 }

@@ -3,7 +3,10 @@
 use crate::{
     domain::{ids::ApiKeyId, usage::UsageTotals},
     service::usage::UsageReport,
-    web::views::{Bar, UsageRow, UsageView},
+    web::{
+        figures::{grouped, money},
+        views::{Bar, UsageDay, UsageRow, UsageView},
+    },
 };
 
 /// Of each table.
@@ -26,9 +29,19 @@ pub(super) fn view(report: UsageReport) -> UsageView {
         };
         name.unwrap_or_else(|| unnamed.to_owned())
     };
+    let top = axis_top(report.by_day.values().map(|totals| totals.requests).max().unwrap_or(0));
     UsageView {
+        bars: bars(&report, top),
+        axis_top: grouped(top),
+        // A half where the top is odd, which it is for 1 and 5 only.
+        axis_middle: if top.is_multiple_of(2) {
+            grouped(top / 2)
+        } else {
+            format!("{}.5", grouped(top / 2))
+        },
+        sentence: sentence(&report),
+        days: days(&report),
         totals: row("All".to_owned(), report.totals),
-        bars: bars(&report),
         first_day: report.from.to_string(),
         last_day: report.to.to_string(),
         by_model: lines(report.by_model.into_iter()),
@@ -39,6 +52,48 @@ pub(super) fn view(report: UsageReport) -> UsageView {
                 .map(|(key, (name, totals))| (key_name(key, name), totals)),
         ),
     }
+}
+
+/// The next of 1, 2, 5, 10, 20, 50 and so on: what an axis ends with.
+fn axis_top(most: u64) -> u64 {
+    let mut unit: u64 = 1;
+    loop {
+        for factor in [1, 2, 5] {
+            let top = unit.saturating_mul(factor);
+            if top >= most {
+                return top;
+            }
+        }
+        unit = unit.saturating_mul(10);
+    }
+}
+
+fn sentence(report: &UsageReport) -> String {
+    let all = grouped(report.totals.requests);
+    let busiest = report.by_day.iter().max_by_key(|(_, totals)| totals.requests);
+    match busiest {
+        Some((day, totals)) if totals.requests > 0 => format!(
+            "Requests by day from {} to {}: {all} in all, {} of them from the cache; most on {day}, {}",
+            report.from,
+            report.to,
+            grouped(report.totals.cached_requests),
+            grouped(totals.requests),
+        ),
+        _ => format!("Requests by day from {} to {}: none", report.from, report.to),
+    }
+}
+
+fn days(report: &UsageReport) -> Vec<UsageDay> {
+    let used = report.by_day.iter().filter(|(_, totals)| totals.requests > 0);
+    let mut days: Vec<_> = used.collect();
+    days.sort_by(|(one, _), (other, _)| other.cmp(one));
+    days.into_iter()
+        .map(|(day, totals)| UsageDay {
+            day: day.to_string(),
+            requests: grouped(totals.requests),
+            cached: grouped(totals.cached_requests),
+        })
+        .collect()
 }
 
 /// The busiest, and the rest in one line, so that a page does not grow with the number of keys.
@@ -59,12 +114,12 @@ fn lines(rows: impl Iterator<Item = (String, UsageTotals)>) -> Vec<UsageRow> {
 fn row(name: String, totals: UsageTotals) -> UsageRow {
     UsageRow {
         name,
-        requests: totals.requests,
-        input_tokens: totals.input_tokens,
-        output_tokens: totals.output_tokens,
-        cost: totals.cost.to_string(),
+        requests: grouped(totals.requests),
+        input_tokens: grouped(totals.input_tokens),
+        output_tokens: grouped(totals.output_tokens),
+        cost: money(totals.cost),
         from_cache: share(totals.cached_requests, totals.requests),
-        saved: totals.saved.to_string(),
+        saved: money(totals.saved),
     }
 }
 
@@ -78,16 +133,9 @@ fn share(part: u64, whole: u64) -> String {
     format!("{percent} %")
 }
 
-/// One bar for each day of the report, those without usage included.
-fn bars(report: &UsageReport) -> Vec<Bar> {
+/// One bar for each day of the report, those without usage included; `top` is as high as the chart.
+fn bars(report: &UsageReport, top: u64) -> Vec<Bar> {
     let days: Vec<_> = report.from.iter_days().take_while(|day| *day <= report.to).collect();
-    let most = report
-        .by_day
-        .values()
-        .map(|totals| totals.requests)
-        .max()
-        .unwrap_or(0)
-        .max(1) as f64;
     let step = WIDTH / days.len() as f64;
     days.iter()
         .enumerate()
@@ -97,7 +145,7 @@ fn bars(report: &UsageReport) -> Vec<Bar> {
             let height = if requests == 0 {
                 0.0
             } else {
-                (requests as f64 / most * (HEIGHT - 8.0)).max(LOWEST)
+                (requests as f64 / top as f64 * HEIGHT).max(LOWEST)
             };
             let cached_height = if requests == 0 {
                 0.0
@@ -112,9 +160,9 @@ fn bars(report: &UsageReport) -> Vec<Bar> {
                 width: step - GAP,
                 height,
                 label: if cached == 0 {
-                    format!("{day}: {requests}")
+                    format!("{day}: {}", grouped(requests))
                 } else {
-                    format!("{day}: {requests}, {cached} from the cache")
+                    format!("{day}: {}, {} from the cache", grouped(requests), grouped(cached))
                 },
             }
         })
@@ -123,7 +171,7 @@ fn bars(report: &UsageReport) -> Vec<Bar> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LINES, lines, share};
+    use super::{LINES, axis_top, lines, share};
     use crate::domain::usage::UsageTotals;
 
     #[test]
@@ -138,8 +186,16 @@ mod tests {
         let shown = lines(rows);
         assert_eq!((shown.len(), shown[0].name.as_str()), (LINES + 1, "key 60"));
         let last = shown.last().unwrap();
-        assert_eq!((last.name.as_str(), last.requests), ("10 others", 55));
-        assert_eq!(shown.iter().map(|row| row.requests).sum::<u64>(), 60 * 61 / 2);
+        assert_eq!((last.name.as_str(), last.requests.as_str()), ("10 others", "55"));
+        let sum: u64 = shown.iter().map(|row| row.requests.parse::<u64>().unwrap()).sum();
+        assert_eq!(sum, 60 * 61 / 2);
+    }
+
+    #[test]
+    fn the_axis_ends_with_a_round_number_that_holds_all() {
+        for (most, top) in [(0, 1), (1, 1), (3, 5), (11, 20), (500, 500), (501, 1_000), (u64::MAX, u64::MAX)] {
+            assert_eq!(axis_top(most), top, "{most}");
+        }
     }
 
     #[test]
