@@ -20,15 +20,15 @@ export function messageElement(message) {
   return { article, body };
 }
 
-/** How an answer ended, in the words that the server has for it; nothing where it ended well. */
+/** How an answer ended, in the words that the server has for it; nothing where it ended by itself. */
 export function showEnd(article, { status, reason, detail, retry_after: retryAfter }) {
   article.dataset.status = status;
   article.querySelector(".end, .why")?.remove();
-  if (reason === "stopped") return article.append(make("p", { className: "end" }, "Stopped here"));
+  if (reason === "stopped") return article.append(make("p", { className: "end", dataset: { test: "end" } }, detail));
   const words = detail ?? { partial: "This answer is not complete.", failed: "No answer came." }[status];
   if (!words) return undefined;
   const card = make("div", { className: "why", dataset: { test: "why", reason: reason ?? "" } }, make("p", { dir: "auto" }, words), make("div", { className: "acts" }));
-  if (retryAfter) card.dataset.retryAfter = retryAfter;
+  if (retryAfter) card.dataset.retryAt = new Date(Date.now() + retryAfter * 1000).toISOString();
   return article.append(card);
 }
 
@@ -49,6 +49,12 @@ export class GrowingAnswer {
 
   get text() {
     return this.body.textContent;
+  }
+
+  /** The model is at work on what it will say. */
+  thinks() {
+    if (!this.text) this.body.dataset.thinking = "";
+    this.#drawn();
   }
 
   delta(text) {
@@ -77,6 +83,7 @@ export class GrowingAnswer {
   #draw(last) {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
+    delete this.body.dataset.thinking;
     if (this.#html !== null) {
       showHtml(this.body, this.#html);
       this.#html = null;

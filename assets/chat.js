@@ -73,7 +73,7 @@ async function run(content) {
   notice.hidden = true;
   refresh();
   let shown = null, replaced = null, over = false;
-  const fail = (end) => {
+  const fail = (end, html) => {
     over = true;
     if (!shown) return object(end.detail);
     const words = shown.text.trim();
@@ -82,7 +82,7 @@ async function run(content) {
       shown.article.replaceWith(replaced);
       object(`The answer before is kept. ${end.detail}`);
     } else {
-      shown.finish({ ...end, status: words ? "partial" : "failed" });
+      shown.finish({ status: words ? "partial" : "failed", ...end }, html);
     }
     return voice.say(end.reason === "stopped" ? "Stopped." : "The answer broke off.");
   };
@@ -114,13 +114,15 @@ async function run(content) {
         shown.finish(message, html);
         voice.complete(shown.text);
       },
-      error: (problem) => fail({ ...problem, reason: problem.reason ?? problem.code }),
-      deleted: (problem) => fail({ reason: "deleted", detail: problem.detail ?? "This conversation was deleted." }),
+      thoughts: () => shown.thinks(),
+      error({ message, detail, code, html }) {
+        fail({ reason: message?.reason ?? code, detail: message?.detail ?? detail, retry_after: message?.retry_after, ...(message && { status: message.status }) }, html);
+      },
     });
     if (!over) fail({ reason: "connection_lost", detail: "The connection was lost. What had arrived is kept." });
   } catch (error) {
     if (over) throw error;
-    if (error.name === "AbortError") fail({ reason: "stopped", detail: "Stopped." });
+    if (error.name === "AbortError") fail({ reason: "stopped", detail: "Stopped here" });
     else if (shown) fail({ reason: "connection_lost", detail: "The connection was lost. What had arrived is kept." });
     else refused(error);
   } finally {

@@ -4,7 +4,7 @@ import { make } from "./ui.js";
 import { spoken } from "./api.js";
 
 /** Where another model may do better. */
-const MODELS_FAULT = ["provider_error", "provider_refused", "rate_limited", "context_length", "content_filter", "refusal", "timeout"];
+const MODELS_FAULT = ["provider_error", "provider_refused", "provider_timeout", "rate_limited", "context_length", "content_filter", "refusal", "model_not_found"];
 
 /**
  * The remedies of the last answer, if it needs any; `regenerate` is moved to them. Gives false if there is no card.
@@ -30,14 +30,13 @@ export function showRemedies(article, regenerate, acts) {
 
 /** The button waits as long as the server asked, and says how long that still is. */
 function countDown(card, button) {
-  const until = Date.now() + Number(card.dataset.retryAfter ?? 0) * 1000;
-  delete card.dataset.retryAfter;
+  const until = Date.parse(card.dataset.retryAt ?? ""), words = button.textContent;
   const tick = () => {
     const left = Math.ceil((until - Date.now()) / 1000);
     // It may stand elsewhere by now.
-    if (!card.contains(button)) return void (button.disabled = false);
+    if (!card.contains(button)) return;
     button.disabled = left > 0;
-    button.textContent = left > 0 ? `Try again in ${spoken(left)}` : "↻ Try again";
+    button.textContent = left > 0 ? `Try again in ${spoken(left)}` : words;
     if (left > 0) setTimeout(tick, 500);
   };
   tick();

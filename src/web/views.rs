@@ -82,8 +82,8 @@ pub struct MessageView {
     pub reason: String,
     /// The same in a sentence.
     pub detail: String,
-    /// Seconds, counted from when it was told.
-    pub retry_after: Option<u32>,
+    /// When another try is worth its while, for the script.
+    pub retry_at: Option<String>,
 }
 
 pub struct CurrentConversation {

@@ -108,9 +108,9 @@ async fn how_an_answer_ended_is_text() {
     let app = TestApp::start().await;
     let ada = register(&app).await;
     let browser = Browser::sign_in(&app, &ada).await;
-    for (reply, words) in [
-        (Reply::events().text("Some of it").break_off(), "Stopped here"),
-        (Reply::json(500, &json!({})), "No answer came"),
+    for reply in [
+        Reply::events().text("Some of it").break_off(),
+        Reply::json(500, &json!({})),
     ] {
         let conversation = ada.conversation().await;
         app.upstream.reply(reply);
@@ -120,18 +120,35 @@ async fn how_an_answer_ended_is_text() {
             .await
             .rest()
             .await;
+        let stored = ada.client.get(&format!("/api/conversations/{conversation}")).await.ok(200);
+        let why = stored["messages"][1]["detail"].as_str().unwrap();
         let page = browser.get(&format!("/c/{conversation}")).await.text();
-        assert!(page.contains(&format!("<p class=\"end\">{words}</p>")), "{page}");
+        let card = page.split("class=\"why\"").nth(1).unwrap();
+        assert!(card.contains(&format!("<p dir=\"auto\">{why}</p>")), "{page}");
+        assert!(!page.contains("Stopped here"), "nobody stopped it");
     }
-    let css = app.client.get(&asset(&browser, "app").await).await.text();
-    assert!(!css.contains("Stopped here") && !css.contains("No answer came"));
 }
 
-/// The stylesheet's address, as the page names it.
-async fn asset(browser: &Browser, name: &str) -> String {
-    let page = browser.get("/").await.text();
-    let link = page.split("rel=\"stylesheet\" href=\"").nth(1).unwrap();
-    let path = link.split('"').next().unwrap().to_owned();
-    assert!(path.contains(name), "{path}");
-    path
+/// Where a session has ended, and for how long somebody is kept out, is said.
+#[tokio::test]
+async fn the_sign_in_page_says_why_and_for_how_long() {
+    let app = TestApp::start().await;
+    let ended = app.client.get("/sign-in?why=ended&next=/keys").await.text();
+    assert!(ended.contains("Your session has ended") && ended.contains("value=\"/keys\""), "{ended}");
+    for other in ["/sign-in", "/sign-in?why=%3Cscript%3E"] {
+        let page = app.client.get(other).await.text();
+        assert!(!page.contains("has ended") && !page.contains("&lt;script"), "{page}");
+    }
+    let (email, mut refused) = (fresh_email(), None);
+    for _ in 0..40 {
+        let answer = post_form(&app.client, "/sign-in", &[("email", &email), ("password", "wrong")]).await;
+        if answer.status == 429 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("somebody who guesses is slowed down");
+    let page = refused.text();
+    assert!(page.contains("Try again in "), "{page}");
+    assert!(page.contains(&format!("value=\"{email}\"")), "the address stays: {page}");
 }

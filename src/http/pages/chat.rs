@@ -1,6 +1,7 @@
 //! The chat page.
 
 use axum::{extract::State, response::Response};
+use chrono::TimeDelta;
 use http::HeaderMap;
 use serde::Deserialize;
 
@@ -147,7 +148,10 @@ async fn drawn(part: Reading, is_earlier: bool) -> CurrentConversation {
             status: message.status.as_str(),
             model: message.model.unwrap_or_default(),
             text: message.content,
-            retry_after: ending.as_ref().and_then(|ending| ending.retry_after),
+            retry_at: ending.as_ref().and_then(|ending| ending.retry_after).map(|seconds| {
+                let at = message.created_at + TimeDelta::seconds(seconds.into());
+                at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+            }),
             reason: ending
                 .as_ref()
                 .map(|ending| ending.reason.to_string())
