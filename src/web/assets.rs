@@ -228,7 +228,8 @@ mod tests {
     fn every_import_leads_to_the_file_it_means() {
         let mut imports = 0;
         for name in Files::iter() {
-            let file = build(&name, LONGEST_CHAIN).unwrap_or_else(|| panic!("{name} imports in a circle, or what is not there"));
+            let file = build(&name, LONGEST_CHAIN)
+                .unwrap_or_else(|| panic!("{name} imports in a circle, or what is not there"));
             if !name.ends_with(".js") {
                 continue;
             }

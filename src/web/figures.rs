@@ -105,7 +105,10 @@ mod tests {
         let time = "2026-03-09T08:07:06.5Z".parse().unwrap();
         assert_eq!(Moment::day(time).text, "2026-03-09");
         let minute = Moment::minute(time);
-        assert_eq!((&*minute.iso, &*minute.text), ("2026-03-09T08:07:06Z", "2026-03-09 08:07 UTC"));
+        assert_eq!(
+            (&*minute.iso, &*minute.text),
+            ("2026-03-09T08:07:06Z", "2026-03-09 08:07 UTC")
+        );
     }
 
     proptest! {

@@ -120,7 +120,11 @@ async fn how_an_answer_ended_is_text() {
             .await
             .rest()
             .await;
-        let stored = ada.client.get(&format!("/api/conversations/{conversation}")).await.ok(200);
+        let stored = ada
+            .client
+            .get(&format!("/api/conversations/{conversation}"))
+            .await
+            .ok(200);
         let why = stored["messages"][1]["detail"].as_str().unwrap();
         let page = browser.get(&format!("/c/{conversation}")).await.text();
         let card = page.split("class=\"why\"").nth(1).unwrap();
@@ -134,7 +138,10 @@ async fn how_an_answer_ended_is_text() {
 async fn the_sign_in_page_says_why_and_for_how_long() {
     let app = TestApp::start().await;
     let ended = app.client.get("/sign-in?why=ended&next=/keys").await.text();
-    assert!(ended.contains("Your session has ended") && ended.contains("value=\"/keys\""), "{ended}");
+    assert!(
+        ended.contains("Your session has ended") && ended.contains("value=\"/keys\""),
+        "{ended}"
+    );
     for other in ["/sign-in", "/sign-in?why=%3Cscript%3E"] {
         let page = app.client.get(other).await.text();
         assert!(!page.contains("has ended") && !page.contains("&lt;script"), "{page}");
@@ -150,5 +157,8 @@ async fn the_sign_in_page_says_why_and_for_how_long() {
     let refused = refused.expect("somebody who guesses is slowed down");
     let page = refused.text();
     assert!(page.contains("Try again in "), "{page}");
-    assert!(page.contains(&format!("value=\"{email}\"")), "the address stays: {page}");
+    assert!(
+        page.contains(&format!("value=\"{email}\"")),
+        "the address stays: {page}"
+    );
 }

@@ -193,7 +193,15 @@ mod tests {
 
     #[test]
     fn the_axis_ends_with_a_round_number_that_holds_all() {
-        for (most, top) in [(0, 1), (1, 1), (3, 5), (11, 20), (500, 500), (501, 1_000), (u64::MAX, u64::MAX)] {
+        for (most, top) in [
+            (0, 1),
+            (1, 1),
+            (3, 5),
+            (11, 20),
+            (500, 500),
+            (501, 1_000),
+            (u64::MAX, u64::MAX),
+        ] {
             assert_eq!(axis_top(most), top, "{most}");
         }
     }
