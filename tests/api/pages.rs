@@ -136,7 +136,7 @@ async fn how_an_answer_ended_is_text() {
 /// Where a session has ended, and for how long somebody is kept out, is said.
 #[tokio::test]
 async fn the_sign_in_page_says_why_and_for_how_long() {
-    let app = TestApp::start().await;
+    let app = TestApp::start_with(|config| config.auth.throttle_per_account = 3).await;
     let ended = app.client.get("/sign-in?why=ended&next=/keys").await.text();
     assert!(
         ended.contains("Your session has ended") && ended.contains("value=\"/keys\""),
