@@ -63,6 +63,8 @@ struct Progress {
     usage_chunk: Bytes,
     /// Choices that have ended well.
     complete: u32,
+    /// There was something in it for who asked.
+    has_substance: bool,
     /// The upstream told of an error in an event.
     failed: bool,
     /// The upstream said that this is the end, rather than just ending.
@@ -114,6 +116,7 @@ impl SharedCall {
                 held: 0,
                 usage_chunk: Bytes::new(),
                 complete: 0,
+                has_substance: false,
                 failed: false,
                 marked: false,
                 end: None,

@@ -107,3 +107,69 @@ async fn only_whole_answers_are_remembered() {
         assert_eq!(cache(&program.post(CHAT, &two).await), "miss");
     }
 }
+
+#[tokio::test]
+async fn an_empty_answer_is_not_remembered() {
+    let (app, program) = start().await;
+    let nothing = [
+        (false, Reply::json(200, &completion("", Some((5, 0))))),
+        (false, Reply::json(200, &completion(" \n", Some((5, 1))))),
+        (true, Reply::events().text("").event(&finish("stop")).done()),
+        (true, Reply::events().event(&finish("stop")).usage(5, 0).done()),
+    ];
+    for (number, (stream, reply)) in nothing.into_iter().enumerate() {
+        let body = with(ask(&format!("empty {number}")), "stream", stream);
+        app.upstream.reply(reply);
+        assert_eq!(cache(&program.post(CHAT, &body).await), "miss");
+        let again = program.post(CHAT, &body).await;
+        assert_eq!(cache(&again), "miss", "{number}");
+        assert!(again.text().contains("Hello"), "{}", again.text());
+    }
+    // A call of a tool says something, without a word.
+    let mut call = completion("", Some((5, 1)));
+    call["choices"][0]["finish_reason"] = "tool_calls".into();
+    call["choices"][0]["message"]["tool_calls"] =
+        json!([{"id": "c", "type": "function", "function": {"name": "now", "arguments": ""}}]);
+    app.upstream.reply(Reply::json(200, &call));
+    for wanted in ["miss", "hit"] {
+        assert_eq!(cache(&program.post(CHAT, &ask("tool")).await), wanted);
+    }
+}
+
+#[tokio::test]
+async fn calls_of_tools_are_given_whole_as_they_were_meant_or_asked_for_again() {
+    let (app, program) = start().await;
+    let pieces = |lists: &[serde_json::Value]| {
+        let reply = lists.iter().fold(Reply::events(), |reply, list| {
+            reply.event(
+                &json!({"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": list}, "finish_reason": null}]}),
+            )
+        });
+        reply.event(&finish("tool_calls")).usage(7, 3).done()
+    };
+    let clear = [
+        json!([{"index": 0, "id": "call_1", "type": "function", "function": {"name": "get", "arguments": ""}}]),
+        json!([{"index": 0, "id": "", "function": {"name": "", "arguments": "{\"a\":"}}]),
+        json!([{"index": 0, "id": null, "function": {"name": null, "arguments": "1}"}}]),
+    ];
+    app.upstream.reply(pieces(&clear));
+    let stream = with(ask("clear"), "stream", true);
+    assert_eq!(cache(&program.post(CHAT, &stream).await), "miss");
+    let whole = program.post(CHAT, &ask("clear")).await;
+    assert_eq!(cache(&whole), "hit");
+    assert_eq!(
+        whole.ok(200)["choices"][0]["message"]["tool_calls"],
+        json!([{"id": "call_1", "type": "function", "function": {"name": "get", "arguments": "{\"a\":1}"}}])
+    );
+    let unclear = [
+        json!([{"function": {"name": "get", "arguments": "{}"}}]),
+        json!([{"function": {"name": "put", "arguments": "{}"}}]),
+    ];
+    app.upstream.reply(pieces(&unclear));
+    let stream = with(ask("unclear"), "stream", true);
+    assert_eq!(cache(&program.post(CHAT, &stream).await), "miss");
+    assert_eq!(cache(&program.post(CHAT, &stream).await), "hit", "as it came");
+    let whole = program.post(CHAT, &ask("unclear")).await;
+    assert_eq!(cache(&whole), "miss", "asked for again");
+    assert_eq!(whole.ok(200)["choices"][0]["message"]["content"], "Hello there");
+}

@@ -63,7 +63,8 @@ impl Progress {
             });
             usage = self.tokens();
             let is_answer = if self.keeping.is_chat {
-                self.is_complete(info.complete)
+                // What is empty would be just as empty for everybody else, for as long as it is remembered.
+                self.is_complete(info.complete) && info.has_substance
             } else {
                 info.has_data
             };
@@ -80,6 +81,7 @@ impl Progress {
     /// Cuts the usage chunk and the last mark out of what came: who gets them is each reader's affair.
     fn take_item(&mut self, item: &Bytes) {
         let mut from = 0;
+        let mut is_over = false;
         for event in sse::events(item) {
             let data = event.data();
             let range = event.range();
@@ -87,11 +89,20 @@ impl Progress {
                 self.push(item.slice(from..range.start));
                 from = item.len();
                 self.marked = true;
-                self.finish();
-                break;
+                is_over = true;
+                continue;
             }
             let chunk = sse::scan_chunk(data);
+            if is_over {
+                // Some servers count after they have said that it is over.
+                if let Some(usage) = chunk.usage {
+                    self.record(|recorder| recorder.note_usage(usage));
+                    self.usage_chunk = item.slice(range);
+                }
+                continue;
+            }
             self.failed |= chunk.failed;
+            self.has_substance |= chunk.has_substance;
             self.complete += chunk.complete;
             if chunk.text_bytes > 0 {
                 self.record(|recorder| recorder.note_text(chunk.text_bytes));
@@ -106,6 +117,9 @@ impl Progress {
             }
         }
         self.push(item.slice(from..));
+        if is_over {
+            self.finish();
+        }
     }
 
     fn push(&mut self, bytes: Bytes) {
@@ -130,7 +144,8 @@ impl Progress {
             self.record(|recorder| recorder.finish(Outcome::Completed));
         }
         let usage = self.tokens();
-        let whole = self.marked && !self.failed && !self.is_too_long() && self.is_complete(self.complete);
+        let whole =
+            self.marked && !self.failed && !self.is_too_long() && self.is_complete(self.complete) && self.has_substance;
         let stored = whole.then(|| {
             let items = self.items.make_contiguous();
             let answer = StoredAnswer::events(items, &self.usage_chunk, usage);

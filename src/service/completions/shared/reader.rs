@@ -133,7 +133,7 @@ impl SharedReader {
     pub(in crate::service::completions) fn settle(&mut self, outcome: Outcome) {
         let tokens = self.tokens();
         if let Some(own) = &mut self.own {
-            own.note_usage(tokens);
+            own.note_settled(tokens);
             own.finish(outcome);
         }
     }
