@@ -39,6 +39,9 @@ pub struct ModelConfig {
     /// US dollars per million tokens, as a decimal string: `"2.50"`. Absent means free.
     #[serde(default)]
     pub input_price: Option<String>,
+    /// For input tokens that the provider had from earlier calls; `input_price` if absent.
+    #[serde(default)]
+    pub cached_input_price: Option<String>,
     #[serde(default)]
     pub output_price: Option<String>,
     /// Which of its answers are remembered; `cache.answers` if absent.
@@ -82,6 +85,7 @@ pub(super) const FIELDS: &[Field] = &[
         }),
     ),
     optional("input_price", PRICE),
+    optional("cached_input_price", PRICE),
     optional("output_price", PRICE),
     optional("cache", ANSWERS),
 ];

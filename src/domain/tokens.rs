@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 pub struct TokenUsage {
     pub input: u64,
     pub output: u64,
-    /// True when the upstream reported nothing and the counts come from [`estimate`].
+    /// Of the input tokens, those that the upstream had from earlier calls, at a price of their own.
+    #[serde(default)]
+    pub cached_input: u64,
+    /// True when some of the counts come from [`estimate`], since the upstream did not report them.
     pub estimated: bool,
 }
 

@@ -73,6 +73,8 @@ pub struct UsageTotals {
     pub requests: u64,
     pub input_tokens: u64,
     pub output_tokens: u64,
+    /// Of the input tokens, those that providers had from earlier calls.
+    pub cached_input_tokens: u64,
     pub cost: Cost,
     /// How many of the requests have estimated token counts.
     pub estimated_requests: u64,
@@ -88,6 +90,7 @@ impl std::ops::AddAssign for UsageTotals {
         // What providers report is bounded by nothing.
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.cached_input_tokens = self.cached_input_tokens.saturating_add(other.cached_input_tokens);
         self.cost = self.cost + other.cost;
         self.estimated_requests += other.estimated_requests;
         self.cached_requests += other.cached_requests;
@@ -110,5 +113,7 @@ pub struct KeySum {
     pub key: Option<ApiKeyId>,
     /// As long as the key is known.
     pub name: Option<String>,
+    /// Who made the key.
+    pub owner: Option<UserId>,
     pub totals: UsageTotals,
 }

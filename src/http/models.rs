@@ -15,6 +15,8 @@ pub struct ModelBody {
     provider: String,
     /// Decimal, in `currency`.
     input_price_per_million: String,
+    /// For input tokens that the provider had from earlier calls.
+    cached_input_price_per_million: String,
     output_price_per_million: String,
     /// Always `USD`.
     currency: &'static str,
@@ -28,6 +30,7 @@ impl From<&Model> for ModelBody {
             kind: model.kind.as_str(),
             provider: model.provider.to_string(),
             input_price_per_million: model.input_price.to_string(),
+            cached_input_price_per_million: model.cached_input_price.to_string(),
             output_price_per_million: model.output_price.to_string(),
             currency: "USD",
         }

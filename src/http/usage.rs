@@ -1,5 +1,7 @@
 //! `/api/usage`: what the caller's organisation consumed.
 
+use std::ops::Bound;
+
 use axum::{Json, extract::State};
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
@@ -10,7 +12,10 @@ use crate::{
     auth::extract::CurrentUser,
     domain::{ids::ApiKeyId, usage::UsageTotals},
     failure::Failure,
-    service::usage::{Usage, UsageReport},
+    service::{
+        field::FieldFault,
+        usage::{Usage, UsageReport},
+    },
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -23,13 +28,25 @@ pub struct UsageQuery {
     /// Last day (UTC), included; today if absent.
     #[param(required = false)]
     to: Option<NaiveDate>,
+    /// How many keys `by_key` lists, 1 to 1,000; 200 if absent.
+    #[param(minimum = 1, maximum = 1000, required = false)]
+    keys: Option<u16>,
+    /// `next_key` of the answer before: goes on with the keys after those.
+    #[param(required = false)]
+    after_key: Option<ApiKeyId>,
 }
+
+/// Keys that a report lists to who does not say how many, and at most: a line has some 300 bytes.
+const KEYS: u16 = 200;
+const MAX_KEYS: u16 = 1_000;
 
 #[derive(Serialize, ToSchema)]
 pub struct TotalsBody {
     requests: u64,
     input_tokens: u64,
     output_tokens: u64,
+    /// Of the input tokens, those that providers had from earlier calls, and charge less for.
+    cached_input_tokens: u64,
     /// US dollars, decimal.
     cost_usd: String,
     /// How many of the requests have token counts that were estimated, since the provider reported none.
@@ -46,6 +63,7 @@ impl From<UsageTotals> for TotalsBody {
             requests: totals.requests,
             input_tokens: totals.input_tokens,
             output_tokens: totals.output_tokens,
+            cached_input_tokens: totals.cached_input_tokens,
             cost_usd: totals.cost.to_string(),
             estimated_requests: totals.estimated_requests,
             cached_requests: totals.cached_requests,
@@ -85,11 +103,22 @@ pub struct UsageBody {
     totals: TotalsBody,
     by_day: Vec<DayBody>,
     by_model: Vec<ModelUsageBody>,
+    /// Members see their own keys. The rest, if there is more, follows `next_key`.
     by_key: Vec<KeyUsageBody>,
+    /// The `after_key` of the next part of `by_key`, null with the last.
+    next_key: Option<ApiKeyId>,
 }
 
-impl From<UsageReport> for UsageBody {
-    fn from(report: UsageReport) -> Self {
+impl UsageBody {
+    fn of(report: UsageReport, keys: u16, after: Option<ApiKeyId>) -> Self {
+        // What people asked on the page comes before all keys, and beside them: it cannot be gone on from.
+        let has_page = after.is_none() && report.by_key.contains_key(&None);
+        let keys = usize::from(keys) + usize::from(has_page);
+        let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(Some(after)));
+        let mut rest = report.by_key.range((start, Bound::Unbounded));
+        let listed: Vec<_> = rest.by_ref().take(keys).collect();
+        let last = listed.last().and_then(|(key, _)| **key);
+        let next_key = rest.next().and(last);
         Self {
             from: report.from,
             to: report.to,
@@ -110,15 +139,15 @@ impl From<UsageReport> for UsageBody {
                     totals: totals.into(),
                 })
                 .collect(),
-            by_key: report
-                .by_key
+            by_key: listed
                 .into_iter()
                 .map(|(key_id, (key_name, totals))| KeyUsageBody {
-                    key_id,
-                    key_name,
-                    totals: totals.into(),
+                    key_id: *key_id,
+                    key_name: key_name.clone(),
+                    totals: (*totals).into(),
                 })
                 .collect(),
+            next_key,
         }
     }
 }
@@ -130,7 +159,13 @@ pub async fn report(
     CurrentUser(caller): CurrentUser,
     Parameters(query): Parameters<UsageQuery>,
 ) -> Result<Json<UsageBody>, Failure> {
-    Ok(Json(
-        usage.report(caller.organization, query.from, query.to).await?.into(),
-    ))
+    let keys = query.keys.unwrap_or(KEYS);
+    if !(1..=MAX_KEYS).contains(&keys) {
+        return Err(Failure::invalid(vec![FieldFault {
+            field: "keys".into(),
+            message: format!("must be between 1 and {MAX_KEYS}"),
+        }]));
+    }
+    let report = usage.report(&caller, query.from, query.to).await?;
+    Ok(Json(UsageBody::of(report, keys, query.after_key)))
 }

@@ -162,6 +162,12 @@ fn model_of(config: &ModelConfig, caching: AnswerCaching) -> Result<Model, Provi
         provider: config.provider.as_str().into(),
         upstream: config.upstream.as_deref().unwrap_or(&config.id).into(),
         input_price: price(&config.input_price)?,
+        cached_input_price: price(
+            config
+                .cached_input_price
+                .as_ref()
+                .map_or(&config.input_price, |_| &config.cached_input_price),
+        )?,
         output_price: price(&config.output_price)?,
         caching: caching_of(config.cache.unwrap_or(caching)),
     })

@@ -10,7 +10,9 @@ use std::{borrow::Cow, ops::Range};
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr2, memrchr2};
 
-pub use chunk::{BodyUsage, ChunkInfo, answer_text, delta_text, is_done, scan_chunk, usage_of_body};
+pub use chunk::{
+    BodyUsage, ChunkInfo, ReportedUsage, TextReader, answer_text, delta_text, is_done, scan_chunk, usage_of_body,
+};
 
 /// Largest event that is held while its end is waited for, in bytes.
 const LARGEST_EVENT: usize = 1024 * 1024;

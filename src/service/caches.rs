@@ -214,7 +214,7 @@ json_value! {
     OrganizationSettings, 1, _value => 0;
     User, 1, user => user.email.len() + user.name.len() + user.organization.name.len();
     NewestConversations, 1, newest => newest.rows.iter().map(weight_of_conversation).sum();
-    RememberedSums, 2, sums => weight_of_sums(&sums.0);
+    RememberedSums, 4, sums => weight_of_sums(&sums.0);
 }
 
 fn weight_of_conversation(conversation: &Conversation) -> usize {

@@ -16,6 +16,7 @@ pub mod request;
 pub mod shared;
 pub mod stored;
 pub mod stream;
+mod tally;
 
 use std::sync::Arc;
 
@@ -191,7 +192,7 @@ impl Completions {
         match route.upstream.provider.send(wanted).await {
             Ok(ProviderReply::Whole { status, headers, body }) => {
                 if status.is_success() {
-                    recorder.note_whole(sse::usage_of_body(&body));
+                    recorder.note_whole(sse::usage_of_body(&body, call.endpoint == Endpoint::ChatCompletions));
                     recorder.finish(Outcome::Completed);
                 } else {
                     recorder.refuse(status);

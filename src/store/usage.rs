@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 
 use super::{Database, StoreError, run};
 use crate::domain::{
-    ids::{ApiKeyId, OrganizationId},
+    ids::{ApiKeyId, OrganizationId, UserId},
     money::Cost,
     usage::{KeySum, UsageRecord, UsageSums, UsageTotals},
 };
@@ -63,6 +63,7 @@ impl Usage {
         let costs = column!(record => signed(record.cost.nanodollars()));
         let cached = column!(record => record.cached);
         let saved = column!(record => signed(record.saved.nanodollars()));
+        let cached_inputs = column!(record => signed(record.tokens.cached_input));
         let latencies = column!(record => signed(record.latency_us));
         let first_tokens = column!(record => record.first_token_us.map(signed));
         let times = column!(record => record.created_at);
@@ -72,10 +73,11 @@ impl Usage {
                 "INSERT INTO usage_records
                      (id, organization_id, user_id, api_key_id, model, provider, kind, outcome, streamed, input_tokens,
                       output_tokens, estimated, cost_nanodollars, latency_us, first_token_us, created_at, cached,
-                      saved_nanodollars)
+                      saved_nanodollars, cached_input_tokens)
                  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[],
                       $7::text[], $8::text[], $9::bool[], $10::bigint[], $11::bigint[], $12::bool[], $13::bigint[],
-                      $14::bigint[], $15::bigint[], $16::timestamptz[], $17::bool[], $18::bigint[])
+                      $14::bigint[], $15::bigint[], $16::timestamptz[], $17::bool[], $18::bigint[],
+                      $19::bigint[])
                  ORDER BY 1
                  ON CONFLICT (id) DO NOTHING",
                 &ids,
@@ -95,7 +97,8 @@ impl Usage {
                 &first_tokens as &[Option<i64>],
                 &times,
                 &cached,
-                &saved
+                &saved,
+                &cached_inputs
             ),
             execute
         );
@@ -139,16 +142,17 @@ async fn sums_of(
         database,
         sqlx::query!(
             r#"SELECT sums.grouped AS "grouped!", sums.day AS "day?", sums.model AS "model?",
-                   sums.api_key_id AS "api_key_id?", k.name AS "key_name?",
+                   sums.api_key_id AS "api_key_id?", k.name AS "key_name?", k.user_id AS "owner?",
                    sums.requests AS "requests!", sums.input_tokens AS "input_tokens!",
                    sums.output_tokens AS "output_tokens!", sums.cost AS "cost!", sums.estimated AS "estimated!",
-                   sums.cached AS "cached!", sums.saved AS "saved!"
+                   sums.cached AS "cached!", sums.saved AS "saved!", sums.cached_input_tokens AS "cached_input_tokens!"
              FROM (
                  SELECT GROUPING(day, model, api_key_id) AS grouped, day, model, api_key_id,
                      sum(requests)::bigint AS requests, LEAST(sum(input_tokens), $5::bigint)::bigint AS input_tokens,
                      LEAST(sum(output_tokens), $5::bigint)::bigint AS output_tokens,
                      LEAST(sum(cost_nanodollars), $5::bigint)::bigint AS cost, sum(estimated_requests)::bigint AS estimated,
-                     sum(cached_requests)::bigint AS cached, LEAST(sum(saved_nanodollars), $5::bigint)::bigint AS saved
+                     sum(cached_requests)::bigint AS cached, LEAST(sum(saved_nanodollars), $5::bigint)::bigint AS saved,
+                     LEAST(sum(cached_input_tokens), $5::bigint)::bigint AS cached_input_tokens
                  FROM usage_daily WHERE organization_id = $1 AND day BETWEEN $2 AND $3
                  GROUP BY GROUPING SETS ((day), (model), (api_key_id)) LIMIT $4
              ) sums
@@ -170,6 +174,7 @@ async fn sums_of(
             requests: row.requests.unsigned_abs(),
             input_tokens: row.input_tokens.unsigned_abs(),
             output_tokens: row.output_tokens.unsigned_abs(),
+            cached_input_tokens: row.cached_input_tokens.unsigned_abs(),
             cost: Cost::from_nanodollars(row.cost.unsigned_abs()),
             estimated_requests: row.estimated.unsigned_abs(),
             cached_requests: row.cached.unsigned_abs(),
@@ -180,8 +185,13 @@ async fn sums_of(
             (BY_MODEL, _, Some(model)) => sums.models.push((model, totals)),
             _ => {
                 let key = row.api_key_id.filter(|key| !key.is_nil()).map(ApiKeyId);
-                let name = row.key_name;
-                sums.keys.push(KeySum { key, name, totals });
+                let (name, owner) = (row.key_name, row.owner.map(UserId));
+                sums.keys.push(KeySum {
+                    key,
+                    name,
+                    owner,
+                    totals,
+                });
             }
         }
     }

@@ -14,6 +14,7 @@ pub const COMPLETION_DURATION: &str = "gen_ai_client_operation_duration_seconds"
 pub const TIME_TO_FIRST_TOKEN: &str = "gen_ai_server_time_to_first_token_seconds";
 pub const TOKENS: &str = "maple_tokens_total";
 pub const COST: &str = "maple_cost_nanodollars_total";
+pub const UNPRICED_CALLS: &str = "maple_unpriced_calls_total";
 pub const USAGE_BACKLOG: &str = "maple_usage_backlog_records";
 pub const USAGE_WRITTEN: &str = "maple_usage_records_written_total";
 pub const QUEUE_LENGTH: &str = "maple_request_queue_length";
@@ -219,6 +220,10 @@ fn describe() {
         CACHE_ANSWERS,
         Unit::Count,
         "Calls to models by what the cache did: hit, miss, coalesced, bypass"
+    );
+    describe_counter!(
+        UNPRICED_CALLS,
+        "Calls that consumed tokens of a model without a price, which cost nothing here whatever they cost at the provider"
     );
     describe_counter!(
         CACHE_SAVED,

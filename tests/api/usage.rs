@@ -274,7 +274,7 @@ async fn the_report_sums_by_day_model_and_key() {
     };
     let chat = row(&report["by_model"], "model", "maple-chat".into());
     let expected = json!({
-        "model": "maple-chat", "requests": 4, "input_tokens": 400, "output_tokens": 40, "cost_usd": "0.0014",
+        "model": "maple-chat", "requests": 4, "input_tokens": 400, "output_tokens": 40, "cached_input_tokens": 0, "cost_usd": "0.0014",
         "estimated_requests": 0, "cached_requests": 0, "saved_usd": "0.00",
     });
     assert_eq!(chat, expected);

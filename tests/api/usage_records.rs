@@ -43,6 +43,7 @@ fn record(organization: u64, number: u64) -> UsageRecord {
         tokens: TokenUsage {
             input: count,
             output: 2,
+            cached_input: if number.is_multiple_of(2) { count } else { 0 },
             estimated: number.is_multiple_of(7),
         },
         cost: Cost::from_nanodollars(number * 3),
@@ -84,7 +85,7 @@ async fn both_ways_write_the_same() {
         serde_json::json!({
             "user_id": Uuid::from_u64_pair(u64::MAX, 4), "api_key_id": Uuid::from_u64_pair(3, 4), "model": "modèle-é",
             "provider": "fake\n\\N\t", "kind": "embedding", "outcome": "completed", "streamed": false,
-            "input_tokens": i64::MAX, "output_tokens": 2, "estimated": false, "cost_nanodollars": 12, "latency_us": 4,
+            "input_tokens": i64::MAX, "cached_input_tokens": i64::MAX, "output_tokens": 2, "estimated": false, "cost_nanodollars": 12, "latency_us": 4,
             "first_token_us": null, "created_at": "1970-03-22T00:00:00.123456+00:00", "cached": true,
             "saved_nanodollars": 4, "rolled_up": true,
         })

@@ -158,7 +158,7 @@ async fn shares_answers(state: &AppState, caller: &SessionOwner) -> Option<bool>
 
 /// Nothing if the report cannot be had for the moment, which is no reason to withhold the rest.
 async fn usage_view(state: &AppState, caller: &SessionOwner) -> Option<UsageView> {
-    let report = state.services.usage.report(caller.organization, None, None);
+    let report = state.services.usage.report(caller, None, None);
     let report = tokio::time::timeout(PATIENCE, report).await.ok()?.ok()?;
     Some(usage::view(report))
 }

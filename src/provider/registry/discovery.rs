@@ -123,6 +123,7 @@ fn model(id: &str, provider: &str, terms: Terms) -> Option<Model> {
         provider: provider.into(),
         upstream: id.into(),
         input_price: terms.input_price,
+        cached_input_price: terms.input_price,
         output_price: terms.output_price,
         caching: terms.caching,
     })

@@ -3,29 +3,33 @@
 
 mod content;
 mod lenient;
+mod usage;
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
 use super::skim::Skim;
-use crate::domain::tokens::TokenUsage;
 use lenient::parsed;
+use usage::Counts;
 
-pub use content::{answer_text, delta_text};
+pub use content::{TextReader, answer_text, delta_text};
+pub use usage::ReportedUsage;
 
 /// What one answer object, whole or a chunk of a stream, says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something else of the object")]
 pub struct ChunkInfo {
-    /// The upstream's own count.
-    pub usage: Option<TokenUsage>,
+    /// The upstream's own counts.
+    pub usage: Option<ReportedUsage>,
     /// The usage chunk at the end of a stream has none.
     pub has_choices: bool,
     /// It is a list with something in it, as an answer with embeddings is.
     pub has_data: bool,
     /// Bytes of generated text: content, reasoning, refusals and arguments of tool calls, as JSON writes them; for estimates.
     pub text_bytes: usize,
+    /// There is something in it for who asked: content or a refusal that is more than white space, or a call of a tool.
+    pub has_substance: bool,
     /// A finish reason was given.
     pub finished: bool,
     /// Choices that ended as an answer should: by themselves, at the length asked for, or with calls of tools.
@@ -44,128 +48,200 @@ pub fn scan_chunk(data: &[u8]) -> ChunkInfo {
     skimmed(data).unwrap_or_else(|| parsed(data))
 }
 
+/// What is said of an object as a whole. Servers tell of an error in as many ways: OpenAI's `error`, `"object": "error"` (vLLM), `"type": "error"`,
+/// and a `detail` or `message` where the choices should be (FastAPI).
+#[derive(Default)]
+struct Signs {
+    has_error: bool,
+    is_named_error: bool,
+    has_choices_field: bool,
+    has_detail: bool,
+    within_choices: Counts,
+    of_object: Counts,
+}
+
+impl Signs {
+    fn conclude(self, info: &mut ChunkInfo) {
+        info.usage = self.of_object.reported().or_else(|| self.within_choices.reported());
+        let is_none = !self.has_choices_field && !info.has_data && info.usage.is_none();
+        info.failed |= self.has_error || self.is_named_error || (is_none && self.has_detail);
+    }
+}
+
+/// What one choice has, of a stream under `delta`, whole under `message`.
+#[derive(Debug, Clone, Copy, Default)]
+struct Part {
+    text_bytes: usize,
+    has_substance: bool,
+}
+
+impl ChunkInfo {
+    /// Some servers send all of the text so far as a `message` beside each `delta` (Perplexity, BerriAI/litellm #8455): that is no further text.
+    fn add(&mut self, delta: Option<Part>, message: Option<Part>) {
+        let part = delta.or(message).unwrap_or_default();
+        self.text_bytes += part.text_bytes;
+        self.has_substance |= part.has_substance;
+    }
+
+    fn add_reason(&mut self, reason: &[u8]) {
+        self.complete += u32::from(is_complete(reason));
+        // OpenRouter's, beside an `error` in the choice.
+        self.failed |= reason == b"error";
+    }
+}
+
 /// Reads an object that looks like OpenAI's.
 fn skimmed(data: &[u8]) -> Option<ChunkInfo> {
     let mut info = ChunkInfo::default();
+    let mut signs = Signs::default();
     let mut skim = Skim::new(data);
     skim.object(|skim, key| match key {
-        b"choices" => skim.array(|skim| {
-            info.has_choices = true;
-            choice(skim, &mut info)
-        }),
-        b"usage" => usage(skim, &mut info),
+        b"choices" => {
+            signs.has_choices_field = true;
+            skim.array(|skim| {
+                info.has_choices = true;
+                choice(skim, &mut info, &mut signs)
+            })
+        }
+        b"usage" => {
+            signs.of_object = Counts::skim(skim)?;
+            Some(())
+        }
         b"data" => skim.array(|skim| {
             info.has_data = true;
             skim.skip()
         }),
         b"error" => {
-            info.failed = !skim.null();
-            if info.failed { skim.skip() } else { Some(()) }
+            signs.has_error = !skim.is_blank()?;
+            Some(())
+        }
+        b"object" | b"type" => {
+            signs.is_named_error |= skim.value()? == br#""error""#;
+            Some(())
+        }
+        b"detail" | b"message" => {
+            signs.has_detail |= !skim.is_blank()?;
+            Some(())
         }
         _ => skim.skip(),
     })?;
+    signs.conclude(&mut info);
     skim.is_over().then_some(info)
 }
 
-fn choice(skim: &mut Skim<'_>, info: &mut ChunkInfo) -> Option<()> {
+fn choice(skim: &mut Skim<'_>, info: &mut ChunkInfo, signs: &mut Signs) -> Option<()> {
+    let (mut delta, mut message) = (None, None);
     skim.object(|skim, key| match key {
-        b"delta" | b"message" => object_or_null(skim, |skim, key| match key {
-            b"content" | b"reasoning_content" | b"reasoning" | b"refusal" => text(skim, info),
-            b"tool_calls" if !skim.null() => skim.array(|skim| {
-                object_or_null(skim, |skim, key| match key {
-                    b"function" => object_or_null(skim, |skim, key| match key {
-                        b"arguments" => text(skim, info),
-                        // Text where OpenAI has none: for the parser, which takes it from anywhere.
-                        b"text" | b"function" => None,
-                        _ => skim.skip(),
-                    }),
-                    b"text" | b"arguments" => None,
-                    _ => skim.skip(),
-                })
-            }),
-            b"tool_calls" => Some(()),
-            _ => skim.skip(),
-        }),
+        b"delta" => {
+            delta = part(skim)?;
+            Some(())
+        }
+        b"message" => {
+            message = part(skim)?;
+            Some(())
+        }
         b"finish_reason" if !skim.null() => {
             info.finished = true;
-            let reason = skim.string()?;
-            info.complete += u32::from(is_complete(reason));
+            info.add_reason(skim.string()?);
             Some(())
         }
         b"finish_reason" => Some(()),
+        // Moonshot's place for it.
+        b"usage" => {
+            signs.within_choices = Counts::skim(skim)?;
+            Some(())
+        }
+        b"error" => {
+            signs.has_error |= !skim.is_blank()?;
+            Some(())
+        }
         _ => skim.skip(),
-    })
+    })?;
+    info.add(delta, message);
+    Some(())
+}
+
+/// `None` within for `null`.
+fn part(skim: &mut Skim<'_>) -> Option<Option<Part>> {
+    if skim.null() {
+        return Some(None);
+    }
+    let mut part = Part::default();
+    skim.object(|skim, key| match key {
+        b"content" | b"refusal" => text(skim, &mut part, true),
+        b"reasoning_content" | b"reasoning" => text(skim, &mut part, false),
+        b"tool_calls" if !skim.null() => skim.array(|skim| {
+            part.has_substance = true;
+            skim.object_or_null(|skim, key| match key {
+                b"function" => skim.object_or_null(|skim, key| match key {
+                    b"arguments" => text(skim, &mut part, false),
+                    // Text where OpenAI has none: for the parser, which takes it from anywhere.
+                    b"text" | b"function" => None,
+                    _ => skim.skip(),
+                }),
+                b"text" | b"arguments" => None,
+                _ => skim.skip(),
+            })
+        }),
+        b"tool_calls" => Some(()),
+        b"function_call" => {
+            part.has_substance |= !skim.is_blank()?;
+            Some(())
+        }
+        _ => skim.skip(),
+    })?;
+    Some(Some(part))
 }
 
 fn is_complete(reason: &[u8]) -> bool {
     matches!(reason, b"stop" | b"length" | b"tool_calls")
 }
 
-fn object_or_null(skim: &mut Skim<'_>, field: impl FnMut(&mut Skim<'_>, &[u8]) -> Option<()>) -> Option<()> {
-    if skim.null() { Some(()) } else { skim.object(field) }
-}
-
-fn text(skim: &mut Skim<'_>, info: &mut ChunkInfo) -> Option<()> {
+fn text(skim: &mut Skim<'_>, part: &mut Part, is_substance: bool) -> Option<()> {
     if !skim.null() {
-        info.text_bytes += skim.string()?.len();
+        let text = skim.string()?;
+        part.text_bytes += text.len();
+        part.has_substance |= is_substance && !is_white(text);
     }
     Some(())
 }
 
-fn usage(skim: &mut Skim<'_>, info: &mut ChunkInfo) -> Option<()> {
-    let (mut input, mut output) = (None, None);
-    object_or_null(skim, |skim, key| {
-        let count = match key {
-            b"prompt_tokens" => &mut input,
-            b"completion_tokens" => &mut output,
-            _ => return skim.skip(),
+/// Nothing but white space, in a string as JSON writes it.
+fn is_white(text: &[u8]) -> bool {
+    let mut rest = text;
+    loop {
+        rest = match rest {
+            [] => return true,
+            [b' ', rest @ ..] | [b'\\', b'n' | b't' | b'r', rest @ ..] => rest,
+            _ => return false,
         };
-        *count = if skim.null() { None } else { Some(skim.unsigned()?) };
-        Some(())
-    })?;
-    info.usage = token_usage(input, output);
-    Some(())
-}
-
-fn token_usage(input: Option<u64>, output: Option<u64>) -> Option<TokenUsage> {
-    (input.is_some() || output.is_some()).then(|| TokenUsage {
-        input: input.unwrap_or(0),
-        output: output.unwrap_or(0),
-        estimated: false,
-    })
+    }
 }
 
 /// What a whole answer says of its size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyUsage {
-    Reported(TokenUsage),
-    /// Bytes of text, for an estimate.
-    Unreported {
-        text_bytes: usize,
-    },
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BodyUsage {
+    pub reported: Option<ReportedUsage>,
+    /// Bytes of text, for an estimate; 0 where the report is enough.
+    pub text_bytes: usize,
 }
 
-impl BodyUsage {
-    pub fn reported(self) -> Option<TokenUsage> {
-        match self {
-            Self::Reported(usage) => Some(usage),
-            Self::Unreported { .. } => None,
-        }
-    }
-}
-
-/// What a whole answer, of chat or embeddings, reports.
-pub fn usage_of_body(body: &[u8]) -> BodyUsage {
-    if let Some(usage) = usage_at_end(body) {
-        return BodyUsage::Reported(usage);
+/// What a whole answer reports: of chat, which has text, or of embeddings.
+pub fn usage_of_body(body: &[u8], has_text: bool) -> BodyUsage {
+    if let Some(reported) = usage_at_end(body)
+        && reported.input > 0
+        && (reported.output > 0 || !has_text)
+    {
+        return BodyUsage {
+            reported: Some(reported),
+            text_bytes: 0,
+        };
     }
     let info = scan_chunk(body);
-    info.usage.map_or(
-        BodyUsage::Unreported {
-            text_bytes: info.text_bytes,
-        },
-        BodyUsage::Reported,
-    )
+    BodyUsage {
+        reported: info.usage,
+        text_bytes: info.text_bytes,
+    }
 }
 
 /// Where usage is looked for first, in bytes: servers report it after the answer.
@@ -174,19 +250,22 @@ static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""usag
 
 /// The usage that an answer ends with, found without reading what is before it. A key is not mistaken for one of another
 /// depth: what follows must end the whole object. Nor for a text that has the word in it: there the quotes are escaped.
-fn usage_at_end(body: &[u8]) -> Option<TokenUsage> {
+fn usage_at_end(body: &[u8]) -> Option<ReportedUsage> {
     let end = &body[body.len().saturating_sub(END)..];
     let at = USAGE.find(end)?;
     if end[..at].last() == Some(&b'\\') {
         return None;
     }
-    let mut info = ChunkInfo::default();
+    let mut found = None;
     let mut skim = Skim::new(&end[at..]);
     skim.fields(|skim, key| match key {
-        b"usage" => usage(skim, &mut info),
+        b"usage" => {
+            found = Counts::skim(skim)?.reported();
+            Some(())
+        }
         _ => skim.skip(),
     })?;
-    skim.is_over().then_some(info.usage)?
+    skim.is_over().then_some(found)?
 }
 
 #[cfg(test)]

@@ -77,6 +77,10 @@ impl<'a> Skim<'a> {
         self.fields(field)
     }
 
+    pub(super) fn object_or_null(&mut self, field: impl FnMut(&mut Self, &[u8]) -> Option<()>) -> Option<()> {
+        if self.null() { Some(()) } else { self.object(field) }
+    }
+
     /// What is left of an object, from before a key on.
     pub(super) fn fields(&mut self, mut field: impl FnMut(&mut Self, &[u8]) -> Option<()>) -> Option<()> {
         loop {
@@ -109,6 +113,24 @@ impl<'a> Skim<'a> {
             b'{' | b'[' => self.skip_nested(),
             _ => self.scalar().map(|_| ()),
         }
+    }
+
+    /// A value as it is written.
+    pub(super) fn value(&mut self) -> Option<&'a [u8]> {
+        self.peek()?;
+        let start = self.at;
+        self.skip()?;
+        Some(&self.bytes[start..self.at])
+    }
+
+    /// Takes a value: whether it says nothing, as `null`, `""`, `{}`, `[]`, `false` and `0` do.
+    pub(super) fn is_blank(&mut self) -> Option<bool> {
+        let value = self.value()?;
+        Some(match value {
+            b"null" | b"\"\"" | b"false" | b"0" => true,
+            [b'{', inner @ .., b'}'] | [b'[', inner @ .., b']'] => inner.trim_ascii().is_empty(),
+            _ => false,
+        })
     }
 
     /// Only counts brackets, so no depth is too deep.

@@ -207,7 +207,7 @@ impl Writer {
     }
 
     async fn take_stream(&mut self, mut stream: AnswerStream, checkpoint: &mut Interval, shortened: bool) -> End {
-        let mut splitter = Splitter::default();
+        let (mut text, mut splitter) = (sse::TextReader::default(), Splitter::default());
         let mut seen = Seen {
             shortened,
             ..Seen::default()
@@ -216,7 +216,7 @@ impl Writer {
             tokio::select! {
                 item = stream.next() => match item {
                     Some(Ok(item)) => {
-                        let piece = read(&item, &mut splitter, &mut seen);
+                        let piece = read(&item, &mut text, &mut splitter, &mut seen);
                         if let Err(broken) = self.take(piece).await {
                             break broken;
                         }
@@ -230,6 +230,9 @@ impl Writer {
                         break End::Failed(StreamError::from(told).into());
                     }
                     None => {
+                        if let Some(last) = text.end() {
+                            self.add(&splitter.push(last));
+                        }
                         if let Err(broken) = self.take(splitter.finish()).await {
                             return broken;
                         }
@@ -249,7 +252,7 @@ impl Writer {
 
     /// A provider that does not stream.
     async fn take_whole(&mut self, body: &[u8], shortened: bool) -> End {
-        let usage = sse::usage_of_body(body).reported();
+        let usage = sse::usage_of_body(body, true).reported;
         let mut splitter = Splitter::default();
         let mut seen = Seen {
             shortened,
@@ -264,7 +267,7 @@ impl Writer {
             piece.thoughts.push_str(&told.thoughts);
         }
         match self.take(piece).await {
-            Ok(()) => self.finished(usage.unwrap_or_default(), seen),
+            Ok(()) => self.finished(usage.map(TokenUsage::from).unwrap_or_default(), seen),
             Err(broken) => broken,
         }
     }
@@ -359,12 +362,12 @@ impl Writer {
 }
 
 /// Reads what a stream's item says to a person.
-fn read(item: &[u8], splitter: &mut Splitter, seen: &mut Seen) -> Piece {
+fn read(item: &[u8], reader: &mut sse::TextReader, splitter: &mut Splitter, seen: &mut Seen) -> Piece {
     let mut piece = Piece::default();
     for event in sse::events(item) {
         let said = note(event.data(), seen);
         piece.thoughts.push_str(&said.thoughts);
-        let text = sse::delta_text(event.data()).unwrap_or_default();
+        let text = reader.read(event.data()).unwrap_or_default();
         for told in [splitter.push(&text), splitter.push(&said.refusal)] {
             piece.text.push_str(&told.text);
             piece.thoughts.push_str(&told.thoughts);

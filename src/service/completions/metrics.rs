@@ -4,7 +4,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,6 +29,14 @@ pub(super) struct ModelMetrics {
     cost: Counter,
     saved: Counter,
     pub(super) failures: Arc<ProviderFailures>,
+    /// Of a model without prices.
+    unpriced: Option<Unpriced>,
+}
+
+struct Unpriced {
+    calls: Counter,
+    /// The log has told of it.
+    is_told: AtomicBool,
 }
 
 impl ModelMetrics {
@@ -56,6 +67,10 @@ impl ModelMetrics {
             cost: counter!(names::COST, labels(&[])),
             saved: counter!(names::CACHE_SAVED, labels(&[])),
             failures: failures.of(&model.provider),
+            unpriced: model.is_unpriced().then(|| Unpriced {
+                calls: counter!(names::UNPRICED_CALLS, labels(&[])),
+                is_told: AtomicBool::new(false),
+            }),
         }
     }
 
@@ -65,6 +80,20 @@ impl ModelMetrics {
 
     pub(super) fn withdrawn(&self) {
         self.in_flight.decrement(1.0);
+    }
+
+    /// A call that the provider may charge for has consumed something.
+    pub(super) fn note_consumed(&self, model: &Model) {
+        let Some(unpriced) = &self.unpriced else { return };
+        unpriced.calls.increment(1);
+        if !unpriced.is_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                target: "mapleai::usage",
+                model = &*model.id,
+                provider = &*model.provider,
+                "the model has no price: its calls are recorded at no cost"
+            );
+        }
     }
 
     pub(super) fn finished(

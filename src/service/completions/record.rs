@@ -8,6 +8,7 @@ use super::{
     Account, Call,
     metrics::{CompletionMetrics, ModelMetrics},
     request::Form,
+    tally::Tally,
 };
 use crate::{
     domain::{
@@ -15,13 +16,13 @@ use crate::{
         ids::UsageRecordId,
         model::Model,
         money::Cost,
-        tokens::{TokenUsage, estimate},
+        tokens::TokenUsage,
         usage::{Outcome, UsageRecord},
     },
     provider::{
         ProviderError,
         registry::{Route, Upstream},
-        sse::BodyUsage,
+        sse::{BodyUsage, ReportedUsage},
     },
     service::{admission::Permit, usage::UsageSlot},
     telemetry::{
@@ -41,9 +42,9 @@ pub struct Recorder {
     upstream: Arc<Upstream>,
     account: Account,
     streamed: bool,
-    input_bytes: usize,
-    text_bytes: usize,
-    reported: Option<TokenUsage>,
+    tally: Tally,
+    /// What was consumed, once that is settled.
+    settled: Option<TokenUsage>,
     arrived: Instant,
     first_token: Option<Instant>,
     /// The first token came with all others, at the end.
@@ -74,9 +75,8 @@ impl Recorder {
             upstream: Arc::clone(&route.upstream),
             account: call.account,
             streamed: form.streamed,
-            input_bytes: form.input_bytes,
-            text_bytes: 0,
-            reported: None,
+            tally: Tally::new(form.input_bytes),
+            settled: None,
             arrived: call.arrived,
             first_token: None,
             whole: false,
@@ -97,26 +97,30 @@ impl Recorder {
         if self.first_token.is_none() {
             self.first_token = Some(Instant::now());
         }
-        self.text_bytes += bytes;
+        self.tally.add_text(bytes);
     }
 
     /// An answer that came whole, just now.
     pub(super) fn note_whole(&mut self, usage: BodyUsage) {
         self.whole = true;
-        match usage {
-            BodyUsage::Reported(usage) => self.note_usage(usage),
-            BodyUsage::Unreported { text_bytes } => self.text_bytes += text_bytes,
+        self.tally.add_text(usage.text_bytes);
+        if let Some(reported) = usage.reported {
+            self.note_usage(reported);
         }
     }
 
-    pub(super) fn note_usage(&mut self, usage: TokenUsage) {
-        self.reported = Some(usage);
+    pub(super) fn note_usage(&mut self, usage: ReportedUsage) {
+        self.tally.report(usage);
     }
 
-    /// The upstream's own counts, or ours so far.
+    /// The answer is another call's, and so are its counts.
+    pub(super) fn note_settled(&mut self, tokens: TokenUsage) {
+        self.settled = Some(tokens);
+    }
+
+    /// What was consumed, or has been so far.
     pub(super) fn tokens(&self) -> TokenUsage {
-        self.reported
-            .unwrap_or_else(|| estimated(self.input_bytes, self.text_bytes))
+        self.settled.unwrap_or_else(|| self.tally.of_part())
     }
 
     /// There is nothing to record after all: the call was not made, or is made anew.
@@ -127,7 +131,11 @@ impl Recorder {
     }
 
     pub(super) fn finish(&mut self, outcome: Outcome) {
-        let tokens = self.tokens();
+        let tokens = self.settled.unwrap_or_else(|| match outcome {
+            Outcome::Completed => self.tally.of_whole(),
+            Outcome::Cancelled => self.tally.of_part(),
+            Outcome::Refused | Outcome::Failed | Outcome::TimedOut => self.tally.of_failed(),
+        });
         self.file(outcome, tokens);
     }
 
@@ -150,19 +158,14 @@ impl Recorder {
         } else {
             Outcome::Failed
         };
-        // A call that brought no text is not billed: the prompt may never have arrived.
-        let tokens = if self.text_bytes == 0 {
-            self.reported.unwrap_or_default()
-        } else {
-            self.tokens()
-        };
-        self.file(outcome, tokens);
+        self.finish(outcome);
     }
 
     fn file(&mut self, outcome: Outcome, tokens: TokenUsage) {
         let Some((permit, slot)) = self.places.take() else {
             return;
         };
+        self.settled = Some(tokens);
         // Read once for all that ends now.
         let now = Instant::now();
         if let Some(permit) = permit {
@@ -185,6 +188,9 @@ impl Recorder {
         let first_token = self.first_token.or(self.whole.then_some(now));
         let first_token = first_token.map(|first| first.saturating_duration_since(self.arrived));
         let spent = if self.cached { TokenUsage::default() } else { tokens };
+        if spent.input > 0 || spent.output > 0 {
+            self.metrics.note_consumed(&self.model);
+        }
         self.metrics.finished(outcome, spent, cost, saved, latency, first_token);
         if let Some(span) = self.span.take() {
             span.finished(outcome.as_str(), tokens.input, tokens.output);
@@ -215,16 +221,6 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         // Counted from what went by, since the upstream's own count comes last and will not come any more.
-        let tokens = self.tokens();
-        self.file(Outcome::Cancelled, tokens);
-    }
-}
-
-/// What to bill when the upstream reported nothing.
-fn estimated(input_bytes: usize, text_bytes: usize) -> TokenUsage {
-    TokenUsage {
-        input: estimate(input_bytes),
-        output: estimate(text_bytes),
-        estimated: true,
+        self.finish(Outcome::Cancelled);
     }
 }

@@ -104,7 +104,8 @@ impl Completions {
         };
         let slot = self.0.usage.reserve()?;
         let mut recorder = self.recorder((None, slot), call, route, form);
-        recorder.note_whole(BodyUsage::Reported(stored.usage()));
+        recorder.note_whole(BodyUsage::default());
+        recorder.note_settled(stored.usage());
         recorder.finish(Outcome::Completed);
         let cache = CacheStatus::Hit { age: hit.age };
         self.0.remembering.note(cache);

@@ -1,6 +1,7 @@
 //! Reading and adjusting a request body without rebuilding it: fields that we do not know pass through as they came.
 
 mod fields;
+mod prompt;
 
 use std::borrow::Cow;
 
@@ -49,7 +50,7 @@ pub(super) struct Request<'a> {
     pub(super) stream: bool,
     /// The caller asked for the usage chunk.
     pub(super) include_usage: bool,
-    /// Size of the prompt's JSON, the basis of an estimate.
+    /// What the prompt counts as, the basis of an estimate.
     pub(super) input_bytes: usize,
     /// It asks for the same answer each time: temperature 0, or a seed.
     pub(super) repeatable: bool,
@@ -151,7 +152,7 @@ impl<'a> Request<'a> {
             model,
             stream,
             include_usage,
-            input_bytes: prompt.len(),
+            input_bytes: prompt::weight(prompt),
             raw_model,
             raw_stream_options,
         })

@@ -75,7 +75,7 @@ impl StoredAnswer {
 }
 
 impl Value for StoredAnswer {
-    const SCHEMA: u8 = 1;
+    const SCHEMA: u8 = 2;
 
     fn weight(&self) -> usize {
         size_of::<Stored>() + self.0.body.len() + self.0.usage_chunk.len()
@@ -83,11 +83,12 @@ impl Value for StoredAnswer {
 
     fn encode(&self) -> Vec<u8> {
         let stored = &self.0;
-        let mut out = Vec::with_capacity(32 + stored.body.len() + stored.usage_chunk.len());
+        let mut out = Vec::with_capacity(40 + stored.body.len() + stored.usage_chunk.len());
         out.put_u8(u8::from(stored.form == Form::Events));
         out.put_u8(u8::from(stored.usage.estimated));
         out.put_u64_le(stored.usage.input);
         out.put_u64_le(stored.usage.output);
+        out.put_u64_le(stored.usage.cached_input);
         out.put_u32_le(u32::try_from(stored.usage_chunk.len()).unwrap_or(u32::MAX));
         out.put_slice(&stored.usage_chunk);
         out.put_slice(&stored.body);
@@ -105,6 +106,7 @@ impl Value for StoredAnswer {
         let usage = TokenUsage {
             input: rest.try_get_u64_le().ok()?,
             output: rest.try_get_u64_le().ok()?,
+            cached_input: rest.try_get_u64_le().ok()?,
             estimated,
         };
         let chunk = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
@@ -131,7 +133,7 @@ mod tests {
     proptest! {
         #[test]
         fn written_and_read_again(body in "\\PC{0,40}", chunk in "\\PC{0,9}", input in any::<u64>(), estimated in any::<bool>(), events in any::<bool>()) {
-            let usage = TokenUsage { input, output: 7, estimated };
+            let usage = TokenUsage { input, output: 7, cached_input: 5, estimated };
             let answer = if events {
                 StoredAnswer::events(&[Bytes::from(body)], &Bytes::from(chunk), usage)
             } else {

@@ -113,11 +113,11 @@ impl MeteredStream {
     /// Reads along and gives what the caller is to see; empty if that is nothing.
     fn pass(&mut self, item: Bytes) -> Bytes {
         let mut kept: Option<BytesMut> = None;
+        let mut is_over = false;
         for event in sse::events(&item) {
             let data = event.data();
             if sse::is_done(data) {
-                // The caller may hang up on this, which must not make a finished answer look cancelled.
-                self.finish();
+                is_over = true;
             } else {
                 let chunk = sse::scan_chunk(data);
                 self.failed |= chunk.failed;
@@ -135,6 +135,11 @@ impl MeteredStream {
             if let Some(kept) = &mut kept {
                 kept.extend_from_slice(&item[event.range()]);
             }
+        }
+        if is_over {
+            // The caller may hang up on the mark, which must not make a finished answer look cancelled. Not before all that came with it has been
+            // read: some servers count after they have said that it is over.
+            self.finish();
         }
         kept.map_or(item, BytesMut::freeze)
     }

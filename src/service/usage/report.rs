@@ -7,6 +7,7 @@ use chrono::{NaiveDate, TimeDelta};
 use super::Usage;
 use crate::{
     domain::{
+        account::SessionOwner,
         ids::{ApiKeyId, OrganizationId},
         usage::{KeySum, UsageSums, UsageTotals},
     },
@@ -42,7 +43,8 @@ pub struct UsageReport {
     pub totals: UsageTotals,
     pub by_day: BTreeMap<NaiveDate, UsageTotals>,
     pub by_model: BTreeMap<String, UsageTotals>,
-    /// `None` is what people asked on the page.
+    /// `None` is what people asked on the page. Members find their own keys here, for names and spending of others' are those others'
+    /// affair; the totals are of all.
     pub by_key: BTreeMap<Option<ApiKeyId>, (Option<String>, UsageTotals)>,
 }
 
@@ -50,7 +52,7 @@ impl Usage {
     /// Sums the caller's organisation from `from` to `to`, both included; the last 30 days if not said.
     pub async fn report(
         &self,
-        organization: OrganizationId,
+        caller: &SessionOwner,
         from: Option<NaiveDate>,
         to: Option<NaiveDate>,
     ) -> Result<UsageReport, UsageError> {
@@ -78,8 +80,8 @@ impl Usage {
             by_model: BTreeMap::new(),
             by_key: BTreeMap::new(),
         };
-        for sums in self.sums(organization, from, to).await? {
-            report.add(&sums);
+        for sums in self.sums(caller.organization, from, to).await? {
+            report.add(&sums, caller);
         }
         Ok(report)
     }
@@ -113,7 +115,7 @@ impl Usage {
 }
 
 impl UsageReport {
-    fn add(&mut self, sums: &UsageSums) {
+    fn add(&mut self, sums: &UsageSums, caller: &SessionOwner) {
         for (day, totals) in &sums.days {
             self.totals += *totals;
             *self.by_day.entry(*day).or_default() += *totals;
@@ -121,7 +123,18 @@ impl UsageReport {
         for (model, totals) in &sums.models {
             *self.by_model.entry(model.clone()).or_default() += *totals;
         }
-        for KeySum { key, name, totals } in &sums.keys {
+        let sees_all = caller.role.may_manage_members();
+        let seen = sums
+            .keys
+            .iter()
+            .filter(|sum| sees_all || sum.owner == Some(caller.user));
+        for KeySum {
+            key,
+            name,
+            owner: _,
+            totals,
+        } in seen
+        {
             let line = self.by_key.entry(*key).or_default();
             line.0 = line.0.take().or_else(|| name.clone());
             line.1 += *totals;

@@ -13,9 +13,10 @@ use crate::domain::usage::UsageRecord;
 
 /// In the order in which [`encode`] has them.
 const STATEMENT: &str = "COPY usage_records (id, organization_id, user_id, api_key_id, model, provider, kind, outcome, streamed, \
-     input_tokens, output_tokens, estimated, cost_nanodollars, latency_us, first_token_us, created_at, cached, saved_nanodollars) \
+     input_tokens, output_tokens, estimated, cost_nanodollars, latency_us, first_token_us, created_at, cached, saved_nanodollars, \
+     cached_input_tokens) \
      FROM STDIN (FORMAT binary)";
-const COLUMNS: i16 = 18;
+const COLUMNS: i16 = 19;
 
 /// PostgreSQL's manual, `COPY`, "Binary Format": a signature, no flags, and no extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -71,6 +72,7 @@ pub(super) fn encode(records: &[UsageRecord]) -> Vec<u8> {
         rows.field(&created.to_be_bytes());
         rows.flag(record.cached);
         rows.count(record.saved.nanodollars());
+        rows.count(record.tokens.cached_input);
     }
     rows.0.extend_from_slice(&TRAILER.to_be_bytes());
     rows.0

@@ -258,6 +258,7 @@ fn model(
         upstream: upstream.map(str::to_owned),
         name: None,
         input_price: prices.map(|(input, _)| input.to_owned()),
+        cached_input_price: None,
         output_price: prices.map(|(_, output)| output.to_owned()),
         cache: None,
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{ChunkInfo, is_complete, token_usage};
+use super::{ChunkInfo, Part, Signs, usage::Counts};
 
 /// Reads an object in which something has another type than in OpenAI's: the rest of it still counts, above all its
 /// usage, which is what is billed.
@@ -12,21 +12,62 @@ pub(super) fn parsed(data: &[u8]) -> ChunkInfo {
         return ChunkInfo::default();
     };
     let choices = object["choices"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let usage = &object["usage"];
-    ChunkInfo {
-        usage: token_usage(count(&usage["prompt_tokens"]), count(&usage["completion_tokens"])),
+    let mut info = ChunkInfo {
         has_choices: !choices.is_empty(),
         has_data: object["data"].as_array().is_some_and(|data| !data.is_empty()),
-        text_bytes: choices
-            .iter()
-            .map(|choice| texts(&choice["delta"]) + texts(&choice["message"]))
-            .sum(),
         finished: choices.iter().any(|choice| !choice["finish_reason"].is_null()),
-        complete: choices.iter().fold(0, |complete, choice| {
-            let reason = choice["finish_reason"].as_str().unwrap_or_default();
-            complete + u32::from(is_complete(reason.as_bytes()))
-        }),
-        failed: !object["error"].is_null(),
+        ..ChunkInfo::default()
+    };
+    let is_error = |value: &Value| value.as_str() == Some("error");
+    let mut signs = Signs {
+        has_error: !is_blank(&object["error"]) || choices.iter().any(|choice| !is_blank(&choice["error"])),
+        is_named_error: is_error(&object["object"]) || is_error(&object["type"]),
+        has_choices_field: object.get("choices").is_some(),
+        has_detail: !is_blank(&object["detail"]) || !is_blank(&object["message"]),
+        within_choices: Counts::default(),
+        of_object: Counts::parsed(&object["usage"]),
+    };
+    for choice in choices {
+        info.add(part(&choice["delta"]), part(&choice["message"]));
+        info.add_reason(choice["finish_reason"].as_str().unwrap_or_default().as_bytes());
+        if choice.get("usage").is_some() {
+            signs.within_choices = Counts::parsed(&choice["usage"]);
+        }
+    }
+    signs.conclude(&mut info);
+    info
+}
+
+fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_u64() == Some(0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
+fn part(part: &Value) -> Option<Part> {
+    if part.is_null() {
+        return None;
+    }
+    let is_said = |key: &str| has_words(&part[key]);
+    let has_calls = part["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
+    Some(Part {
+        text_bytes: texts(part),
+        has_substance: is_said("content") || is_said("refusal") || has_calls || !is_blank(&part["function_call"]),
+    })
+}
+
+/// More than white space, as a text or as the text of one of several parts.
+fn has_words(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.chars().any(|letter| !matches!(letter, ' ' | '\n' | '\t' | '\r')),
+        Value::Array(values) => values.iter().any(has_words),
+        Value::Object(fields) => fields.get("text").is_some_and(has_words),
+        _ => false,
     }
 }
 
@@ -48,11 +89,4 @@ fn texts(part: &Value) -> usize {
         .iter()
         .map(|key| all(&part[*key]))
         .sum()
-}
-
-/// Servers in languages without integers write `12.0`.
-fn count(value: &Value) -> Option<u64> {
-    value
-        .as_u64()
-        .or_else(|| value.to_string().strip_suffix(".0")?.parse().ok())
 }

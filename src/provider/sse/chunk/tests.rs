@@ -3,8 +3,17 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{BodyUsage, ChunkInfo, answer_text, delta_text, is_done, parsed, scan_chunk, skimmed, usage_of_body};
-use crate::domain::tokens::TokenUsage;
+use super::{
+    BodyUsage, ChunkInfo, ReportedUsage, answer_text, delta_text, is_done, parsed, scan_chunk, skimmed, usage_of_body,
+};
+
+fn counts(input: u64, output: u64, cached_input: u64) -> Option<ReportedUsage> {
+    Some(ReportedUsage {
+        input,
+        output,
+        cached_input,
+    })
+}
 
 #[test]
 fn reads_what_servers_send() {
@@ -14,6 +23,7 @@ fn reads_what_servers_send() {
         scan_chunk(text),
         ChunkInfo {
             has_choices: true,
+            has_substance: true,
             text_bytes: 10,
             ..ChunkInfo::default()
         }
@@ -23,15 +33,10 @@ fn reads_what_servers_send() {
     let info = scan_chunk(spaced);
     assert!(info.finished && info.text_bytes == 1);
     let usage = br#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8,"x":{}}}"#;
-    let counted = TokenUsage {
-        input: 3,
-        output: 5,
-        estimated: false,
-    };
     assert_eq!(
         scan_chunk(usage),
         ChunkInfo {
-            usage: Some(counted),
+            usage: counts(3, 5, 0),
             ..ChunkInfo::default()
         }
     );
@@ -40,23 +45,15 @@ fn reads_what_servers_send() {
     assert_eq!(delta_text(tool), None);
     let whole = br#"{"choices":[{"message":{"role":"assistant","content":"abc"}}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
     assert_eq!(
-        usage_of_body(whole),
-        BodyUsage::Reported(TokenUsage {
-            input: 1,
-            output: 2,
-            estimated: false
-        })
+        usage_of_body(whole, true),
+        BodyUsage {
+            reported: counts(1, 2, 0),
+            text_bytes: 0
+        }
     );
     assert_eq!(answer_text(whole).as_deref(), Some("abc"));
     let embedding = br#"{"object":"list","data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":4,"total_tokens":4}}"#;
-    assert_eq!(
-        usage_of_body(embedding).reported(),
-        Some(TokenUsage {
-            input: 4,
-            output: 0,
-            estimated: false
-        })
-    );
+    assert_eq!(usage_of_body(embedding, false).reported, counts(4, 0, 0));
 }
 
 #[test]
@@ -68,17 +65,13 @@ fn only_the_answers_own_usage_is_taken_from_its_end() {
         r#"{"x":"usage","prompt_tokens":7}"#,
         r#"{"usage":{"prompt_tokens":7}"#,
     ] {
-        assert_eq!(usage_of_body(other.as_bytes()).reported(), None, "{other}");
+        assert_eq!(usage_of_body(other.as_bytes(), true).reported, None, "{other}");
     }
 }
 
 #[test]
 fn one_field_of_another_type_does_not_hide_the_rest() {
-    let counted = Some(TokenUsage {
-        input: 12,
-        output: 5,
-        estimated: false,
-    });
+    let counted = counts(12, 5, 0);
     let floats = br#"{"choices":[],"usage":{"prompt_tokens":12.0,"completion_tokens":5}}"#;
     assert_eq!(scan_chunk(floats).usage, counted);
     assert!(!scan_chunk(floats).has_choices);
@@ -90,9 +83,147 @@ fn one_field_of_another_type_does_not_hide_the_rest() {
         (info.usage, info.has_choices, info.text_bytes, info.finished),
         (counted, true, 3, false)
     );
-    for negative in ["-1", "1.5", "1e400", "\"7\"", "null"] {
+    for negative in ["-1", "1.5", "1e400", "\"-7\"", "\"\"", "[7]", "null"] {
         let usage = format!("{{\"choices\":[],\"usage\":{{\"prompt_tokens\":{negative}}}}}");
         assert_eq!(scan_chunk(usage.as_bytes()), ChunkInfo::default(), "{negative}");
+    }
+}
+
+#[test]
+fn what_reasoning_and_cached_tokens_are_counted_in_differs() {
+    for (usage, found) in [
+        // On top (xAI), within (OpenAI), and on top without a total.
+        (
+            json!({"prompt_tokens": 30, "completion_tokens": 10, "total_tokens": 540, "completion_tokens_details": {"reasoning_tokens": 500}}),
+            counts(30, 510, 0),
+        ),
+        (
+            json!({"prompt_tokens": 30, "completion_tokens": 510, "total_tokens": 540, "completion_tokens_details": {"reasoning_tokens": 500}}),
+            counts(30, 510, 0),
+        ),
+        (
+            json!({"prompt_tokens": 30, "completion_tokens": 10, "completion_tokens_details": {"reasoning_tokens": 500}}),
+            counts(30, 510, 0),
+        ),
+        (
+            json!({"prompt_tokens": 30, "completion_tokens": 10, "total_tokens": 20}),
+            counts(30, 10, 0),
+        ),
+        (
+            json!({"prompt_tokens": 100, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 90}}),
+            counts(100, 1, 90),
+        ),
+        (
+            json!({"prompt_tokens": 100, "completion_tokens": 1, "prompt_tokens_details": null, "prompt_cache_hit_tokens": 90}),
+            counts(100, 1, 90),
+        ),
+        (
+            json!({"prompt_tokens": 100, "completion_tokens": 1, "cached_tokens": 900}),
+            counts(100, 1, 100),
+        ),
+        (
+            json!({"prompt_tokens": "900", "completion_tokens": "300.0"}),
+            counts(900, 300, 0),
+        ),
+        (
+            json!({"prompt_tokens": 900.0, "completion_tokens": 300.0}),
+            counts(900, 300, 0),
+        ),
+        (json!({"total_tokens": 8}), counts(8, 0, 0)),
+        (
+            json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}),
+            counts(0, 0, 0),
+        ),
+        (
+            json!({"prompt_tokens": 1, "completion_tokens": u64::MAX, "completion_tokens_details": {"reasoning_tokens": u64::MAX}}),
+            counts(1, u64::MAX, 0),
+        ),
+        (json!({}), None),
+    ] {
+        assert_eq!(
+            scan_chunk(json!({"choices": [], "usage": usage}).to_string().as_bytes()).usage,
+            found,
+            "{usage}"
+        );
+        let within = json!({"choices": [{"delta": {}, "usage": usage}], "usage": null});
+        assert_eq!(
+            scan_chunk(within.to_string().as_bytes()).usage,
+            found,
+            "in the choice: {usage}"
+        );
+    }
+}
+
+#[test]
+fn a_message_beside_the_delta_is_no_further_text() {
+    let both = br#"{"choices":[{"delta":{"content":"lo"},"message":{"role":"assistant","content":"Hello"}}]}"#;
+    assert_eq!(scan_chunk(both).text_bytes, 2);
+    let last = br#"{"choices":[{"delta":{},"message":{"content":"Hello"},"finish_reason":"stop"}]}"#;
+    assert_eq!(scan_chunk(last).text_bytes, 0);
+    let whole = br#"{"choices":[{"delta":null,"message":{"content":"Hello"}}]}"#;
+    assert_eq!(scan_chunk(whole).text_bytes, 5);
+    let parts = br#"{"choices":[{"delta":{"content":[{"text":"lo"}]},"message":{"content":[{"text":"Hello"}]}}]}"#;
+    assert_eq!(scan_chunk(parts).text_bytes, 2);
+}
+
+#[test]
+fn an_answer_without_substance_is_told_from_one_with_some() {
+    for (message, has) in [
+        (json!({"content": ""}), false),
+        (json!({"content": null}), false),
+        (json!({"content": " \n\t "}), false),
+        (json!({"content": [{"type": "text", "text": " "}]}), false),
+        (json!({"content": null, "reasoning_content": "Let me see"}), false),
+        (json!({"content": null, "tool_calls": []}), false),
+        (json!({"content": "\n."}), true),
+        (json!({"content": [{"type": "text", "text": "a"}]}), true),
+        (json!({"refusal": "No."}), true),
+        (
+            json!({"content": null, "tool_calls": [{"function": {"name": "now", "arguments": ""}}]}),
+            true,
+        ),
+        (json!({"content": null, "function_call": {"name": "now"}}), true),
+    ] {
+        let answer = json!({"choices": [{"message": message, "finish_reason": "stop"}]}).to_string();
+        assert_eq!(scan_chunk(answer.as_bytes()).has_substance, has, "{answer}");
+        assert_eq!(parsed(answer.as_bytes()).has_substance, has, "{answer}");
+    }
+}
+
+#[test]
+fn errors_are_noticed_in_whatever_shape() {
+    for error in [
+        r#"{"object":"error","message":"out of memory","code":400}"#,
+        r#"{"type":"error","error":{"type":"overloaded_error"}}"#,
+        r#"{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error","error":{"code":502}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}"#,
+        r#"{"choices":[{"index":0,"delta":{},"error":{"code":502}}]}"#,
+        r#"{"detail":"out of memory"}"#,
+        r#"{"detail":[{"loc":["body"],"msg":"field required"}]}"#,
+        r#"{"message":"out of memory","code":500}"#,
+        r#"{"error":true}"#,
+        r#"{"error":{"message":"x"},"choices":[{"delta":{"content":[7]}}]}"#,
+    ] {
+        assert!(
+            scan_chunk(error.as_bytes()).failed && parsed(error.as_bytes()).failed,
+            "{error}"
+        );
+    }
+    for none in [
+        r#"{"error":"","choices":[{"delta":{"content":"a"}}]}"#,
+        r#"{"error":{},"choices":[]}"#,
+        r#"{"error":[ ],"choices":[]}"#,
+        r#"{"error":false,"choices":[]}"#,
+        r#"{"error":0,"choices":[]}"#,
+        r#"{"detail":"x","choices":[]}"#,
+        r#"{"message":"","code":0}"#,
+        r#"{"object":"list","data":[{"embedding":[0.5]}],"message":"ok"}"#,
+        r#"{"choices":[{"delta":{"content":"a"},"error":null}]}"#,
+    ] {
+        assert!(
+            !scan_chunk(none.as_bytes()).failed && !parsed(none.as_bytes()).failed,
+            "{none}"
+        );
     }
 }
 
@@ -165,7 +296,8 @@ fn json() -> impl Strategy<Value = Value> {
         "[a-z ,:\\[\\]{}]{0,8}".prop_map(Value::from),
     ];
     let keys = "choices|usage|error|delta|message|content|reasoning|refusal|tool_calls|function|arguments|\
-                finish_reason|prompt_tokens|completion_tokens|text|[a-z]{0,3}";
+                finish_reason|prompt_tokens|completion_tokens|total_tokens|prompt_tokens_details|cached_tokens|\
+                completion_tokens_details|reasoning_tokens|prompt_cache_hit_tokens|object|type|detail|function_call|text|[a-z]{0,3}";
     leaf.prop_recursive(8, 64, 4, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
@@ -194,7 +326,10 @@ fn answer() -> impl Strategy<Value = Value> {
     });
     let choices = prop_oneof![8 => prop::collection::vec(choice, 0..3).prop_map(Value::from), 1 => json()];
     let usage = (count(), count())
-        .prop_map(|(input, output)| json!({"prompt_tokens": input, "completion_tokens": output, "details": {}}));
+        .prop_map(|(input, output)| {
+            json!({"prompt_tokens": input, "completion_tokens": output, "details": {},
+                   "prompt_tokens_details": {"cached_tokens": output}, "completion_tokens_details": {"reasoning_tokens": input}})
+        });
     let usage = prop_oneof![2 => Just(Value::Null), 4 => usage, 1 => json()];
     let error = prop_oneof![8 => Just(Value::Null), 1 => json()];
     (choices, usage, error).prop_map(
@@ -223,7 +358,7 @@ proptest! {
             fields.insert(text, json!({"prompt_tokens": 1, "usage": {"prompt_tokens": 2}}));
         }
         let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
-        prop_assert_eq!(usage_of_body(text.as_bytes()).reported(), scan_chunk(text.as_bytes()).usage, "{}", text);
+        prop_assert_eq!(usage_of_body(text.as_bytes(), true).reported, scan_chunk(text.as_bytes()).usage, "{}", text);
     }
 
     #[test]

@@ -45,6 +45,7 @@ fn route() -> Route {
         upstream: None,
         name: None,
         input_price: None,
+        cached_input_price: None,
         output_price: None,
         cache: None,
     };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! frame:   mark (2) | length of payload (2) | CRC-32 of length and payload (4) | payload
-//! payload: version (1) | flags, kind, outcome (3) | ids (48 or 64) | numbers (40 or 48) | model | provider | saved (0 or 8)
+//! payload: version (1) | flags, kind, outcome (3) | ids (48 or 64) | numbers (40 or 48) | model | provider | saved (0 or 8) | cached input (0 or 8)
 //! ```
 //!
 //! Integers are little-endian, texts have their length in two bytes before them. By hand rather than with serde: a record is
@@ -33,6 +33,8 @@ const HAS_KEY: u8 = 4;
 const HAS_FIRST_TOKEN: u8 = 8;
 /// What was saved follows at the end, where earlier versions do not look: they take the record for one that cost nothing.
 const CACHED: u8 = 16;
+/// The count of cached input tokens follows at the very end, where earlier versions do not look either.
+const HAS_CACHED_INPUT: u8 = 32;
 
 /// A record whose texts have no room in a frame. The catalogue's names are far shorter.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +73,8 @@ fn try_encode(record: &UsageRecord, buffer: &mut Vec<u8>, start: usize) -> Resul
             | flag(record.tokens.estimated, ESTIMATED)
             | flag(record.api_key.is_some(), HAS_KEY)
             | flag(record.first_token_us.is_some(), HAS_FIRST_TOKEN)
-            | flag(record.cached, CACHED),
+            | flag(record.cached, CACHED)
+            | flag(record.tokens.cached_input > 0, HAS_CACHED_INPUT),
     );
     buffer.put_u8(code_of_kind(record.kind));
     buffer.put_u8(code_of_outcome(record.outcome));
@@ -95,6 +98,9 @@ fn try_encode(record: &UsageRecord, buffer: &mut Vec<u8>, start: usize) -> Resul
     }
     if record.cached {
         buffer.put_u64_le(record.saved.nanodollars());
+    }
+    if record.tokens.cached_input > 0 {
+        buffer.put_u64_le(record.tokens.cached_input);
     }
     let (head, payload) = buffer[start..].split_at_mut(HEAD);
     let length = u16::try_from(payload.len()).map_err(|_| TooLong)?.to_le_bytes();
@@ -144,7 +150,7 @@ fn decode(mut bytes: &[u8]) -> Result<Option<UsageRecord>, TryGetError> {
     let (Some(kind), Some(outcome)) = (kind_of(kind), outcome_of(outcome)) else {
         return Ok(None);
     };
-    let record = UsageRecord {
+    let mut record = UsageRecord {
         id: UsageRecordId(id(bytes)?),
         organization: OrganizationId(id(bytes)?),
         user: UserId(id(bytes)?),
@@ -156,6 +162,7 @@ fn decode(mut bytes: &[u8]) -> Result<Option<UsageRecord>, TryGetError> {
         tokens: TokenUsage {
             input: bytes.try_get_u64_le()?,
             output: bytes.try_get_u64_le()?,
+            cached_input: 0,
             estimated: flags & ESTIMATED != 0,
         },
         cost: Cost::from_nanodollars(bytes.try_get_u64_le()?),
@@ -187,6 +194,9 @@ fn decode(mut bytes: &[u8]) -> Result<Option<UsageRecord>, TryGetError> {
             Cost::from_nanodollars(bytes.try_get_u64_le()?)
         },
     };
+    if flags & HAS_CACHED_INPUT != 0 {
+        record.tokens.cached_input = bytes.try_get_u64_le()?;
+    }
     Ok(Some(record))
 }
 

@@ -22,6 +22,7 @@ prop_compose! {
         flags in any::<[bool; 2]>(),
         saved in any::<Option<u64>>(),
         numbers in any::<[u64; 4]>(),
+        cached_input in prop_oneof![Just(0), any::<u64>()],
         first_token_us in any::<Option<u64>>(),
         micros in -1_000_000_000_000_000_i64..4_000_000_000_000_000,
     ) -> UsageRecord {
@@ -35,7 +36,7 @@ prop_compose! {
             kind,
             outcome,
             streamed: flags[0],
-            tokens: TokenUsage { input: numbers[0], output: numbers[1], estimated: flags[1] },
+            tokens: TokenUsage { input: numbers[0], output: numbers[1], cached_input, estimated: flags[1] },
             cost: Cost::from_nanodollars(numbers[2]),
             cached: saved.is_some(),
             saved: Cost::from_nanodollars(saved.unwrap_or(0)),

@@ -1,0 +1,31 @@
+-- Input tokens that the provider had from earlier calls and charges less for: serves GET /api/usage. Constant defaults: no rewrite of a
+-- table, and the previous release's inserts stay valid, whose records have none of them. The sums go on being kept by the database itself.
+
+-- Waits for reports under way, and holds up inserts meanwhile: rather fails, and is tried again.
+SET LOCAL lock_timeout = '5s';
+
+ALTER TABLE usage_records ADD COLUMN cached_input_tokens bigint NOT NULL DEFAULT 0;
+ALTER TABLE usage_daily ADD COLUMN cached_input_tokens numeric NOT NULL DEFAULT 0;
+
+CREATE OR REPLACE FUNCTION add_to_usage_daily() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO usage_daily AS kept
+        (organization_id, day, model, api_key_id, requests, input_tokens, output_tokens, cost_nanodollars, estimated_requests,
+         cached_requests, saved_nanodollars, cached_input_tokens)
+    SELECT organization_id, (created_at AT TIME ZONE 'UTC')::date, model,
+           COALESCE(api_key_id, '00000000-0000-0000-0000-000000000000'), count(*), sum(input_tokens), sum(output_tokens),
+           sum(cost_nanodollars), count(*) FILTER (WHERE estimated), count(*) FILTER (WHERE cached), sum(saved_nanodollars),
+           sum(cached_input_tokens)
+    FROM inserted GROUP BY 1, 2, 3, 4 ORDER BY 2, 1, 3, 4
+    ON CONFLICT (organization_id, day, model, api_key_id) DO UPDATE SET
+        requests = kept.requests + EXCLUDED.requests,
+        input_tokens = kept.input_tokens + EXCLUDED.input_tokens,
+        output_tokens = kept.output_tokens + EXCLUDED.output_tokens,
+        cost_nanodollars = kept.cost_nanodollars + EXCLUDED.cost_nanodollars,
+        estimated_requests = kept.estimated_requests + EXCLUDED.estimated_requests,
+        cached_requests = kept.cached_requests + EXCLUDED.cached_requests,
+        saved_nanodollars = kept.saved_nanodollars + EXCLUDED.saved_nanodollars,
+        cached_input_tokens = kept.cached_input_tokens + EXCLUDED.cached_input_tokens;
+    RETURN NULL;
+END
+$$;
