@@ -14,6 +14,7 @@ pub mod organizations;
 pub mod sessions;
 pub mod usage;
 
+use database::Compartment;
 pub use database::Database;
 pub use error::StoreError;
 
@@ -52,18 +53,25 @@ pub struct Replicas {
 impl Store {
     pub fn new(database: &Database, replicas: &Replicas) -> Self {
         Self {
-            accounts: accounts::Accounts(database.clone()),
-            api_keys: api_keys::ApiKeys(database.clone()),
-            conversations: conversations::Conversations(database.clone()),
-            invitations: invitations::Invitations(database.clone()),
-            messages: messages::Messages(database.clone()),
-            organizations: organizations::Organizations(database.clone()),
-            sessions: sessions::Sessions(database.clone()),
+            accounts: accounts::Accounts(database.compartment(Compartment::Accounts)),
+            api_keys: api_keys::ApiKeys(database.compartment(Compartment::ApiKeys)),
+            conversations: conversations::Conversations(database.compartment(Compartment::Conversations)),
+            invitations: invitations::Invitations(database.compartment(Compartment::Invitations)),
+            messages: messages::Messages(database.compartment(Compartment::Messages)),
+            organizations: organizations::Organizations(database.compartment(Compartment::Accounts)),
+            sessions: sessions::Sessions(database.compartment(Compartment::Sessions)),
             usage: usage::Usage {
-                primary: database.clone(),
-                reporting: replicas.reporting.clone(),
+                primary: database.compartment(Compartment::Background),
+                reports: database.compartment(Compartment::Reports),
+                reporting: replicas
+                    .reporting
+                    .as_ref()
+                    .map(|replica| replica.compartment(Compartment::Accounts)),
             },
-            analytics: replicas.analytics.clone().map(accounts::Accounts),
+            analytics: replicas
+                .analytics
+                .as_ref()
+                .map(|replica| accounts::Accounts(replica.compartment(Compartment::Accounts))),
         }
     }
 }

@@ -93,7 +93,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("cache", &["config", "domain", "crypto", "telemetry"]),
-    ("store", &["config", "domain", "crypto"]),
+    ("store", &["config", "domain", "crypto", "telemetry"]),
     ("provider", &["config", "deadline", "domain", "crypto", "turn"]),
     ("deadline", &[]),
     ("turn", &[]),

@@ -76,6 +76,7 @@ pub async fn examine(config: &Config) -> Vec<Check> {
             well(format!("loads, for {}", config.environment.as_str()))
         }),
         run("database", remote::database(config)),
+        run("database sessions", remote::sessions(config)),
         run("migrations", remote::migrations(config)),
         run("clock", remote::clock(config)),
         run("redis", remote::redis(config)),

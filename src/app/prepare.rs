@@ -1,16 +1,22 @@
 //! What a started process does before it is ready: wait for its database, bring it up to date where that is its job, and
 //! warm up. Probes are answered all the while.
 
-use std::time::{Duration, Instant};
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::BoxFuture;
-use tokio::runtime::Handle;
+use tokio::{
+    runtime::Handle,
+    time::{Sleep, sleep},
+};
 
 use super::{AppError, claim_for_development, migrations_apply, seed};
 use crate::{
     config::Config,
     service::{Services, readiness::Readiness},
-    store::{Database, StoreError, migrations::MigrationError},
+    store::{Database, StoreError, error::Unavailable, migrations::MigrationError},
 };
 
 /// Between two looks for the database, and between two lines about it.
@@ -31,10 +37,10 @@ pub(super) async fn prepare(
         claim_for_development(&database).await?;
         migrate(&database, config.database.start_timeout).await?;
         if config.environment.has_demo_account() {
-            let seeding: BoxFuture<'static, _> = Box::pin(seed(config.clone()));
-            seeding.await?;
+            seed_when_possible(&config).await?;
         }
     }
+    warn_of_pooler(&database).await;
     readiness.note_started();
     tracing::info!(target: "mapleai::lifecycle", phase = 3, seconds = started.elapsed().as_secs_f32(), "the database is there");
     let warming = async {
@@ -62,42 +68,118 @@ pub(super) async fn prepare(
 }
 
 async fn wait_for_database(database: &Database, limit: Duration) -> Result<(), AppError> {
-    let started = Instant::now();
-    let mut told: Option<Instant> = None;
+    let mut waiting = Waiting::new("waiting for the database", limit);
     loop {
-        let Err(error) = database.probe().await else {
+        let Err(source) = database.probe().await else {
             return Ok(());
         };
-        if started.elapsed() > limit {
-            return Err(AppError::NoDatabase {
-                waited: limit,
-                source: error,
-            });
+        if waiting.is_over() {
+            return Err(AppError::NoDatabase { waited: limit, source });
         }
-        if told.is_none_or(|at| at.elapsed() > REPORT_INTERVAL) {
-            told = Some(Instant::now());
-            let waited = started.elapsed().as_secs();
-            tracing::warn!(target: "mapleai::lifecycle", error = %error, waited_seconds = waited, limit_seconds = limit.as_secs(), "waiting for the database");
+        waiting.pause(&source).await;
+    }
+}
+
+/// Waiting for something at the start, with a line each time that the reason changes, and now and then.
+struct Waiting {
+    what: &'static str,
+    started: Instant,
+    limit: Duration,
+    told: Option<(Instant, String)>,
+}
+
+impl Waiting {
+    fn new(what: &'static str, limit: Duration) -> Self {
+        Self {
+            what,
+            started: Instant::now(),
+            limit,
+            told: None,
         }
-        tokio::time::sleep(PAUSE).await;
+    }
+
+    fn is_over(&self) -> bool {
+        self.started.elapsed() > self.limit
+    }
+
+    /// To be awaited: gives nothing of the error into the future.
+    fn pause(&mut self, error: &dyn Error) -> Sleep {
+        let reason = chain(error);
+        let is_news = |(at, told): &(Instant, String)| *told != reason || at.elapsed() > REPORT_INTERVAL;
+        if self.told.as_ref().is_none_or(is_news) {
+            tracing::warn!(target: "mapleai::lifecycle", error = reason, waited_seconds = self.started.elapsed().as_secs(), limit_seconds = self.limit.as_secs(), "{}", self.what);
+            self.told = Some((Instant::now(), reason));
+        }
+        sleep(PAUSE)
+    }
+}
+
+/// An error with what caused it, on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // A transparent error says what its source says.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// What the server lets run for ever behind a pooler, where nothing that a connection sets would last.
+async fn warn_of_pooler(database: &Database) {
+    if let Ok(sessions) = database.sessions().await
+        && sessions.shared
+        && sessions.statement_timeout.is_none()
+    {
+        tracing::warn!(target: "mapleai::database", "a pooler in transaction mode stands before the database, and its role has no statement_timeout: the server does not end long statements (docs/DEPLOYMENT.md)");
     }
 }
 
 /// A database that goes away again meanwhile is waited for as well.
 async fn migrate(database: &Database, limit: Duration) -> Result<(), AppError> {
-    let started = Instant::now();
+    let mut waiting = Waiting::new("migrating is tried again", limit);
     loop {
         // On a thread of its own: sqlx's migrator is not one for tasks that move between threads.
         let (database, runtime) = (database.clone(), Handle::current());
         let applying = tokio::task::spawn_blocking(move || runtime.block_on(migrations_apply(database)));
         match applying.await.unwrap_or(Err(AppError::Preparation)) {
-            Err(AppError::Migration(MigrationError::Store(StoreError::Unavailable(cause))))
-                if started.elapsed() < limit =>
+            Err(AppError::Migration(MigrationError::Store(error @ StoreError::Unavailable(_))))
+                if !waiting.is_over() =>
             {
-                tracing::warn!(target: "mapleai::lifecycle", error = %cause, "migrating is tried again");
-                tokio::time::sleep(PAUSE).await;
+                waiting.pause(&error).await;
             }
             outcome => return outcome,
         }
     }
+}
+
+/// A machine that is busy at the start may have no connection in time; that is waited for, as the database itself is.
+async fn seed_when_possible(config: &Config) -> Result<(), AppError> {
+    let mut waiting = Waiting::new(
+        "seeding the development account is tried again",
+        config.database.start_timeout,
+    );
+    loop {
+        let seeding: BoxFuture<'static, _> = Box::pin(seed(config.clone()));
+        match seeding.await {
+            Err(error) if is_unavailable(&error) && !waiting.is_over() => waiting.pause(&error).await,
+            outcome => return outcome.map(|_| ()),
+        }
+    }
+}
+
+fn is_unavailable(error: &AppError) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<Unavailable>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

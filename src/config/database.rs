@@ -28,6 +28,9 @@ pub struct DatabaseConfig {
     /// How long a request waits for a pooled connection before it is answered 503.
     #[serde(with = "humantime_serde")]
     pub acquire_timeout: Duration,
+    /// The longest to open a connection, and to hear whether the database is there.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
     /// PostgreSQL ends a statement that runs longer.
     #[serde(with = "humantime_serde")]
     pub statement_timeout: Duration,
@@ -96,6 +99,7 @@ pub(super) const FIELDS: &[Field] = &[
     required("max_connections", number(1, 10_000)),
     required("min_connections", number(0, 10_000)),
     required("acquire_timeout", span(MILLISECOND, MINUTE)),
+    required("connect_timeout", span(MILLISECOND, MINUTE)),
     required("statement_timeout", span(MILLISECOND, HOUR)),
     required("start_timeout", span(MILLISECOND, HOUR)),
     required("migrate_on_start", Kind::Flag),

@@ -14,6 +14,8 @@ use crate::domain::{
 #[derive(Clone)]
 pub struct Usage {
     pub(super) primary: Database,
+    /// The same, for reports, which take longer and have few connections.
+    pub(super) reports: Database,
     /// Where reports are read from.
     pub(super) reporting: Option<Database>,
 }
@@ -123,7 +125,7 @@ impl Usage {
                 }
             }
         }
-        sums_of(&self.primary, organization, from, to, limit).await
+        sums_of(&self.reports, organization, from, to, limit).await
     }
 }
 

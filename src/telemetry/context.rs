@@ -73,6 +73,14 @@ pub fn current() -> Option<Arc<RequestContext>> {
     CURRENT.try_with(Arc::clone).ok()
 }
 
+/// The organisation of the request that is being served, once its caller is known.
+pub fn organization() -> Option<Uuid> {
+    CURRENT
+        .try_with(|context| context.caller.get().and_then(|(organization, _)| *organization))
+        .ok()
+        .flatten()
+}
+
 pub(super) fn with_current(look: impl FnOnce(&RequestContext)) {
     let _ = CURRENT.try_with(|context| look(context));
 }

@@ -79,6 +79,33 @@ pub(super) async fn database(config: &Config) -> Found {
     }
 }
 
+/// Whether long statements are ended by the server, which a pooler between decides.
+pub(super) async fn sessions(config: &Config) -> Found {
+    let look = match Database::new(&config.database) {
+        Ok(database) => database.sessions().await,
+        Err(error) => Err(error),
+    };
+    let wanted = config.database.statement_timeout;
+    match look {
+        Err(error) => doubtful(told(&error), "the database must be reachable first"),
+        Ok(found) if !found.shared => well("sessions are the service's own; it sets its limits itself"),
+        Ok(found) => {
+            let finding = "a pooler in transaction mode is between";
+            match found.statement_timeout {
+                Some(limit) if limit <= wanted => well(format!("{finding}; the role's statement_timeout is {limit:?}")),
+                Some(limit) => doubtful(
+                    format!("{finding}; the role's statement_timeout is {limit:?}, above database.statement_timeout"),
+                    format!("ALTER ROLE … SET statement_timeout = '{}ms'", wanted.as_millis()),
+                ),
+                None => doubtful(
+                    format!("{finding}, and the server ends no statement that takes too long"),
+                    format!("ALTER ROLE … SET statement_timeout = '{}ms'", wanted.as_millis()),
+                ),
+            }
+        }
+    }
+}
+
 pub(super) async fn migrations(config: &Config) -> Found {
     let look = match Database::new(&config.database) {
         Ok(database) => migrations::pending(&database).await,

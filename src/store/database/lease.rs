@@ -6,74 +6,66 @@ use std::{
 };
 
 use sqlx::{PgConnection, Postgres, pool::PoolConnection};
+use tokio::time::{Instant, timeout_at};
 
-use super::Database;
-use crate::store::error::{StoreError, Unavailable, is_login_refused};
+use super::{Database, shares::Place};
+use crate::{
+    store::error::{StoreError, Unavailable},
+    telemetry::context,
+};
 
-/// In milliseconds: a connection that was lent so lately is taken to be there still.
+/// In milliseconds: a connection that was lent so lately is taken to be there still, and a database that answered so lately
+/// to be alive.
 const JUST_NOW: u64 = 1_000;
-/// Until a connection of the pool is looked for again while the server takes no new ones.
-const LOGIN_RETRY: Duration = Duration::from_millis(50);
 
 impl Database {
-    /// Borrows a connection, or says at once that there is none to be had.
+    /// Borrows a connection, or says soon that there is none to be had.
     pub(in crate::store) async fn lease(&self) -> Result<Lease, StoreError> {
-        let shared = &self.0;
+        let shared = &self.shared;
         if shared.down.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable(Unavailable::KnownDown));
         }
-        // The pool has its own timeout; this one also bounds its ping of a connection whose peer hangs.
-        let limit = shared.acquire_timeout + Duration::from_millis(100);
+        let limit = shared.acquire_timeout;
+        let until = Instant::now() + limit;
         let _waiting = Waiting::begin(&shared.waiting);
-        match tokio::time::timeout(limit, self.acquire()).await {
+        let organization = context::organization();
+        let Ok(place) = timeout_at(until, shared.shares.enter(self.compartment, organization)).await else {
+            // All that may be lent are at work: that is load, and no reason to turn everybody away. Unless nobody is answered.
+            if !self.has_answered_lately() {
+                shared.changed.notify_one();
+            }
+            return Err(StoreError::Unavailable(Unavailable::Busy));
+        };
+        let error = match timeout_at(until + Duration::from_millis(100), self.acquire()).await {
             Ok(Ok(connection)) => {
                 shared.leased.fetch_add(1, Ordering::Relaxed);
                 shared.lent_at.store(shared.age(), Ordering::Relaxed);
-                Ok(Lease {
+                return Ok(Lease {
                     connection: Some(connection),
                     settled: false,
                     database: self.clone(),
-                })
+                    _place: place,
+                });
             }
-            // All connections are lent out and in use: that is load, and no reason to turn everybody away.
-            Ok(Err(sqlx::Error::PoolTimedOut)) | Err(_)
-                if shared.leased.load(Ordering::Relaxed) >= shared.max_connections =>
-            {
-                Err(StoreError::Unavailable(Unavailable::Busy))
-            }
-            // Whatever the reason is, such as a password that was changed: without a connection there is no database.
-            Ok(Err(error)) => {
-                let error = StoreError::Unavailable(Unavailable::Connection(error));
-                self.judge(&error);
-                Err(error)
-            }
-            Err(_) => {
-                let error = StoreError::Unavailable(Unavailable::NoAnswer(limit));
-                self.judge(&error);
-                Err(error)
-            }
-        }
+            // Whatever the reason is, such as a password that was changed.
+            Ok(Err(error)) => StoreError::Unavailable(Unavailable::Connection(error)),
+            Err(_) => StoreError::Unavailable(Unavailable::NoAnswer(limit)),
+        };
+        self.judge(&error);
+        Err(error)
     }
 
-    /// From the pool. While the server refuses new logins, as between a password's change there and here, the
-    /// connections that are left are taken in turns.
-    async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        loop {
-            match self.0.pool.acquire().await {
-                Err(error) if is_login_refused(&error) && self.has_connections() => {
-                    self.0.changed.notify_one();
-                    tokio::time::sleep(LOGIN_RETRY).await;
-                }
-                outcome => return outcome,
-            }
-        }
+    /// Whether a statement was answered within the last second, so that the other end is alive.
+    pub(super) fn has_answered_lately(&self) -> bool {
+        let answered_at = self.shared.answered_at.load(Ordering::Relaxed);
+        answered_at > 0 && self.shared.age().saturating_sub(answered_at) < JUST_NOW
     }
 
     /// Whether the pool has connections, lent out or not. One that is just changing hands is in no count.
     pub(super) fn has_connections(&self) -> bool {
-        let lent_at = self.0.lent_at.load(Ordering::Relaxed);
-        self.0.leased.load(Ordering::Relaxed) + self.0.pool.num_idle() > 0
-            || (lent_at > 0 && self.0.age().saturating_sub(lent_at) < JUST_NOW)
+        let lent_at = self.shared.lent_at.load(Ordering::Relaxed);
+        self.shared.leased.load(Ordering::Relaxed) + self.shared.pool.num_idle() > 0
+            || (lent_at > 0 && self.shared.age().saturating_sub(lent_at) < JUST_NOW)
     }
 
     /// Bounds database work. PostgreSQL has the same limit and answers first if it is alive.
@@ -81,11 +73,19 @@ impl Database {
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {
-        let limit = self.0.statement_timeout + Duration::from_millis(250);
+        let limit = self.shared.statement_timeout + Duration::from_millis(250);
         let outcome = match tokio::time::timeout(limit, work).await {
             Ok(outcome) => outcome.map_err(StoreError::from),
             Err(_) => Err(StoreError::Unavailable(Unavailable::NoAnswer(limit))),
         };
+        if !matches!(
+            outcome,
+            Err(StoreError::Unavailable(
+                Unavailable::NoAnswer(_) | Unavailable::Connection(_)
+            ))
+        ) {
+            self.shared.answered_at.store(self.shared.age(), Ordering::Relaxed);
+        }
         if let Err(error) = &outcome {
             self.judge(error);
         }
@@ -115,6 +115,8 @@ pub(in crate::store) struct Lease {
     connection: Option<PoolConnection<Postgres>>,
     settled: bool,
     database: Database,
+    /// Given up last, when the connection is on its way back.
+    _place: Place,
 }
 
 impl Lease {
@@ -134,7 +136,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.database.0.leased.fetch_sub(1, Ordering::Relaxed);
+        self.database.shared.leased.fetch_sub(1, Ordering::Relaxed);
         if let Some(connection) = self.connection.take()
             && !self.settled
         {

@@ -65,6 +65,7 @@ pub fn config(url: &str) -> DatabaseConfig {
         max_connections: 5,
         min_connections: 0,
         acquire_timeout: std::time::Duration::from_millis(500),
+        connect_timeout: std::time::Duration::from_secs(5),
         statement_timeout: std::time::Duration::from_secs(5),
         analytics_url: None,
         reporting_url: None,

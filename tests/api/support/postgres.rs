@@ -242,7 +242,7 @@ fn has_server(folder: &Path) -> bool {
     folder.join("initdb").is_file() && folder.join("postgres").is_file()
 }
 
-fn whom_to_run_as() -> Option<(u32, u32)> {
+pub(super) fn whom_to_run_as() -> Option<(u32, u32)> {
     // Who owns this process's own entry is who runs it.
     let root = std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self").unwrap()) == 0;
     root.then(|| {

@@ -1,0 +1,210 @@
+//! Who may hold how many connections: one kind of work, or one organisation, never holds all of them.
+//!
+//! A table that is locked, or a report that takes long, keeps its connections for as long as a statement may run. So each
+//! kind of work has a compartment with an upper limit, and in it, and in all together, an organisation leaves some for others.
+//! Limits add up to more than there are connections: what one kind does not use, others may. Waiting is in order of arrival.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+
+/// A kind of work on the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Compartment {
+    Accounts,
+    ApiKeys,
+    /// What no request waits for: usage records, sweeps, health.
+    Background,
+    Conversations,
+    Invitations,
+    Messages,
+    /// Sums over much; each may take long.
+    Reports,
+    Sessions,
+}
+
+const COMPARTMENTS: usize = 8;
+
+pub(super) struct Shares {
+    all: Arc<Semaphore>,
+    compartments: [Arc<Semaphore>; COMPARTMENTS],
+    organizations: Arc<Organizations>,
+    connections: usize,
+}
+
+/// Only those that hold a connection or wait for one, with how many of them there are.
+type Organizations = Mutex<HashMap<Uuid, (usize, Arc<Organization>)>>;
+
+struct Organization {
+    all: Arc<Semaphore>,
+    compartments: [Arc<Semaphore>; COMPARTMENTS],
+}
+
+/// The right to hold one connection, until dropped.
+pub(super) struct Place {
+    _permits: [Option<OwnedSemaphorePermit>; 4],
+    _member: Option<Member>,
+}
+
+impl Compartment {
+    const ALL: [Self; COMPARTMENTS] = [
+        Self::Accounts,
+        Self::ApiKeys,
+        Self::Background,
+        Self::Conversations,
+        Self::Invitations,
+        Self::Messages,
+        Self::Reports,
+        Self::Sessions,
+    ];
+
+    /// Its most, of so many connections: a fifth for what takes long or can wait, half for everything else.
+    fn limit(self, connections: usize) -> usize {
+        match self {
+            Self::Background | Self::Reports => (connections / 5).max(1),
+            _ => connections.div_ceil(2),
+        }
+    }
+}
+
+/// What one organisation may have of so many: a quarter is for others.
+fn of_one(limit: usize) -> usize {
+    limit.saturating_sub((limit / 4).max(1)).max(1)
+}
+
+fn places(count: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(count))
+}
+
+impl Shares {
+    pub(super) fn new(connections: usize) -> Self {
+        Self {
+            all: places(connections),
+            compartments: Compartment::ALL.map(|kind| places(kind.limit(connections))),
+            organizations: Arc::default(),
+            connections,
+        }
+    }
+
+    /// Waits for a place. What limits fewer is waited for first, so that nobody who waits behind themselves holds what others
+    /// could have.
+    pub(super) async fn enter(&self, kind: Compartment, organization: Option<Uuid>) -> Place {
+        let member = organization.map(|id| self.join(id));
+        let own = member.as_ref().map(|member| &member.organization);
+        let mut permits = [const { None }; 4];
+        if let Some(own) = own {
+            permits[0] = take(&own.compartments[kind as usize]).await;
+        }
+        permits[1] = take(&self.compartments[kind as usize]).await;
+        if let Some(own) = own {
+            permits[2] = take(&own.all).await;
+        }
+        permits[3] = take(&self.all).await;
+        Place {
+            _permits: permits,
+            _member: member,
+        }
+    }
+
+    fn join(&self, id: Uuid) -> Member {
+        let mut known = self.organizations.lock().unwrap_or_else(PoisonError::into_inner);
+        let (members, organization) = known.entry(id).or_insert_with(|| {
+            let own = Organization {
+                all: places(of_one(self.connections)),
+                compartments: Compartment::ALL.map(|kind| places(of_one(kind.limit(self.connections)))),
+            };
+            (0, Arc::new(own))
+        });
+        *members += 1;
+        Member {
+            organization: Arc::clone(organization),
+            organizations: Arc::clone(&self.organizations),
+            id,
+        }
+    }
+}
+
+/// Waits in order of arrival. A semaphore that is never closed gives a permit in the end.
+async fn take(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(semaphore).acquire_owned().await.ok()
+}
+
+/// One who holds or waits; the last one's organisation is forgotten.
+struct Member {
+    organization: Arc<Organization>,
+    organizations: Arc<Organizations>,
+    id: Uuid,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut known = self.organizations.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((members, _)) = known.get_mut(&self.id) {
+            *members -= 1;
+            if *members == 0 {
+                known.remove(&self.id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Compartment, Place, Shares};
+    use futures_util::FutureExt as _;
+    use uuid::Uuid;
+
+    /// Takes as many places as there are without waiting.
+    fn fill(shares: &Shares, kind: Compartment, organization: Option<Uuid>) -> Vec<Place> {
+        std::iter::from_fn(|| shares.enter(kind, organization).now_or_never()).collect()
+    }
+
+    #[test]
+    fn no_kind_of_work_takes_what_another_needs() {
+        let shares = Shares::new(20);
+        let messages = fill(&shares, Compartment::Messages, None);
+        let reports = fill(&shares, Compartment::Reports, None);
+        assert_eq!((messages.len(), reports.len()), (10, 4));
+        assert_eq!(fill(&shares, Compartment::Sessions, None).len(), 6);
+    }
+
+    #[test]
+    fn an_organization_leaves_some_for_others_in_each_kind_and_in_all() {
+        let shares = Shares::new(20);
+        let (one, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
+        let kinds = [Compartment::Messages, Compartment::Conversations, Compartment::Accounts];
+        let held: Vec<_> = kinds
+            .map(|kind| fill(&shares, kind, one))
+            .into_iter()
+            .flatten()
+            .collect();
+        assert_eq!(held.len(), 15);
+        assert_eq!(fill(&shares, Compartment::Messages, other).len(), 2);
+    }
+
+    #[test]
+    fn the_smallest_pool_serves_every_kind() {
+        for connections in 1..5 {
+            for kind in Compartment::ALL {
+                let shares = Shares::new(connections);
+                assert!(!fill(&shares, kind, Some(Uuid::from_u128(1))).is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn who_gives_up_or_is_done_is_forgotten() {
+        let shares = Shares::new(2);
+        let one = Some(Uuid::from_u128(1));
+        let held = fill(&shares, Compartment::Messages, one);
+        assert!(shares.enter(Compartment::Messages, one).now_or_never().is_none());
+        assert_eq!(shares.organizations.lock().unwrap().len(), 1);
+        drop(held);
+        assert!(shares.organizations.lock().unwrap().is_empty());
+        assert!(shares.enter(Compartment::Messages, one).now_or_never().is_some());
+    }
+}
