@@ -2,6 +2,7 @@
 
 mod forms;
 mod parts;
+mod rendering;
 
 use http::Method;
 use serde_json::json;

@@ -76,7 +76,7 @@ async fn show(
     let mut current = match wanted {
         Some((id, before)) => {
             let part = conversations.read(caller, id, before, MOST_SHOWN).await?;
-            Some(drawn(part, before.is_some()).await)
+            Some(drawn(caller, part, before.is_some()).await)
         }
         None => None,
     };
@@ -126,13 +126,13 @@ async fn show(
 }
 
 /// Its messages rendered, all of them in one go off the async workers.
-async fn drawn(part: Reading, is_earlier: bool) -> CurrentConversation {
+async fn drawn(caller: &SessionOwner, part: Reading, is_earlier: bool) -> CurrentConversation {
     let answers = part
         .messages
         .iter()
         .filter(|message| message.author == Author::Assistant);
     let texts = answers.map(|message| message.content.clone()).collect();
-    let mut rendered = markdown::render(texts).await.into_iter();
+    let mut rendered = markdown::render(caller.organization, texts).await.into_iter();
     let mut view = |message: Message| {
         let ending = message.ending;
         MessageView {

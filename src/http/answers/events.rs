@@ -1,0 +1,178 @@
+//! The events of an answer, with as much of it rendered as its reader can use.
+
+use std::{
+    borrow::Cow,
+    convert::Infallible,
+    time::{Duration, Instant},
+};
+
+use axum::response::sse::Event;
+use futures_util::{Stream, StreamExt, stream};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::{
+    domain::{conversation::Message, ids::OrganizationId, tokens::TokenUsage},
+    failure::Failure,
+    http::{body::MessageBody, render::Problem},
+    service::answers::AnswerEvent,
+    web::markdown,
+};
+
+/// Between two renderings of a growing answer: smooth to the eye, cheap for both ends.
+const RENDER_INTERVAL: Duration = Duration::from_millis(150);
+/// Each rendering is the whole answer again, so they come less often as it grows: one more interval for so many bytes of HTML,
+/// which bounds what a second sends and draws. What comes in between is in the `delta` events.
+const HTML_PER_INTERVAL: usize = 8 * 1024;
+
+#[derive(Serialize)]
+struct Started {
+    user: Option<MessageBody>,
+    assistant: MessageBody,
+}
+
+/// `reason`, `detail` and `retry_after` are the message's, for readers who look no further.
+#[derive(Serialize)]
+struct Done {
+    reason: Option<Cow<'static, str>>,
+    detail: Option<Cow<'static, str>>,
+    retry_after: Option<u32>,
+    message: MessageBody,
+    html: Option<String>,
+    usage: UsageBody,
+}
+
+/// A problem document that also says what is stored.
+#[derive(Serialize)]
+struct Broken<'a> {
+    #[serde(flatten)]
+    problem: Problem<'a>,
+    reason: Option<Cow<'static, str>>,
+    retry_after: Option<u32>,
+    message: MessageBody,
+    html: Option<String>,
+}
+
+#[derive(Serialize)]
+struct UsageBody {
+    input_tokens: u64,
+    output_tokens: u64,
+}
+
+impl From<TokenUsage> for UsageBody {
+    fn from(tokens: TokenUsage) -> Self {
+        Self {
+            input_tokens: tokens.input,
+            output_tokens: tokens.output,
+        }
+    }
+}
+
+struct Rendering {
+    /// Whose answer it is, if its reader wants it rendered.
+    organization: Option<OrganizationId>,
+    text: String,
+    thoughts: String,
+    last: Instant,
+    interval: Duration,
+    request_id: String,
+}
+
+pub(super) fn of(
+    receiver: mpsc::Receiver<AnswerEvent>,
+    organization: Option<OrganizationId>,
+    request_id: String,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    let rendering = Rendering {
+        organization,
+        text: String::new(),
+        thoughts: String::new(),
+        last: Instant::now(),
+        interval: RENDER_INTERVAL,
+        request_id,
+    };
+    stream::unfold((receiver, rendering), |(mut receiver, mut rendering)| async move {
+        let event = receiver.recv().await?;
+        let events = rendering.events_of(event).await;
+        Some((stream::iter(events), (receiver, rendering)))
+    })
+    .flatten()
+    .map(Ok)
+}
+
+impl Rendering {
+    async fn events_of(&mut self, event: AnswerEvent) -> Vec<Event> {
+        match event {
+            AnswerEvent::Started { question, answer } => {
+                vec![named(
+                    "message",
+                    &Started {
+                        user: question.map(Into::into),
+                        assistant: answer.into(),
+                    },
+                )]
+            }
+            AnswerEvent::Delta(text) => {
+                let mut events = vec![named("delta", &serde_json::json!({ "text": text }))];
+                if let Some(organization) = self.organization {
+                    self.text.push_str(&text);
+                    if self.last.elapsed() >= self.interval
+                        && let Some(html) = markdown::render_if_idle(organization, self.text.clone()).await
+                    {
+                        let html = markdown::thoughts(&self.thoughts) + &html;
+                        let intervals = 1 + html.len() / HTML_PER_INTERVAL;
+                        self.interval = RENDER_INTERVAL * u32::try_from(intervals).unwrap_or(u32::MAX);
+                        self.last = Instant::now();
+                        events.push(named("render", &serde_json::json!({ "html": html })));
+                    }
+                }
+                events
+            }
+            AnswerEvent::Thoughts(text) => {
+                self.thoughts.push_str(&text);
+                vec![named("thoughts", &serde_json::json!({ "text": text }))]
+            }
+            AnswerEvent::Done { answer, tokens } => {
+                let html = self.html_of(&answer).await;
+                let message = MessageBody::from(answer);
+                let done = Done {
+                    reason: message.reason.clone(),
+                    detail: message.detail.clone(),
+                    retry_after: message.retry_after,
+                    message,
+                    html,
+                    usage: tokens.into(),
+                };
+                vec![named("done", &done)]
+            }
+            AnswerEvent::Failed { answer, error } => {
+                let html = self.html_of(&answer).await;
+                let message = MessageBody::from(answer);
+                let failure = Failure::from(error);
+                let broken = Broken {
+                    problem: Problem::new(&failure, &self.request_id),
+                    reason: message.reason.clone(),
+                    retry_after: message.retry_after,
+                    message,
+                    html,
+                };
+                vec![named("error", &broken)]
+            }
+        }
+    }
+
+    /// All of the answer, if its reader wants it so.
+    async fn html_of(&self, answer: &Message) -> Option<String> {
+        let organization = self.organization?;
+        let thoughts = answer.thoughts.as_deref().map(markdown::thoughts).unwrap_or_default();
+        let html = markdown::render(organization, vec![answer.content.clone()])
+            .await
+            .pop()?;
+        Some(thoughts + &html)
+    }
+}
+
+fn named(name: &'static str, data: &impl Serialize) -> Event {
+    // Only strings and numbers: nothing in it can fail to serialise.
+    Event::default().event(name).json_data(data).unwrap_or_default()
+}

@@ -1,0 +1,329 @@
+//! Markdown as HTML that is safe to show, written from comrak's tree: only the elements and attributes below can come out, so
+//! that nothing has to be taken away afterwards. Raw HTML is shown as the text it is: in a chat it is usually what was asked for.
+//!
+//! Bounded at the tree: in nodes, in depth, in bytes that come out, and by a deadline that parsing and writing look at. What is
+//! beyond is for the caller to show plain. Public reports of such bounds missing: servo/html5ever #788,
+//! commonmark/commonmark.js #129, gjtorikian/commonmarker #147, markedjs/marked PR #1464.
+
+use std::sync::LazyLock;
+
+use comrak::{
+    Arena, Node, Options,
+    arena_tree::NodeEdge,
+    nodes::{AstNode, ListType, NodeLink, NodeValue, TableAlignment},
+    try_parse_document,
+};
+
+use super::escape::{escape, escape_url, is_safe_url};
+
+/// Longest text, in bytes.
+pub const MAX_TEXT: usize = 512 * 1024;
+/// Most nodes of the tree. Parsing stops up to 256 nodes later.
+pub const MAX_NODES: usize = 20_000;
+/// Deepest nesting.
+pub const MAX_DEPTH: usize = 100;
+
+/// Bytes of HTML that may come of so many bytes of text.
+pub const fn max_html(text: usize) -> usize {
+    10 * text + 64 * 1024
+}
+
+/// Why a text is not rendered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooMuch {
+    Text,
+    Nodes,
+    Depth,
+    Html,
+    /// The deadline passed.
+    Time,
+}
+
+static OPTIONS: LazyLock<Options<'static>> = LazyLock::new(|| {
+    let mut options = Options::default();
+    options.extension.strikethrough = true;
+    // Takes single tildes away from `strikethrough`: they are written as they came, but for what looks like a formula.
+    options.extension.subscript = true;
+    options.extension.table = true;
+    options.extension.tasklist = true;
+    options.extension.autolink = true;
+    // commonmark/commonmark-spec #650
+    options.extension.cjk_friendly_emphasis = true;
+    options
+});
+
+/// Unfinished Markdown, as while an answer grows, comes out as far as it goes. `is_over` is the deadline.
+pub fn to_html(text: &str, is_over: &dyn Fn() -> bool) -> Result<String, TooMuch> {
+    if text.len() > MAX_TEXT {
+        return Err(TooMuch::Text);
+    }
+    let arena = Arena::new();
+    let stop = || arena.len() > MAX_NODES || is_over();
+    let parsed = try_parse_document(&arena, text, &OPTIONS, &stop);
+    let too_many = arena.len() > MAX_NODES;
+    match parsed {
+        Ok(root) if !too_many => Writer::new(max_html(text.len()), is_over).write(root),
+        _ if too_many => Err(TooMuch::Nodes),
+        _ => Err(TooMuch::Time),
+    }
+}
+
+struct Writer<'o> {
+    html: String,
+    max: usize,
+    is_over: &'o dyn Fn() -> bool,
+    depth: usize,
+    /// Links around this place: one in another is none in HTML.
+    links: usize,
+    /// Within the first row of a table.
+    heading_row: bool,
+    alignments: Vec<TableAlignment>,
+    column: usize,
+}
+
+impl<'o> Writer<'o> {
+    fn new(max: usize, is_over: &'o dyn Fn() -> bool) -> Self {
+        Self {
+            html: String::new(),
+            max,
+            is_over,
+            depth: 0,
+            links: 0,
+            heading_row: false,
+            alignments: Vec::new(),
+            column: 0,
+        }
+    }
+
+    fn write(mut self, root: Node<'_>) -> Result<String, TooMuch> {
+        for (step, edge) in root.traverse().enumerate() {
+            if step % 256 == 255 && (self.is_over)() {
+                return Err(TooMuch::Time);
+            }
+            match edge {
+                NodeEdge::Start(node) => {
+                    self.depth += 1;
+                    if self.depth > MAX_DEPTH {
+                        return Err(TooMuch::Depth);
+                    }
+                    self.open(node);
+                }
+                NodeEdge::End(node) => {
+                    self.depth -= 1;
+                    self.close(node);
+                }
+            }
+            if self.html.len() > self.max {
+                return Err(TooMuch::Html);
+            }
+        }
+        Ok(self.html)
+    }
+
+    fn open(&mut self, node: &AstNode<'_>) {
+        let data = node.data();
+        match &data.value {
+            NodeValue::Paragraph => {
+                if !is_tight(node) {
+                    self.block("<p", ">");
+                }
+            }
+            NodeValue::Heading(heading) => {
+                let (open, _) = HEADINGS[usize::from(heading.level).saturating_sub(1).min(5)];
+                self.block(open, ">");
+            }
+            NodeValue::BlockQuote => self.block("<blockquote", ">\n"),
+            NodeValue::List(list) => match list.list_type {
+                ListType::Bullet => self.block("<ul", ">\n"),
+                ListType::Ordered if list.start == 1 => self.block("<ol", ">\n"),
+                ListType::Ordered => {
+                    self.block("<ol", " start=\"");
+                    self.html.push_str(&list.start.to_string());
+                    self.html.push_str("\">\n");
+                }
+            },
+            NodeValue::Item(_) => self.html.push_str("<li>"),
+            NodeValue::TaskItem(task) => self.html.push_str(match task.symbol {
+                Some(_) => "<li><input type=\"checkbox\" checked disabled aria-label=\"Done\"> ",
+                None => "<li><input type=\"checkbox\" disabled aria-label=\"To do\"> ",
+            }),
+            NodeValue::ThematicBreak => self.html.push_str("<hr>\n"),
+            NodeValue::CodeBlock(code) => {
+                self.html.push_str("<pre tabindex=\"0\" dir=\"ltr\"><code");
+                if let Some(language) = language(&code.info) {
+                    self.html.push_str(" class=\"language-");
+                    self.html.push_str(language);
+                    self.html.push('"');
+                }
+                self.html.push('>');
+                escape(&mut self.html, &code.literal);
+                self.html.push_str("</code></pre>\n");
+            }
+            NodeValue::HtmlBlock(html) => {
+                self.block("<p", ">");
+                escape(&mut self.html, html.literal.trim_end());
+                self.html.push_str("</p>\n");
+            }
+            NodeValue::Table(table) => {
+                self.alignments.clone_from(&table.alignments);
+                self.block("<table", " tabindex=\"0\">\n");
+            }
+            NodeValue::TableRow(is_heading) => {
+                self.heading_row = *is_heading;
+                self.column = 0;
+                self.html.push_str(match is_heading {
+                    true => "<thead>\n<tr>",
+                    // The first row of the body.
+                    false if is_second(node) => "<tbody>\n<tr>",
+                    false => "<tr>",
+                });
+            }
+            NodeValue::TableCell => {
+                self.html.push_str(if self.heading_row { "<th" } else { "<td" });
+                self.html.push_str(match self.alignments.get(self.column) {
+                    Some(TableAlignment::Left) => " align=\"left\">",
+                    Some(TableAlignment::Center) => " align=\"center\">",
+                    Some(TableAlignment::Right) => " align=\"right\">",
+                    _ => ">",
+                });
+                self.column += 1;
+            }
+            NodeValue::Text(text) => escape(&mut self.html, text),
+            // A line that somebody broke is one, as in a poem or an address.
+            NodeValue::SoftBreak | NodeValue::LineBreak => self.html.push_str("<br>\n"),
+            NodeValue::Code(code) => {
+                self.html.push_str("<code>");
+                escape(&mut self.html, &code.literal);
+                self.html.push_str("</code>");
+            }
+            NodeValue::HtmlInline(html) => escape(&mut self.html, html),
+            NodeValue::Emph => self.html.push_str("<em>"),
+            NodeValue::Strong => self.html.push_str("<strong>"),
+            NodeValue::Strikethrough => self.html.push_str("<del>"),
+            NodeValue::Subscript => self.html.push_str(if is_formula(node) { "<sub>" } else { "~" }),
+            NodeValue::Link(link) => self.open_link(link),
+            NodeValue::Image(link) => {
+                self.open_link(link);
+                if node.first_child().is_none() {
+                    escape(&mut self.html, &link.url);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn close(&mut self, node: &AstNode<'_>) {
+        let data = node.data();
+        self.html.push_str(match &data.value {
+            NodeValue::Paragraph if is_tight(node) => {
+                // Two in a tight list would run into each other.
+                if node.next_sibling().is_some() { "\n" } else { "" }
+            }
+            NodeValue::Paragraph => "</p>\n",
+            NodeValue::Heading(heading) => HEADINGS[usize::from(heading.level).saturating_sub(1).min(5)].1,
+            NodeValue::BlockQuote => "</blockquote>\n",
+            NodeValue::List(list) => match list.list_type {
+                ListType::Bullet => "</ul>\n",
+                ListType::Ordered => "</ol>\n",
+            },
+            NodeValue::Item(_) | NodeValue::TaskItem(_) => "</li>\n",
+            NodeValue::Table(table) => {
+                if table.num_rows > 0 && node.last_child().is_some_and(|row| !is_heading(row)) {
+                    "</tbody>\n</table>\n"
+                } else {
+                    "</table>\n"
+                }
+            }
+            NodeValue::TableRow(true) => "</tr>\n</thead>\n",
+            NodeValue::TableRow(false) => "</tr>\n",
+            NodeValue::TableCell if self.heading_row => "</th>",
+            NodeValue::TableCell => "</td>",
+            NodeValue::Emph => "</em>",
+            NodeValue::Strong => "</strong>",
+            NodeValue::Strikethrough => "</del>",
+            NodeValue::Subscript if is_formula(node) => "</sub>",
+            NodeValue::Subscript => "~",
+            NodeValue::Link(link) | NodeValue::Image(link) => {
+                if is_safe_url(&link.url) {
+                    self.links -= 1;
+                    if self.links == 0 { "</a>" } else { "" }
+                } else {
+                    ""
+                }
+            }
+            _ => "",
+        });
+    }
+
+    /// The beginning of a block. Each outermost one finds its direction by its own text.
+    fn block(&mut self, open: &str, rest: &str) {
+        self.html.push_str(open);
+        // Below the document, and with itself.
+        if self.depth <= 2 {
+            self.html.push_str(" dir=\"auto\"");
+        }
+        self.html.push_str(rest);
+    }
+
+    /// Also of a picture, which is not loaded: whoever wrote the answer would learn who reads it.
+    fn open_link(&mut self, link: &NodeLink) {
+        if !is_safe_url(&link.url) {
+            return;
+        }
+        self.links += 1;
+        if self.links > 1 {
+            return;
+        }
+        self.html.push_str("<a href=\"");
+        escape_url(&mut self.html, &link.url);
+        if !link.title.is_empty() {
+            self.html.push_str("\" title=\"");
+            escape(&mut self.html, &link.title);
+        }
+        self.html
+            .push_str("\" rel=\"noopener noreferrer nofollow\" target=\"_blank\">");
+    }
+}
+
+/// A message stands below the page's title and its own, so its headings begin with the third level.
+const HEADINGS: [(&str, &str); 6] = [
+    ("<h3", "</h3>\n"),
+    ("<h4", "</h4>\n"),
+    ("<h5", "</h5>\n"),
+    ("<h6", "</h6>\n"),
+    ("<h6", "</h6>\n"),
+    ("<h6", "</h6>\n"),
+];
+
+fn is_tight(paragraph: &AstNode<'_>) -> bool {
+    let list = paragraph.parent().and_then(|item| item.parent());
+    list.is_some_and(|list| matches!(&list.data().value, NodeValue::List(list) if list.tight))
+}
+
+fn is_heading(row: &AstNode<'_>) -> bool {
+    matches!(row.data().value, NodeValue::TableRow(true))
+}
+
+fn is_second(row: &AstNode<'_>) -> bool {
+    row.previous_sibling().is_some_and(is_heading)
+}
+
+/// `H~2~O`, and not `5~10 or 20~30`.
+fn is_formula(subscript: &AstNode<'_>) -> bool {
+    let text = |node: &AstNode<'_>| match &node.data().value {
+        NodeValue::Text(text) => text.len() <= 3 && text.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+        _ => false,
+    };
+    subscript
+        .first_child()
+        .is_some_and(|child| child.next_sibling().is_none() && text(child))
+}
+
+/// The language of a code block, and nothing that could borrow a class of ours.
+fn language(info: &str) -> Option<&str> {
+    let language = info.split([' ', '\t', ',', '{']).next()?;
+    let plain = language
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"+-#._".contains(&byte));
+    (plain && !language.is_empty() && language.len() <= 64).then_some(language)
+}
