@@ -77,6 +77,8 @@ export function frameCode(within) {
   for (const pre of within.querySelectorAll("pre")) {
     if (pre.parentElement?.classList.contains("code")) continue;
     const frame = make("div", { className: "code" });
+    // What scrolls sideways can be scrolled by keyboard.
+    pre.tabIndex = 0;
     pre.replaceWith(frame);
     frame.append(pre, make("button", { type: "button", dataset: { copyCode: "" } }, "Copy"));
   }

@@ -53,6 +53,9 @@ class Upstream(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
+        if script.get("cut"):
+            # More than will come, so that its end is a broken one.
+            self.send_header("Content-Length", "1000000")
         self.end_headers()
         self.close_connection = True
 
