@@ -205,7 +205,7 @@ $("#rename").addEventListener("click", async () => {
   try {
     retitle(conversation, (await (await api("PATCH", `/api/conversations/${conversation}`, { title })).json()).title);
   } catch (error) {
-    toast(error.message);
+    object(error.message);
   }
 });
 

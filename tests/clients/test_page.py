@@ -250,17 +250,6 @@ def test_enter_that_confirms_an_input_method_does_not_send(teller):
     teller.wait_for_status("complete")
 
 
-def test_a_title_is_never_cut_within_a_sign(teller):
-    family = "\U0001f469\u200d\U0001f469\u200d\U0001f467"
-    ask(teller, "a" * 59 + family * 3)
-    teller.wait_for_status("complete")
-    title = teller.conversation_titles()[0]
-    assert title == "a" * 59 + family + "…"
-    teller.driver.refresh()
-    teller.find(ANSWER)
-    assert teller.conversation_titles()[0] == title
-
-
 def why(page):
     return page.find(f"{ANSWER} {hook('why')}").text
 
@@ -366,14 +355,6 @@ def test_enter_while_an_answer_comes_says_something(teller):
     press(teller, Keys.ESCAPE)
     teller.wait_for_status("partial")
     assert written(teller) == "Next"
-
-
-def test_links_of_an_answer_open_beside_it(teller):
-    ask(teller, told(pieces=["See [this](https://example.com/)."]))
-    teller.wait_for_status("complete")
-    link = teller.find(f"{ANSWER} a")
-    assert link.get_attribute("target") == "_blank"
-    assert "noopener" in link.get_attribute("rel")
 
 
 def test_without_a_name_a_conversation_is_not_renamed(teller):

@@ -21,8 +21,8 @@ RICH = """# A heading
 
 Text with `code`, **bold** and a [link](https://example.com/).
 
-- [x] done
-- [ ] open
+- one
+- two
 
 | Name | Value |
 |---|---|
