@@ -14,7 +14,7 @@ export function modelName(id) {
 /** The article of a message; `body` is where its text stands. */
 export function messageElement(message) {
   const mine = message.role === "user";
-  const heading = make("h2", { className: mine ? "hidden" : "by", dir: "auto" }, mine ? "You" : modelName(message.model));
+  const heading = mine ? make("h2", { className: "hidden", ariaLabel: "You" }) : make("h2", { className: "by", dir: "auto" }, modelName(message.model));
   const body = mine ? make("div", { className: "text", dir: "auto" }, message.content) : make("div", { className: "prose plain", dir: "auto" });
   const article = make("article", { className: "message", dataset: { test: "message", id: message.id, role: message.role, status: message.status } }, heading, body);
   return { article, body };

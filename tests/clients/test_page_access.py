@@ -195,7 +195,7 @@ def test_an_answer_is_announced_and_not_read_out(teller):
     assert teller.driver.execute_script("return said") == ["told is answering", "Answer complete, 7 words"]
     log = teller.find("#messages")
     assert (log.get_attribute("role"), log.get_attribute("aria-live")) == ("log", "off")
-    headings = teller.driver.execute_script("return [...document.querySelectorAll('.message > h2')].map((h) => h.textContent)")
+    headings = teller.driver.execute_script("return [...document.querySelectorAll('.message > h2')].map((h) => h.ariaLabel ?? h.textContent)")
     assert headings == ["You", "told"]
 
 

@@ -21,10 +21,12 @@ pub(super) struct Directives {
 }
 
 impl Directives {
-    /// What does not read as a directive is part of the question.
+    /// What does not read as a directive is part of the question. Only the last paragraph directs: a question that was left
+    /// without an answer, perhaps because it directed so, is sent again before the next one, with a blank line between.
     pub(super) fn of(question: &str) -> Self {
         let mut directives = Self::default();
-        for part in question.split("[[mock:").skip(1) {
+        let last = question.trim_end().rsplit("\n\n").next().unwrap_or_default();
+        for part in last.split("[[mock:").skip(1) {
             let Some((directive, _)) = part.split_once("]]") else {
                 continue;
             };
@@ -69,5 +71,11 @@ mod tests {
             Directives::of("[[mock:status=200]] [[mock:tokens=x]] mock:stall"),
             Directives::default()
         );
+    }
+
+    #[test]
+    fn an_earlier_paragraph_directs_nothing() {
+        let read = Directives::of("Fail [[mock:status=500]]\n\nNow well, [[mock:tokens=20]]\n");
+        assert_eq!((read.status, read.tokens), (None, Some(20)));
     }
 }
