@@ -34,7 +34,7 @@ a line of code that is long enough to be wider than the column in which it stand
 
 > A quote.
 """
-LONG_NAME = "The nightly job of the data warehouse that nobody dares to touch, on the second machine from the left"
+LONG_NAME = "The nightly job of the data warehouse that nobody dares to touch, on the machine on the left"
 
 
 @pytest.fixture(scope="module")
