@@ -55,6 +55,8 @@ pub enum AppError {
     NoActiveKey(String),
     #[error("cannot set up password hashing")]
     Passwords(#[from] PasswordError),
+    #[error("cannot derive the key that seals the caches")]
+    Sealer,
     #[error("cannot set up Redis")]
     Redis(#[from] crate::cache::redis::RedisError),
     #[error(transparent)]
@@ -67,6 +69,8 @@ pub enum AppError {
     Store(#[from] StoreError),
     #[error("cannot warm up")]
     WarmUp(#[from] crate::service::api_keys::ApiKeyError),
+    #[error("migrating was given up after database.migrate_timeout, {0:?}; it may be tried again")]
+    MigrationLimit(std::time::Duration),
     #[error("cannot migrate the database")]
     Migration(#[from] MigrationError),
     #[error("cannot seed the development account")]
@@ -94,10 +98,12 @@ pub async fn serve(config: Config, sources: Sources) -> Result<(), AppError> {
     let server = Server::start(config, metrics, sources).await?;
     let asked = signals.stop_requested(server.lifecycle()).await;
     let failure = server.failure();
+    let usage = server.services().usage.clone();
     tokio::select! {
         () = server.stop() => {}
         () = signals.next() => {
             tracing::warn!(target: "mapleai::lifecycle", "a second signal: ending at once");
+            usage.mark_calls().await;
             return Err(AppError::Interrupted);
         }
     }
@@ -110,10 +116,16 @@ pub async fn serve(config: Config, sources: Sources) -> Result<(), AppError> {
 /// Applies what the database lacks. In development only to a database of its own.
 pub async fn migrate(config: Config) -> Result<(), AppError> {
     let database = Database::new(&config.database)?;
-    if config.environment.is_development() {
-        claim_for_development(&database).await?;
-    }
-    migrations_apply(database).await
+    let limit = config.database.migrate_timeout;
+    let migrating = async {
+        if config.environment.is_development() {
+            claim_for_development(&database).await?;
+        }
+        migrations_apply(database).await
+    };
+    tokio::time::timeout(limit, migrating)
+        .await
+        .unwrap_or(Err(AppError::MigrationLimit(limit)))
 }
 
 /// Development is what a process runs as that nobody told otherwise, perhaps with another environment's DATABASE_URL.
@@ -164,8 +176,8 @@ fn command_services(config: &Config, database: &Database) -> Result<Services, Ap
         config.cache.answers,
     )?);
     let clock = crate::domain::clock::Clock::system();
-    let caches = build::caches(config, None, &clock, &lifecycle);
     let keys = signing_keys(config)?;
+    let caches = build::caches(config, None, &keys, &clock, &lifecycle)?;
     let databases = Databases {
         primary: database.clone(),
         replicas: Vec::new(),

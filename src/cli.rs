@@ -9,7 +9,6 @@ mod healthcheck;
 mod org;
 
 use std::{
-    error::Error,
     io::{self, Write as _},
     process::ExitCode,
     time::Duration,
@@ -23,6 +22,7 @@ use crate::{
         Config,
         load::{ConfigFaults, Sources},
     },
+    domain::error_chain,
     telemetry::logging::{self, LoggingError},
 };
 
@@ -119,7 +119,7 @@ pub fn run() -> ExitCode {
     match execute(&command, &Sources::from_process()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            _ = writeln!(io::stderr(), "mapleai: {}", with_sources(&error));
+            _ = writeln!(io::stderr(), "mapleai: {}", error_chain(&error));
             match error {
                 CliError::Configuration(_) => ExitCode::from(FAULTY_INPUT),
                 CliError::App(AppError::Interrupted) => ExitCode::from(INTERRUPTED),
@@ -163,21 +163,6 @@ fn execute(command: &Command, sources: &Sources) -> Result<(), CliError> {
     });
     runtime.shutdown_timeout(LAST_WORK);
     outcome
-}
-
-/// The error and what caused it, on one line. Errors that only pass on another's text are told once.
-fn with_sources(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

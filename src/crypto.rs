@@ -3,5 +3,6 @@
 pub mod access_token;
 pub mod csrf;
 pub mod password;
+pub mod seal;
 pub mod secret;
 pub mod signing_keys;

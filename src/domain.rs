@@ -4,6 +4,7 @@ pub mod account;
 pub mod clock;
 pub mod conversation;
 pub mod email;
+mod error_chain;
 pub mod ids;
 pub mod json;
 pub mod model;
@@ -16,3 +17,5 @@ pub mod text;
 pub mod thoughts;
 pub mod tokens;
 pub mod usage;
+
+pub use error_chain::error_chain;

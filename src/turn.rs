@@ -15,7 +15,7 @@ use std::{
     cell::Cell,
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker, ready},
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -60,12 +60,36 @@ impl Worker {
 
 /// What has to have happened before a connection writes. It is asked before every write.
 pub trait BeforeWrite: Unpin + Send + 'static {
-    fn before_write(&self);
+    /// What is to happen before what is written now: nothing, if it has. Cheap, since each write asks.
+    fn mark(&self) -> Option<u64>;
+
+    /// Whether that has happened.
+    fn is_done(&self, mark: u64) -> bool;
+
+    /// Sees to it that it happens, and wakes the task then; false if it has happened already.
+    fn wake_when_done(&self, mark: u64, waker: &Waker) -> bool;
 }
 
 /// Nothing.
 impl BeforeWrite for () {
-    fn before_write(&self) {}
+    fn mark(&self) -> Option<u64> {
+        None
+    }
+
+    fn is_done(&self, _: u64) -> bool {
+        true
+    }
+
+    fn wake_when_done(&self, _: u64, _: &Waker) -> bool {
+        false
+    }
+}
+
+/// Bytes that may go once `mark` has happened.
+struct Held {
+    mark: u64,
+    bytes: usize,
+    waker: Waker,
 }
 
 /// A connection that waits for its turn to write, at most once for each write.
@@ -74,6 +98,8 @@ pub struct Turn<T, B = ()> {
     before: B,
     /// The step at which it began to wait.
     waits_since: Option<u32>,
+    /// It has had its turn, and what has to happen before it has not happened.
+    held: Option<Held>,
 }
 
 impl<T, B: BeforeWrite> Turn<T, B> {
@@ -82,6 +108,7 @@ impl<T, B: BeforeWrite> Turn<T, B> {
             connection,
             before,
             waits_since: None,
+            held: None,
         }
     }
 
@@ -100,10 +127,35 @@ impl<T, B: BeforeWrite> Turn<T, B> {
         if waits {
             // Back into the worker's queue, behind all that is ready.
             context.waker().wake_by_ref();
-        } else {
-            self.before.before_write();
         }
         !waits
+    }
+
+    /// How many of `length` bytes may be written now.
+    fn allowed(&mut self, context: &mut Context<'_>, length: usize) -> Poll<usize> {
+        if self.held.is_none() && !self.has_come(context) {
+            return Poll::Pending;
+        }
+        let Some(mark) = self.before.mark() else {
+            self.held = None;
+            return Poll::Ready(length);
+        };
+        let (mark, bytes) = match self.held.take() {
+            // What has come since may be more than what was waited for is good for.
+            Some(held) if self.before.is_done(held.mark) => return Poll::Ready(held.bytes.min(length)),
+            Some(held) if held.waker.will_wake(context.waker()) => {
+                self.held = Some(held);
+                return Poll::Pending;
+            }
+            Some(held) => (held.mark, held.bytes),
+            None => (mark, length),
+        };
+        let waker = context.waker().clone();
+        if !self.before.wake_when_done(mark, &waker) {
+            return Poll::Ready(bytes.min(length));
+        }
+        self.held = Some(Held { mark, bytes, waker });
+        Poll::Pending
     }
 }
 
@@ -121,10 +173,8 @@ impl<T: Read + Unpin, B: BeforeWrite> Read for Turn<T, B> {
 /// copying them (docs/BENCHMARKS.md). Large bodies come in [`Pieces`].
 impl<T: Write + Unpin, B: BeforeWrite> Write for Turn<T, B> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if !self.has_come(context) {
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.connection).poll_write(context, bytes)
+        let allowed = ready!(self.allowed(context, bytes.len()));
+        Pin::new(&mut self.connection).poll_write(context, &bytes[..allowed])
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -6,7 +6,7 @@ use crate::{
     app::AppError,
     cache::{Tiers, redis::Redis},
     config::Config,
-    crypto::{password::PasswordHasher, signing_keys::SigningKeys},
+    crypto::{password::PasswordHasher, seal::Sealer, signing_keys::SigningKeys},
     domain::clock::Clock,
     lifecycle::Lifecycle,
     provider::Registry,
@@ -33,15 +33,27 @@ use crate::{
 };
 
 /// The caches, over Redis where there is one.
-pub fn caches(config: &Config, redis: Option<Redis>, clock: &Clock, lifecycle: &Lifecycle) -> Caches {
+pub fn caches(
+    config: &Config,
+    redis: Option<Redis>,
+    keys: &SigningKeys,
+    clock: &Clock,
+    lifecycle: &Lifecycle,
+) -> Result<Caches, AppError> {
     let tiers = Tiers::new(
         redis,
+        sealer(keys)?,
         config.auth.lookup_ttl,
         clock.clone(),
         rand::random(),
         lifecycle.detached.clone(),
     );
-    Caches::new(tiers, &config.cache)
+    Ok(Caches::new(tiers, &config.cache))
+}
+
+/// For what the caches leave in Redis. Derived from the signing secrets, so that they are exchanged together.
+pub(super) fn sealer(keys: &SigningKeys) -> Result<Sealer, AppError> {
+    Sealer::new("mapleai cache v1", keys.secrets()).map_err(|_| AppError::Sealer)
 }
 
 /// Every service over one database and one set of providers. With a journal, usage records outlive the process.

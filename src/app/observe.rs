@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use metrics::{Gauge, counter, gauge};
+use metrics::{Counter, Gauge, counter, gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,10 @@ struct PoolGauges {
     most: Gauge,
     waiting: Gauge,
     up: Gauge,
+    writable: Gauge,
     breaker: Gauge,
+    outages: Counter,
+    was_down: bool,
 }
 
 impl PoolGauges {
@@ -50,11 +53,14 @@ impl PoolGauges {
             most: connections("max"),
             waiting: gauge!(names::DATABASE_WAITING, "database" => role),
             up: gauge!(names::DATABASE_UP, "database" => role),
+            writable: gauge!(names::DATABASE_WRITABLE, "database" => role),
+            outages: counter!(names::DATABASE_OUTAGES, "database" => role),
+            was_down: false,
             breaker: gauge!(names::BREAKER_OPEN, "dependency" => format!("database_{role}")),
         }
     }
 
-    fn set(&self) {
+    fn set(&mut self) {
         let pool = self.database.connections();
         let down = self.database.is_down();
         self.in_use.set(pool.in_use as f64);
@@ -63,12 +69,19 @@ impl PoolGauges {
         self.waiting.set(pool.waiting as f64);
         self.up.set(f64::from(u8::from(!down)));
         self.breaker.set(f64::from(u8::from(down)));
+        self.writable
+            .set(f64::from(u8::from(!down && !self.database.is_read_only())));
+        // Seen once a second, which is often enough to tell one that comes and goes from one that is away.
+        if down && !std::mem::replace(&mut self.was_down, down) {
+            self.outages.increment(1);
+        }
+        self.was_down = down;
     }
 }
 
 /// Looks until `stop`.
 pub(super) async fn run(observed: Observed, stop: CancellationToken) {
-    let pools: Vec<_> = observed
+    let mut pools: Vec<_> = observed
         .databases
         .into_iter()
         .map(|(role, database)| PoolGauges::new(role, database))
@@ -80,13 +93,14 @@ pub(super) async fn run(observed: Observed, stop: CancellationToken) {
         observed.prometheus.run_upkeep();
         process.collect();
         runtime.set();
-        for pool in &pools {
+        for pool in &mut pools {
             pool.set();
         }
         // As a side effect each class sets its gauges.
         observed.tiers.stats();
         if let Some(redis) = observed.tiers.redis() {
             gauge!(names::CACHE_CHANNEL_UP).set(f64::from(u8::from(observed.tiers.hears())));
+            gauge!(names::REDIS_WRITABLE).set(f64::from(u8::from(!redis.refuses_writes())));
             gauge!(names::BREAKER_OPEN, "dependency" => "redis").set(f64::from(u8::from(!redis.is_whole())));
             let (in_use, idle, most, waiting) = redis.connections();
             for (state, value) in [("in_use", in_use), ("idle", idle), ("max", most), ("waiting", waiting)] {

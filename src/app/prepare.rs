@@ -15,6 +15,7 @@ use tokio::{
 use super::{AppError, claim_for_development, migrations_apply, seed};
 use crate::{
     config::Config,
+    domain::error_chain,
     service::{Services, readiness::Readiness},
     store::{Database, StoreError, error::Unavailable, migrations::MigrationError},
 };
@@ -55,7 +56,7 @@ pub(super) async fn prepare(
             tracing::debug!(target: "mapleai::lifecycle", keys, "caches are warm");
         }
         Ok(Err(error)) => {
-            tracing::warn!(target: "mapleai::lifecycle", error = %error, "warm-up failed; going on without");
+            tracing::warn!(target: "mapleai::lifecycle", error = %error_chain(&error), "warm-up failed; going on without");
         }
         Err(_) => {
             let limit = config.server.warmup_timeout;
@@ -104,7 +105,7 @@ impl Waiting {
 
     /// To be awaited: gives nothing of the error into the future.
     fn pause(&mut self, error: &dyn Error) -> Sleep {
-        let reason = chain(error);
+        let reason = error_chain(error);
         let is_news = |(at, told): &(Instant, String)| *told != reason || at.elapsed() > REPORT_INTERVAL;
         if self.told.as_ref().is_none_or(is_news) {
             tracing::warn!(target: "mapleai::lifecycle", error = reason, waited_seconds = self.started.elapsed().as_secs(), limit_seconds = self.limit.as_secs(), "{}", self.what);
@@ -112,22 +113,6 @@ impl Waiting {
         }
         sleep(PAUSE)
     }
-}
-
-/// An error with what caused it, on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // A transparent error says what its source says.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// What the server lets run for ever behind a pooler, where nothing that a connection sets would last.

@@ -10,14 +10,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    app::build,
     auth::gate::Gate,
-    cache::redis::Redis,
+    cache::{Tiers, redis::Redis},
     config::{Config, load::Sources},
     crypto::{
         csrf::CsrfSigner,
         signing_keys::{KeyRing, SigningKeys},
     },
-    domain::clock::Clock,
+    domain::{clock::Clock, error_chain},
     provider::Registry,
     service::sessions::Sessions,
     store::Database,
@@ -33,6 +34,7 @@ pub struct Holders {
     /// Role (`analytics`, `reporting`) and replica.
     pub replicas: Vec<(&'static str, Database)>,
     pub redis: Option<Redis>,
+    pub tiers: Tiers,
     pub registry: Arc<Registry>,
     pub sessions: Sessions,
     pub gate: Gate,
@@ -152,6 +154,10 @@ impl Rotation {
     fn sign(&mut self) {
         let keys = self.keys.at(self.clock.now());
         self.holders.sessions.rotate(&keys);
+        // Never fails where it has not failed at the start; entries are then a miss for the new secret's instances.
+        if let Ok(sealer) = build::sealer(&keys) {
+            self.holders.tiers.rotate(sealer);
+        }
         let csrf = CsrfSigner::new(keys.secrets());
         self.holders.gate.rotate(csrf, self.config.server.ops_token.clone());
     }
@@ -182,10 +188,7 @@ impl Rotation {
     }
 
     async fn databases(&mut self, new: &Config, changed: &mut Vec<String>) -> Result<(), String> {
-        let refused = |key: &str, error: &dyn std::error::Error| {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            format!("{key}: {error}{cause}")
-        };
+        let refused = |key: &str, error: &dyn std::error::Error| format!("{key}: {}", error_chain(error));
         if differs(Some(&self.config.database.url), Some(&new.database.url)) {
             let rotated = self.holders.primary.rotate(&new.database.url).await;
             rotated.map_err(|error| refused("database.url", &error))?;
@@ -215,7 +218,7 @@ impl Rotation {
         };
         if differs(self.config.redis.url.as_ref(), Some(url)) {
             let rotated = redis.rotate(url, new.redis.mode).await;
-            rotated.map_err(|error| format!("redis.url: {error}"))?;
+            rotated.map_err(|error| format!("redis.url: {}", error_chain(&error)))?;
             self.config.redis.url = Some(url.clone());
             changed.push("redis.url".to_owned());
         }

@@ -12,6 +12,7 @@ use std::{
 
 use super::{AppError, ops::OpsListener};
 use crate::{
+    config::UsageConfig,
     http::edge::Edge,
     lifecycle::Lifecycle,
     service::{Services, readiness::Readiness},
@@ -46,6 +47,7 @@ pub struct Server {
     edge: Edge,
     drain_delay: Duration,
     drain_timeout: Duration,
+    records: UsageConfig,
 }
 
 impl Server {

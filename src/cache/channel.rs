@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <instance> h                              a heartbeat: whoever hears none is deaf
+//! <instance> c                              the same, of one that Redis refuses writes: nobody is to believe what it holds
 //! <instance> k <class> <hash>               one entry
 //! <instance> p <class> <organisation | *> <token>
 //!                                           what an organisation, or everybody, has of a class
@@ -15,11 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     class::Class,
-    redis::Redis,
+    redis::{Redis, RedisError},
     tiers::{LAST_PURGE, Tiers},
 };
 use crate::domain::ids::OrganizationId;
 
+/// The field beside the epochs that says whose they are.
+const SERVER: &str = "server";
 /// Four in the time after which a process counts as deaf.
 const BEAT_INTERVAL: Duration = Duration::from_millis(250);
 /// Nothing heard for so long, not even ourselves: this connection is no good.
@@ -67,6 +70,10 @@ fn obey(tiers: &Tiers, message: &Msg) {
     if from.and_then(|from| u64::from_str_radix(from, 16).ok()) == Some(tiers.instance()) {
         return;
     }
+    if kind == Some("c") {
+        tiers.note_refused();
+        return;
+    }
     let Some(class) = words.next().and_then(Class::of) else {
         return;
     };
@@ -104,11 +111,24 @@ fn obey(tiers: &Tiers, message: &Msg) {
 /// Beats, reads the epochs, and pays what is owed, until told to stop. `token` gives random numbers.
 pub async fn beat(tiers: Tiers, token: impl Fn() -> u64 + Send, stop: CancellationToken) {
     let Some(redis) = tiers.redis().cloned() else { return };
-    let heartbeat = [format!("{:x} h", tiers.instance())];
+    let heartbeat = format!("{:x} h", tiers.instance());
     let work = async {
-        loop {
-            // Neither waits for the other: one may be on a shard that hangs.
-            let (_, ()) = tokio::join!(redis.publish(&heartbeat), settle(&tiers, &redis, &token));
+        for turn in 0.. {
+            let refuses = redis.refuses_writes();
+            if refuses {
+                // Before it is believed again, what it held meanwhile is to be ended.
+                tiers.owe();
+            }
+            let message = if refuses {
+                tiers.refusal_message()
+            } else {
+                heartbeat.clone()
+            };
+            let message = [message];
+            // None waits for the others: one may be on a shard that hangs. That Redis answers does not say that it takes what is
+            // written, so that is tried as well.
+            let settling = settle(&tiers, &redis, &token);
+            let (_, (), _) = tokio::join!(redis.publish(&message), settling, redis.probe_write(turn));
             tokio::time::sleep(BEAT_INTERVAL).await;
         }
     };
@@ -116,10 +136,18 @@ pub async fn beat(tiers: Tiers, token: impl Fn() -> u64 + Send, stop: Cancellati
 }
 
 async fn settle(tiers: &Tiers, redis: &Redis, token: &impl Fn() -> u64) {
-    if tiers.owes() {
+    if redis.refuses_writes() {
+        return;
+    }
+    let Ok(seen) = look_at_server(tiers, redis).await else {
+        return;
+    };
+    let server = seen.and_then(|(_, unknown)| unknown);
+    if tiers.owes() || server.is_some() {
         let epoch = token();
         let mutable: Vec<_> = Class::ALL.into_iter().filter(|class| class.is_mutable()).collect();
-        let ended: Vec<_> = mutable.iter().map(|class| (class.as_str(), epoch)).collect();
+        let mut ended: Vec<_> = mutable.iter().map(|class| (class.as_str(), epoch)).collect();
+        ended.extend(server.map(|run| (SERVER, run)));
         // Cleared first: what comes to be owed meanwhile stays owed.
         tiers.owe_no_more();
         if redis.set_epochs(&ended).await.is_err() {
@@ -129,8 +157,27 @@ async fn settle(tiers: &Tiers, redis: &Redis, token: &impl Fn() -> u64) {
         tracing::info!(target: "mapleai::cache", "Redis missed an invalidation; everything that may have changed is loaded anew");
     }
     if let Ok(epochs) = redis.epochs().await {
+        if let Some((connection, _)) = seen {
+            tiers.note_server_seen(connection);
+        }
         let token_of = |name: &str| epochs.get(name).copied().unwrap_or(0);
         tiers.note_epochs(|class| token_of(class.as_str()));
         tiers.note_last_purge(token_of(LAST_PURGE));
     }
+}
+
+/// A connection that has not been looked at, and the run of the server behind it, unless it is the one whose epochs these are.
+/// Another may have come back with what it had saved long ago, or be a replica that had not heard of everything.
+async fn look_at_server(tiers: &Tiers, redis: &Redis) -> Result<Option<(u64, Option<u64>)>, RedisError> {
+    let Some(connection) = tiers.unseen_connection() else {
+        return Ok(None);
+    };
+    let run = match redis.server_run().await {
+        Ok(run) => run,
+        // It may not be asked, or is not that kind of server.
+        Err(RedisError::Command(_)) => None,
+        Err(error) => return Err(error),
+    };
+    let known = redis.epochs().await?.get(SERVER).copied();
+    Ok(Some((connection, run.filter(|run| known != Some(*run)))))
 }

@@ -12,6 +12,8 @@ pub(super) struct ClassMetrics {
     pub(super) redis_hits: Counter,
     pub(super) redis_misses: Counter,
     pub(super) redis_errors: Counter,
+    /// Entries in Redis that nobody of ours had written there.
+    pub(super) forged: Counter,
     pub(super) loads: Counter,
     pub(super) failed_loads: Counter,
     pub(super) coalesced: Counter,
@@ -33,6 +35,7 @@ impl ClassMetrics {
             redis_hits: of("redis", "hit"),
             redis_misses: of("redis", "miss"),
             redis_errors: of("redis", "error"),
+            forged: counter!(names::CACHE_FORGED, "class" => class),
             loads: of("source", "load"),
             failed_loads: of("source", "error"),
             coalesced: of("source", "coalesced"),

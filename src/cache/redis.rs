@@ -1,17 +1,21 @@
 //! One Redis, or one Redis Cluster, with a limit on every wait.
 //!
-//! All callers share one multiplexed connection. A call that finds nobody home opens the breaker of its part of the key
-//! space, and from then on calls there cost nothing; a task of our own looks when it is back, and connects anew where the
-//! connection is to blame. A shared cluster connection never re-routes a hung node's slots by itself: only a new one does.
+//! All callers share one multiplexed connection. One that is broken, or several calls in a row without an answer, open the
+//! breaker of their part of the key space, and from then on calls there cost nothing; a task of our own looks when it is back,
+//! and connects anew where the connection is to blame. A shared cluster connection never re-routes a hung node's slots by
+//! itself: only a new one does.
 
 mod breaker;
 mod commands;
 mod link;
+mod refusal;
+mod watch;
 
 use std::{
+    path::PathBuf,
     sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -20,11 +24,12 @@ use deadpool_redis::{
     CreatePoolError, PoolError,
     redis::{self, FromRedisValue},
 };
-use futures_util::future::join_all;
 use secrecy::SecretString;
-use tokio_util::sync::CancellationToken;
 
-use crate::{config::RedisMode, domain::swap::Swap};
+use crate::{
+    config::{RedisConfig, RedisMode},
+    domain::swap::Swap,
+};
 use breaker::Breakers;
 use link::{Link, Target};
 
@@ -34,10 +39,8 @@ const PING_LIMIT: Duration = Duration::from_millis(500);
 pub(super) const BACKGROUND_LIMIT: Duration = Duration::from_millis(250);
 /// To connect, for a whole cluster.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
-/// Between two looks of the task that watches.
-const WATCH_INTERVAL: Duration = Duration::from_millis(100);
-/// A part that does not come back on this connection by then is tried on a new one, and again after as long.
-const RECONNECT_AFTER: Duration = Duration::from_millis(400);
+/// A call that has waited for less has used its time up elsewhere, and says nothing of Redis.
+const FAIR_WAIT: Duration = Duration::from_millis(40);
 
 #[derive(Debug, thiserror::Error)]
 pub enum RedisError {
@@ -45,6 +48,14 @@ pub enum RedisError {
     Url(#[source] redis::RedisError),
     #[error(transparent)]
     Setup(#[from] CreatePoolError),
+    #[error("redis.ca_file, {}, cannot be read", path.display())]
+    CaFile {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("it refuses writes: {0}")]
+    Refuses(String),
     #[error("no connection")]
     Connection(#[from] PoolError),
     #[error("the command failed")]
@@ -60,38 +71,64 @@ pub enum RedisError {
 pub struct Redis(Arc<Inner>);
 
 struct Inner {
+    authorities: Option<Vec<u8>>,
     target: Swap<Target>,
     is_cluster: bool,
     link: RwLock<Option<Link>>,
     connecting: tokio::sync::Mutex<()>,
     breakers: Breakers,
     told_away: AtomicBool,
+    /// How many connections there have been.
+    connections_made: AtomicU64,
+    /// What writes are refused with, while they are.
+    refusal: Mutex<Option<String>>,
 }
 
 impl Redis {
     /// `url` may be a comma-separated list for a cluster: any nodes of it.
     pub fn new(url: &SecretString, mode: RedisMode) -> Result<Self, RedisError> {
-        let target = Target::new(url, mode)?;
+        Self::trusting(url, mode, None)
+    }
+
+    /// The one of a configuration, if there is one.
+    pub fn configured(config: &RedisConfig) -> Result<Option<Self>, RedisError> {
+        let Some(url) = config.in_use() else { return Ok(None) };
+        let authorities = match &config.ca_file {
+            Some(path) => Some(std::fs::read(path).map_err(|source| RedisError::CaFile {
+                path: path.clone(),
+                source,
+            })?),
+            None => None,
+        };
+        Self::trusting(url, config.mode, authorities).map(Some)
+    }
+
+    /// The same, which for `rediss://` believes the certificate authorities of a PEM file instead of the system's.
+    pub fn trusting(url: &SecretString, mode: RedisMode, authorities: Option<Vec<u8>>) -> Result<Self, RedisError> {
+        let target = Target::new(url, mode, authorities.as_deref())?;
         let is_cluster = target.is_cluster();
         let parts = if is_cluster { breaker::PARTS } else { 1 };
         Ok(Self(Arc::new(Inner {
+            authorities,
             target: Swap::new(target),
             is_cluster,
             link: RwLock::default(),
             connecting: tokio::sync::Mutex::default(),
             breakers: Breakers::new(parts),
             told_away: AtomicBool::new(false),
+            connections_made: AtomicU64::new(0),
+            refusal: Mutex::default(),
         })))
     }
 
     /// Connects to `url` from now on; a connection that cannot be made leaves everything as it is.
     pub async fn rotate(&self, url: &SecretString, mode: RedisMode) -> Result<(), RedisError> {
-        let target = Target::new(url, mode)?;
+        let target = Target::new(url, mode, self.0.authorities.as_deref())?;
         let link = tokio::time::timeout(CONNECT_LIMIT, target.connect())
             .await
             .map_err(|_| RedisError::NoAnswer(CONNECT_LIMIT))??;
         self.0.target.set(target);
-        *self.0.link.write().unwrap_or_else(PoisonError::into_inner) = Some(link);
+        self.hold(link);
         Ok(())
     }
 
@@ -143,8 +180,20 @@ impl Redis {
         let made = tokio::time::timeout(CONNECT_LIMIT, target.connect())
             .await
             .map_err(|_| RedisError::NoAnswer(CONNECT_LIMIT))??;
-        *self.0.link.write().unwrap_or_else(PoisonError::into_inner) = Some(made.clone());
+        self.hold(made.clone());
         Ok(made)
+    }
+
+    fn hold(&self, link: Link) {
+        *self.0.link.write().unwrap_or_else(PoisonError::into_inner) = Some(link);
+        self.0.connections_made.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes with each new connection: what is there may be another server, or the same with other contents. `None` before
+    /// the first, and for a cluster, whose connections are its client's own.
+    pub(super) fn connection_number(&self) -> Option<u64> {
+        let number = self.0.connections_made.load(Ordering::Acquire);
+        (number > 0 && !self.0.is_cluster).then_some(number)
     }
 
     fn current(&self) -> Option<Link> {
@@ -165,79 +214,25 @@ impl Redis {
         let mut link = self.current().ok_or(RedisError::Open)?;
         let started = Instant::now();
         match tokio::time::timeout_at(deadline.into(), request(&mut link)).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => {
+                part.note_answer();
+                Ok(answer)
+            }
             Ok(Err(error)) => {
                 if is_away(&error) {
                     part.open();
+                } else {
+                    part.note_answer();
                 }
+                self.note_refusal(part, &error);
                 Err(error.into())
             }
             Err(_) => {
-                part.open();
-                Err(RedisError::NoAnswer(started.elapsed()))
-            }
-        }
-    }
-
-    /// Connects, and looks after what does not answer, until told to stop.
-    pub async fn watch(&self, stop: CancellationToken) {
-        let mut connected: Option<Instant> = None;
-        let work = async {
-            loop {
-                self.look(&mut connected).await;
-                tokio::time::sleep(WATCH_INTERVAL).await;
-            }
-        };
-        let _ = stop.run_until_cancelled(work).await;
-    }
-
-    async fn look(&self, connected: &mut Option<Instant>) {
-        let breakers = &self.0.breakers;
-        if self.current().is_some() && !breakers.any_open() {
-            self.tell(true);
-            return;
-        }
-        if self.current().is_none() && connected.is_none() {
-            // Nobody has asked it anything yet: whether it is there shows now.
-            let made = self.replace().await;
-            *connected = Some(Instant::now());
-            self.tell(made.is_ok());
-            return;
-        }
-        if let Some(link) = self.current() {
-            let probes = breakers.open_parts().map(|part| {
-                let mut link = link.clone();
-                async move {
-                    let mut probe = redis::cmd("EXISTS");
-                    probe.arg(part.probe_key());
-                    let answer = tokio::time::timeout(BACKGROUND_LIMIT, link.query::<redis::Value>(&probe)).await;
-                    if matches!(&answer, Ok(Ok(_))) {
-                        part.close();
-                    }
+                let waited = started.elapsed();
+                if waited >= FAIR_WAIT {
+                    part.note_late();
                 }
-            });
-            join_all(probes).await;
-            if !breakers.any_open() {
-                self.tell(true);
-                return;
-            }
-        }
-        self.tell(false);
-        if connected.is_none_or(|at| at.elapsed() >= RECONNECT_AFTER) {
-            if self.replace().await.is_err() {
-                tracing::debug!(target: "mapleai::cache", address = self.address(), "still no connection to Redis");
-            }
-            *connected = Some(Instant::now());
-        }
-    }
-
-    /// Changes of state are told, not calls.
-    fn tell(&self, is_there: bool) {
-        if self.0.told_away.swap(!is_there, Ordering::Relaxed) == is_there {
-            if is_there {
-                tracing::info!(target: "mapleai::cache", address = self.address(), "Redis answers again");
-            } else {
-                tracing::warn!(target: "mapleai::cache", address = self.address(), "Redis, or a part of it, does not answer; going on without");
+                Err(RedisError::NoAnswer(waited))
             }
         }
     }

@@ -18,19 +18,18 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+mod belief;
 mod purge;
 mod spread;
 
 use super::{class::Class, key::Scope, redis::Redis};
-use crate::domain::{clock::Clock, ids::OrganizationId};
+use crate::{
+    crypto::seal::Sealer,
+    domain::{clock::Clock, ids::OrganizationId, swap::Swap},
+};
 pub(super) use purge::LAST_PURGE;
 use purge::Purges;
 pub use purge::Reach;
-
-/// Without a word from the channel for so long, this process no longer knows what the others do.
-const DEAF_AFTER: u64 = 1_000;
-/// Epochs older than this may have been ended by somebody.
-const EPOCHS_STALE_AFTER: u64 = 2_000;
 
 /// What the classes have in memory, for those who know no types.
 pub(super) trait Local: Send + Sync {
@@ -60,6 +59,8 @@ pub struct Tiers(Arc<Shared>);
 
 struct Shared {
     redis: Option<Redis>,
+    /// For what is kept in Redis.
+    sealer: Swap<Sealer>,
     clock: Clock,
     started: Instant,
     local_ttl: u64,
@@ -74,6 +75,12 @@ struct Shared {
     owing: AtomicBool,
     /// Invalidations that take their time: whether Redis still has the old value is not known.
     late: AtomicUsize,
+    /// Until when another process says that Redis refuses writes.
+    refused_until: AtomicU64,
+    /// The connection on which it was last seen which run of the server this is.
+    server_seen: AtomicU64,
+    /// When a forged entry was last told of; 0 for never.
+    forgery_told: AtomicU64,
     spreading: Arc<Semaphore>,
     purges: Purges,
     locals: RwLock<Vec<Arc<dyn Local>>>,
@@ -83,9 +90,17 @@ struct Shared {
 impl Tiers {
     /// `local_ttl` is how long what others can change is believed without hearing from them. `instance` tells this process
     /// from others; any random number.
-    pub fn new(redis: Option<Redis>, local_ttl: Duration, clock: Clock, instance: u64, tasks: TaskTracker) -> Self {
+    pub fn new(
+        redis: Option<Redis>,
+        sealer: Sealer,
+        local_ttl: Duration,
+        clock: Clock,
+        instance: u64,
+        tasks: TaskTracker,
+    ) -> Self {
         Self(Arc::new(Shared {
             redis,
+            sealer: Swap::new(sealer),
             clock,
             started: Instant::now(),
             local_ttl: u64::try_from(local_ttl.as_millis()).unwrap_or(u64::MAX),
@@ -96,6 +111,9 @@ impl Tiers {
             epochs_read: AtomicU64::new(0),
             owing: AtomicBool::new(false),
             late: AtomicUsize::new(0),
+            refused_until: AtomicU64::new(0),
+            server_seen: AtomicU64::new(0),
+            forgery_told: AtomicU64::new(0),
             spreading: Arc::new(Semaphore::new(spread::MOST)),
             purges: Purges::default(),
             locals: RwLock::default(),
@@ -110,6 +128,15 @@ impl Tiers {
     /// What must be done before the process ends.
     pub fn tasks(&self) -> &TaskTracker {
         &self.0.tasks
+    }
+
+    pub(super) fn sealer(&self) -> Arc<Sealer> {
+        self.0.sealer.get()
+    }
+
+    /// Seals by these secrets from now on, and opens what they have sealed.
+    pub fn rotate(&self, sealer: Sealer) {
+        self.0.sealer.set(sealer);
     }
 
     pub(super) fn instance(&self) -> u64 {
@@ -134,71 +161,8 @@ impl Tiers {
         u64::try_from(self.0.clock.now().timestamp_millis()).unwrap_or(0)
     }
 
-    /// Whether the other processes can be heard.
-    pub fn hears(&self) -> bool {
-        self.hears_at(self.now())
-    }
-
-    /// Whether Redis is believed, so that what one process learns all know.
-    pub fn shares(&self) -> bool {
-        self.hears() && self.redis_for(Class::Session).is_some_and(Redis::is_whole)
-    }
-
-    fn hears_at(&self, now: u64) -> bool {
-        let heard = self.0.heard.load(Ordering::Relaxed);
-        heard != 0 && now.saturating_sub(heard) <= DEAF_AFTER
-    }
-
-    /// Whether what was stored at `stored` may be given out at `now`, as far as others' writes go.
-    pub(super) fn is_believed(&self, class: Class, stored: u64, now: u64) -> bool {
-        !class.is_mutable()
-            || (!self.is_overtaken(class, stored)
-                && (now.saturating_sub(stored) <= self.0.local_ttl || self.hears_at(now)))
-    }
-
-    /// Whether what was stored at `stored` will never be believed again.
-    pub(super) fn is_overtaken(&self, class: Class, stored: u64) -> bool {
-        class.is_mutable() && stored < self.0.floor.load(Ordering::Relaxed)
-    }
-
-    /// Redis, if what it has of this class can be believed.
-    pub(super) fn redis_for(&self, class: Class) -> Option<&Redis> {
-        let redis = self.0.redis.as_ref()?;
-        let read = self.0.epochs_read.load(Ordering::Relaxed);
-        let known = read != 0
-            && (!class.is_mutable()
-                || (!self.owes()
-                    && self.0.late.load(Ordering::Relaxed) == 0
-                    && self.now().saturating_sub(read) <= EPOCHS_STALE_AFTER));
-        known.then_some(redis)
-    }
-
     pub(super) fn epoch(&self, class: Class) -> u64 {
         self.0.epochs[class as usize].load(Ordering::Relaxed)
-    }
-
-    pub(super) fn note_heard(&self) {
-        self.0.heard.store(self.now(), Ordering::Relaxed);
-    }
-
-    /// What was said before now has not been heard.
-    pub(super) fn raise_floor(&self) {
-        self.0.floor.store(self.now(), Ordering::Relaxed);
-    }
-
-    pub(super) fn owe(&self) {
-        if self.0.redis.is_some() {
-            self.0.owing.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether an invalidation could not be delivered and still waits for Redis.
-    pub fn owes(&self) -> bool {
-        self.0.owing.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn owe_no_more(&self) {
-        self.0.owing.store(false, Ordering::Relaxed);
     }
 
     /// Takes over the epochs that Redis tells of. What was kept in another is forgotten.

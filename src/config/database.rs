@@ -1,6 +1,6 @@
 //! `[database]` and `[redis]`: where state lives.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use super::{
     Environment,
     load::{
         check::Check,
-        schema::{Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, number, optional, required, span},
+        schema::{DAY, Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, SECOND, number, optional, required, span},
     },
 };
 
@@ -37,6 +37,9 @@ pub struct DatabaseConfig {
     /// How long a started process waits for the database before it gives up.
     #[serde(with = "humantime_serde")]
     pub start_timeout: Duration,
+    /// `mapleai migrate` gives up after so long.
+    #[serde(with = "humantime_serde")]
+    pub migrate_timeout: Duration,
     /// Apply migrations when the service starts; development only, elsewhere `mapleai migrate` does.
     pub migrate_on_start: bool,
     /// Production may speak to a database that does not prove who it is, and in clear text where the URL says so.
@@ -48,9 +51,13 @@ pub struct DatabaseConfig {
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
     pub mode: RedisMode,
-    /// `redis://host:port`, for a cluster a comma-separated list; absent means that caches stay in the process.
+    /// `redis://host:port`, or `rediss://` with TLS, for a cluster a comma-separated list; absent means that caches stay in the
+    /// process.
     #[serde(default)]
     pub url: Option<SecretString>,
+    /// Certificate authorities for `rediss://`, in PEM. Absent: the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -78,6 +85,12 @@ impl RedisConfig {
             }
             return;
         };
+        if self.ca_file.is_some() && !url.expose_secret().starts_with("rediss://") {
+            check.refuse(
+                ["redis", "ca_file"],
+                "must be absent where redis.url is not a rediss:// one: nothing would be checked by it",
+            );
+        }
         if self.mode == RedisMode::Single && url.expose_secret().contains(',') {
             check.refuse(
                 ["redis", "mode"],
@@ -102,6 +115,7 @@ pub(super) const FIELDS: &[Field] = &[
     required("connect_timeout", span(MILLISECOND, MINUTE)),
     required("statement_timeout", span(MILLISECOND, HOUR)),
     required("start_timeout", span(MILLISECOND, HOUR)),
+    required("migrate_timeout", span(SECOND, DAY)),
     required("migrate_on_start", Kind::Flag),
     required("allow_unverified_tls", Kind::Flag),
 ];
@@ -111,8 +125,15 @@ pub(super) const REDIS_FIELDS: &[Field] = &[
     optional(
         "url",
         Kind::SecretUrl(Rule {
-            allowed: "a URL such as redis://:password@host:6379, for a cluster several, separated by commas",
+            allowed: "a URL such as redis://:password@host:6379 or rediss://…, for a cluster several, separated by commas",
             holds: is_redis,
+        }),
+    ),
+    optional(
+        "ca_file",
+        Kind::Text(Rule {
+            allowed: "the path of a PEM file, such as \"/etc/mapleai/redis-ca.pem\"",
+            holds: |path| !path.trim().is_empty() && !path.contains(char::is_control),
         }),
     ),
 ];
@@ -121,10 +142,13 @@ fn is_postgres(url: &str) -> bool {
     (url.starts_with("postgres://") || url.starts_with("postgresql://")) && !url.contains(char::is_whitespace)
 }
 
-/// TLS is not compiled in, so `rediss://` is refused here rather than at the first use.
+/// All with TLS or none: a cluster has it on every node.
 fn is_redis(urls: &str) -> bool {
-    urls.split(',')
-        .all(|url| url.starts_with("redis://") && url.len() > 8 && !url.contains(char::is_whitespace))
+    let is_url = |url: &str, scheme: &str| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty());
+    !urls.contains(char::is_whitespace)
+        && ["redis://", "rediss://"]
+            .iter()
+            .any(|scheme| urls.split(',').all(|url| is_url(url, scheme)))
 }
 
 impl DatabaseConfig {

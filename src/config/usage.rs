@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::load::{
     check::Check,
-    schema::{Field, Kind, MILLISECOND, MINUTE, Rule, number, optional, required, span},
+    schema::{Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, SECOND, number, optional, required, span},
 };
 
 /// Usage records in one batch at most, whatever is configured.
@@ -27,6 +27,11 @@ pub struct UsageConfig {
     pub journal_dir: Option<PathBuf>,
     /// Bytes that this process keeps there at most.
     pub journal_max_bytes: u64,
+    /// Whether the folder is there for the next start.
+    pub journal_outlives_stop: bool,
+    /// How long a process that stops tries to bring records to the database.
+    #[serde(with = "humantime_serde")]
+    pub stop_timeout: Duration,
 }
 
 pub(super) const FIELDS: &[Field] = &[
@@ -41,6 +46,8 @@ pub(super) const FIELDS: &[Field] = &[
         }),
     ),
     required("journal_max_bytes", number(1024 * 1024, 1 << 40)),
+    required("journal_outlives_stop", Kind::Flag),
+    required("stop_timeout", span(SECOND, HOUR)),
 ];
 
 impl UsageConfig {

@@ -1,8 +1,11 @@
 //! Time as an argument, so that a test can turn the hands.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::SystemTime,
 };
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
@@ -33,7 +36,7 @@ impl Clock {
     )]
     pub fn now(&self) -> DateTime<Utc> {
         let offset = self.offset.as_ref().map_or(0, |offset| offset.load(Ordering::Relaxed));
-        (Utc::now() + TimeDelta::milliseconds(offset)).trunc_subsecs(6)
+        (utc(SystemTime::now()) + TimeDelta::milliseconds(offset)).trunc_subsecs(6)
     }
 
     /// Moves an adjustable clock forward; does nothing to the system's.
@@ -41,5 +44,28 @@ impl Clock {
         if let Some(offset) = &self.offset {
             offset.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
         }
+    }
+}
+
+/// As `Utc::now` does it, but for a clock that stands before 1970, at which that panics.
+fn utc(time: SystemTime) -> DateTime<Utc> {
+    let micros = match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
+    };
+    DateTime::from_timestamp_micros(micros).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn a_clock_before_1970_is_read() {
+        let before = SystemTime::UNIX_EPOCH - Duration::from_millis(1_500);
+        assert_eq!(utc(before).timestamp_micros(), -1_500_000);
+        let after = SystemTime::UNIX_EPOCH + Duration::from_micros(7);
+        assert_eq!(utc(after).timestamp_micros(), 7);
     }
 }

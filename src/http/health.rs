@@ -74,6 +74,7 @@ pub struct ChecksBody {
     database_connection: CheckBody,
     redis_connection: CheckBody,
     external_services: CheckBody,
+    usage_records: CheckBody,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -142,6 +143,7 @@ fn health_body(report: &Report, detailed: bool) -> HealthBody {
             database_connection: check(&report.database_connection, detailed),
             redis_connection: check(&report.redis_connection, detailed),
             external_services: check(&report.external_services, detailed),
+            usage_records: check(&report.usage_records, detailed),
         }),
         version: detailed.then_some(env!("CARGO_PKG_VERSION")),
     }

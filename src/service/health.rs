@@ -13,8 +13,9 @@ use futures_util::future::join_all;
 use tokio::{runtime::Handle, sync::watch};
 use tokio_util::task::TaskTracker;
 
+use super::usage::Usage;
 use crate::{cache::redis::Redis, domain::clock::Clock, provider::Registry, store::Database};
-use check::{Component, Listed};
+use check::{Component, Listed, Remembered};
 pub use watchdog::Watchdog;
 
 /// A report is shared by all callers for this long: a storm of probes costs one check.
@@ -67,6 +68,7 @@ impl Finding {
 #[derive(Debug, Clone)]
 pub struct Report {
     pub database_connection: Vec<Finding>,
+    pub usage_records: Vec<Finding>,
     /// Empty where no Redis is configured.
     pub redis_connection: Vec<Finding>,
     pub external_services: Vec<Finding>,
@@ -80,6 +82,7 @@ impl Report {
             &self.database_connection,
             &self.redis_connection,
             &self.external_services,
+            &self.usage_records,
         ]
         .into_iter()
         .map(|findings| worst(findings))
@@ -112,6 +115,7 @@ pub struct Health(Arc<Inner>);
 struct Inner {
     databases: Vec<Component>,
     redis: Vec<Component>,
+    usage: Component,
     providers: Vec<Component>,
     clock: Clock,
     /// Checks run where the pools live, and outlive a probe that gives up.
@@ -135,15 +139,21 @@ impl Health {
     pub fn new(
         databases: Databases,
         redis: Option<Redis>,
+        usage: Usage,
         registry: &Registry,
         clock: Clock,
         tasks: TaskTracker,
     ) -> Self {
         let replicas = databases.replicas.into_iter();
         let inner = Inner {
-            databases: std::iter::once(Component::Primary(databases.primary))
-                .chain(replicas.map(|(role, database)| Component::Replica(role, database)))
-                .collect(),
+            databases: [
+                Component::Primary(databases.primary.clone()),
+                Component::Indexes(databases.primary, Remembered::default()),
+            ]
+            .into_iter()
+            .chain(replicas.map(|(role, database)| Component::Replica(role, database)))
+            .collect(),
+            usage: Component::Usage(usage),
             redis: redis.into_iter().map(Component::Redis).collect(),
             providers: registry
                 .upstreams()
@@ -212,10 +222,15 @@ impl Inner {
         let databases = self.databases.iter().map(|component| self.check_one(component));
         let providers = self.providers.iter().map(|component| self.check_one(component));
         let redis = self.redis.iter().map(|component| self.check_one(component));
-        let (database_connection, redis_connection, external_services) =
-            tokio::join!(join_all(databases), join_all(redis), join_all(providers));
+        let (database_connection, redis_connection, external_services, usage) = tokio::join!(
+            join_all(databases),
+            join_all(redis),
+            join_all(providers),
+            self.check_one(&self.usage)
+        );
         Report {
             database_connection,
+            usage_records: vec![usage],
             redis_connection,
             external_services,
             taken: Instant::now(),

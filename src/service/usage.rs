@@ -3,6 +3,7 @@
 pub mod journal;
 mod replay;
 mod report;
+mod slot;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -10,39 +11,31 @@ use metrics::{Counter, counter};
 use tokio::sync::{Mutex, mpsc};
 
 use self::journal::{Journal, Place};
-pub use self::report::{UsageError, UsageReport};
+use self::replay::REFUSALS_BEFORE_SET_ASIDE;
+pub use self::{
+    journal::Opened,
+    report::{UsageError, UsageReport},
+    slot::UsageSlot,
+};
 use super::caches::Caches;
 use crate::{
     config::LARGEST_BATCH,
-    domain::{clock::Clock, usage::UsageRecord},
+    domain::{clock::Clock, error_chain, usage::UsageRecord},
     store::{self, StoreError},
-    telemetry::metrics::REFUSALS,
+    telemetry::metrics::{REFUSALS, USAGE_SET_ASIDE},
     turn::BeforeWrite,
 };
 
 /// Between two looks at what has come in.
 const NAP: Duration = Duration::from_millis(10);
 
+/// For closing the journal, which waits for the disk.
+const CLOSE_LIMIT: Duration = Duration::from_secs(3);
+
 /// More records wait for the database than are allowed to; serving more would mean serving them unrecorded.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("too many usage records are waiting for the database")]
 pub struct BacklogFull;
-
-/// A place in the queue, taken before the call is made, so that its record cannot be lost to a full queue.
-pub struct UsageSlot {
-    permit: mpsc::OwnedPermit<Queued>,
-    journal: Option<Journal>,
-}
-
-impl UsageSlot {
-    /// What is written to a client after this is written after the record has come into the journal: see [`BeforeWrite`].
-    ///
-    /// [`BeforeWrite`]: crate::turn::BeforeWrite
-    pub fn send(self, record: UsageRecord) {
-        let place = self.journal.as_ref().and_then(|journal| journal.append(&record));
-        self.permit.send(Queued { record, place });
-    }
-}
 
 struct Queued {
     record: UsageRecord,
@@ -72,6 +65,8 @@ struct Waiting {
     /// How many records the database is offered at once. Halved when it does not take them, which may be too many for the
     /// time that a statement has, and doubled when it does.
     piece: usize,
+    /// How often a record alone has been refused for what is in it.
+    refusals: u32,
 }
 
 impl Usage {
@@ -91,6 +86,7 @@ impl Usage {
             batch: Vec::with_capacity(batch_size),
             places: BTreeMap::new(),
             piece: LARGEST_BATCH,
+            refusals: 0,
         };
         Self {
             store,
@@ -110,10 +106,7 @@ impl Usage {
             self.refused.increment(1);
             BacklogFull
         })?;
-        Ok(UsageSlot {
-            permit,
-            journal: self.journal.clone(),
-        })
+        Ok(UsageSlot::new(permit, self.journal.clone()))
     }
 
     /// Records that wait, not counting the batch being written.
@@ -177,17 +170,28 @@ impl Usage {
             batch,
             places,
             piece,
+            refusals,
             ..
         } = &mut *waiting;
         let count = batch.len().min(*piece);
         if count == 0 {
             return Ok(0);
         }
-        if let Err(error) = self.store.insert(&batch[..count]).await {
-            *piece = (count / 2).max(1);
-            return Err(error);
+        match self.store.insert(&batch[..count]).await {
+            Ok(()) => {
+                *piece = (*piece * 2).min(LARGEST_BATCH);
+                *refusals = 0;
+            }
+            Err(error) => {
+                *refusals += u32::from(count == 1 && error.is_about_rows());
+                *piece = (count / 2).max(1);
+                if *refusals < REFUSALS_BEFORE_SET_ASIDE {
+                    return Err(error);
+                }
+                *refusals = 0;
+                self.give_up(&batch[0], error).await?;
+            }
         }
-        *piece = (*piece * 2).min(LARGEST_BATCH);
         batch.drain(..count);
         if batch.is_empty() {
             // Room that only a backlog needed.
@@ -198,6 +202,36 @@ impl Usage {
             }
         }
         Ok(count)
+    }
+
+    /// A record that the database does not take, whatever is done: it is set aside in the journal's folder, so that the rest
+    /// goes on. Without a journal the log has it.
+    async fn give_up(&self, record: &UsageRecord, error: StoreError) -> Result<(), StoreError> {
+        if let Some(journal) = &self.journal {
+            return replay::set_aside(journal, record, &error).await.map_err(|_| error);
+        }
+        counter!(USAGE_SET_ASIDE).increment(1);
+        tracing::error!(target: "mapleai::usage", error = %error_chain(&error), record = ?record, "the database refuses a usage record; it is given up");
+        Ok(())
+    }
+
+    /// For a process that ends at once: what calls under way have delivered is charged by the next start.
+    pub async fn mark_calls(&self) {
+        let Some(journal) = self.journal.clone() else { return };
+        let marking = tokio::task::spawn_blocking(move || journal.mark_all_calls());
+        _ = tokio::time::timeout(CLOSE_LIMIT, marking).await;
+    }
+
+    /// Whether every call is refused, since no more records may wait.
+    pub fn is_full(&self) -> bool {
+        self.queue.capacity() == 0
+    }
+
+    /// Lets nobody wait for a disk that has stalled: every [`journal::WATCH_INTERVAL`].
+    pub fn watch_journal(&self) {
+        if let Some(journal) = &self.journal {
+            journal.watch();
+        }
     }
 
     /// What a connection to a client has to do before it writes.
@@ -217,6 +251,10 @@ impl Usage {
     /// the next start.
     pub async fn close_journal(&self) -> u64 {
         let Some(journal) = self.journal.clone() else { return 0 };
-        tokio::task::spawn_blocking(move || journal.close()).await.unwrap_or(0)
+        let closing = tokio::task::spawn_blocking(move || journal.close());
+        // A disk that hangs keeps nothing that anybody could count on.
+        tokio::time::timeout(CLOSE_LIMIT, closing)
+            .await
+            .map_or(0, |closed| closed.unwrap_or(0))
     }
 }

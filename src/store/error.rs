@@ -56,6 +56,19 @@ impl StoreError {
         matches!(self, Self::Unavailable(Unavailable::Connection(error)) if is_login_refused(error))
     }
 
+    /// The rows are to blame, and will be each time they are tried: a value that the column does not take (SQLSTATE classes 22 and
+    /// 23), or one that cannot even be sent.
+    pub fn is_about_rows(&self) -> bool {
+        match self {
+            Self::Conflict { .. } | Self::Query(sqlx::Error::Encode(_)) => true,
+            Self::Query(error) => {
+                let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+                code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+            }
+            _ => false,
+        }
+    }
+
     /// The constraint that was violated, if one was.
     pub fn constraint(&self) -> Option<&str> {
         match self {

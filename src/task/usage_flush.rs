@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    domain::error_chain,
     service::{api_keys::ApiKeys, usage::Usage},
     telemetry::metrics::{USAGE_BACKLOG, USAGE_WRITTEN},
 };
@@ -37,7 +38,7 @@ pub async fn run(usage: Usage, interval: Duration, stop: CancellationToken) {
             }
             Err(error) => {
                 if !failing {
-                    tracing::error!(target: "mapleai::usage", error = %error, "usage records cannot be written; they wait in memory");
+                    tracing::error!(target: "mapleai::usage", error = %error_chain(&error), "usage records cannot be written; they wait in memory");
                     failing = true;
                 }
                 tokio::select! {
@@ -76,7 +77,7 @@ pub async fn note_key_use(keys: ApiKeys, stop: CancellationToken) {
             () = tokio::time::sleep(NOTE_INTERVAL) => {}
         }
         if let Err(error) = keys.note_used().await {
-            tracing::debug!(target: "mapleai::usage", error = %error, "key use could not be noted; it is kept for the next time");
+            tracing::debug!(target: "mapleai::usage", error = %error_chain(&error), "key use could not be noted; it is kept for the next time");
         }
     }
 }

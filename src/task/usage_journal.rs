@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::service::usage::{Usage, journal::TEND_INTERVAL};
+use crate::service::usage::{
+    Usage,
+    journal::{TEND_INTERVAL, WATCH_INTERVAL},
+};
 
 /// Between two looks for journals of processes that died: those of other instances in the same folder, or on a disk that
 /// was not there at the start.
@@ -14,6 +17,13 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 pub async fn run(usage: Usage, stop: CancellationToken) {
     while tokio::time::timeout(TEND_INTERVAL, stop.cancelled()).await.is_err() {
         usage.tend_journal().await;
+    }
+}
+
+/// Sees whether the disk takes what it is given, until `stop`. Apart from [`run`], which waits for the disk.
+pub async fn watch(usage: Usage, stop: CancellationToken) {
+    while tokio::time::timeout(WATCH_INTERVAL, stop.cancelled()).await.is_err() {
+        usage.watch_journal();
     }
 }
 

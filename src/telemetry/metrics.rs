@@ -39,12 +39,17 @@ pub const CACHE_ENTRIES: &str = "maple_cache_entries";
 pub const CACHE_ANSWERS: &str = "maple_cache_answers_total";
 pub const CACHE_SAVED: &str = "maple_cache_saved_nanodollars_total";
 pub const CACHE_CHANNEL_UP: &str = "maple_cache_channel_up";
+pub const CACHE_FORGED: &str = "maple_cache_forged_total";
+pub const REDIS_WRITABLE: &str = "maple_redis_writable";
 pub const USAGE_JOURNAL_UP: &str = "maple_usage_journal_up";
 pub const USAGE_JOURNAL_BYTES: &str = "maple_usage_journal_bytes";
 pub const USAGE_JOURNAL_REPLAYED: &str = "maple_usage_journal_replayed_total";
 pub const USAGE_JOURNAL_DAMAGED: &str = "maple_usage_journal_damaged_total";
+pub const USAGE_SET_ASIDE: &str = "maple_usage_records_set_aside_total";
 pub const DATABASE_CONNECTIONS: &str = "maple_database_connections";
 pub const DATABASE_UP: &str = "maple_database_up";
+pub const DATABASE_WRITABLE: &str = "maple_database_writable";
+pub const DATABASE_OUTAGES: &str = "maple_database_outages_total";
 pub const SECRET_ROTATIONS: &str = "maple_secret_rotations_total";
 pub const BUILD_INFO: &str = "maple_build_info";
 
@@ -152,7 +157,18 @@ fn describe() {
     describe_counter!(
         USAGE_JOURNAL_DAMAGED,
         Unit::Count,
-        "Damaged places in journals of processes that died, passed over"
+        "Damaged places in journals of processes that died, passed over; the file is set aside"
+    );
+    describe_gauge!(
+        DATABASE_WRITABLE,
+        Unit::Count,
+        "1 while the database takes writes, 0 while it is away or refuses them"
+    );
+    describe_counter!(DATABASE_OUTAGES, Unit::Count, "How often the database has gone away");
+    describe_counter!(
+        USAGE_SET_ASIDE,
+        Unit::Count,
+        "Usage records that the database refuses, set aside in the journal's folder"
     );
     describe_gauge!(
         DATABASE_CONNECTIONS,
@@ -234,6 +250,16 @@ fn describe() {
         CACHE_CHANNEL_UP,
         Unit::Count,
         "1 while other instances' invalidations are heard, 0 while they are not; absent without Redis"
+    );
+    describe_counter!(
+        CACHE_FORGED,
+        Unit::Count,
+        "Entries found in Redis that this service had not written there"
+    );
+    describe_gauge!(
+        REDIS_WRITABLE,
+        Unit::Count,
+        "1 while Redis takes writes, 0 while it refuses them and is not believed; absent without Redis"
     );
     describe_gauge!(BUILD_INFO, Unit::Count, "Always 1; the labels tell the version");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);

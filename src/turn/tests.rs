@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::{Arc, Mutex},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use super::{MOST_BUFFERED, PATIENCE, PROBE, Pieces, Turn};
+use super::{BeforeWrite, MOST_BUFFERED, PATIENCE, PROBE, Pieces, Turn};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -232,4 +232,60 @@ async fn a_small_answer_is_one_write_and_a_large_one_is_never_gathered() {
     assert_eq!(answered_with(5).await.len(), 1);
     let pieces = answered_with(4 << 20).await;
     assert!(pieces.iter().all(|piece| *piece < MOST_BUFFERED * 5 / 4), "{pieces:?}");
+}
+
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// What has to happen happens when the test says so.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<(u64, u64, Vec<Waker>)>>);
+
+impl BeforeWrite for Told {
+    fn mark(&self) -> Option<u64> {
+        let (told, done, _) = &*self.0.lock().unwrap();
+        (done < told).then_some(*told)
+    }
+
+    fn is_done(&self, mark: u64) -> bool {
+        self.0.lock().unwrap().1 >= mark
+    }
+
+    fn wake_when_done(&self, mark: u64, waker: &Waker) -> bool {
+        let (_, done, wakers) = &mut *self.0.lock().unwrap();
+        let waits = *done < mark;
+        if waits {
+            wakers.push(waker.clone());
+        }
+        waits
+    }
+}
+
+#[test]
+fn bytes_wait_for_what_was_told_before_them_and_for_no_more() {
+    let told = Told::default();
+    // As a task's, all of which are the same.
+    let waker = Waker::from(Arc::new(Nobody));
+    let mut context = Context::from_waker(&waker);
+    let mut connection = Turn::new(Sink, told.clone());
+    let mut write = |bytes: &[u8]| match Pin::new(&mut connection).poll_write(&mut context, bytes) {
+        Poll::Ready(written) => Some(written.unwrap()),
+        Poll::Pending => None,
+    };
+    let mut written = |bytes: &[u8]| write(bytes).or_else(|| write(bytes));
+    assert_eq!(written(b"abc"), Some(3));
+    told.0.lock().unwrap().0 = 1;
+    assert_eq!(written(b"abc"), None);
+    assert_eq!(written(b"abc"), None);
+    assert_eq!(told.0.lock().unwrap().2.len(), 1, "told of once");
+    // More is told, and more bytes come, which are not to go before it.
+    told.0.lock().unwrap().0 = 2;
+    told.0.lock().unwrap().1 = 1;
+    assert_eq!(written(b"abcde"), Some(3));
+    assert_eq!(written(b"de"), None);
+    told.0.lock().unwrap().1 = 2;
+    assert_eq!(written(b"de"), Some(2));
 }

@@ -1,5 +1,8 @@
 //! A process that is killed under load has recorded every answer that went out whole, once.
 
+mod calls;
+mod set_aside;
+
 use std::{
     collections::BTreeMap,
     fs,

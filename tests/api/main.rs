@@ -31,6 +31,7 @@ mod journal;
 mod members;
 mod metering;
 mod metrics;
+mod migrations;
 mod openai;
 mod openapi;
 mod overload;

@@ -26,7 +26,12 @@ async fn health_tells_each_check_and_strangers_nothing_but_statuses() {
     let answer = app.client.get("/api/health").await;
     assert_eq!(answer.header("content-type"), "application/health+json");
     let body = answer.ok(200);
-    for name in ["database_connection", "redis_connection", "external_services"] {
+    for name in [
+        "database_connection",
+        "redis_connection",
+        "external_services",
+        "usage_records",
+    ] {
         let check = check(&body, name);
         assert!(check["latency_ms"].is_number() && check["age_ms"].is_u64(), "{body}");
     }

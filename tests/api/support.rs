@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod database;
+pub(crate) mod distance;
 pub(crate) mod far;
 pub(crate) mod haproxy;
 pub(crate) mod nginx;

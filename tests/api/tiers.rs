@@ -1,8 +1,12 @@
 //! The two tiers by themselves: the same rules without Redis, with one, and with a cluster.
 
 mod cluster;
+mod far;
+mod leases;
 mod model;
+mod refusals;
 mod rig;
+mod seals;
 mod writer;
 
 use std::{

@@ -1,14 +1,14 @@
 //! What the service talks to.
 
-use std::{collections::BTreeMap, error::Error, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use secrecy::SecretString;
 
 use super::{Found, doubtful, ill, well};
 use crate::{
-    cache::redis::Redis,
+    cache::redis::{Redis, RedisError},
     config::{AnswerCaching, Config, ProviderConfig},
-    domain::clock::Clock,
+    domain::{clock::Clock, error_chain as told},
     provider::Registry,
     store::{Database, diagnosis::Diagnosis, migrations},
 };
@@ -19,21 +19,6 @@ const SKEW_WARN: f64 = 1.0;
 const SKEW_FAIL: f64 = 5.0;
 const LAG_WARN: f64 = 10.0;
 const LAG_FAIL: f64 = 300.0;
-
-/// An error with what caused it, on one line.
-fn told(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
 
 async fn diagnosis(config: &Config) -> Result<(String, Diagnosis), Found> {
     let found = match Database::new(&config.database) {
@@ -108,16 +93,28 @@ pub(super) async fn sessions(config: &Config) -> Found {
 
 pub(super) async fn migrations(config: &Config) -> Found {
     let look = match Database::new(&config.database) {
-        Ok(database) => migrations::pending(&database).await,
+        Ok(database) => match migrations::pending(&database).await {
+            Ok(pending) => migrations::indexes::left_broken(&database)
+                .await
+                .map(|broken| (pending, broken)),
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
     match look {
-        Ok(pending) if pending.is_empty() => well("all applied"),
-        Ok(pending) if !pending.changed.is_empty() => ill(
+        Ok((pending, broken)) if pending.is_empty() && !broken.is_empty() => ill(
+            format!(
+                "indexes that an interrupted migration left invalid: {}",
+                broken.join(", ")
+            ),
+            "run `mapleai migrate`, which makes them anew",
+        ),
+        Ok((pending, _)) if pending.is_empty() => well("all applied"),
+        Ok((pending, _)) if !pending.changed.is_empty() => ill(
             format!("applied with other contents: {:?}", pending.changed),
             "this binary and the one that migrated do not belong together",
         ),
-        Ok(pending) => ill(format!("missing: {:?}", pending.missing), "run `mapleai migrate`"),
+        Ok((pending, _)) => ill(format!("missing: {:?}", pending.missing), "run `mapleai migrate`"),
         Err(error) => ill(told(&error), "the database must be reachable first"),
     }
 }
@@ -168,15 +165,21 @@ pub(super) async fn replica(config: &Config, url: &SecretString) -> Found {
 }
 
 pub(super) async fn redis(config: &Config) -> Found {
-    let Some(url) = config.redis.in_use() else {
-        return well("none configured; caches stay in the process");
+    let redis = match Redis::configured(&config.redis) {
+        Ok(Some(redis)) => redis,
+        Ok(None) => return well("none configured; caches stay in the process"),
+        Err(error) => return ill(told(&error), "see redis.url and redis.ca_file"),
     };
-    let redis = match Redis::new(url, config.redis.mode) {
-        Ok(redis) => redis,
-        Err(error) => return ill(told(&error), "see redis.url"),
+    let answer = match redis.ping().await {
+        Ok(()) => redis.probe_write(0).await,
+        Err(error) => Err(error),
     };
-    match redis.ping().await {
+    match answer {
         Ok(()) => well(redis.address()),
+        Err(RedisError::Refuses(why)) => doubtful(
+            format!("{}: it refuses writes: {why}", redis.address()),
+            "nothing is shared by instances; see whether it is the primary, and its memory, replicas and disk",
+        ),
         Err(error) => doubtful(
             format!("{}: {}", redis.address(), told(&error)),
             "the service runs without it; see redis.url, and whether the server runs",

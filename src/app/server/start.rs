@@ -19,7 +19,7 @@ use crate::{
     cache::redis::Redis,
     config::{Config, load::Sources},
     crypto::{csrf::CsrfSigner, signing_keys::KeyRing},
-    domain::clock::Clock,
+    domain::{clock::Clock, error_chain},
     http::{
         cache_control::CacheControl,
         edge::Edge,
@@ -59,13 +59,9 @@ impl Server {
         let usage = &config.usage;
         let journal = usage.journal_dir.as_deref();
         let journal = journal.map(|directory| Journal::new(directory, usage.journal_max_bytes));
-        let redis = config
-            .redis
-            .in_use()
-            .map(|url| Redis::new(url, config.redis.mode))
-            .transpose()?;
-        let caches = build::caches(&config, redis.clone(), &clock, &lifecycle);
+        let redis = Redis::configured(&config.redis)?;
         let keys = signing_keys(&config)?;
+        let caches = build::caches(&config, redis.clone(), &keys, &clock, &lifecycle)?;
         let databases = build::databases(&config, &database)?;
         let services = build::services(
             &config,
@@ -94,6 +90,7 @@ impl Server {
         let health = Health::new(
             databases.clone(),
             redis.clone(),
+            services.usage.clone(),
             &registry,
             clock.clone(),
             lifecycle.detached.clone(),
@@ -173,6 +170,7 @@ impl Server {
             primary: database.clone(),
             replicas: databases.replicas.clone(),
             redis,
+            tiers: caches.tiers.clone(),
             registry,
             sessions: services.sessions.clone(),
             gate,
@@ -205,6 +203,7 @@ impl Server {
             edge,
             drain_delay: config.server.drain_delay,
             drain_timeout: config.server.drain_timeout,
+            records: config.usage,
         })
     }
 }
@@ -224,7 +223,7 @@ fn prepare(
             .run_until_cancelled_owned(Box::pin(prepare::prepare(config, database, services, readiness)))
             .await;
         if let Some(Err(error)) = prepared {
-            tracing::error!(target: "mapleai::lifecycle", error = %error, "cannot start");
+            tracing::error!(target: "mapleai::lifecycle", error = %error_chain(&error), "cannot start");
             failure.set(error);
             broken.cancel();
         }

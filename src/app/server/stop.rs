@@ -7,7 +7,7 @@ use crate::{lifecycle::wait_for, task};
 
 /// For streams to send their last event once their time is up.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// For work that outlives its request, usage records and the pool, one after the other.
+/// For work that outlives its request and for background tasks, one after the other.
 const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -28,13 +28,15 @@ impl Server {
         }
         self.lifecycle.end_streams.cancel();
         wait_for(&self.lifecycle.connections, LAST_WORDS).await;
-        let kept = wait_for(&self.lifecycle.detached, FLUSH_LIMIT).await;
+        let answers_kept = wait_for(&self.lifecycle.detached, FLUSH_LIMIT).await;
         self.lifecycle.stop_tasks.cancel();
         wait_for(&self.lifecycle.background, FLUSH_LIMIT).await;
-        let (written, left) = task::usage_flush::drain(&self.services.usage, FLUSH_LIMIT).await;
-        let journalled = self.services.usage.close_journal().await;
+        let (written, left) = task::usage_flush::drain(&self.services.usage, self.records.stop_timeout).await;
+        let kept = self.services.usage.close_journal().await;
+        // What goes with the folder is not kept for anybody.
+        let journalled = if self.records.journal_outlives_stop { kept } else { 0 };
         let lost = left.saturating_sub(journalled);
-        tracing::info!(target: "mapleai::lifecycle", phase = 4, written, journalled, lost, all_answers_kept = kept, "usage records flushed");
+        tracing::info!(target: "mapleai::lifecycle", phase = 4, written, journalled, lost, all_answers_kept = answers_kept, "usage records flushed");
         let _ = self.services.api_keys.note_used().await;
         self.database.close(CLOSE_LIMIT).await;
         if let Some(traces) = self.traces {

@@ -36,6 +36,7 @@ pub(super) fn start(parts: Parts<'_>) {
     let usage = || services.usage.clone();
     lifecycle.run("usage flush", task::usage_flush::run(usage(), flush_interval, stop()));
     lifecycle.run("usage journal", task::usage_journal::run(usage(), stop()));
+    lifecycle.run("usage journal watch", task::usage_journal::watch(usage(), stop()));
     lifecycle.run("usage replay", task::usage_journal::replay(usage(), stop()));
     let (sessions, keys) = (services.sessions.clone(), services.api_keys.clone());
     lifecycle.run("key use", task::usage_flush::note_key_use(keys.clone(), stop()));

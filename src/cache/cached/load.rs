@@ -6,6 +6,8 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
 
 use super::{
     Cached, Inner,
@@ -15,7 +17,7 @@ use super::{
 use crate::cache::{
     flight::{Outcome, Overtaken},
     key::{Key, Place},
-    redis::Redis,
+    redis::{Redis, RedisError},
     value::{self, Stamp, Value},
 };
 
@@ -84,19 +86,19 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
             Asked::Miss { generation } => generation,
         };
         let token = self.tiers.instance() ^ self.tiers.now().rotate_left(32) ^ key.word();
-        match redis.lease(&place, token, LEASE, deadline).await {
-            Ok(true) => {
-                let lease = Lease {
-                    redis: redis.clone(),
-                    place,
-                    token,
-                    generation,
-                };
-                self.load(key, load, overtaken, Some(lease)).await
-            }
-            Ok(false) => match self.await_other(redis, key, &place, overtaken).await {
-                Some(entry) => Ok(entry.value.clone()),
-                None => self.load(key, load, overtaken, None).await,
+        let mut lease = Lease {
+            redis: redis.clone(),
+            tasks: self.tiers.tasks().clone(),
+            place,
+            token,
+            generation,
+            may_be_held: false,
+        };
+        match lease.take(deadline).await {
+            Ok(true) => self.load(key, load, overtaken, Some(lease)).await,
+            Ok(false) => match self.await_other(key, lease, overtaken).await {
+                Other::Loaded(entry) => Ok(entry.value.clone()),
+                Other::Left(lease) => self.load(key, load, overtaken, lease).await,
             },
             Err(_) => {
                 self.metrics.redis_errors.increment(1);
@@ -105,27 +107,28 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
         }
     }
 
-    /// Another process is loading it. Gives up when that takes too long, or Redis goes away.
-    async fn await_other(
-        &self,
-        redis: &Redis,
-        key: &Key,
-        place: &Place,
-        overtaken: &Overtaken,
-    ) -> Option<Arc<Entry<V>>> {
+    /// Another process is loading it. Takes over from one that gave up, and gives up when that takes too long, or Redis goes
+    /// away.
+    async fn await_other(&self, key: &Key, mut lease: Lease, overtaken: &Overtaken) -> Other<V> {
+        let redis = lease.redis.clone();
         let patience = Instant::now() + LEASE;
         while Instant::now() < patience {
             tokio::time::sleep(LEASE_POLL).await;
-            match self
-                .ask_redis(redis, key, place, Instant::now() + REDIS_LIMIT, overtaken)
-                .await
-            {
-                Asked::Hit(entry) => return Some(entry),
-                Asked::Miss { .. } => {}
-                Asked::Away => return None,
+            let deadline = Instant::now() + REDIS_LIMIT;
+            match self.ask_redis(&redis, key, &lease.place, deadline, overtaken).await {
+                Asked::Hit(entry) => return Other::Loaded(entry),
+                Asked::Miss { generation } => lease.generation = generation,
+                Asked::Away => return Other::Left(None),
+            }
+            // It has been given back without a value: its holder's caller has hung up, or a write has come in between.
+            match lease.take(deadline).await {
+                Ok(true) => return Other::Left(Some(lease)),
+                // One that is late says nothing of who has it.
+                Ok(false) | Err(RedisError::NoAnswer(_)) => {}
+                Err(_) => return Other::Left(None),
             }
         }
-        None
+        Other::Left(None)
     }
 
     async fn load(
@@ -141,22 +144,16 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
             Ok(loaded) => loaded,
             Err(error) => {
                 self.metrics.failed_loads.increment(1);
-                if let Some(lease) = lease {
-                    self.tiers.tasks().spawn(lease.release());
-                }
                 return Err(Arc::new(error));
             }
         };
         let stamp = self.stamp(key, loaded.is_some());
-        if let Some(lease) = lease {
-            if overtaken.is_so() {
-                self.tiers.tasks().spawn(lease.release());
-            } else {
-                let stamp = Stamp {
-                    generation: lease.generation,
-                    ..stamp
-                };
-                let bytes = value::write(loaded.as_ref(), stamp);
+        if let Some(lease) = lease.filter(|_| !overtaken.is_so()) {
+            let stamp = Stamp {
+                generation: lease.generation,
+                ..stamp
+            };
+            if let Some(bytes) = value::write(loaded.as_ref(), stamp, &lease.place.value, &self.tiers.sealer()) {
                 let errors = self.metrics.redis_errors.clone();
                 self.tiers.tasks().spawn(lease.fill(bytes, stamp, errors));
             }
@@ -166,23 +163,63 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
     }
 }
 
-/// The right to store what is being loaded.
+/// What came of another process's load.
+enum Other<V> {
+    Loaded(Arc<Entry<V>>),
+    /// It is for this process to load it, and to share it if it got the lease.
+    Left(Option<Lease>),
+}
+
+/// The right to store what is being loaded. Given back when it is dropped: whoever is next would wait for a value that nobody
+/// is loading any more.
 struct Lease {
     redis: Redis,
+    tasks: TaskTracker,
     place: Place,
     token: u64,
     generation: u64,
+    /// It has been asked for, which may have arrived whether or not an answer came.
+    may_be_held: bool,
 }
 
 impl Lease {
-    async fn release(self) {
-        let _ = self.redis.release(&self.place, self.token).await;
+    async fn take(&mut self, deadline: Instant) -> Result<bool, RedisError> {
+        self.may_be_held = true;
+        let taken = self.redis.lease(&self.place, self.token, LEASE, deadline).await;
+        match taken {
+            Ok(true) => {}
+            Ok(false) | Err(RedisError::Open) => self.may_be_held = false,
+            Err(_) => self.give_back(),
+        }
+        taken
     }
 
-    async fn fill(self, bytes: Vec<u8>, stamp: Stamp, errors: metrics::Counter) {
-        let ttl = Duration::from_millis(stamp.expires.saturating_sub(stamp.made));
-        if self.redis.fill(&self.place, self.token, &bytes, ttl).await.is_err() {
-            errors.increment(1);
+    fn give_back(&mut self) {
+        if !std::mem::take(&mut self.may_be_held) {
+            return;
         }
+        // Without a runtime the process ends, and the lease with its time.
+        if let Ok(runtime) = Handle::try_current() {
+            let (redis, place, token) = (self.redis.clone(), self.place.clone(), self.token);
+            let release = async move {
+                let _ = redis.release(&place, token).await;
+            };
+            self.tasks.spawn_on(release, &runtime);
+        }
+    }
+
+    async fn fill(mut self, bytes: Vec<u8>, stamp: Stamp, errors: metrics::Counter) {
+        let ttl = Duration::from_millis(stamp.expires.saturating_sub(stamp.made));
+        match self.redis.fill(&self.place, self.token, &bytes, ttl).await {
+            // It has gone with that, or had been taken away.
+            Ok(_) => self.may_be_held = false,
+            Err(_) => errors.increment(1),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }

@@ -10,7 +10,7 @@ use crate::cache::{
     flight::Overtaken,
     key::{Key, Place},
     redis::Redis,
-    value::{self, Stamp, Value},
+    value::{self, Stamp, Unfit, Value},
 };
 
 /// What Redis may cost a caller, all in all.
@@ -58,7 +58,9 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
                     generation: fetched.generation,
                     ..stamp
                 };
-                let bytes = value::write(Some(&copy), stamp);
+                let Some(bytes) = value::write(Some(&copy), stamp, &place.value, &inner.tiers.sealer()) else {
+                    return;
+                };
                 let ttl = Duration::from_millis(stamp.expires.saturating_sub(stamp.made));
                 if redis.set(&place, &bytes, ttl).await.is_err() {
                     inner.metrics.redis_errors.increment(1);
@@ -85,10 +87,14 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
             self.metrics.redis_errors.increment(1);
             return Asked::Away;
         };
+        let sealer = self.tiers.sealer();
         let found = fetched
             .value
             .as_ref()
-            .and_then(|bytes| value::read::<V>(bytes, epoch, fetched.generation))
+            .and_then(|bytes| {
+                let read = value::read::<V>(bytes, epoch, fetched.generation, &place.value, &sealer);
+                read.inspect_err(|why| self.note_unfit(*why)).ok()
+            })
             .filter(|found| found.expires > self.tiers.wall());
         let Some(found) = found else {
             self.metrics.redis_misses.increment(1);
@@ -98,5 +104,12 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
         };
         self.metrics.redis_hits.increment(1);
         Asked::Hit(self.remember_unless(overtaken, key, found.value, begun, found.made, found.expires))
+    }
+
+    fn note_unfit(&self, why: Unfit) {
+        if why == Unfit::Forged {
+            self.metrics.forged.increment(1);
+            self.tiers.tell_forgery(self.class);
+        }
     }
 }

@@ -9,11 +9,13 @@ use crate::{
         key::{Key, KeyBuilder},
         tiers::{Local as _, Tiers},
     },
+    crypto::seal::Sealer,
     domain::{clock::Clock, ids::OrganizationId},
 };
 
 fn tiers(local_ttl: Duration) -> Tiers {
-    Tiers::new(None, local_ttl, Clock::system(), 1, TaskTracker::new())
+    let sealer = Sealer::new("tests", []).unwrap();
+    Tiers::new(None, sealer, local_ttl, Clock::system(), 1, TaskTracker::new())
 }
 
 fn cached(tiers: &Tiers, class: Class, ttl: Duration) -> Cached<String, Infallible> {

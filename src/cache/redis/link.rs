@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use deadpool_redis::{
-    Config, Connection, Pool, Runtime,
+    Connection, Manager, Pool, Runtime,
     redis::{
-        self, Client, Cmd, FromRedisValue, IntoConnectionInfo as _, Pipeline, RedisResult, aio::PubSub,
-        cluster::ClusterClient, cluster_async::ClusterConnection,
+        self, Client, Cmd, FromRedisValue, IntoConnectionInfo as _, Pipeline, RedisResult, TlsCertificates,
+        aio::PubSub, cluster::ClusterClient, cluster_async::ClusterConnection,
     },
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -25,7 +25,7 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(300);
 pub(super) enum Target {
     Single {
         pool: Pool,
-        client: Client,
+        client: Box<Client>,
         address: String,
     },
     Cluster {
@@ -47,18 +47,32 @@ pub(super) enum Link {
 }
 
 impl Target {
-    pub(super) fn new(url: &SecretString, mode: RedisMode) -> Result<Self, RedisError> {
+    /// For `rediss://` the authorities that are believed come from PEM, or are the system's.
+    pub(super) fn new(url: &SecretString, mode: RedisMode, authorities: Option<&[u8]>) -> Result<Self, RedisError> {
+        let certificates = |pem: &[u8]| TlsCertificates {
+            client_tls: None,
+            root_cert: Some(pem.to_vec()),
+        };
         let urls: Vec<&str> = url.expose_secret().split(',').map(str::trim).collect();
         let mut addresses = Vec::new();
         let mut nodes = Vec::new();
         for url in &urls {
             let info = url.into_connection_info().map_err(RedisError::Url)?;
             addresses.push(info.addr().to_string());
-            nodes.push(Client::open(info).map_err(RedisError::Url)?);
+            let is_tls = matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. });
+            let node = match authorities.filter(|_| is_tls) {
+                Some(pem) => Client::build_with_tls(info, certificates(pem)),
+                None => Client::open(info),
+            };
+            nodes.push(node.map_err(RedisError::Url)?);
         }
         let address = addresses.join(",");
         if mode == RedisMode::Cluster {
-            let client = ClusterClient::builder(urls)
+            let mut builder = ClusterClient::builder(urls);
+            if let Some(pem) = authorities {
+                builder = builder.certs(certificates(pem));
+            }
+            let client = builder
                 .connection_timeout(STEP_LIMIT)
                 .response_timeout(ANSWER_LIMIT)
                 // A call that failed is not repeated: its caller has gone on without.
@@ -72,9 +86,9 @@ impl Target {
             });
         }
         let client = nodes.swap_remove(0);
-        let pool = Config::from_url(urls[0])
-            .builder()
-            .map_err(|error| RedisError::Setup(deadpool_redis::CreatePoolError::Config(error)))?
+        // The client's own, which has the authorities with it.
+        let manager = Manager::new(client.get_connection_info().clone()).map_err(RedisError::Url)?;
+        let pool = Pool::builder(manager)
             .max_size(CONNECTIONS)
             .wait_timeout(Some(STEP_LIMIT))
             .create_timeout(Some(STEP_LIMIT))
@@ -82,7 +96,11 @@ impl Target {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| RedisError::Setup(deadpool_redis::CreatePoolError::Build(error)))?;
-        Ok(Self::Single { pool, client, address })
+        Ok(Self::Single {
+            pool,
+            client: Box::new(client),
+            address,
+        })
     }
 
     pub(super) fn is_cluster(&self) -> bool {

@@ -53,12 +53,20 @@ impl Tiers {
                 _ = forgotten.send(());
                 all_removed(removing.await)
             };
-            // Others are told even then: they may reach what this process does not.
+            // Others are told even then: they may reach what this process does not. And not to believe it, before all else.
+            if !removed && redis.refuses_writes() {
+                _ = redis.publish(&[tiers.refusal_message()]).await;
+            }
             if redis.publish(&messages).await.is_ok() && removed {
                 debt.settle();
             }
         });
         _ = wait.await;
+    }
+
+    /// That Redis refuses writes.
+    pub(in crate::cache) fn refusal_message(&self) -> String {
+        format!("{:x} c", self.instance())
     }
 
     fn message(&self, key: &Key) -> String {

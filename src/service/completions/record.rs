@@ -24,7 +24,10 @@ use crate::{
         registry::{Route, Upstream},
         sse::{BodyUsage, ReportedUsage},
     },
-    service::{admission::Permit, usage::UsageSlot},
+    service::{
+        admission::Permit,
+        usage::{Opened, UsageSlot},
+    },
     telemetry::{
         context::{self, RequestContext},
         traces::OpenSpan,
@@ -68,6 +71,11 @@ impl Recorder {
     ) -> Self {
         let metrics = metrics.of(&route.model);
         metrics.started();
+        let mut places = places;
+        // One that costs nothing leaves nothing to be charged.
+        if places.0.is_some() {
+            places.1.open(|| opened(route, call, form, clock));
+        }
         Self {
             cached: places.0.is_none(),
             places: Some(places),
@@ -98,6 +106,9 @@ impl Recorder {
             self.first_token = Some(Instant::now());
         }
         self.tally.add_text(bytes);
+        if let Some((_, slot)) = &self.places {
+            slot.note_text(bytes);
+        }
     }
 
     /// An answer that came whole, just now.
@@ -197,8 +208,9 @@ impl Recorder {
         }
         let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let created_at = self.clock.now();
+        let id = slot.id().unwrap_or_else(|| UsageRecordId::at(created_at));
         slot.send(UsageRecord {
-            id: UsageRecordId::at(created_at),
+            id,
             organization: self.account.organization,
             user: self.account.user,
             api_key: self.account.api_key,
@@ -222,5 +234,33 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         // Counted from what went by, since the upstream's own count comes last and will not come any more.
         self.finish(Outcome::Cancelled);
+    }
+}
+
+/// What there is to say of a call that has only begun.
+fn opened(route: &Route, call: &Call, form: Form, clock: &Clock) -> Opened {
+    let created_at = clock.now();
+    Opened {
+        record: UsageRecord {
+            id: UsageRecordId::at(created_at),
+            organization: call.account.organization,
+            user: call.account.user,
+            api_key: call.account.api_key,
+            model: Arc::clone(&route.model.id),
+            provider: Arc::clone(&route.model.provider),
+            kind: route.model.kind,
+            outcome: Outcome::Cancelled,
+            streamed: form.streamed,
+            tokens: TokenUsage::default(),
+            cost: Cost::default(),
+            cached: false,
+            saved: Cost::default(),
+            latency_us: 0,
+            first_token_us: None,
+            created_at,
+        },
+        model: Arc::clone(&route.model),
+        input_bytes: form.input_bytes,
+        started: call.arrived,
     }
 }

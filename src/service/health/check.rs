@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    error::Error,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -10,8 +9,10 @@ use std::{
 use super::Status;
 use crate::{
     cache::redis::Redis,
+    domain::error_chain as told,
     provider::registry::Upstream,
-    store::{Database, StoreError, error::Unavailable},
+    service::usage::Usage,
+    store::{Database, StoreError, error::Unavailable, migrations::indexes},
 };
 
 /// A provider that nobody calls is asked again after this long; sooner where it did not answer.
@@ -26,7 +27,14 @@ pub(super) enum Component {
     Replica(&'static str, Database),
     Redis(Redis),
     Provider(Arc<Upstream>),
+    /// What an interrupted migration has left in the primary.
+    Indexes(Database, Remembered),
+    Usage(Usage),
 }
+
+/// What was found, and when: it changes with releases, not with requests.
+#[derive(Default)]
+pub(super) struct Remembered(Mutex<Option<(Instant, Vec<String>)>>);
 
 /// What free requests to providers found, and when. One entry for each configured provider.
 #[derive(Default)]
@@ -42,6 +50,8 @@ impl Component {
             Self::Replica(role, _) => role,
             Self::Redis(_) => "redis",
             Self::Provider(upstream) => upstream.provider.name(),
+            Self::Indexes(..) => "indexes",
+            Self::Usage(_) => "usage_records",
         }
     }
 
@@ -49,7 +59,7 @@ impl Component {
     pub(super) fn when_away(&self) -> Status {
         match self {
             Self::Primary(_) => Status::Fail,
-            Self::Replica(..) | Self::Redis(_) | Self::Provider(_) => Status::Warn,
+            Self::Replica(..) | Self::Redis(_) | Self::Provider(_) | Self::Indexes(..) | Self::Usage(_) => Status::Warn,
         }
     }
 
@@ -58,10 +68,15 @@ impl Component {
         match self {
             Self::Primary(database) | Self::Replica(_, database) => self.check_database(database).await,
             Self::Redis(redis) => match redis.ping().await {
-                Ok(()) => (Status::Pass, redis.address()),
+                Ok(()) => match redis.refusal() {
+                    None => (Status::Pass, redis.address()),
+                    Some(why) => (Status::Warn, format!("{}; it refuses writes: {why}", redis.address())),
+                },
                 Err(error) => (self.when_away(), format!("{}; {}", redis.address(), told(&error))),
             },
             Self::Provider(upstream) => self.check_provider(upstream, listed).await,
+            Self::Indexes(database, remembered) => remembered.check(database).await,
+            Self::Usage(usage) => check_usage(usage),
         }
     }
 
@@ -123,6 +138,50 @@ impl Component {
     }
 }
 
+/// Records that wait are everyday while the database is away; no room for more refuses every call.
+fn check_usage(usage: &Usage) -> (Status, String) {
+    let waiting = format!("{} records wait for the database", usage.backlog());
+    if usage.is_full() {
+        (
+            Status::Warn,
+            format!("{waiting}; there is no room for more, so every call is refused"),
+        )
+    } else {
+        (Status::Pass, waiting)
+    }
+}
+
+impl Remembered {
+    async fn check(&self, database: &Database) -> (Status, String) {
+        let known = self.known();
+        let broken = match known {
+            Some(broken) => broken,
+            None => match indexes::left_broken(database).await {
+                Ok(broken) => {
+                    let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                    known.insert((Instant::now(), broken)).1.clone()
+                }
+                // That it is away is said elsewhere.
+                Err(_) => return (Status::Pass, "not known for the moment".to_owned()),
+            },
+        };
+        if broken.is_empty() {
+            (Status::Pass, "all valid".to_owned())
+        } else {
+            (
+                Status::Warn,
+                format!("left invalid by an interrupted migration: {}", broken.join(", ")),
+            )
+        }
+    }
+
+    fn known(&self) -> Option<Vec<String>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, broken) = known.as_ref()?;
+        (at.elapsed() < ASK_AGAIN).then(|| broken.clone())
+    }
+}
+
 impl Listed {
     fn known(&self, provider: &str) -> Option<Answer> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -136,19 +195,4 @@ impl Listed {
         known.insert(provider.to_owned(), (Instant::now(), answer.clone()));
         answer
     }
-}
-
-/// An error with what caused it.
-fn told(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

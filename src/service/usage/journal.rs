@@ -1,15 +1,16 @@
 //! A local journal of usage records: what the database has not confirmed survives the process's death.
 //!
 //! A record is in the page cache, which a killed process leaves intact, before its answer's last byte leaves: it is
-//! appended to what is pending, and whoever writes to a client commits that first, with one `write` for all whose answers
-//! go out together. Nothing is read back while all goes well. Twice a second or more often the open segment is sealed and
+//! appended to what is pending, and whoever writes to a client first waits for the writer, a thread of its own, which brings
+//! all that is pending there with one `write`. Nothing is read back while all goes well. Twice a second or more often the open segment is sealed and
 //! a new one opened; a sealed segment goes as soon as the database has all its records, which is mostly before it would
 //! have had to be synced to the disk. What is left over by a process that died is inserted by the next one
 //! ([`Leftover`]); a record has its id from the start, so none is inserted twice.
 //!
-//! The disk is never waited for, and its failure stops nobody: records then travel as they would without a journal, and
-//! the disk is tried again every two seconds.
+//! A disk that stalls holds up answers for [`STALLED`] at most and no thread that serves, and one that fails stops nobody:
+//! records then travel as they would without a journal, and the disk is tried again every two seconds.
 
+mod calls;
 mod codec;
 mod reader;
 mod segment;
@@ -17,13 +18,16 @@ mod state;
 mod tend;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::{
-    io,
+    collections::BTreeSet,
+    fs::File,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -31,7 +35,12 @@ use std::{
 use metrics::{Gauge, gauge};
 use uuid::Uuid;
 
-use self::state::State;
+pub(in crate::service::usage) use self::calls::LiveCall;
+pub use self::calls::Opened;
+use self::{
+    calls::Calls,
+    state::{Stage, State},
+};
 pub(crate) use self::{
     reader::{Findings, Reader},
     segment::Leftover,
@@ -39,9 +48,13 @@ pub(crate) use self::{
 use crate::{
     domain::usage::UsageRecord,
     telemetry::metrics::{USAGE_JOURNAL_BYTES, USAGE_JOURNAL_UP},
-    turn::BeforeWrite,
 };
 
+/// What a write may take. Beyond it the disk counts as stalled: those who wait are let go, and records are not journalled
+/// until it has taken what it was given.
+const STALLED: Duration = Duration::from_millis(200);
+/// Between two calls of [`Journal::watch`]: how much longer than [`STALLED`] somebody may have to wait.
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// Between two calls of [`Journal::tend`]. A record is sealed within one, and synced within two unless the database has
 /// it: a lost machine costs less than a second of records.
 pub const TEND_INTERVAL: Duration = Duration::from_millis(300);
@@ -54,6 +67,10 @@ enum Fault {
     Write(#[source] io::Error),
     #[error("the segment cannot be synced")]
     Sync(#[source] io::Error),
+    #[error("the disk has not taken a write for {STALLED:?}")]
+    Stalled,
+    #[error("there is no thread to write with")]
+    Thread(#[source] io::Error),
     #[error("it has reached usage.journal_max_bytes, {0}")]
     Full(u64),
 }
@@ -62,66 +79,89 @@ enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place(u64);
 
-/// A cheap clone. Its methods other than [`Journal::append`], [`Journal::commit`] and [`Journal::confirm`] wait for the disk.
+/// A cheap clone. Its methods other than [`Journal::append`], [`Journal::commit`], [`Journal::confirm`] and
+/// [`Journal::watch`] wait for the disk.
 #[derive(Clone)]
-pub struct Journal(Arc<Shared>);
+pub struct Journal(Arc<Handle>);
 
-struct Shared {
+/// Ends the writer with its last clone. The writer itself holds `Shared` alone.
+struct Handle(Arc<Shared>);
+
+pub struct Shared {
     directory: PathBuf,
     /// Marks this process's segments.
     owner: Uuid,
     max_bytes: u64,
     state: Mutex<State>,
-    /// Something is pending. Cleared with `state` locked, and after it has been written: whoever sees it unset may rely on
-    /// what was appended before.
-    is_pending: AtomicBool,
+    calls: Arc<Calls>,
+    /// There is something for the writer to do.
+    asked: Condvar,
+    /// The writer has done something.
+    done: Condvar,
+    /// How much was ever appended, in records. Changed with `state` locked.
+    appended: AtomicU64,
+    /// Of that what nobody needs to wait for: it is in the page cache, or given up. Whoever sees it may rely on it.
+    safe: AtomicU64,
     up: Gauge,
     bytes: Gauge,
+}
+
+impl std::ops::Deref for Journal {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0.0
+    }
 }
 
 impl Journal {
     /// A journal in `directory`, which is made if need be, of at most `max_bytes`. Opens nothing: the first
     /// [`Journal::tend`] does.
     pub fn new(directory: &Path, max_bytes: u64) -> Self {
-        Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             directory: directory.to_owned(),
             owner: Uuid::now_v7(),
             max_bytes,
             state: Mutex::default(),
-            is_pending: AtomicBool::new(false),
+            calls: Arc::default(),
+            asked: Condvar::new(),
+            done: Condvar::new(),
+            appended: AtomicU64::new(0),
+            safe: AtomicU64::new(0),
             up: gauge!(USAGE_JOURNAL_UP),
             bytes: gauge!(USAGE_JOURNAL_BYTES),
-        }))
+        });
+        if let Err(error) = writer::start(&shared) {
+            let mut state = shared.state();
+            state.closed = true;
+            state.stage = Stage::Gone;
+            state.fail(Fault::Thread(error));
+            shared.tell_fault(&state);
+        }
+        Self(Arc::new(Handle(shared)))
     }
 
-    /// Takes a record, unless the journal is down. It outlives the process from the next [`Journal::commit`] on. For the hot
-    /// path: one short lock, no system call.
+    /// Takes a record, unless the journal is down. It outlives the process once the writer has it ([`Journal::commit`]). For
+    /// the hot path: one short lock, no system call.
     pub(super) fn append(&self, record: &UsageRecord) -> Option<Place> {
         let mut state = self.state();
         let was_well = state.fault.is_none();
-        let place = state.append(record, self.0.max_bytes);
-        if state.is_crowded() {
-            state.commit();
+        let place = state.append(record, self.max_bytes);
+        if place.is_some() {
+            self.appended.fetch_add(1, Ordering::Release);
         }
-        self.0.is_pending.store(state.is_pending(), Ordering::Release);
+        if state.is_crowded() {
+            self.ask(&mut state);
+        }
         if was_well {
             self.tell_fault(&state);
         }
         place
     }
 
-    /// Brings what was appended into the page cache: one small write, or a look at a flag if there is nothing.
-    pub(super) fn commit(&self) {
-        if !self.0.is_pending.load(Ordering::Acquire) {
-            return;
-        }
-        let mut state = self.state();
-        let was_well = state.fault.is_none();
-        state.commit();
-        self.0.is_pending.store(false, Ordering::Release);
-        if was_well {
-            self.tell_fault(&state);
-        }
+    /// A call begins. Its end is the end of what this gives.
+    pub(super) fn begin(&self, opened: Opened) -> LiveCall {
+        self.calls.begin(opened)
     }
 
     /// The database has `count` records of this place.
@@ -135,16 +175,40 @@ impl Journal {
     pub(super) fn is_idle(&self) -> bool {
         let state = self.state();
         state.fault.is_none()
-            && !state.is_pending()
+            && !self.is_behind()
+            && self.calls.is_idle()
             && state.sealed.is_empty()
             && state.open.as_ref().is_some_and(|open| open.bytes == 0)
     }
 
-    /// What processes that died left behind. Counts towards the limit until [`Journal::forget`].
-    pub(super) fn leftovers(&self) -> io::Result<Vec<Leftover>> {
-        let found = Leftover::scan(&self.0.directory, self.0.owner)?;
+    /// What processes that died left behind, but for what has been `kept` for somebody else. Counts towards the limit until
+    /// [`Journal::forget`].
+    pub(super) fn leftovers(&self, kept: &BTreeSet<PathBuf>) -> io::Result<Vec<Leftover>> {
+        let mut found = Leftover::scan(&self.directory, self.owner)?;
+        found.retain(|one| !kept.contains(&one.path));
         self.state().left_over = found.iter().map(|one| one.bytes).sum();
         Ok(found)
+    }
+
+    /// Moves aside what could not be read whole, for a person to look at. It is not read again, and does not count.
+    pub(super) fn set_aside(&self, leftover: &Leftover) -> io::Result<PathBuf> {
+        let place = leftover.set_aside()?;
+        let mut state = self.state();
+        state.left_over = state.left_over.saturating_sub(leftover.bytes);
+        Ok(place)
+    }
+
+    /// Keeps a record that the database refuses, for a person to look at.
+    pub(super) fn set_record_aside(&self, record: &UsageRecord) -> io::Result<PathBuf> {
+        let mut frame = Vec::new();
+        codec::encode(record, &mut frame).map_err(io::Error::other)?;
+        let place = self
+            .directory
+            .join(format!("{}-refused.{}", self.owner, segment::SET_ASIDE));
+        let mut file = File::options().create(true).append(true).open(&place)?;
+        file.write_all(&frame)?;
+        file.sync_all()?;
+        Ok(place)
     }
 
     /// Removes a leftover whose records the database has.
@@ -154,27 +218,20 @@ impl Journal {
         state.left_over = state.left_over.saturating_sub(leftover.bytes);
         Ok(())
     }
+}
 
+impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell_fault(&self, state: &State) {
         let Some(fault) = &state.fault else { return };
-        self.0.up.set(0.0);
+        self.up.set(0.0);
         let cause = std::error::Error::source(fault).map(ToString::to_string);
         tracing::error!(
-            target: "mapleai::lifecycle", directory = %self.0.directory.display(), error = %fault, cause,
+            target: "mapleai::lifecycle", directory = %self.directory.display(), error = %fault, cause,
             "no usage journal: records that wait for the database are lost if the process is killed"
         );
-    }
-}
-
-/// No answer leaves before its record is safe.
-impl BeforeWrite for Option<Journal> {
-    fn before_write(&self) {
-        if let Some(journal) = self {
-            journal.commit();
-        }
     }
 }

@@ -138,6 +138,7 @@ fn config(database_url: &str, upstream: &str) -> Config {
         redis: RedisConfig {
             mode: RedisMode::Single,
             url: None,
+            ca_file: None,
         },
         cache: CacheConfig {
             session_ttl: Duration::from_hours(24),
@@ -189,6 +190,8 @@ fn config(database_url: &str, upstream: &str) -> Config {
             flush_interval: Duration::from_millis(20),
             journal_dir: None,
             journal_max_bytes: 1024 * 1024,
+            journal_outlives_stop: true,
+            stop_timeout: Duration::from_secs(10),
         },
         log: LogConfig {
             level: "info".to_owned(),

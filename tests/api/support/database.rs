@@ -70,6 +70,7 @@ pub fn config(url: &str) -> DatabaseConfig {
         analytics_url: None,
         reporting_url: None,
         start_timeout: std::time::Duration::from_mins(5),
+        migrate_timeout: std::time::Duration::from_mins(5),
         migrate_on_start: false,
         allow_unverified_tls: false,
     }

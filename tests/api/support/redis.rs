@@ -1,11 +1,13 @@
 //! A Redis of the test's own, to be killed, hung and brought back.
 
 use std::{
+    fs,
     net::TcpListener,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
 use super::eventually;
@@ -70,6 +72,10 @@ impl Redis {
             .spawn()
             .unwrap();
         self.running = Some(child);
+        self.is_there().await;
+    }
+
+    async fn is_there(&self) {
         let port = self.port;
         eventually("Redis's start", || async move {
             tokio::time::timeout(
@@ -87,6 +93,77 @@ impl Redis {
         let id = self.running.as_ref().expect("it runs").id().to_string();
         let status = Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap();
         assert!(status.success(), "kill -{name}");
+    }
+}
+
+/// A Redis that speaks TLS only, with an authority of its own.
+pub struct TlsRedis {
+    redis: Redis,
+    authority: Vec<u8>,
+}
+
+impl TlsRedis {
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority_key = KeyPair::generate().unwrap();
+        let pem = authority.self_signed(&authority_key).unwrap().pem();
+        let issuer = Issuer::new(authority, authority_key);
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["localhost".to_owned()])
+            .unwrap()
+            .signed_by(&key, &issuer)
+            .unwrap();
+        fs::write(folder.path().join("key.pem"), key.serialize_pem()).unwrap();
+        fs::write(folder.path().join("cert.pem"), certificate.pem()).unwrap();
+        fs::write(folder.path().join("ca.pem"), &pem).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new("redis-server")
+            .args([
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--port",
+                "0",
+                "--tls-auth-clients",
+                "no",
+                "--dir",
+            ])
+            .arg(folder.path())
+            .args([
+                "--tls-cert-file",
+                "cert.pem",
+                "--tls-key-file",
+                "key.pem",
+                "--tls-ca-cert-file",
+                "ca.pem",
+                "--tls-port",
+            ])
+            .arg(port.to_string())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let redis = Redis {
+            folder,
+            port,
+            running: Some(child),
+        };
+        redis.is_there().await;
+        Self {
+            redis,
+            authority: pem.into_bytes(),
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("rediss://localhost:{}", self.redis.port)
+    }
+
+    /// In PEM.
+    pub fn authority(&self) -> Vec<u8> {
+        self.authority.clone()
     }
 }
 

@@ -83,6 +83,26 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([&format!("-{name}"), &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Waits until it has ended, however.
+    pub async fn ended(&mut self) {
+        super::eventually("the end of the process", || {
+            let status = self.child.try_wait().unwrap();
+            async move { status }
+        })
+        .await;
+    }
+
     /// As a supervisor stops it; fails unless it ends well.
     pub async fn stop(mut self) {
         let pid = self.child.id().to_string();

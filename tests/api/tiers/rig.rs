@@ -6,8 +6,10 @@ use bytes::Bytes;
 use mapleai::{
     cache::{Cached, Class, Key, Tiers, Value, channel, class::Policy, key::KeyBuilder, redis::Redis as Client},
     config::RedisMode,
+    crypto::seal::Sealer,
     domain::{clock::Clock, ids::OrganizationId},
 };
+use secrecy::SecretString;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -109,6 +111,11 @@ pub(super) fn key(tenant: u128, name: &str) -> Key {
         .build()
 }
 
+/// One secret for all processes.
+fn sealer() -> Sealer {
+    Sealer::new("tests", &[SecretString::from("s".repeat(32))]).unwrap()
+}
+
 pub(super) struct Process {
     pub(super) cache: Cached<Text, &'static str>,
     pub(super) tiers: Tiers,
@@ -121,10 +128,26 @@ impl Process {
         Self::with(backend.client()).await
     }
 
+    /// Where the channel or Redis may not be in order: waits for nothing.
+    pub(super) async fn start_deaf(backend: &Backend) -> Self {
+        let process = Self::make(backend.client());
+        tokio::time::sleep(SLOW).await;
+        process
+    }
+
     pub(super) async fn with(client: Option<Client>) -> Self {
+        let process = Self::make(client.clone());
+        if client.is_some() {
+            eventually("the channel", || async { process.tiers.shares().then_some(()) }).await;
+        }
+        process
+    }
+
+    fn make(client: Option<Client>) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let tiers = Tiers::new(
             client.clone(),
+            sealer(),
             LOCAL_TTL,
             Clock::system(),
             rand::random(),
@@ -146,8 +169,7 @@ impl Process {
             let until = stop.clone();
             tokio::spawn(async move { client.watch(until).await });
             tokio::spawn(channel::listen(tiers.clone(), stop.clone()));
-            tokio::spawn(channel::beat(tiers.clone(), rand::random, stop));
-            eventually("the channel", || async { tiers.shares().then_some(()) }).await;
+            tokio::spawn(channel::beat(tiers, rand::random, stop));
         }
         process
     }

@@ -73,7 +73,7 @@ fn one_wrong_value_one_line() {
         (
             "REDIS_URL",
             "http://cache",
-            "redis.url (from REDIS_URL): must be a URL such as redis://:password@host:6379, for a cluster several, separated by commas",
+            "redis.url (from REDIS_URL): must be a URL such as redis://:password@host:6379 or rediss://…, for a cluster several, separated by commas",
         ),
         (
             "MAPLE__AUTH__SIGNING_KEYS__K2",

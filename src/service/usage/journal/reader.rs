@@ -10,8 +10,10 @@ const CHUNK: usize = 64 * 1024;
 /// What was found besides records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
-    /// Damaged places, each of one record or more. A record cut off at the end is none: that is what a kill leaves.
+    /// Damaged places, each of one record or more.
     pub(crate) damaged: u64,
+    /// It ends in the middle of a record: a kill in the middle of a write leaves that, and so does whatever cuts a file off.
+    pub(crate) is_cut_off: bool,
     /// Records that only another version understands.
     pub(crate) foreign: u64,
 }
@@ -76,7 +78,10 @@ impl<R: Read> Reader<R> {
                     self.found.foreign += 1;
                 }
                 Frame::Partial if !self.ended => self.fill()?,
-                Frame::Partial if self.at == self.buffer.len() => return Ok(None),
+                Frame::Partial if self.at == self.buffer.len() => {
+                    self.found.is_cut_off = self.skipping == Skipping::Tail;
+                    return Ok(None);
+                }
                 Frame::Partial => {
                     if self.skipping == Skipping::No {
                         self.skipping = Skipping::Tail;
@@ -157,7 +162,7 @@ mod tests {
             bytes.truncate(bytes.len() - 1 - cut.index(last - 1));
             let (read, found) = read(&bytes);
             prop_assert_eq!(read, &records[..records.len() - 1]);
-            prop_assert_eq!(found, Findings::default());
+            prop_assert_eq!(found, Findings { is_cut_off: true, ..Findings::default() });
         }
 
         #[test]
@@ -171,7 +176,7 @@ mod tests {
             rest.remove(which);
             prop_assert_eq!(read, rest);
             // In the last record a length that grew looks like a torn one.
-            prop_assert!(found.damaged == 1 || (found.damaged == 0 && which + 1 == records.len()), "{:?}", found);
+            prop_assert!(found.damaged == 1 || (found.is_cut_off && which + 1 == records.len()), "{:?}", found);
         }
 
         #[test]

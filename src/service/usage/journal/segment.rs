@@ -4,6 +4,7 @@
 //! left over. So processes may share a directory, and each takes up what a dead one left, but nothing of a living one.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     fs::{self, File, TryLockError},
     io::{self, Write as _},
@@ -14,9 +15,12 @@ use std::{
 
 use uuid::Uuid;
 
-use super::reader::Reader;
+use super::{calls, reader::Reader};
+use crate::domain::usage::UsageRecord;
 
 const EXTENSION: &str = "usage";
+/// What could not be read, or not be filed, and is for a person to look at.
+pub(super) const SET_ASIDE: &str = "damaged";
 /// Until it is locked, when nobody else is to look at it.
 const UNFINISHED: &str = "new";
 /// Written and cut off again when a disk that failed is tried anew: a full one often still takes an empty file.
@@ -68,14 +72,12 @@ impl Segment {
         })
     }
 
-    /// Appends frames with one system call. On failure nothing of them stays, if the disk still lets it be cut off; a
-    /// reader would pass over the piece.
-    pub(super) fn append(&mut self, frames: &[u8]) -> io::Result<()> {
-        if let Err(error) = (&*self.file).write_all(frames) {
-            let _ = self.file.set_len(self.bytes);
-            return Err(error);
-        }
-        self.bytes += frames.len() as u64;
+    /// Notes in the file's name how long it is, so that a piece that is missing at its end is missed.
+    pub(super) fn seal(&mut self) -> io::Result<()> {
+        let stem = self.path.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+        let sealed = self.path.with_file_name(format!("{stem}-{}.{EXTENSION}", self.bytes));
+        fs::rename(&self.path, &sealed)?;
+        self.path = sealed;
         Ok(())
     }
 
@@ -83,6 +85,16 @@ impl Segment {
     pub(super) fn remove(self) -> io::Result<()> {
         remove(&self.path)
     }
+}
+
+/// Appends frames with one system call; gives how many bytes. On failure nothing of them stays, if the disk still lets it be
+/// cut off `at` its length before; a reader would pass over the piece.
+pub(super) fn append(mut file: &File, frames: &[u8], at: u64) -> io::Result<u64> {
+    if let Err(error) = file.write_all(frames) {
+        let _ = file.set_len(at);
+        return Err(error);
+    }
+    Ok(frames.len() as u64)
 }
 
 /// Too old to be just being made by another process.
@@ -98,7 +110,14 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A segment of a process that died.
+/// Calls that a process had under way when it died, held until this is dropped.
+pub(crate) struct OpenCalls {
+    pub(crate) records: Vec<UsageRecord>,
+    pub(crate) damaged: u64,
+    _lock: File,
+}
+
+/// A segment of a process that died, or its calls under way.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Leftover {
     pub(crate) path: PathBuf,
@@ -118,14 +137,14 @@ impl Leftover {
                 .and_then(OsStr::to_str)
                 .is_none_or(|name| name.starts_with(&owner));
             let extension = path.extension().and_then(OsStr::to_str);
-            if own || !matches!(extension, Some(EXTENSION | UNFINISHED)) {
+            if own || !matches!(extension, Some(EXTENSION | UNFINISHED | calls::EXTENSION)) {
                 continue;
             }
             let Ok(Some(file)) = hold(&path) else { continue };
             let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-            if extension == Some(EXTENSION) && bytes > 0 {
+            if extension != Some(UNFINISHED) && bytes > 0 {
                 found.push(Self { path, bytes });
-            } else if extension == Some(EXTENSION) || is_old(&file) {
+            } else if extension != Some(UNFINISHED) || is_old(&file) {
                 let _ = remove(&path);
             }
         }
@@ -136,6 +155,54 @@ impl Leftover {
     /// Opens it, unless somebody else has it or it is gone. It stays this process's until the reader is dropped.
     pub(crate) fn open(&self) -> io::Result<Option<Reader<File>>> {
         Ok(hold(&self.path)?.map(Reader::new))
+    }
+
+    /// The calls that were under way, unless somebody else has the file or it is gone.
+    pub(crate) fn open_calls(&self) -> io::Result<Option<OpenCalls>> {
+        let Some(file) = hold(&self.path)? else { return Ok(None) };
+        let (records, damaged) = calls::read(&file)?;
+        Ok(Some(OpenCalls {
+            records,
+            damaged,
+            _lock: file,
+        }))
+    }
+
+    /// Whether this is of calls under way, which come after all records of the same process.
+    pub(crate) fn is_of_calls(&self) -> bool {
+        self.path.extension().and_then(OsStr::to_str) == Some(calls::EXTENSION)
+    }
+
+    /// Whether records of the same process, other than those `kept`, are still to be filed by somebody.
+    pub(crate) fn has_records_before(&self, kept: &BTreeSet<PathBuf>) -> io::Result<bool> {
+        let (Some(folder), Some(owner)) = (self.path.parent(), self.path.file_stem().and_then(OsStr::to_str)) else {
+            return Ok(false);
+        };
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let is_theirs = path
+                .file_name()
+                .and_then(OsStr::to_str)
+                .is_some_and(|name| name.starts_with(owner) && name.ends_with(EXTENSION));
+            if is_theirs && !kept.contains(&path) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Bytes that were in it when it was sealed and are not any more.
+    pub(crate) fn missing(&self) -> u64 {
+        let stem = self.path.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+        // The owner's id has four dashes of its own.
+        let sealed = stem.splitn(7, '-').nth(6).and_then(|bytes| bytes.parse().ok());
+        sealed.map_or(0, |sealed: u64| sealed.saturating_sub(self.bytes))
+    }
+
+    pub(super) fn set_aside(&self) -> io::Result<PathBuf> {
+        let place = self.path.with_extension(SET_ASIDE);
+        fs::rename(&self.path, &place)?;
+        Ok(place)
     }
 
     pub(crate) fn remove(&self) -> io::Result<()> {

@@ -1,43 +1,70 @@
 //! The work beside the hot path, which waits for the disk: sealing, removing, syncing, recovering, closing.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
-use super::{Fault, Journal, segment::Segment, state::State};
+use super::{Fault, Journal, STALLED, segment::Segment, state::State};
 
 /// A segment is sealed at this size though others still wait for the database. Few files, and none kept long for one record.
 const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
+/// For the last records of a process that ends.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 impl Journal {
     /// The regular work: seal, remove, sync, recover.
     pub(in crate::service::usage) fn tend(&self) {
-        self.commit();
+        let over = self.calls.take_over();
+        if !self.settle(STALLED) {
+            self.calls.put_back(over);
+            // Whatever else is asked of this disk would wait as well.
+            return;
+        }
+        if let Err(error) = self.mark_calls(over, false) {
+            self.note(Fault::Write(error));
+        }
         let wanted = {
             let state = self.state();
-            let wanted = state.wants_segment(SEGMENT_BYTES.min(self.0.max_bytes / 4));
+            let wanted = state.wants_segment(SEGMENT_BYTES.min(self.max_bytes / 4));
             wanted.then(|| (state.segments_made, state.fault.is_some() || state.open.is_none()))
         };
         if let Some((number, trial)) = wanted {
-            let made = Segment::create(&self.0.directory, self.0.owner, number, trial);
+            let made = Segment::create(&self.directory, self.owner, number, trial);
             self.take_over(made);
         }
         self.remove_confirmed();
         self.sync();
         let mut state = self.state();
         let bytes = state.bytes();
-        if matches!(state.fault, Some(Fault::Full(_))) && bytes <= self.0.max_bytes / 4 * 3 {
+        if matches!(state.fault, Some(Fault::Full(_))) && bytes <= self.max_bytes / 4 * 3 {
             state.fault = None;
             self.tell_recovery();
         }
-        self.0.up.set(if state.fault.is_none() { 1.0 } else { 0.0 });
-        self.0.bytes.set(bytes as f64);
+        self.up.set(if state.fault.is_none() { 1.0 } else { 0.0 });
+        self.bytes.set(bytes as f64);
+    }
+
+    /// Wipes calls that are `over`, whose records are safe, and marks the others.
+    fn mark_calls(&self, over: Vec<(usize, usize)>, at_once: bool) -> io::Result<()> {
+        let wiped = self.calls.wipe(over);
+        if self.state().open.is_some() || at_once {
+            self.calls.mark(&self.directory, self.owner, at_once)?;
+        }
+        wiped
+    }
+
+    /// For a process that ends at once: what its calls have delivered by now.
+    pub(in crate::service::usage) fn mark_all_calls(&self) {
+        let over = self.calls.take_over();
+        if self.settle(STALLED)
+            && let Err(error) = self.mark_calls(over, true)
+        {
+            self.note(Fault::Write(error));
+        }
     }
 
     fn take_over(&self, made: io::Result<Segment>) {
         let mut state = self.state();
         match made {
             Ok(segment) => {
-                // What is pending belongs to the present one.
-                state.commit();
                 state.segments_made += 1;
                 let sealed = state.open.replace(segment);
                 state.sealed.extend(sealed);
@@ -94,13 +121,18 @@ impl Journal {
             return;
         }
         // The names of new files as well.
-        let mut outcome = std::fs::File::open(&self.0.directory).and_then(|directory| directory.sync_all());
+        let mut outcome = std::fs::File::open(&self.directory).and_then(|directory| directory.sync_all());
         for (number, file, bytes) in due {
             outcome = outcome.and(file.sync_data());
             let mut state = self.state();
             // Also after a failure: the kernel tells it once, and says yes to the next try without having done it.
+            let is_open = state.open.as_ref().is_some_and(|open| open.number == number);
             if let Some(segment) = state.segment(number) {
                 segment.synced = bytes;
+                // It is there for longer, and nothing comes to it any more.
+                if !is_open && segment.bytes == bytes {
+                    outcome = outcome.and(segment.seal());
+                }
             }
         }
         if let Err(error) = outcome {
@@ -110,9 +142,14 @@ impl Journal {
 
     /// Removes what the database has and brings the rest to the disk, for the next start. Gives how many records rest.
     pub(in crate::service::usage) fn close(&self) -> u64 {
+        let over = self.calls.take_over();
+        if self.settle(CLOSE_LIMIT) {
+            // What cannot be marked any more was not promised.
+            let _ = self.mark_calls(over, true);
+        }
+        let _ = self.calls.close();
         let segments: Vec<_> = {
             let mut state = self.state();
-            state.commit();
             state.closed = true;
             let open = state.open.take();
             std::mem::take(&mut state.sealed).into_iter().chain(open).collect()
@@ -130,7 +167,7 @@ impl Journal {
     }
 
     fn tell_recovery(&self) {
-        self.0.up.set(1.0);
-        tracing::warn!(target: "mapleai::lifecycle", directory = %self.0.directory.display(), "the usage journal is written again");
+        self.up.set(1.0);
+        tracing::warn!(target: "mapleai::lifecycle", directory = %self.directory.display(), "the usage journal is written again");
     }
 }

@@ -1,7 +1,8 @@
 mod commit;
 mod faults;
+mod stalled;
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use tempfile::{TempDir, tempdir};
@@ -10,6 +11,7 @@ use super::{Journal, Place, codec::tests::any_record};
 use crate::domain::usage::UsageRecord;
 
 const LIMIT: u64 = 1024 * 1024;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn records(count: usize) -> Vec<UsageRecord> {
     let mut runner = TestRunner::deterministic();
@@ -28,7 +30,7 @@ fn journal() -> (Journal, TempDir) {
 /// A record whose answer is written to a client at once.
 fn keep(journal: &Journal, record: &UsageRecord) -> Option<Place> {
     let place = journal.append(record);
-    journal.commit();
+    journal.settle(PATIENCE);
     place.filter(|_| is_up(journal))
 }
 
@@ -40,7 +42,7 @@ fn files(folder: &Path) -> usize {
 fn left_over(folder: &Path) -> Vec<UsageRecord> {
     let other = Journal::new(folder, LIMIT);
     let mut found = Vec::new();
-    for leftover in other.leftovers().unwrap() {
+    for leftover in other.leftovers(&BTreeSet::new()).unwrap() {
         let mut reader = leftover.open().unwrap().unwrap();
         found.extend(reader.batch(1_000_000).unwrap());
         assert_eq!((reader.findings().damaged, reader.findings().foreign), (0, 0));
@@ -98,7 +100,7 @@ fn what_was_not_confirmed_is_found_by_the_next_process_and_only_once_the_first_i
     assert_eq!(left_over(folder.path()), records);
 
     let next = Journal::new(folder.path(), LIMIT);
-    for leftover in next.leftovers().unwrap() {
+    for leftover in next.leftovers(&BTreeSet::new()).unwrap() {
         next.forget(&leftover).unwrap();
     }
     assert!(left_over(folder.path()).is_empty());
@@ -142,7 +144,7 @@ fn strangers_and_the_unfinished_are_left_alone() {
     fs::write(folder.path().join("notes.txt"), "mine").unwrap();
     fs::write(folder.path().join("0-1.new"), "").unwrap();
     fs::write(folder.path().join("0-2.usage"), "").unwrap();
-    assert_eq!(journal.leftovers().unwrap(), []);
+    assert_eq!(journal.leftovers(&BTreeSet::new()).unwrap(), []);
     let mut left: Vec<_> = fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

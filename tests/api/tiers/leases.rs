@@ -1,0 +1,54 @@
+//! Callers who hang up while something is loaded for them.
+
+use std::time::{Duration, Instant};
+
+use super::rig::{Backend, Process, SLOW, key, text};
+
+/// Far below what a lease lasts, for a machine that has other things to do.
+const NO_WAIT: Duration = Duration::from_millis(800);
+
+/// Asks, and hangs up after `patience`.
+async fn hang_up(process: &Process, name: &str, patience: Duration) {
+    let slow = || async {
+        tokio::time::sleep(SLOW).await;
+        Ok(Some(text("never seen")))
+    };
+    let asking = process.cache.get_or_load(key(1, name), slow);
+    let left = tokio::time::timeout(patience, asking).await;
+    assert!(left.is_err(), "it was to hang up");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_after_one_that_hung_up_does_not_wait_for_its_load() {
+    for backend in [Backend::single().await, Backend::cluster().await] {
+        let (one, two) = (Process::start(&backend).await, Process::start(&backend).await);
+        for number in 0..20 {
+            let name = format!("left {number}");
+            // At any moment: before the lease has been asked for, while it is on its way, and while it is held.
+            hang_up(&one, &name, Duration::from_micros(number * 400)).await;
+            let next = if number % 2 == 0 { &one } else { &two };
+            let asked = Instant::now();
+            assert_eq!(next.get(key(1, &name), "loaded").await, "loaded");
+            assert!(asked.elapsed() < NO_WAIT, "{name} on {backend}: {:?}", asked.elapsed());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_another_takes_over_when_that_one_hangs_up_and_shares_what_it_loads() {
+    let backend = Backend::single().await;
+    let (one, two) = (Process::start(&backend).await, Process::start(&backend).await);
+    let waiting = async {
+        tokio::time::sleep(SLOW / 6).await;
+        let asked = Instant::now();
+        assert_eq!(two.get(key(1, "left"), "taken over").await, "taken over");
+        assert!(asked.elapsed() < NO_WAIT, "{:?}", asked.elapsed());
+    };
+    tokio::join!(hang_up(&one, "left", SLOW / 3), waiting);
+    two.flush().await;
+    assert_eq!(
+        one.get(key(1, "left"), "not asked").await,
+        "taken over",
+        "it was stored for all"
+    );
+}
