@@ -11,7 +11,7 @@ pub struct TracesConfig {
     /// An OTLP collector over HTTP; absent means that no spans are made.
     #[serde(default)]
     pub endpoint: Option<Url>,
-    /// Of a hundred traces that begin here, so many are kept. What a caller decided for its own trace holds.
+    /// Of a hundred requests, so many are traced, whatever callers decided for theirs.
     pub sample_percent: u8,
 }
 

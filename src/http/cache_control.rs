@@ -40,7 +40,7 @@ const TABLE: &[(&str, CacheClass)] = &[
     ("/api/conversations/{id}", CacheClass::Own),
     // Programs' libraries keep no answers, and a layer for these would be on every call's way.
     ("/v1/models", CacheClass::NoStore),
-    ("/v1/models/{id}", CacheClass::NoStore),
+    ("/v1/models/{*id}", CacheClass::NoStore),
     // The truth of this moment.
     ("/api/health", CacheClass::NoStore),
     ("/api/ready", CacheClass::NoStore),

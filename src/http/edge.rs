@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     cache_control::CacheControl,
+    meant::meant,
     routes::{Found, RouteInfo, RouteTable},
 };
 use crate::{
@@ -103,13 +104,24 @@ impl Edge {
     /// a mistake of ours, and stays closed.
     fn route_of(&self, request: &Request) -> Result<&Arc<RouteInfo>, Failure> {
         let Some(path) = request.extensions().get::<MatchedPath>() else {
-            return Err(Failure::not_found());
+            return Err(nowhere(request.uri().path()));
         };
         match self.inner.table.find(path.as_str(), request.method()) {
             Found::Route(route) => Ok(route),
             Found::NoMethod => Err(Failure::method_not_allowed()),
-            Found::NoPath => Err(Failure::not_found()),
+            Found::NoPath => Err(nowhere(request.uri().path())),
         }
+    }
+}
+
+/// There is nothing at this path; whoever most likely meant another is told which.
+fn nowhere(path: &str) -> Failure {
+    match meant(path) {
+        Some(meant) => Failure {
+            detail: format!("There is nothing at this address. You most likely mean {meant}.").into(),
+            ..Failure::not_found()
+        },
+        None => Failure::not_found(),
     }
 }
 

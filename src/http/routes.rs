@@ -92,16 +92,18 @@ impl Routes {
         components.schemas.extend(schemas);
         for (path, mut item) in paths.paths {
             let dialect = Dialect::of(&path);
+            // A wildcard is a parameter to whoever reads the document.
+            let documented = path.replace("{*", "{");
             for (method, operation) in operations(&mut item) {
-                operation.operation_id = Some(operation_id(&method, &path));
+                operation.operation_id = Some(operation_id(&method, &documented));
                 self.table.add(method, &path, access);
-                document_failures(operation, access, dialect, &path);
+                document_failures(operation, access, dialect, &documented);
             }
             self.router = self.router.route(&path, handlers.clone());
-            match self.document.paths.paths.get_mut(&path) {
+            match self.document.paths.paths.get_mut(&documented) {
                 Some(known) => known.merge_operations(item),
                 None => {
-                    self.document.paths.paths.insert(path, item);
+                    self.document.paths.paths.insert(documented, item);
                 }
             }
         }

@@ -4,6 +4,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 use uuid::Uuid;
 
 tokio::task_local! {
@@ -85,6 +87,24 @@ pub(super) fn with_current(look: impl FnOnce(&RequestContext)) {
     let _ = CURRENT.try_with(|context| look(context));
 }
 
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Version, trace, parent and flags with their dashes, in bytes.
+const TRACEPARENT_LENGTH: usize = 55;
+
+/// The caller's `traceparent`, if there is one and it is valid. Of a version that is not known only what is known of it, as that
+/// version's text could hold anything (W3C Trace Context 3.2.3): it goes on to providers.
+pub fn traceparent(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut all = headers.get_all(TRACEPARENT).iter();
+    let value = all.next().filter(|_| all.next().is_none())?;
+    let text = value.to_str().ok()?;
+    trace_id(text)?;
+    if text.starts_with("00") {
+        Some(value.clone())
+    } else {
+        HeaderValue::from_str(&format!("00{}", &text[2..TRACEPARENT_LENGTH])).ok()
+    }
+}
+
 /// The trace id of a `traceparent` header (W3C Trace Context 3.2.2), if it is a valid one.
 pub fn trace_id(traceparent: &str) -> Option<&str> {
     let mut parts = traceparent.split('-');
@@ -106,7 +126,8 @@ pub fn trace_id(traceparent: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::trace_id;
+    use super::{trace_id, traceparent};
+    use http::HeaderMap;
 
     #[test]
     fn only_valid_traceparents_have_a_trace_id() {
@@ -125,5 +146,23 @@ mod tests {
         ] {
             assert_eq!(trace_id(&bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_passed_on_of_a_traceparent_is_known_to_the_last_byte() {
+        let known = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let read = |values: &[&str]| {
+            let values = values.iter().map(|value| (super::TRACEPARENT, value.parse().unwrap()));
+            let value = traceparent(&values.collect::<HeaderMap>())?;
+            Some(value.to_str().unwrap().to_owned())
+        };
+        let expected = Some(format!("00-{known}"));
+        assert_eq!(read(&[&format!("00-{known}")]), expected);
+        assert_eq!(read(&[&format!("cc-{known}")]), expected);
+        assert_eq!(read(&[&format!("cc-{known}-{}", "A".repeat(3_000))]), expected);
+        assert_eq!(read(&["no trace; <script>"]), None);
+        assert_eq!(read(&[&format!("00-{known}-more")]), None);
+        assert_eq!(read(&[&format!("00-{known}"), "x"]), None);
+        assert_eq!(read(&[]), None);
     }
 }

@@ -21,7 +21,7 @@ use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig as _
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
-    trace::{Sampler, SdkTracer, SdkTracerProvider, Span, SpanData},
+    trace::{IdGenerator as _, RandomIdGenerator, Sampler, SdkTracer, SdkTracerProvider, Span, SpanData},
 };
 
 use super::context;
@@ -42,6 +42,8 @@ pub enum TracesError {
 /// Makes spans. Cheap to clone.
 #[derive(Clone)]
 pub struct Traces {
+    /// Of a hundred requests, so many are kept.
+    sample_percent: u8,
     tracer: SdkTracer,
     provider: SdkTracerProvider,
 }
@@ -74,18 +76,31 @@ impl Traces {
             .with_resource(resource)
             .build();
         Ok(Some(Self {
+            sample_percent: config.sample_percent,
             tracer: provider.tracer("mapleai"),
             provider,
         }))
     }
 
-    /// A request has come (OpenTelemetry's conventions for HTTP servers).
+    /// A request has come (OpenTelemetry's conventions for HTTP servers). Whether its trace is kept is drawn here: if the caller's
+    /// flag decided, or the trace id that the caller chose, a caller could have all of its requests kept.
     pub fn request(&self, method: &'static str, route: &str, parent: Option<&HeaderValue>) -> OpenSpan {
+        let parent = parent.and_then(remote).map(|caller| self.drawn(&caller));
         let attributes = vec![
             KeyValue::new("http.request.method", method),
             KeyValue::new("http.route", route.to_owned()),
         ];
         self.open(format!("{method} {route}"), SpanKind::Server, attributes, parent)
+    }
+
+    fn drawn(&self, caller: &SpanContext) -> SpanContext {
+        let drawn = u128::from_be_bytes(RandomIdGenerator::default().new_trace_id().to_bytes()) % 100;
+        let flags = if drawn < u128::from(self.sample_percent) {
+            TraceFlags::SAMPLED
+        } else {
+            TraceFlags::NOT_SAMPLED
+        };
+        SpanContext::new(caller.trace_id(), caller.span_id(), flags, true, TraceState::default())
     }
 
     /// A model is called (OpenTelemetry's conventions for generative AI).
@@ -95,6 +110,7 @@ impl Traces {
             KeyValue::new("gen_ai.request.model", model.to_owned()),
             KeyValue::new("gen_ai.provider.name", provider.to_owned()),
         ];
+        let parent = parent.and_then(remote);
         self.open(format!("{operation} {model}"), SpanKind::Client, attributes, parent)
     }
 
@@ -103,11 +119,9 @@ impl Traces {
         name: impl Into<Cow<'static, str>>,
         kind: SpanKind,
         attributes: Vec<KeyValue>,
-        parent: Option<&HeaderValue>,
+        parent: Option<SpanContext>,
     ) -> OpenSpan {
-        let parent = parent
-            .and_then(remote)
-            .map_or_else(Context::new, |remote| Context::new().with_remote_span_context(remote));
+        let parent = parent.map_or_else(Context::new, |remote| Context::new().with_remote_span_context(remote));
         let builder = self
             .tracer
             .span_builder(name)
@@ -194,7 +208,7 @@ impl opentelemetry_sdk::trace::SpanExporter for Told {
     }
 }
 
-/// The caller's span, if the header is a valid one.
+/// The span that a header names, if it is a valid one.
 fn remote(traceparent: &HeaderValue) -> Option<SpanContext> {
     let text = traceparent.to_str().ok()?;
     let trace = context::trace_id(text)?;

@@ -102,3 +102,49 @@ async fn a_collector_that_is_not_there_costs_nothing_but_spans() {
         stopping.elapsed()
     );
 }
+
+/// A caller's flag, and the trace id that it chose, decide nothing about what our collector is sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whether_a_trace_is_kept_is_not_the_callers_to_say() {
+    let (url, received) = collector().await;
+    let app = TestApp::start_with(|config| {
+        config.traces.endpoint = Some(url.parse().unwrap());
+        config.traces.sample_percent = 0;
+    })
+    .await;
+    let program = register(&app).await.program().await;
+    let request = program
+        .request(Method::POST, "/v1/chat/completions")
+        .header("traceparent", format!("00-{TRACE}-{PARENT}-01"))
+        .json(&json!({"model": "maple-chat", "messages": []}));
+    Answer::of(request).await.ok(200);
+    let sent = app.upstream.only_call().header("traceparent").to_owned();
+    assert!(
+        sent.starts_with(&format!("00-{TRACE}-")) && sent.ends_with("-00"),
+        "{sent}"
+    );
+    app.stop().await;
+    assert!(received.lock().unwrap().is_empty(), "nothing was to be kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_trace_is_not_passed_on() {
+    let app = TestApp::start().await;
+    let program = register(&app).await.program().await;
+    for bad in [
+        format!("no trace; <script>{}", "A".repeat(3_000)),
+        format!("00-{TRACE}-{PARENT}-01-more"),
+    ] {
+        let request = program
+            .request(Method::POST, "/v1/chat/completions")
+            .header("traceparent", bad);
+        Answer::of(request.json(&json!({"model": "maple-chat", "messages": []})))
+            .await
+            .ok(200);
+    }
+    let calls = app.upstream.calls();
+    assert!(
+        calls.iter().all(|call| call.header("traceparent").is_empty()),
+        "{calls:?}"
+    );
+}

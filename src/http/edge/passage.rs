@@ -14,6 +14,7 @@ use crate::{
     failure::Failure,
     http::{
         cache_control::CacheClass,
+        meant::meant,
         render::{Dialect, render},
         routes::RouteInfo,
     },
@@ -53,12 +54,15 @@ impl<'e> Passage<'e> {
         let (headers, method, path) = (request.headers(), request.method(), request.uri().path());
         let id = RequestId::of(headers);
         let client = ClientAddress::of(peer, headers, &inner.trusted_proxies);
-        let dialect = Dialect::of(path);
+        let dialect = match Dialect::of(path) {
+            Dialect::Page if route.is_none() => dialect_of_nowhere(path, headers),
+            dialect => dialect,
+        };
         let metrics = route.map_or(&inner.unmatched, |route| &route.metrics);
         let in_flight = metrics.enter();
         let template = route.map_or(&inner.unmatched_path, |route| &route.path);
         let label = method_label(method);
-        let mut traceparent = headers.get(TRACEPARENT).cloned();
+        let mut traceparent = context::traceparent(headers);
         let span = inner
             .traces
             .as_ref()
@@ -135,6 +139,19 @@ impl<'e> Passage<'e> {
     }
 }
 
+/// How somebody is told that there is nothing at a path: a program is never shown a page. Browsers say that they want one.
+fn dialect_of_nowhere(path: &str, headers: &HeaderMap) -> Dialect {
+    let accepted = headers.get_all(header::ACCEPT).iter();
+    let mut accepted = accepted.filter_map(|value| value.to_str().ok());
+    if meant(path).is_some() {
+        Dialect::OpenAi
+    } else if accepted.any(|value| value.contains("text/html")) {
+        Dialect::Page
+    } else {
+        Dialect::Problem
+    }
+}
+
 /// As a label and in the log: methods are the caller's to invent.
 fn method_label(method: &Method) -> &'static str {
     match *method {
@@ -184,7 +201,6 @@ fn log_failure(failure: &Failure, elapsed: Duration, client: ClientAddress) {
     }
 }
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -47,8 +47,9 @@ pub async fn list(State(models): State<Models>) -> Json<OpenAiModelList> {
     })
 }
 
-/// One model.
-#[utoipa::path(get, path = "/v1/models/{id}", tag = "OpenAI API", params(("id" = String, Path)), responses((status = 200, description = "The model", body = OpenAiModel)))]
+/// One model. Its id may hold slashes, which may be escaped or not: OpenAI's packages do not all escape them
+/// (ollama/ollama #10139).
+#[utoipa::path(get, path = "/v1/models/{*id}", tag = "OpenAI API", params(("id" = String, Path)), responses((status = 200, description = "The model", body = OpenAiModel)))]
 pub async fn get(State(models): State<Models>, Path(id): Path<String>) -> Result<Json<OpenAiModel>, Failure> {
     models
         .get(&id)
