@@ -24,6 +24,7 @@ pub mod extract;
 pub mod health;
 pub mod invitations;
 pub mod layers;
+mod meant;
 pub mod models;
 pub mod openai;
 pub mod openapi;

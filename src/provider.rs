@@ -10,7 +10,7 @@ pub mod outcomes;
 pub mod registry;
 pub mod sse;
 
-use std::pin::Pin;
+use std::{borrow::Cow, pin::Pin};
 
 use bytes::Bytes;
 use futures_util::{Stream, future::BoxFuture};
@@ -58,23 +58,40 @@ pub struct ProviderRequest {
     pub traceparent: Option<HeaderValue>,
 }
 
-/// Whole server-sent events, as received: every item ends at an event boundary and is passed on unchanged.
-/// Dropping the stream closes the upstream connection.
-pub type EventStream = Pin<Box<dyn Stream<Item = Result<Bytes, ProviderError>> + Send>>;
+/// What a reader has found in a stream, which decides how long the next pause may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The first text of the answer. What comes before it, such as the role or comments, is a greeting: models greet, and then
+    /// think for a minute.
+    Content,
+    /// A finish reason: only usage and the last mark may follow.
+    Finished,
+}
+
+/// Server-sent events as they come. It takes whoever reads them to know what they say.
+pub trait Events: Stream<Item = Result<Bytes, ProviderError>> {
+    /// The reader has come so far.
+    fn reached(self: Pin<&mut Self>, stage: Stage);
+}
+
+/// Whole server-sent events, as received but for framing that readers do not understand: every item ends at an event
+/// boundary. Among them are comments of ours, while the upstream says nothing. Dropping the stream closes the upstream connection.
+pub type EventStream = Pin<Box<dyn Events + Send>>;
 
 /// Room for the headers of an answer, those that the edge adds included, so that the map is made once.
 pub const MOST_HEADERS: usize = 12;
 
 /// What the upstream answered. `headers` holds only those that are meant for the caller (content type, retry-after,
-/// the provider's rate-limit and request-id headers), never hop-by-hop ones.
+/// the provider's own request id and time), never hop-by-hop ones.
 pub enum ProviderReply {
-    /// A complete answer, 2xx or 4xx.
+    /// A complete answer, 2xx or 4xx: JSON, or under 2xx events, which are recognised by their first bytes. A 4xx holds nothing of
+    /// our credentials.
     Whole {
         status: StatusCode,
         headers: HeaderMap,
         body: Bytes,
     },
-    /// A 200 with `text/event-stream`.
+    /// A 2xx with a body of server-sent events, under whatever content type.
     Events { headers: HeaderMap, events: EventStream },
 }
 
@@ -87,6 +104,11 @@ pub trait Provider: Send + Sync {
 
     /// Answers within the provider's configured timeouts. A 5xx of the upstream is an error, a 4xx a reply.
     fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>>;
+
+    /// An error that the upstream told of, without keys and ids of ours.
+    fn redacted<'a>(&self, error: &'a [u8]) -> Cow<'a, [u8]> {
+        Cow::Borrowed(error)
+    }
 
     /// Takes up another key or other headers for calls from now on.
     fn rotate(&self, config: &ProviderConfig) -> Result<(), ProviderSetupError>;

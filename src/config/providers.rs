@@ -1,5 +1,7 @@
 //! `[providers.<name>]`: the upstreams.
 
+mod defaults;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderName, HeaderValue};
@@ -52,46 +54,49 @@ pub struct ProviderConfig {
     /// That they cost nothing is meant so. Outside development they need this or prices.
     #[serde(default)]
     pub discovered_free: bool,
-    #[serde(with = "humantime_serde", default = "default_connect")]
+    #[serde(with = "humantime_serde", default = "defaults::connect")]
     pub connect_timeout: Duration,
-    /// Until the response head and, in a stream, the first chunk.
-    #[serde(with = "humantime_serde", default = "default_first_byte")]
+    /// Of a stream: until the response head, and the first byte of its body.
+    #[serde(with = "humantime_serde", default = "defaults::first_byte")]
     pub first_byte_timeout: Duration,
-    /// Between two chunks.
-    #[serde(with = "humantime_serde", default = "default_chunk")]
+    /// Of a stream that has shown a sign of life: until the first text of its answer.
+    #[serde(with = "humantime_serde", default = "defaults::first_content")]
+    pub first_content_timeout: Duration,
+    /// Between two chunks, once there has been text.
+    #[serde(with = "humantime_serde", default = "defaults::chunk")]
     pub chunk_timeout: Duration,
+    /// An answer that is not streamed.
+    #[serde(with = "humantime_serde", default = "defaults::whole")]
+    pub whole_timeout: Duration,
     /// The whole call.
-    #[serde(with = "humantime_serde", default = "default_total")]
+    #[serde(with = "humantime_serde", default = "defaults::total")]
     pub total_timeout: Duration,
+    /// An unused connection is closed after so long.
+    #[serde(with = "humantime_serde", default = "defaults::idle")]
+    pub idle_timeout: Duration,
+    /// A connection that is older takes no further request.
+    #[serde(with = "humantime_serde", default = "defaults::connection_age")]
+    pub max_connection_age: Duration,
+    /// Whether streams are asked for their usage (`stream_options`) where the caller did not.
+    #[serde(default = "defaults::usage_in_streams")]
+    pub usage_in_streams: bool,
+    /// Of listed models: patterns of those that are for embeddings. The built-in ones if absent.
+    #[serde(default)]
+    pub embedding_models: Option<Vec<String>>,
+    /// Of listed models: patterns of those that are neither for chat nor for embeddings. The built-in ones if absent.
+    #[serde(default)]
+    pub skipped_models: Option<Vec<String>>,
     /// Mock only: before the first token.
-    #[serde(with = "humantime_serde", default = "default_first_token_delay")]
+    #[serde(with = "humantime_serde", default = "defaults::first_token_delay")]
     pub first_token_delay: Duration,
     /// Mock only: between tokens.
-    #[serde(with = "humantime_serde", default = "default_token_delay")]
+    #[serde(with = "humantime_serde", default = "defaults::token_delay")]
     pub token_delay: Duration,
 }
 
-fn default_connect() -> Duration {
-    Duration::from_secs(5)
-}
-fn default_first_byte() -> Duration {
-    Duration::from_mins(1)
-}
-fn default_chunk() -> Duration {
-    Duration::from_secs(30)
-}
-fn default_total() -> Duration {
-    Duration::from_mins(10)
-}
-fn default_first_token_delay() -> Duration {
-    Duration::from_millis(250)
-}
-fn default_token_delay() -> Duration {
-    Duration::from_millis(25)
-}
-
 /// What the client sets itself; a second one would break requests or leak them.
-const RESERVED_HEADERS: [&str; 8] = [
+const RESERVED_HEADERS: [&str; 9] = [
+    "accept-encoding",
     "authorization",
     "connection",
     "content-length",
@@ -148,11 +153,23 @@ const PROVIDER_FIELDS: &[Field] = &[
     preset("discovered_free", Kind::Flag, Preset::Flag(false)),
     preset("connect_timeout", span(MILLISECOND, MINUTE), Preset::Text("5s")),
     preset("first_byte_timeout", span(MILLISECOND, HOUR), Preset::Text("60s")),
+    preset("first_content_timeout", span(MILLISECOND, HOUR), Preset::Text("5m")),
     preset("chunk_timeout", span(MILLISECOND, HOUR), Preset::Text("30s")),
+    preset("whole_timeout", span(MILLISECOND, DAY), Preset::Text("5m")),
     preset("total_timeout", span(MILLISECOND, DAY), Preset::Text("10m")),
+    preset("idle_timeout", span(MILLISECOND, HOUR), Preset::Text("50s")),
+    preset("max_connection_age", span(MILLISECOND, DAY), Preset::Text("5m")),
+    preset("usage_in_streams", Kind::Flag, Preset::Flag(true)),
+    optional("embedding_models", Kind::Texts(PATTERN)),
+    optional("skipped_models", Kind::Texts(PATTERN)),
     preset("first_token_delay", span(Duration::ZERO, MINUTE), Preset::Text("250ms")),
     preset("token_delay", span(Duration::ZERO, MINUTE), Preset::Text("25ms")),
 ];
+
+const PATTERN: Rule = Rule {
+    allowed: "1 to 128 visible ASCII characters, of which * stands for any others",
+    holds: |text| text.len() <= 128 && is_visible_ascii(text),
+};
 
 pub(super) fn is_provider_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';

@@ -15,6 +15,8 @@ pub enum ProviderError {
     ConnectTimeout(Duration),
     #[error("the provider sent nothing within {0:?}")]
     FirstByteTimeout(Duration),
+    #[error("the provider's answer had not begun within {0:?}")]
+    FirstContentTimeout(Duration),
     #[error("the provider paused for more than {0:?}")]
     ChunkTimeout(Duration),
     #[error("the provider had not finished within {0:?}")]
@@ -31,6 +33,9 @@ pub enum ProviderError {
     /// 5xx, or 401/403: our credentials with the upstream are nothing the caller can mend.
     #[error("the provider answered {0}")]
     Status(StatusCode),
+    /// 503 or 529 with a time to come back at.
+    #[error("the provider answered {status}: it has more to do than it can")]
+    Busy { status: StatusCode, retry_after: Duration },
     /// Not HTTP we can pass on, or beyond `limit` bytes.
     #[error("the provider's answer is not usable: {0}")]
     BadReply(&'static str),
@@ -40,14 +45,18 @@ impl ProviderError {
     pub fn is_timeout(&self) -> bool {
         matches!(
             self,
-            Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) | Self::ChunkTimeout(_) | Self::TotalTimeout(_)
+            Self::ConnectTimeout(_)
+                | Self::FirstByteTimeout(_)
+                | Self::FirstContentTimeout(_)
+                | Self::ChunkTimeout(_)
+                | Self::TotalTimeout(_)
         )
     }
 
     /// What the provider answered, if it answered.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
-            Self::Status(status) => Some(*status),
+            Self::Status(status) | Self::Busy { status, .. } => Some(*status),
             _ => None,
         }
     }
@@ -56,12 +65,14 @@ impl ProviderError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "unreachable",
-            Self::ConnectTimeout(_) | Self::FirstByteTimeout(_) | Self::ChunkTimeout(_) | Self::TotalTimeout(_) => {
-                "timeout"
-            }
+            Self::ConnectTimeout(_)
+            | Self::FirstByteTimeout(_)
+            | Self::FirstContentTimeout(_)
+            | Self::ChunkTimeout(_)
+            | Self::TotalTimeout(_) => "timeout",
             Self::BrokenOff(_) | Self::EndedEarly => "broken_off",
             Self::ErrorInAnswer => "error_in_answer",
-            Self::Status(_) => "upstream_status",
+            Self::Status(_) | Self::Busy { .. } => "upstream_status",
             Self::BadReply(_) => "bad_reply",
         }
     }

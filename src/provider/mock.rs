@@ -7,16 +7,21 @@ mod answer;
 mod directive;
 mod embedding;
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, future::BoxFuture, stream};
+use futures_util::{Stream, StreamExt, future::BoxFuture, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    Endpoint, EventStream, Provider, ProviderError, ProviderReply, ProviderRequest, registry::ProviderSetupError,
+    Endpoint, EventStream, Events, Provider, ProviderError, ProviderReply, ProviderRequest, Stage,
+    registry::ProviderSetupError,
 };
 use crate::config::ProviderConfig;
 use answer::{Answer, Part};
@@ -117,8 +122,8 @@ impl MockProvider {
     fn stream(&self, answer: &Answer, directives: Directives, delay: Duration, deadline: Instant) -> EventStream {
         let (chunk, total) = (self.chunk_timeout, self.total_timeout);
         let parts = answer.events();
-        Box::pin(
-            stream::iter(parts.into_iter().enumerate()).then(move |(index, (part, event))| async move {
+        Box::pin(Untimed(Box::pin(stream::iter(parts.into_iter().enumerate()).then(
+            move |(index, (part, event))| async move {
                 if directives.break_after == Some(index) {
                     return Err(broken_off());
                 }
@@ -129,9 +134,24 @@ impl MockProvider {
                     take(delay, deadline, total).await?;
                 }
                 Ok(event)
-            }),
-        )
+            },
+        ))))
     }
+}
+
+/// A stream that keeps its limits by itself, wherever its reader is.
+struct Untimed<S>(Pin<Box<S>>);
+
+impl<S: Stream> Stream for Untimed<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        self.0.as_mut().poll_next(context)
+    }
+}
+
+impl<S: Stream<Item = Result<Bytes, ProviderError>>> Events for Untimed<S> {
+    fn reached(self: Pin<&mut Self>, _: Stage) {}
 }
 
 impl Provider for MockProvider {

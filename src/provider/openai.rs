@@ -3,42 +3,41 @@
 mod connect;
 mod events;
 mod headers;
+mod limits;
+mod models;
 mod pool;
+mod redact;
 mod reply;
 mod wire;
 
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
 use http_body_util::Full;
-use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, registry::ProviderSetupError};
 use crate::{config::ProviderConfig, domain::swap::Swap, turn::Pieces};
 use connect::{TimedConnector, is_connect_timeout};
 use events::UpstreamEvents;
-use headers::{caller_headers, is_event_stream, sent_headers};
+use headers::{caller_headers, is_encoded, is_event_stream, retry_after, sent_headers};
+use limits::{KEEP_ALIVE_AFTER, Limits};
 use pool::{AnswerBody, Pool, SendError};
-use reply::{collect, drain};
+use redact::{redact, secrets_of};
+use reply::{begin, collect, drain};
 use wire::Sent;
 
 /// Largest answer that is held whole, in bytes.
 const LARGEST_ANSWER: usize = 32 * 1024 * 1024;
 /// The list of models is asked for at start and by health checks.
 const LIST_LIMIT: Duration = Duration::from_secs(3);
-const LARGEST_LIST: usize = 1024 * 1024;
-
-/// See [`ProviderConfig`] for what each limit covers.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) connect: Duration,
-    pub(super) first_byte: Duration,
-    pub(super) chunk: Duration,
-    pub(super) total: Duration,
-}
+/// Some list a thousand models, each with a page of description.
+const LARGEST_LIST: usize = 16 * 1024 * 1024;
 
 /// One configured upstream with its connection pool.
 pub struct OpenAiProvider {
@@ -77,7 +76,7 @@ impl OpenAiProvider {
             TimedConnector::new(config.connect_timeout, base.scheme() == "https").map_err(ProviderSetupError::Tls)?;
         Ok(Self {
             name: name.to_owned(),
-            pool: Pool::new(connector, origin),
+            pool: Pool::new(connector, origin, config.idle_timeout, config.max_connection_age),
             chat: uri(Endpoint::ChatCompletions.path())?,
             embeddings: uri(Endpoint::Embeddings.path())?,
             models: uri("/models")?,
@@ -86,8 +85,11 @@ impl OpenAiProvider {
             limits: Limits {
                 connect: config.connect_timeout,
                 first_byte: config.first_byte_timeout,
+                first_content: config.first_content_timeout,
                 chunk: config.chunk_timeout,
+                whole: config.whole_timeout,
                 total: config.total_timeout,
+                keep_alive: KEEP_ALIVE_AFTER,
             },
         })
     }
@@ -105,8 +107,17 @@ impl OpenAiProvider {
         request
     }
 
-    async fn head(&self, request: Sent, limits: Limits) -> Result<Response<AnswerBody>, ProviderError> {
-        match timeout(limits.first_byte.min(limits.total), self.pool.send(request)).await {
+    /// Sends the request that `request` makes, and waits for the head of its answer. It goes out a second time, on a new
+    /// connection, only if a connection that was used before died without a byte of an answer: most likely the upstream was just
+    /// closing it, as nobody had asked for so long.
+    async fn head(&self, request: impl Fn() -> Sent, limits: Limits) -> Result<Response<AnswerBody>, ProviderError> {
+        let sending = async {
+            match self.pool.send(request()).await {
+                Err(SendError::Dropped(_)) => Box::pin(self.pool.send_anew(request())).await,
+                sent => sent,
+            }
+        };
+        match timeout(limits.first_byte.min(limits.total), sending).await {
             Ok(Ok(answered)) => Ok(answered),
             Ok(Err(error)) => Err(self.unanswered(error)),
             Err(_) if limits.total <= limits.first_byte => Err(ProviderError::TotalTimeout(limits.total)),
@@ -122,7 +133,7 @@ impl OpenAiProvider {
                 ProviderError::BadReply("its head is too large")
             }
             SendError::Exchange(error) if error.is_parse() => ProviderError::BadReply("it is not HTTP/1.1"),
-            SendError::Exchange(error) => ProviderError::BrokenOff(Box::new(error)),
+            SendError::Exchange(error) | SendError::Dropped(error) => ProviderError::BrokenOff(Box::new(error)),
             SendError::Connect(error) if is_connect_timeout(&*error) => {
                 ProviderError::ConnectTimeout(self.limits.connect)
             }
@@ -136,9 +147,13 @@ impl OpenAiProvider {
             Endpoint::ChatCompletions => &self.chat,
             Endpoint::Embeddings => &self.embeddings,
         };
-        let stream = request.stream;
-        let sent = self.request(Method::POST, uri, request.body, request.traceparent);
-        let (head, mut body) = self.head(sent, self.limits).await?.into_parts();
+        let limits = if request.stream {
+            self.limits
+        } else {
+            self.limits.of_whole()
+        };
+        let sent = || self.request(Method::POST, uri, request.body.clone(), request.traceparent.clone());
+        let (head, mut body) = self.head(sent, limits).await?.into_parts();
         let status = head.status;
         // Our credentials with the upstream are nothing the caller can mend, and its message may quote them.
         let ours = status == http::StatusCode::UNAUTHORIZED || status == http::StatusCode::FORBIDDEN;
@@ -146,50 +161,60 @@ impl OpenAiProvider {
             if Box::pin(drain(&mut body)).await {
                 body.give_back();
             }
-            return Err(ProviderError::Status(status));
-        }
-        let headers = caller_headers(&head.headers);
-        if stream && status.is_success() && is_event_stream(&head.headers) {
-            let events = UpstreamEvents::new(body, self.limits, started);
-            return Ok(ProviderReply::Events {
-                headers,
-                events: Box::pin(events),
+            return Err(match retry_after(status, &head.headers) {
+                Some(retry_after) => ProviderError::Busy { status, retry_after },
+                None => ProviderError::Status(status),
             });
         }
-        let whole = collect(&mut body, LARGEST_ANSWER, self.limits, started).await?;
+        let is_encoded = is_encoded(&head.headers);
+        if is_encoded && status.is_success() {
+            return Err(ProviderError::BadReply(
+                "its body is encoded, though that was not asked for",
+            ));
+        }
+        let headers = caller_headers(&head.headers);
+        let mut first = Bytes::new();
+        if request.stream && status.is_success() {
+            let mut is_stream = is_event_stream(&head.headers);
+            if !is_stream {
+                (first, is_stream) = begin(&mut body, self.limits.of_whole(), started).await?;
+            }
+            if is_stream {
+                let events = UpstreamEvents::new(body, first, self.limits, started);
+                let events = Box::pin(events);
+                return Ok(ProviderReply::Events { headers, events });
+            }
+        }
+        let whole = collect(&mut body, first, LARGEST_ANSWER, self.limits.of_whole(), started).await?;
         body.give_back();
-        Ok(ProviderReply::Whole {
-            status,
-            headers,
-            body: whole,
-        })
+        if status.is_success() {
+            reply::whole(status, headers, whole)
+        } else {
+            let told = if is_encoded { Bytes::new() } else { whole };
+            Ok(reply::refusal(status, headers, &self.redacted(&told)))
+        }
     }
 
     async fn list(&self) -> Result<Vec<String>, ProviderError> {
-        #[derive(Deserialize)]
-        struct List {
-            data: Vec<Entry>,
-        }
-        #[derive(Deserialize)]
-        struct Entry {
-            id: String,
-        }
         let started = Instant::now();
         let limits = Limits {
             total: LIST_LIMIT,
             ..self.limits
         };
-        let request = self.request(Method::GET, &self.models, Bytes::new(), None);
+        let request = || self.request(Method::GET, &self.models, Bytes::new(), None);
         let response = self.head(request, limits).await?;
         if !response.status().is_success() {
             return Err(ProviderError::Status(response.status()));
         }
+        if is_encoded(response.headers()) {
+            return Err(ProviderError::BadReply(
+                "its list of models is encoded, though that was not asked for",
+            ));
+        }
         let mut answer = response.into_body();
-        let body = collect(&mut answer, LARGEST_LIST, limits, started).await?;
+        let body = collect(&mut answer, Bytes::new(), LARGEST_LIST, limits, started).await?;
         answer.give_back();
-        let list: List =
-            serde_json::from_slice(&body).map_err(|_| ProviderError::BadReply("its list of models is not one"))?;
-        Ok(list.data.into_iter().map(|entry| entry.id).collect())
+        models::ids_of(&body).ok_or(ProviderError::BadReply("its list of models is not one"))
     }
 }
 
@@ -200,6 +225,10 @@ impl Provider for OpenAiProvider {
 
     fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>> {
         Box::pin(self.exchange(request))
+    }
+
+    fn redacted<'a>(&self, error: &'a [u8]) -> Cow<'a, [u8]> {
+        redact(error, &secrets_of(&self.headers.get()))
     }
 
     fn rotate(&self, config: &ProviderConfig) -> Result<(), ProviderSetupError> {

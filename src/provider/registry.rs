@@ -1,10 +1,14 @@
 //! Which provider answers for which model.
 
 mod discovery;
+mod kinds;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use futures_util::future::join_all;
@@ -18,6 +22,7 @@ use crate::{
     },
 };
 use discovery::{Discovered, Terms};
+use kinds::Kinds;
 
 /// Why the catalogue cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +54,21 @@ pub struct Route {
 pub struct Upstream {
     pub provider: Box<dyn Provider>,
     pub outcomes: Outcomes,
+    /// Streams are asked for their usage where the caller has not asked.
+    asks_for_usage: AtomicBool,
     /// Tells servers apart that have, or had, the same name in the configuration. Holds no secret.
     pub identity: Box<str>,
+}
+
+impl Upstream {
+    pub fn asks_for_usage(&self) -> bool {
+        self.asks_for_usage.load(Ordering::Relaxed)
+    }
+
+    /// It does not understand the wish. Whether that is news.
+    pub fn stop_asking_for_usage(&self) -> bool {
+        self.asks_for_usage.swap(false, Ordering::Relaxed)
+    }
 }
 
 /// The catalogue.
@@ -79,6 +97,7 @@ impl Registry {
             let upstream = Arc::new(Upstream {
                 provider,
                 outcomes: Outcomes::default(),
+                asks_for_usage: AtomicBool::new(config.usage_in_streams),
                 identity: config.base_url.as_ref().map_or("mock", |url| url.as_str()).into(),
             });
             if config.discover_models {
@@ -87,6 +106,7 @@ impl Registry {
                     input_price: price_of(config.discovered_input_price.as_deref(), of_whom)?,
                     output_price: price_of(config.discovered_output_price.as_deref(), of_whom)?,
                     caching: caching_of(caching),
+                    kinds: Kinds::new(config.embedding_models.as_deref(), config.skipped_models.as_deref()),
                 };
                 discovered.push(Discovered::new(Arc::clone(&upstream), terms));
             }
@@ -111,11 +131,17 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Asks the providers whose models are not known yet what they have, all at once and for a bounded time. Whether all
-    /// are known now: one that was away is asked again by the next call.
-    pub async fn discover(&self) -> bool {
-        join_all(self.discovered.iter().map(Discovered::ask)).await;
+    /// Asks the providers whose models are those they list what they have, all at once and for a bounded time: those that have
+    /// listed none yet or, if `all`, every one. Whether each has listed some by now.
+    pub async fn discover(&self, all: bool) -> bool {
+        let asked = self.discovered.iter().filter(|one| all || !one.is_known());
+        join_all(asked.map(Discovered::ask)).await;
         self.discovered.iter().all(Discovered::is_known)
+    }
+
+    /// Whether there are such providers.
+    pub fn has_discovered(&self) -> bool {
+        !self.discovered.is_empty()
     }
 
     /// What is configured wins over what a provider lists, for it has a price.

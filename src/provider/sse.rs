@@ -2,20 +2,29 @@
 //! and reading along in OpenAI's chunks just far enough to meter them.
 
 pub mod chunk;
+mod event;
 pub mod said;
 mod skim;
 
-use std::{borrow::Cow, ops::Range};
-
 use bytes::{Bytes, BytesMut};
-use memchr::{memchr2, memrchr2};
+use memchr::memrchr2;
+
+use event::{is_whole, value_of};
 
 pub use chunk::{
     BodyUsage, ChunkInfo, ReportedUsage, TextReader, answer_text, delta_text, is_done, scan_chunk, usage_of_body,
 };
+pub use event::{Event, Events, ends_with_blank_line, ends_with_mark, events, regular};
 
-/// Largest event that is held while its end is waited for, in bytes.
-const LARGEST_EVENT: usize = 1024 * 1024;
+/// Largest event that is held while its end is waited for, in bytes: what an answer that is not streamed may have. A
+/// picture, or the arguments of a call of a tool, may come in one event.
+pub const MAX_EVENT: usize = 32 * 1024 * 1024;
+
+/// White space before a body is read so far, in bytes, for the first bytes that tell what it is.
+const MAX_BLANK: usize = 4 * 1024;
+
+/// What the caller of a stream is sent while the upstream says nothing: a comment, which readers of events pass over.
+pub const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
 /// Two CRLF, in bytes.
 const LONGEST_BOUNDARY: usize = 4;
@@ -36,8 +45,8 @@ impl EventSplitter {
     pub fn push(&mut self, chunk: Bytes) -> Result<Option<Bytes>, EventTooLarge> {
         if self.held.is_empty() {
             let end = last_boundary(&chunk);
-            if end == chunk.len() {
-                return Ok((end > 0).then_some(chunk));
+            if end == chunk.len() || ends_with_whole_line(&chunk[end..]) {
+                return Ok((!chunk.is_empty()).then_some(chunk));
             }
             self.hold(&chunk[end..])?;
             return Ok((end > 0).then(|| chunk.slice(..end)));
@@ -47,7 +56,11 @@ impl EventSplitter {
         let from = self.held.len().saturating_sub(LONGEST_BOUNDARY - 1);
         self.hold(&chunk)?;
         let end = last_boundary(&self.held[from..]);
-        Ok((end > 0).then(|| self.held.split_to(from + end).freeze()))
+        let end = if end > 0 { from + end } else { 0 };
+        if ends_with_whole_line(&self.held[end..]) {
+            return Ok(Some(self.held.split().freeze()));
+        }
+        Ok((end > 0).then(|| self.held.split_to(end).freeze()))
     }
 
     /// What is left when the stream has ended: an event without its blank line, which some servers send.
@@ -56,7 +69,7 @@ impl EventSplitter {
     }
 
     fn hold(&mut self, bytes: &[u8]) -> Result<(), EventTooLarge> {
-        if self.held.len() + bytes.len() > LARGEST_EVENT {
+        if self.held.len() + bytes.len() > MAX_EVENT {
             return Err(EventTooLarge);
         }
         self.held.extend_from_slice(bytes);
@@ -84,85 +97,31 @@ fn last_boundary(bytes: &[u8]) -> usize {
     0
 }
 
-/// One event of an item.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event<'a> {
-    range: Range<usize>,
-    data: Cow<'a, [u8]>,
+/// Whether the last line is an event by itself. Some servers part their events by one line end only (songquanpeng/one-api
+/// #277): strictly none of them ends before the stream does.
+fn ends_with_whole_line(bytes: &[u8]) -> bool {
+    let Some(lines) = bytes.strip_suffix(b"\n") else {
+        return false;
+    };
+    let lines = lines.strip_suffix(b"\r").unwrap_or(lines);
+    let start = memrchr2(b'\n', b'\r', lines).map_or(0, |at| at + 1);
+    let line = &lines[start..];
+    value_of(line.strip_prefix(MARK).unwrap_or(line)).is_some_and(is_whole)
 }
 
-impl Event<'_> {
-    /// Where it lies in its item, blank line included.
-    pub fn range(&self) -> Range<usize> {
-        self.range.clone()
+/// A byte order mark.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Whether a body is a stream of events, by its first bytes; `None` if they do not tell yet. The content type does not:
+/// servers and proxies send events under any.
+pub fn begins_as_events(body: &[u8]) -> Option<bool> {
+    const STARTS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
+    let text = body.strip_prefix(MARK).unwrap_or(body).trim_ascii_start();
+    if STARTS.iter().any(|start| text.starts_with(start)) {
+        return Some(true);
     }
-
-    /// Its `data` lines, joined by LF; empty for a comment.
-    pub fn data(&self) -> &[u8] {
-        &self.data
-    }
-}
-
-/// The events of an item that the splitter gave.
-pub fn events(item: &[u8]) -> Events<'_> {
-    Events { item, at: 0 }
-}
-
-/// See [`events`].
-#[derive(Debug, Clone)]
-pub struct Events<'a> {
-    item: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Iterator for Events<'a> {
-    type Item = Event<'a>;
-
-    fn next(&mut self) -> Option<Event<'a>> {
-        let start = self.at;
-        if start >= self.item.len() {
-            return None;
-        }
-        let mut data: Option<Cow<'a, [u8]>> = None;
-        loop {
-            let rest = &self.item[self.at..];
-            if rest.is_empty() {
-                break;
-            }
-            let length = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
-            let line = &rest[..length];
-            let ending = if rest[length..].starts_with(b"\r\n") {
-                2
-            } else {
-                usize::from(length < rest.len())
-            };
-            self.at += length + ending;
-            // A byte order mark may precede the first line.
-            let line = if start == 0 && data.is_none() {
-                line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
-            } else {
-                line
-            };
-            if line.is_empty() {
-                break;
-            }
-            if let Some(value) = line.strip_prefix(b"data:") {
-                let value = value.strip_prefix(b" ").unwrap_or(value);
-                match &mut data {
-                    None => data = Some(Cow::Borrowed(value)),
-                    Some(data) => {
-                        let joined = data.to_mut();
-                        joined.push(b'\n');
-                        joined.extend_from_slice(value);
-                    }
-                }
-            }
-        }
-        Some(Event {
-            range: start..self.at,
-            data: data.unwrap_or_default(),
-        })
-    }
+    let is_undecided = STARTS.iter().any(|start| start.starts_with(text)) || MARK.starts_with(text);
+    (!is_undecided || body.len() > MAX_BLANK).then_some(false)
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 //! Bodies pass as bytes. A request is read only as far as routing and metering need, and changed only where the upstream
 //! must see something else: its own name for the model, and the wish for usage in a stream.
 
+mod ask;
 mod call;
 mod canonical;
+mod course;
 mod failures;
 mod forms;
 mod known;
@@ -17,11 +19,11 @@ pub mod shared;
 pub mod stored;
 pub mod stream;
 mod tally;
+mod wanted;
 
 use std::sync::Arc;
 
 use ::metrics::Counter;
-use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -47,6 +49,7 @@ use remembered::Remembering;
 pub use request::BadRequest;
 use request::{Form, Request};
 pub use stream::{AnswerStream, MeteredStream};
+use wanted::{Wanted, as_json};
 
 /// One pointer: the hot path clones it for every request.
 #[derive(Clone)]
@@ -187,16 +190,21 @@ impl Completions {
 
     async fn direct(&self, call: &Call, request: &Request<'_>, route: &Route) -> Result<Answer, CompletionError> {
         let places = self.places(call.account.organization).await?;
-        let (wanted, mut recorder) = self.begin(places, call, route, Wanted::of(call, request, route));
+        let wanted = Wanted::of(call, request, route);
+        let has_added_usage = wanted.has_added_usage;
+        let (wanted, mut recorder) = self.begin(places, call, route, wanted);
         let withhold_usage = wanted.stream && !request.include_usage;
-        match route.upstream.provider.send(wanted).await {
+        match ask::ask(&route.upstream, wanted, has_added_usage).await {
             Ok(ProviderReply::Whole { status, headers, body }) => {
-                if status.is_success() {
+                let (headers, body) = if status.is_success() {
+                    let body = course::whole(call.endpoint, body).inspect_err(|error| recorder.fail(error))?;
                     recorder.note_whole(sse::usage_of_body(&body, call.endpoint == Endpoint::ChatCompletions));
                     recorder.finish(Outcome::Completed);
+                    (as_json(headers), body)
                 } else {
                     recorder.refuse(status);
-                }
+                    (headers, body)
+                };
                 Ok(Answer::Whole { status, headers, body })
             }
             Ok(ProviderReply::Events { headers, events }) => {
@@ -238,20 +246,3 @@ impl Completions {
 
 /// A place in flight, unless the answer is another call's, and one for the record.
 type Places = (Option<Permit>, UsageSlot);
-
-/// What is wanted of a provider.
-struct Wanted {
-    body: Bytes,
-    form: Form,
-}
-
-impl Wanted {
-    fn of(call: &Call, request: &Request<'_>, route: &Route) -> Self {
-        let form = request.form(call.endpoint);
-        let withhold_usage = form.streamed && !form.include_usage;
-        Self {
-            body: request.for_upstream(&call.body, &route.model.upstream, withhold_usage),
-            form,
-        }
-    }
-}

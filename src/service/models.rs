@@ -19,9 +19,14 @@ impl Models {
         self.registry.routes().map(|route| &route.model)
     }
 
-    /// Asks providers that were away for their models. Whether all are known now.
-    pub async fn discover(&self) -> bool {
-        self.registry.discover().await
+    /// Asks providers that list their models for them: those that have listed none yet, or all.
+    pub async fn discover(&self, all: bool) {
+        self.registry.discover(all).await;
+    }
+
+    /// Whether there are such providers.
+    pub fn are_discovered(&self) -> bool {
+        self.registry.has_discovered()
     }
 
     pub fn get(&self, id: &str) -> Option<&Arc<Model>> {

@@ -1,4 +1,4 @@
-//! Models of providers that were away when the process started.
+//! Models of providers that list their own: those that were away, or had none yet, when the process started, and those that come later.
 
 use std::time::Duration;
 
@@ -6,16 +6,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::service::models::Models;
 
+/// Between two attempts where a provider has listed nothing yet.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// So many attempts apart, all are asked, for models that are new.
+const EVERY: u32 = 30;
 
-/// Ends once all are known.
+/// Runs until the process stops; ends at once if no provider lists its models.
 pub async fn run(models: Models, stop: CancellationToken) {
+    if !models.are_discovered() {
+        return;
+    }
     let asking = async {
-        loop {
+        for attempt in (1..=EVERY).cycle() {
             tokio::time::sleep(INTERVAL).await;
-            if models.discover().await {
-                return;
-            }
+            models.discover(attempt == EVERY).await;
         }
     };
     let _ = stop.run_until_cancelled_owned(asking).await;

@@ -16,6 +16,7 @@
 
 mod access;
 mod accounts;
+mod addresses;
 mod answer_cache;
 mod api_keys;
 mod caching;
@@ -32,6 +33,7 @@ mod members;
 mod metering;
 mod metrics;
 mod migrations;
+mod odd_upstreams;
 mod openai;
 mod openapi;
 mod overload;

@@ -72,7 +72,12 @@ async fn answers_pass_byte_for_byte() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.text(), body);
     assert_eq!(answer.header("content-type"), "application/json");
-    assert_eq!(answer.header("x-ratelimit-remaining-requests"), "41");
+    assert_eq!(answer.header("openai-processing-ms"), "12");
+    assert_eq!(
+        answer.header("x-ratelimit-remaining-requests"),
+        "",
+        "it tells of other tenants"
+    );
     assert_eq!(answer.header("set-cookie"), "", "an upstream sets no cookies here");
     assert_eq!(answer.header("x-internal-host"), "");
 }
@@ -331,6 +336,8 @@ async fn an_upstreams_failure_is_a_bad_gateway() {
         .post("/v1/chat/completions", &chat("unreachable"))
         .await
         .openai_error(502, "provider_error");
+    // On the connection that was used before, and on the one that is tried then.
+    app.upstream.reply(Reply::default().break_off());
     app.upstream.reply(Reply::default().break_off());
     program
         .post("/v1/chat/completions", &chat("maple-chat"))
@@ -345,6 +352,7 @@ async fn an_upstream_that_is_too_slow_is_given_up() {
     let app = TestApp::start_with(|config| {
         let fake = config.providers.get_mut("fake").unwrap();
         fake.first_byte_timeout = Duration::from_millis(300);
+        fake.whole_timeout = Duration::from_millis(300);
         fake.chunk_timeout = Duration::from_millis(300);
         fake.total_timeout = Duration::from_secs(1);
     })

@@ -88,7 +88,9 @@ fn ask(stream: bool) -> Value {
 
 async fn start() -> (TestApp, Person, Client) {
     let app = TestApp::start_with(|config| {
-        config.providers.get_mut("fake").unwrap().first_byte_timeout = Duration::from_millis(400);
+        let fake = config.providers.get_mut("fake").unwrap();
+        fake.first_byte_timeout = Duration::from_millis(400);
+        fake.whole_timeout = Duration::from_millis(400);
     })
     .await;
     let ada = register(&app).await;

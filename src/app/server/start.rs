@@ -53,7 +53,7 @@ impl Server {
         let lifecycle = Lifecycle::default();
         let database = Database::new(&config.database)?;
         let registry = Registry::build(&config.providers, &config.models, config.cache.answers)?;
-        registry.discover().await;
+        registry.discover(false).await;
         let registry = Arc::new(registry);
         let traces = build::exporter(&config)?;
         let usage = &config.usage;

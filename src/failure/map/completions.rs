@@ -48,7 +48,11 @@ impl From<Refused> for Failure {
 
 impl From<ProviderError> for Failure {
     fn from(error: ProviderError) -> Self {
-        if error.is_timeout() {
+        if let ProviderError::Busy { retry_after, .. } = error {
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "provider_busy", error.to_string())
+                .retry_after(retry_after)
+                .because(error)
+        } else if error.is_timeout() {
             Self::new(StatusCode::GATEWAY_TIMEOUT, "provider_timeout", error.to_string()).because(error)
         } else {
             Self::new(StatusCode::BAD_GATEWAY, "provider_error", error.to_string()).because(error)

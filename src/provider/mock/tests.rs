@@ -1,9 +1,6 @@
 //! Through the trait, as the service calls it.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -24,20 +21,12 @@ fn mock() -> MockProvider {
     MockProvider::new(
         "maple-dev",
         &ProviderConfig {
-            kind: ProviderKind::Mock,
-            base_url: None,
-            api_key: None,
-            headers: BTreeMap::new(),
-            discover_models: false,
-            discovered_input_price: None,
-            discovered_output_price: None,
-            discovered_free: false,
-            connect_timeout: Duration::from_secs(5),
             first_byte_timeout: FIRST_BYTE,
             chunk_timeout: CHUNK,
             total_timeout: TOTAL,
             first_token_delay: FIRST_TOKEN,
             token_delay: TOKEN,
+            ..ProviderConfig::new(ProviderKind::Mock)
         },
     )
 }

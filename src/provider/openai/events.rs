@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -12,57 +12,148 @@ use hyper::body::Body;
 use tokio::time::Sleep;
 
 use super::{Limits, pool::AnswerBody};
-use crate::provider::{ProviderError, sse::EventSplitter};
+use crate::provider::{
+    Events, ProviderError, Stage,
+    sse::{self, EventSplitter, KEEP_ALIVE},
+};
+
+/// An answer whose finish reason has come has so long for its usage and its last mark. Some servers send neither, and keep
+/// the connection open or go on with comments (maximhq/bifrost #6784).
+const TAIL: Duration = Duration::from_secs(30);
 
 /// Dropping it before the last event closes the upstream connection.
 pub(super) struct UpstreamEvents {
     /// Until the answer has ended.
     body: Option<AnswerBody>,
+    /// What of the body has been read to find out that it is a stream.
+    first: Bytes,
     splitter: EventSplitter,
     limits: Limits,
     started: Instant,
     /// The last chunk, or the start. The timer is not touched for every chunk: it fires, sees that chunks have come
     /// since it was set, and is set again.
     last: Instant,
-    begun: bool,
+    /// When the caller was last sent something.
+    spoke: Instant,
+    reached: Reached,
+    /// The first events are looked at for oddities of framing; all others only where these had some.
+    is_odd: bool,
+    /// The last event was ended before its blank line came, which is to be left out then.
+    is_ended_early: bool,
     /// The mark that no event follows has come.
     marked: bool,
     over: bool,
     timer: Pin<Box<Sleep>>,
 }
 
+/// How far the answer is, which decides what a pause is measured by.
+#[derive(Clone, Copy)]
+enum Reached {
+    Nothing,
+    /// A sign of life: a comment, or a chunk that names the role.
+    Greeting,
+    Content,
+    Finished(Instant),
+}
+
 impl UpstreamEvents {
-    pub(super) fn new(body: AnswerBody, limits: Limits, started: Instant) -> Self {
+    /// `first` is what has been read of the body.
+    pub(super) fn new(body: AnswerBody, first: Bytes, limits: Limits, started: Instant) -> Self {
+        let now = Instant::now();
         // The shortest of them, so that whichever applies by then is not noticed late.
-        let deadline = started + limits.first_byte.min(limits.chunk).min(limits.total);
+        let limit = limits
+            .first_byte
+            .min(limits.first_content)
+            .min(limits.chunk)
+            .min(limits.total);
+        let deadline = (started + limit).min(now + limits.keep_alive);
         Self {
             body: Some(body),
+            first,
             splitter: EventSplitter::default(),
             limits,
             started,
             last: started,
-            begun: false,
+            spoke: now,
+            reached: Reached::Nothing,
+            is_odd: true,
+            is_ended_early: false,
             marked: false,
             over: false,
             timer: Box::pin(tokio::time::sleep_until(deadline.into())),
         }
     }
 
-    /// When the present pause is too long, and what that is called.
-    fn deadline(&self) -> (Instant, ProviderError) {
-        let (pause, error) = if self.begun {
-            (self.limits.chunk, ProviderError::ChunkTimeout(self.limits.chunk))
-        } else {
-            (
-                self.limits.first_byte,
-                ProviderError::FirstByteTimeout(self.limits.first_byte),
-            )
+    /// When the present pause is too long, and what that is called; nothing if the answer is as good as complete.
+    fn deadline(&self) -> (Instant, Option<ProviderError>) {
+        let limits = &self.limits;
+        let (paused, error) = match self.reached {
+            Reached::Nothing => (
+                self.started + limits.first_byte,
+                Some(ProviderError::FirstByteTimeout(limits.first_byte)),
+            ),
+            Reached::Greeting => (
+                self.started + limits.first_content,
+                Some(ProviderError::FirstContentTimeout(limits.first_content)),
+            ),
+            Reached::Content => (
+                self.last + limits.chunk,
+                Some(ProviderError::ChunkTimeout(limits.chunk)),
+            ),
+            Reached::Finished(at) => (at + limits.chunk.min(TAIL), None),
         };
-        let (paused, whole) = (self.last + pause, self.started + self.limits.total);
+        let whole = self.started + limits.total;
         if whole <= paused {
-            (whole, ProviderError::TotalTimeout(self.limits.total))
+            (whole, error.map(|_| ProviderError::TotalTimeout(limits.total)))
         } else {
             (paused, error)
+        }
+    }
+
+    /// Whether nobody should wait any longer, though the upstream never pauses.
+    fn is_late(&self, now: Instant) -> Option<Option<ProviderError>> {
+        if let Reached::Finished(_) = self.reached {
+            let (deadline, error) = self.deadline();
+            return (now >= deadline).then_some(error);
+        }
+        let total = self.limits.total;
+        (now >= self.started + total).then_some(Some(ProviderError::TotalTimeout(total)))
+    }
+
+    /// Takes a piece of the body, and gives the events that are whole now.
+    fn take(&mut self, mut data: Bytes) -> Result<Option<Bytes>, ProviderError> {
+        if self.is_ended_early && !data.is_empty() {
+            self.is_ended_early = false;
+            let skipped = if data.starts_with(b"\r\n") {
+                2
+            } else {
+                usize::from(data[0] == b'\n')
+            };
+            data = data.slice(skipped..);
+        }
+        match self.splitter.push(data) {
+            Ok(Some(item)) => Ok(Some(self.regular(item))),
+            Ok(None) => Ok(None),
+            Err(_) => Err(ProviderError::BadReply("an event is too large")),
+        }
+    }
+
+    fn regular(&mut self, item: Bytes) -> Bytes {
+        self.marked = sse::ends_with_mark(&item);
+        let is_ended = sse::ends_with_blank_line(&item);
+        if !self.is_odd && is_ended {
+            return item;
+        }
+        match sse::regular(&item) {
+            Some(regular) => {
+                self.is_odd = true;
+                self.is_ended_early = !is_ended;
+                regular
+            }
+            None => {
+                self.is_odd = false;
+                item
+            }
         }
     }
 
@@ -81,45 +172,65 @@ impl Stream for UpstreamEvents {
             let Some(body) = this.body.as_mut().filter(|_| !this.over) else {
                 return Poll::Ready(None);
             };
-            match Pin::new(body).poll_frame(context) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    let now = Instant::now();
-                    // An upstream that never pauses must not outrun the limit on the whole.
-                    if now >= this.started + this.limits.total {
-                        return this.end(Some(Err(ProviderError::TotalTimeout(this.limits.total))));
+            let data = if this.first.is_empty() {
+                match Pin::new(body).poll_frame(context) {
+                    Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                    Poll::Ready(Some(Err(error))) => {
+                        return this.end(Some(Err(ProviderError::BrokenOff(Box::new(error)))));
                     }
-                    this.last = now;
-                    this.begun = true;
-                    let Ok(data) = frame.into_data() else { continue };
-                    match this.splitter.push(data) {
-                        Ok(Some(item)) => {
-                            this.marked = ends_with_mark(&item);
-                            return Poll::Ready(Some(Ok(item)));
+                    Poll::Ready(None) => {
+                        if let Some(body) = this.body.take() {
+                            body.give_back();
                         }
-                        Ok(None) => {}
-                        Err(_) => return this.end(Some(Err(ProviderError::BadReply("an event is too large")))),
+                        let rest = this.splitter.rest().map(|rest| Ok(this.regular(rest)));
+                        return this.end(rest);
+                    }
+                    Poll::Pending => {
+                        ready!(this.timer.as_mut().poll(context));
+                        let now = Instant::now();
+                        let (deadline, error) = this.deadline();
+                        if now >= deadline {
+                            return this.end(error.map(Err));
+                        }
+                        if now >= this.spoke + this.limits.keep_alive {
+                            this.spoke = now;
+                            return Poll::Ready(Some(Ok(KEEP_ALIVE)));
+                        }
+                        let next = deadline.min(this.spoke + this.limits.keep_alive);
+                        this.timer.as_mut().reset(next.into());
+                        continue;
                     }
                 }
-                Poll::Ready(Some(Err(error))) => {
-                    return this.end(Some(Err(ProviderError::BrokenOff(Box::new(error)))));
+            } else {
+                std::mem::take(&mut this.first)
+            };
+            let now = Instant::now();
+            if let Some(error) = this.is_late(now) {
+                return this.end(error.map(Err));
+            }
+            this.last = now;
+            if let Reached::Nothing = this.reached {
+                this.reached = Reached::Greeting;
+            }
+            match this.take(data) {
+                Ok(Some(item)) => {
+                    this.spoke = now;
+                    return Poll::Ready(Some(Ok(item)));
                 }
-                Poll::Ready(None) => {
-                    if let Some(body) = this.body.take() {
-                        body.give_back();
-                    }
-                    let rest = this.splitter.rest().map(Ok);
-                    return this.end(rest);
-                }
-                Poll::Pending => {
-                    ready!(this.timer.as_mut().poll(context));
-                    let (deadline, error) = this.deadline();
-                    if Instant::now() >= deadline {
-                        return this.end(Some(Err(error)));
-                    }
-                    this.timer.as_mut().reset(deadline.into());
-                }
+                Ok(None) => {}
+                Err(error) => return this.end(Some(Err(error))),
             }
         }
+    }
+}
+
+impl Events for UpstreamEvents {
+    fn reached(mut self: Pin<&mut Self>, stage: Stage) {
+        self.reached = match (self.reached, stage) {
+            (Reached::Finished(at), _) => Reached::Finished(at),
+            (_, Stage::Content) => Reached::Content,
+            (_, Stage::Finished) => Reached::Finished(Instant::now()),
+        };
     }
 }
 
@@ -129,10 +240,4 @@ impl Drop for UpstreamEvents {
             body.give_back_at_end();
         }
     }
-}
-
-/// Whether the last event is `data: [DONE]`.
-fn ends_with_mark(events: &[u8]) -> bool {
-    let before = events.trim_ascii_end().strip_suffix(b"[DONE]");
-    before.is_some_and(|before| before.trim_ascii_end().ends_with(b"data:"))
 }

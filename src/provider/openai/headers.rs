@@ -1,6 +1,9 @@
 //! Headers: those that are sent, and what those of an answer say.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use std::time::Duration;
+
+use chrono::DateTime;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use secrecy::ExposeSecret;
 
 use crate::{config::ProviderConfig, provider::MOST_HEADERS};
@@ -14,6 +17,8 @@ pub(super) fn sent_headers(config: &ProviderConfig, host: &str) -> Option<Header
         header::ACCEPT,
         HeaderValue::from_static("application/json, text/event-stream"),
     );
+    // Without it any encoding would be allowed, and nothing here decodes.
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(
         header::USER_AGENT,
         HeaderValue::from_static(concat!("mapleai/", env!("CARGO_PKG_VERSION"))),
@@ -46,20 +51,91 @@ pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
         })
 }
 
-/// The headers that are meant for the caller: what the body is, when to come back, and the provider's own bookkeeping.
+/// Whether the body is encoded, though nobody asked for that. Some servers and proxies compress all the same.
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
+    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut names = encodings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    names.any(|name| {
+        let name = name.trim_ascii();
+        !name.is_empty() && !name.eq_ignore_ascii_case(b"identity")
+    })
+}
+
+/// How long an upstream that has too much to do wants to be left alone (RFC 9110 10.2.3): seconds, or a date, which is compared
+/// with the upstream's own. Only for the two statuses that mean so.
+pub(super) fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    const OVERLOADED: u16 = 529;
+    /// What is longer is not meant for a program that waits.
+    const LONGEST: Duration = Duration::from_hours(24);
+    if status != StatusCode::SERVICE_UNAVAILABLE && status.as_u16() != OVERLOADED {
+        return None;
+    }
+    let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.trim());
+    let date = |text: &str| DateTime::parse_from_rfc2822(text).ok();
+    let after = text(header::RETRY_AFTER)?;
+    let after = match after.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => (date(after)? - date(text(header::DATE)?)?).to_std().unwrap_or_default(),
+    };
+    Some(after.min(LONGEST))
+}
+
+/// The headers that are meant for the caller, but for the content type: when to come back, and the provider's own id and time
+/// for the call. All others stay here: they may name our organisation, or tell what other tenants have left of our limits.
 pub(super) fn caller_headers(upstream: &HeaderMap) -> HeaderMap {
-    const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
+    const PASSED: [(&str, HeaderName); 4] = [
+        ("retry-after", header::RETRY_AFTER),
+        // Ours has that name; both are needed when a provider is asked about a call.
+        ("x-request-id", HeaderName::from_static("x-upstream-request-id")),
+        ("openai-processing-ms", HeaderName::from_static("openai-processing-ms")),
+        ("openai-version", HeaderName::from_static("openai-version")),
+    ];
     let mut headers = HeaderMap::with_capacity(MOST_HEADERS);
-    let mut pass = |name: HeaderName, value: &HeaderValue| headers.insert(name, value.clone());
-    for (name, value) in upstream {
-        if *name == header::CONTENT_TYPE || *name == header::RETRY_AFTER {
-            pass(name.clone(), value);
-        } else if name.as_str() == "x-request-id" {
-            // Ours has that name; both are needed when a provider is asked about a call.
-            pass(UPSTREAM_REQUEST_ID, value);
-        } else if name.as_str().starts_with("openai-") || name.as_str().starts_with("x-ratelimit-") {
-            pass(name.clone(), value);
+    for (name, passed) in PASSED {
+        if let Some(value) = upstream.get(name) {
+            headers.insert(passed, value.clone());
         }
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_encoded, retry_after};
+    use http::{HeaderMap, HeaderValue, StatusCode, header};
+    use std::time::Duration;
+
+    #[test]
+    fn a_time_to_come_back_is_read_in_both_forms() {
+        let read = |status: u16, text: &'static str| {
+            let headers = HeaderMap::from_iter([
+                (header::DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:27 GMT")),
+                (header::RETRY_AFTER, HeaderValue::from_static(text)),
+            ]);
+            retry_after(StatusCode::from_u16(status).unwrap(), &headers)
+        };
+        assert_eq!(read(503, "20"), Some(Duration::from_secs(20)));
+        assert_eq!(read(529, " 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(
+            read(503, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            Some(Duration::from_secs(10))
+        );
+        assert_eq!(read(503, "Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(read(503, "99999999999"), Some(Duration::from_hours(24)));
+        for (status, text) in [(503, "soon"), (503, "-1"), (500, "20"), (502, "20")] {
+            assert_eq!(read(status, text), None, "{status} {text}");
+        }
+    }
+
+    #[test]
+    fn any_encoding_but_identity_is_seen() {
+        let headers =
+            |text: &'static str| HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static(text))]);
+        assert!(!is_encoded(&HeaderMap::new()) && !is_encoded(&headers("Identity")) && !is_encoded(&headers("")));
+        assert!(
+            is_encoded(&headers("gzip"))
+                && is_encoded(&headers("identity, br"))
+                && is_encoded(&headers("x-unheard-of"))
+        );
+    }
 }

@@ -3,12 +3,17 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Body;
+use serde_json::json;
 use tokio::time::timeout;
 
 use super::{Limits, pool::AnswerBody};
-use crate::{deadline, provider::ProviderError};
+use crate::{
+    deadline,
+    provider::{ProviderError, ProviderReply, sse},
+};
 
 /// Memory taken on a promised length alone, in bytes.
 const MOST_RESERVED: usize = 1024 * 1024;
@@ -16,9 +21,38 @@ const MOST_RESERVED: usize = 1024 * 1024;
 const DRAIN_LIMIT: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_millis(100);
 
-/// Reads a body whole, within the limits on pauses, time and size. One that comes in one piece is not copied.
+/// Reads as much of a body as shows whether it is a stream of events, and tells.
+pub(super) async fn begin(
+    body: &mut AnswerBody,
+    limits: Limits,
+    started: Instant,
+) -> Result<(Bytes, bool), ProviderError> {
+    let mut read = BytesMut::new();
+    loop {
+        let left = || limits.total.saturating_sub(started.elapsed());
+        let data = match deadline::within_what_is_left(left, body.frame()).await {
+            Ok(None) => return Ok((read.freeze(), false)),
+            Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            Ok(Some(Err(error))) => return Err(ProviderError::BrokenOff(Box::new(error))),
+            Err(_) => return Err(ProviderError::TotalTimeout(limits.total)),
+        };
+        if read.is_empty()
+            && let Some(is_stream) = sse::begins_as_events(&data)
+        {
+            return Ok((data, is_stream));
+        }
+        read.extend_from_slice(&data);
+        if let Some(is_stream) = sse::begins_as_events(&read) {
+            return Ok((read.freeze(), is_stream));
+        }
+    }
+}
+
+/// Reads a body whole, within the limits on pauses, time and size; `first` is what has been read of it. One that comes in
+/// one piece is not copied. Until its first byte there is no pause, but a model that thinks.
 pub(super) async fn collect(
     body: &mut AnswerBody,
+    mut first: Bytes,
     largest: usize,
     limits: Limits,
     started: Instant,
@@ -27,14 +61,15 @@ pub(super) async fn collect(
     if body.size_hint().lower() > largest as u64 {
         return Err(TOO_LARGE);
     }
-    let mut first = Bytes::new();
+    // Servers send white space as a sign of life.
+    let mut has_begun = !first.trim_ascii_start().is_empty();
     let mut all = BytesMut::new();
     loop {
         let mut is_total = false;
         let limit = || {
             let left = limits.total.saturating_sub(started.elapsed());
-            is_total = left <= limits.chunk;
-            limits.chunk.min(left)
+            is_total = !has_begun || left <= limits.chunk;
+            if is_total { left } else { limits.chunk }
         };
         let data = match deadline::within_what_is_left(limit, body.frame()).await {
             Ok(None) => break,
@@ -43,6 +78,7 @@ pub(super) async fn collect(
             Err(_) if is_total => return Err(ProviderError::TotalTimeout(limits.total)),
             Err(_) => return Err(ProviderError::ChunkTimeout(limits.chunk)),
         };
+        has_begun = has_begun || !data.trim_ascii_start().is_empty();
         if first.len() + all.len() + data.len() > largest {
             return Err(TOO_LARGE);
         }
@@ -58,6 +94,43 @@ pub(super) async fn collect(
         }
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// A successful answer that is not streamed, under the content type that it has: what the upstream calls it says little.
+pub(super) fn whole(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Result<ProviderReply, ProviderError> {
+    let content_type = if is_json(&body) {
+        "application/json"
+    } else if sse::begins_as_events(&body) == Some(true) {
+        "text/event-stream"
+    } else if body.trim_ascii_start().is_empty() {
+        return Err(ProviderError::BadReply("it is empty"));
+    } else {
+        return Err(ProviderError::BadReply("it is neither JSON nor a stream of events"));
+    };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Ok(ProviderReply::Whole { status, headers, body })
+}
+
+/// A refusal in the upstream's own words, if they are JSON; a page, or what a proxy says, is replaced.
+pub(super) fn refusal(status: StatusCode, mut headers: HeaderMap, told: &[u8]) -> ProviderReply {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let body = if is_json(told) {
+        Bytes::copy_from_slice(told)
+    } else {
+        let kind = if status == StatusCode::TOO_MANY_REQUESTS {
+            "rate_limit_error"
+        } else {
+            "invalid_request_error"
+        };
+        let message = format!("the provider refused the request with status {status}");
+        let error = json!({"message": message, "type": kind, "param": null, "code": "provider_refused"});
+        Bytes::from(json!({"error": error}).to_string())
+    };
+    ProviderReply::Whole { status, headers, body }
+}
+
+fn is_json(body: &[u8]) -> bool {
+    matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
 }
 
 /// Reads the body of a failure away, if it is short and quick. Whether it was read to its end.

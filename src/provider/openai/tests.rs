@@ -27,24 +27,21 @@ const SHORT: Duration = Duration::from_millis(150);
 const SOON: Duration = Duration::from_secs(1);
 
 const HELLO: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"Hello\"}}]}\n\n";
+const ROLE: &str = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
 const DONE: &str = "data: [DONE]\n\n";
 
 fn config(base: &str) -> ProviderConfig {
     ProviderConfig {
-        kind: ProviderKind::Openai,
         base_url: Some(base.parse().unwrap()),
         api_key: Some("sk-upstream".into()),
         headers: BTreeMap::from([("x-team".to_owned(), "maple".into())]),
-        discover_models: false,
-        discovered_input_price: None,
-        discovered_output_price: None,
-        discovered_free: false,
         connect_timeout: LONG,
         first_byte_timeout: LONG,
+        first_content_timeout: LONG,
         chunk_timeout: LONG,
+        whole_timeout: LONG,
         total_timeout: LONG,
-        first_token_delay: Duration::ZERO,
-        token_delay: Duration::ZERO,
+        ..ProviderConfig::new(ProviderKind::Openai)
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -41,6 +42,7 @@ pub(super) type Carrier = Connection<Turn<MaybeHttpsStream<TokioIo<TcpStream>>>,
 pub(super) struct Wire {
     sender: Sender,
     mover: Mover,
+    opened: Instant,
 }
 
 impl Wire {
@@ -51,12 +53,28 @@ impl Wire {
             waker: Arc::clone(&relay).into(),
             relay,
             waits: false,
+            left_over: 0,
         };
-        Self { sender, mover }
+        Self {
+            sender,
+            mover,
+            opened: Instant::now(),
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.mover.carrier.is_none() || self.sender.is_closed()
+    }
+
+    pub(super) fn is_older_than(&self, age: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.opened) > age
+    }
+
+    /// It has ended, and no byte of another answer had come.
+    pub(super) fn has_died_unanswered(&mut self) -> bool {
+        // It may have told of its end without having ended.
+        self.settles();
+        self.mover.carrier.is_none() && self.mover.left_over == 0
     }
 
     /// Whether the answer before is over, so that another request is taken.
@@ -74,7 +92,7 @@ impl Wire {
 
     /// Sends a request and waits for the head of its answer.
     pub(super) async fn send(&mut self, request: Sent) -> Result<Response<Incoming>, TrySendError<Sent>> {
-        let Self { sender, mover } = self;
+        let Self { sender, mover, .. } = self;
         mover.waits = false;
         let mut answering = pin!(sender.try_send_request(request));
         poll_fn(|context| mover.drive(context, |quiet| answering.as_mut().poll(quiet))).await
@@ -103,6 +121,8 @@ struct Mover {
     waker: Waker,
     /// Nothing was found the last time, and the connection will tell when that changes.
     waits: bool,
+    /// What it had read of an answer when it ended, in bytes.
+    left_over: usize,
 }
 
 impl Mover {
@@ -122,7 +142,10 @@ impl Mover {
             && Pin::new(carrier).poll(&mut relayed).is_ready()
         {
             // What went wrong is told to whoever waits for the answer.
-            self.carrier = None;
+            self.left_over = self
+                .carrier
+                .take()
+                .map_or(0, |carrier| carrier.into_parts().read_buf.len());
         }
         if let Poll::Ready(found) = look(&mut relayed) {
             return Poll::Ready(found);

@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Route, Upstream};
+use super::{Kinds, Route, Upstream};
 use crate::domain::{
-    model::{Caching, Model, ModelKind},
+    model::{Caching, Model},
     money::Price,
 };
 
@@ -20,22 +20,31 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// Models taken over from one provider; each is a set of metric series.
 const MOST: usize = 500;
 
-/// A provider whose models are those it lists. What it lists first holds until the process ends: a model that vanished from a
-/// list for a moment must not vanish here.
+/// A provider whose models are those it lists. A model that is once known stays until the process ends: one that vanished from
+/// a list for a moment must not vanish here. Later lists add to it.
 pub(super) struct Discovered {
     upstream: Arc<Upstream>,
     terms: Terms,
-    routes: OnceLock<HashMap<Arc<str>, Route>>,
+    first: OnceLock<Box<Listed>>,
+    /// Held by whoever asks.
+    asking: tokio::sync::Mutex<()>,
     /// That it does not answer has been told.
     told: AtomicBool,
 }
 
 /// What holds for each model that a provider lists.
-#[derive(Clone, Copy)]
 pub(super) struct Terms {
     pub(super) input_price: Price,
     pub(super) output_price: Price,
     pub(super) caching: Caching,
+    pub(super) kinds: Kinds,
+}
+
+/// What one list had that those before had not. A chain, so that what is known can be lent out while more is added; no longer
+/// than [`MOST`], since each has something new.
+struct Listed {
+    routes: HashMap<Arc<str>, Route>,
+    next: OnceLock<Box<Listed>>,
 }
 
 impl Discovered {
@@ -43,45 +52,75 @@ impl Discovered {
         Self {
             upstream,
             terms,
-            routes: OnceLock::new(),
+            first: OnceLock::new(),
+            asking: tokio::sync::Mutex::default(),
             told: AtomicBool::new(false),
         }
     }
 
+    /// It has listed a model. One that lists none may be loading them.
     pub(super) fn is_known(&self) -> bool {
-        self.routes.get().is_some()
+        self.first.get().is_some()
     }
 
     pub(super) fn route(&self, model: &str) -> Option<&Route> {
-        self.routes.get()?.get(model)
+        self.lists().find_map(|listed| listed.routes.get(model))
     }
 
     pub(super) fn routes(&self) -> impl Iterator<Item = &Route> {
-        self.routes.get().into_iter().flat_map(HashMap::values)
+        self.lists().flat_map(|listed| listed.routes.values())
     }
 
-    /// Asks for the list, unless it is known. The log tells when the provider is away and when it has answered after all.
+    fn lists(&self) -> impl Iterator<Item = &Listed> {
+        let first = self.first.get().map(|listed| &**listed);
+        std::iter::successors(first, |listed| listed.next.get().map(|listed| &**listed))
+    }
+
+    /// Asks for the list, and adds what is new in it. The log tells when the provider is away and when it has answered after all.
     pub(super) async fn ask(&self) {
-        if self.is_known() {
-            return;
-        }
+        let Ok(_asking) = self.asking.try_lock() else { return };
         let provider = self.upstream.provider.name();
         let error = match tokio::time::timeout(LIMIT, self.upstream.provider.list_models()).await {
             Ok(Ok(ids)) => {
-                let models = ids.iter().filter_map(|id| model(id, provider, self.terms)).take(MOST);
-                let routes: HashMap<_, _> = models.map(|model| (Arc::clone(&model.id), self.to(model))).collect();
-                if self.told.load(Ordering::Relaxed) {
-                    tracing::warn!(target: "mapleai::providers", provider, models = routes.len(), "the provider has listed its models after all");
+                let known = self.routes().count();
+                let added = self.add(&ids, MOST.saturating_sub(known));
+                let models = known + added;
+                if models > 0 && (self.told.swap(false, Ordering::Relaxed) || (known > 0 && added > 0)) {
+                    tracing::warn!(target: "mapleai::providers", provider, models, added, "the provider has listed models that were not known");
                 }
-                let _ = self.routes.set(routes);
                 return;
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {LIMIT:?}"),
         };
-        if !self.told.swap(true, Ordering::Relaxed) {
+        // Of those that are known nothing is missing.
+        if !self.is_known() && !self.told.swap(true, Ordering::Relaxed) {
             tracing::warn!(target: "mapleai::providers", provider, error, "the provider's models cannot be listed; they are missing until they can");
         }
+    }
+
+    /// Adds at most `room` models, and gives how many.
+    fn add(&self, ids: &[String], room: usize) -> usize {
+        let provider = self.upstream.provider.name();
+        let new = ids.iter().filter(|id| self.route(id).is_none());
+        let models = new.filter_map(|id| model(id, provider, &self.terms));
+        let mut routes = HashMap::new();
+        for model in models {
+            if routes.len() < room {
+                routes.insert(Arc::clone(&model.id), self.to(model));
+            }
+        }
+        let added = routes.len();
+        if added > 0 {
+            let mut place = &self.first;
+            while let Some(listed) = place.get() {
+                place = &listed.next;
+            }
+            let next = OnceLock::new();
+            // Nobody else adds: whoever asks has the lock.
+            let _ = place.set(Box::new(Listed { routes, next }));
+        }
+        added
     }
 
     fn to(&self, model: Model) -> Route {
@@ -92,34 +131,15 @@ impl Discovered {
     }
 }
 
-/// Lists hold models for other uses as well; ids are all there is to tell them by.
-fn model(id: &str, provider: &str, terms: Terms) -> Option<Model> {
-    const OTHER_USES: [&str; 10] = [
-        "whisper",
-        "tts",
-        "dall-e",
-        "image",
-        "audio",
-        "realtime",
-        "moderation",
-        "transcribe",
-        "sora",
-        "davinci",
-    ];
-    let folded = id.to_lowercase();
-    let usable = !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic());
-    if !usable || OTHER_USES.iter().any(|word| folded.contains(word)) {
+fn model(id: &str, provider: &str, terms: &Terms) -> Option<Model> {
+    let is_usable = !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_usable {
         return None;
     }
-    let kind = if folded.contains("embed") {
-        ModelKind::Embedding
-    } else {
-        ModelKind::Chat
-    };
     Some(Model {
         id: id.into(),
         name: id.into(),
-        kind,
+        kind: terms.kinds.of(id)?,
         provider: provider.into(),
         upstream: id.into(),
         input_price: terms.input_price,

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{EventSplitter, EventTooLarge, events};
+use super::{EventSplitter, EventTooLarge, MAX_EVENT, begins_as_events, events, regular};
 
 fn split(chunks: &[&[u8]]) -> (Vec<u8>, usize) {
     let mut splitter = EventSplitter::default();
@@ -58,9 +58,67 @@ fn a_boundary_is_found_wherever_it_is_cut() {
 #[test]
 fn an_endless_event_is_refused() {
     let mut splitter = EventSplitter::default();
-    let mebibyte = Bytes::from(vec![b'x'; 1024 * 1024]);
-    assert_eq!(splitter.push(mebibyte), Ok(None));
+    let half = Bytes::from(vec![b'x'; MAX_EVENT / 2]);
+    for _ in 0..2 {
+        assert_eq!(splitter.push(half.clone()), Ok(None));
+    }
     assert_eq!(splitter.push(Bytes::from_static(b"x")), Err(EventTooLarge));
+}
+
+#[test]
+fn a_line_that_is_a_whole_chunk_is_an_event() {
+    // songquanpeng/one-api #277: one line end between events.
+    for end in ["\n", "\r\n"] {
+        let mut splitter = EventSplitter::default();
+        let lines = [r#"data: {"a":1}"#, r#"data:{"b":"\n"}"#, "data: [DONE]"].map(|line| format!("{line}{end}"));
+        for line in &lines {
+            let item = splitter.push(Bytes::from(line.clone())).unwrap();
+            assert_eq!(item.as_deref(), Some(line.as_bytes()));
+        }
+        let all = lines.concat();
+        let data: Vec<_> = events(all.as_bytes()).map(|event| event.data().to_vec()).collect();
+        assert_eq!(data, [&br#"{"a":1}"#[..], br#"{"b":"\n"}"#, b"[DONE]"]);
+        let text = "data: {\"a\":1}\n\ndata:{\"b\":\"\\n\"}\n\ndata: [DONE]\n\n";
+        assert_eq!(regular(all.as_bytes()).unwrap(), text);
+        assert_eq!(regular(text.as_bytes()), None);
+    }
+    // A chunk over several lines is one event still.
+    let pretty = b"data: {\ndata:  \"a\": {}\ndata: }\n\n";
+    assert_eq!(events(pretty).count(), 1);
+    assert_eq!(regular(pretty), None);
+}
+
+#[test]
+fn errors_are_known_by_their_name_and_bare_lines_are_data() {
+    let named = b"event: error\ndata: {\"message\":\"x\"}\n\nevent: message\ndata: {}\n\n";
+    let found: Vec<_> = events(named).map(|event| event.is_error()).collect();
+    assert_eq!(found, [true, false]);
+    let bare = b"{\"error\":{\"message\":\"x\"}}\n\n";
+    let event = events(bare).next().unwrap();
+    assert_eq!(event.data(), &bare[..bare.len() - 2]);
+    assert_eq!(regular(bare).unwrap(), "data: {\"error\":{\"message\":\"x\"}}\n\n");
+}
+
+#[test]
+fn a_stream_is_known_by_its_first_bytes() {
+    for stream in [
+        "data: {}",
+        "\u{feff}data:",
+        "\r\n : ping",
+        "event: x",
+        "id: 1",
+        "retry: 1",
+        ":",
+    ] {
+        assert_eq!(begins_as_events(stream.as_bytes()), Some(true), "{stream:?}");
+    }
+    for other in ["{", " [", "<html>", "date", "Internal Server Error"] {
+        assert_eq!(begins_as_events(other.as_bytes()), Some(false), "{other:?}");
+    }
+    for undecided in ["", " \n", "da", "\u{feff}", "eve"] {
+        assert_eq!(begins_as_events(undecided.as_bytes()), None, "{undecided:?}");
+    }
+    assert_eq!(begins_as_events(&[b' '; 5_000]), Some(false));
 }
 
 proptest! {

@@ -20,7 +20,7 @@ use crate::{
         usage::{Outcome, UsageRecord},
     },
     provider::{
-        ProviderError,
+        Provider, ProviderError,
         registry::{Route, Upstream},
         sse::{BodyUsage, ReportedUsage},
     },
@@ -93,6 +93,10 @@ impl Recorder {
             span: None,
             request: context::current(),
         }
+    }
+
+    pub(super) fn provider(&self) -> &dyn Provider {
+        &*self.upstream.provider
     }
 
     /// The span that ends with the record.

@@ -173,7 +173,7 @@ impl<'a> Request<'a> {
             } else {
                 // `read` has seen an object with at least one field.
                 let end = body.iter().rposition(|byte| *byte == b'}').unwrap_or(body.len());
-                edits.push((end, end, Cow::Borrowed(r#","stream_options":{"include_usage":true}"#)));
+                edits.push((end, end, Cow::Borrowed(ADDED_USAGE)));
             }
         }
         if edits.is_empty() {
@@ -189,6 +189,17 @@ impl<'a> Request<'a> {
         }
         out.extend_from_slice(&body[copied..]);
         out.freeze()
+    }
+}
+
+/// The wish for usage, as it is added to a request that says nothing of it.
+const ADDED_USAGE: &str = r#","stream_options":{"include_usage":true}"#;
+
+/// The body for an upstream that does not understand the wish for usage which was added to it.
+pub(super) fn without_added_usage(body: &Bytes) -> Bytes {
+    match memchr::memmem::rfind(body, ADDED_USAGE.as_bytes()) {
+        Some(at) => [&body[..at], &body[at + ADDED_USAGE.len()..]].concat().into(),
+        None => body.clone(),
     }
 }
 

@@ -18,11 +18,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
 
-use super::{NoPlace, record::Recorder, stored::StoredAnswer};
+use super::{NoPlace, course::Course, record::Recorder, stored::StoredAnswer};
 use crate::{
     cache::{Cached, Key},
     domain::{tokens::TokenUsage, usage::Outcome},
-    provider::{EventStream, ProviderError, ProviderReply},
+    provider::{Endpoint, EventStream, ProviderError, ProviderReply},
 };
 pub use reader::SharedReader;
 pub(super) use reader::{Begun, NotBegun};
@@ -39,7 +39,7 @@ pub(super) struct Keeping {
     pub(super) key: Key,
     /// Answers that were asked for in one; each must have ended well. 0: nothing is kept.
     pub(super) choices: u32,
-    pub(super) is_chat: bool,
+    pub(super) endpoint: Endpoint,
     pub(super) most_bytes: usize,
 }
 
@@ -65,10 +65,7 @@ struct Progress {
     complete: u32,
     /// There was something in it for who asked.
     has_substance: bool,
-    /// The upstream told of an error in an event.
-    failed: bool,
-    /// The upstream said that this is the end, rather than just ending.
-    marked: bool,
+    course: Course,
     end: Option<End>,
 }
 
@@ -117,8 +114,7 @@ impl SharedCall {
                 usage_chunk: Bytes::new(),
                 complete: 0,
                 has_substance: false,
-                failed: false,
-                marked: false,
+                course: Course::default(),
                 end: None,
             }),
             wakers: Arc::default(),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::forms;
-use crate::{cache::Value, domain::tokens::TokenUsage};
+use crate::{cache::Value, domain::tokens::TokenUsage, provider::sse::KEEP_ALIVE};
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
@@ -43,7 +43,15 @@ impl StoredAnswer {
     pub(super) fn events(items: &[Bytes], usage_chunk: &Bytes, usage: TokenUsage) -> Self {
         Self(Arc::new(Stored {
             form: Form::Events,
-            body: items.concat().into(),
+            // What filled a silence is nothing of the answer.
+            body: items
+                .iter()
+                .filter(|item| **item != KEEP_ALIVE)
+                .fold(BytesMut::new(), |mut body, item| {
+                    body.extend_from_slice(item);
+                    body
+                })
+                .freeze(),
             usage_chunk: Bytes::copy_from_slice(usage_chunk),
             usage,
         }))

@@ -9,10 +9,14 @@ use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{record::Recorder, shared::SharedReader};
+use super::{
+    course::{self, Course},
+    record::Recorder,
+    shared::SharedReader,
+};
 use crate::{
     domain::{tokens::TokenUsage, usage::Outcome},
-    provider::{EventStream, ProviderError, sse},
+    provider::{EventStream, ProviderError, Stage, sse},
 };
 
 /// Why a stream ended before its answer did.
@@ -68,27 +72,31 @@ impl Stream for AnswerStream {
     }
 }
 
-/// Yields whole events, unchanged but for the usage chunk that the caller did not ask for. An error is the last item.
-/// Dropping it ends the upstream call and records what went by.
+/// Yields whole events, unchanged but for the usage chunk that the caller did not ask for and for errors. An error is the last
+/// item. The mark that ends an answer ends this, whatever the upstream does then. Dropping it ends the upstream call and records
+/// what went by.
 pub struct MeteredStream {
-    events: EventStream,
+    /// Until the answer has ended.
+    events: Option<EventStream>,
     recorder: Recorder,
     withhold_usage: bool,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
-    over: bool,
-    /// The upstream sent an error in an event, and ended its stream in order.
-    failed: bool,
+    course: Course,
+    has_text: bool,
+    /// What is wrong with an answer that has ended, for the caller to be told last.
+    fault: Option<ProviderError>,
 }
 
 impl MeteredStream {
     pub(super) fn new(events: EventStream, recorder: Recorder, withhold_usage: bool, stop: CancellationToken) -> Self {
         Self {
-            events,
+            events: Some(events),
             recorder,
             withhold_usage,
             stop: Box::pin(stop.cancelled_owned()),
-            over: false,
-            failed: false,
+            course: Course::default(),
+            has_text: false,
+            fault: None,
         }
     }
 
@@ -99,49 +107,97 @@ impl MeteredStream {
 
     /// The upstream told of an error inside the stream. The caller has seen it.
     pub fn has_failed(&self) -> bool {
-        self.failed
+        self.course.has_failed
     }
 
+    /// The upstream has no more to say, or is not listened to any more. The record is filed before the last bytes go out: the
+    /// caller may hang up on them, which must not make a finished answer look cancelled.
     fn finish(&mut self) {
-        if self.failed {
-            self.recorder.fail(&ProviderError::ErrorInAnswer);
-        } else {
-            self.recorder.finish(Outcome::Completed);
+        self.events = None;
+        match self.course.end() {
+            Ok(()) => self.recorder.finish(Outcome::Completed),
+            Err(error) => {
+                self.recorder.fail(&error);
+                self.fault = Some(error).filter(|_| !self.course.has_failed);
+            }
         }
     }
 
     /// Reads along and gives what the caller is to see; empty if that is nothing.
     fn pass(&mut self, item: Bytes) -> Bytes {
         let mut kept: Option<BytesMut> = None;
-        let mut is_over = false;
+        let mut end = item.len();
         for event in sse::events(&item) {
-            let data = event.data();
+            let (data, range) = (event.data(), event.range());
             if sse::is_done(data) {
-                is_over = true;
-            } else {
-                let chunk = sse::scan_chunk(data);
-                self.failed |= chunk.failed;
-                if chunk.text_bytes > 0 {
-                    self.recorder.note_text(chunk.text_bytes);
+                self.course.is_marked = true;
+                // An error that follows is not to stand behind the mark.
+                let is_passed = self.course.has_failed || self.course.end().is_ok();
+                end = if is_passed { range.end } else { range.start };
+                if let Some(kept) = kept.as_mut().filter(|_| is_passed) {
+                    kept.extend_from_slice(&item[range]);
                 }
+                continue;
+            }
+            let chunk = sse::scan_chunk(data);
+            if self.course.is_marked {
+                // Some servers count after they have said that it is over.
                 if let Some(usage) = chunk.usage {
                     self.recorder.note_usage(usage);
-                    if self.withhold_usage && !chunk.has_choices {
-                        kept.get_or_insert_with(|| BytesMut::from(&item[..event.range().start]));
-                        continue;
-                    }
+                }
+                continue;
+            }
+            self.course.has_answer |= chunk.has_choices;
+            if chunk.text_bytes > 0 {
+                if !std::mem::replace(&mut self.has_text, true) {
+                    self.reach(Stage::Content);
+                }
+                self.recorder.note_text(chunk.text_bytes);
+            }
+            if chunk.finished && !std::mem::replace(&mut self.course.is_finished, true) {
+                self.reach(Stage::Finished);
+            }
+            if let Some(usage) = chunk.usage {
+                self.recorder.note_usage(usage);
+                if self.withhold_usage && !chunk.has_choices {
+                    kept.get_or_insert_with(|| BytesMut::from(&item[..range.start]));
+                    continue;
                 }
             }
-            if let Some(kept) = &mut kept {
-                kept.extend_from_slice(&item[event.range()]);
+            if chunk.failed || event.is_error() {
+                self.course.has_failed = true;
+                let kept = kept.get_or_insert_with(|| BytesMut::from(&item[..range.start]));
+                kept.extend_from_slice(&course::told(self.recorder.provider(), data));
+            } else if let Some(kept) = &mut kept {
+                kept.extend_from_slice(&item[range]);
             }
         }
-        if is_over {
-            // The caller may hang up on the mark, which must not make a finished answer look cancelled. Not before all that came with it has been
-            // read: some servers count after they have said that it is over.
-            self.finish();
+        match kept {
+            Some(kept) => kept.freeze(),
+            None if end == item.len() => item,
+            None => item.slice(..end),
         }
-        kept.map_or(item, BytesMut::freeze)
+    }
+
+    /// Takes the counts that some servers send after the mark, if they have come with it, and lets the connection see its end.
+    fn read_what_is_there(&mut self, context: &mut Context<'_>) {
+        const MOST: usize = 4;
+        for _ in 0..MOST {
+            let Some(events) = &mut self.events else { return };
+            match events.as_mut().poll_next(context) {
+                Poll::Ready(Some(Ok(item))) => {
+                    self.pass(item);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// What the upstream may do next depends on how far the answer is.
+    fn reach(&mut self, stage: Stage) {
+        if let Some(events) = &mut self.events {
+            events.as_mut().reached(stage);
+        }
     }
 }
 
@@ -151,33 +207,33 @@ impl Stream for MeteredStream {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            if this.over {
-                return Poll::Ready(None);
-            }
-            if let Poll::Ready(item) = this.events.as_mut().poll_next(context) {
-                match item {
-                    Some(Ok(item)) => {
-                        let passed = this.pass(item);
-                        if !passed.is_empty() {
-                            return Poll::Ready(Some(Ok(passed)));
-                        }
-                    }
-                    Some(Err(error)) => {
-                        this.over = true;
-                        this.recorder.fail(&error);
-                        return Poll::Ready(Some(Err(error.into())));
-                    }
-                    None => {
-                        this.over = true;
-                        this.finish();
-                    }
-                }
-            } else {
+            let Some(events) = &mut this.events else {
+                return Poll::Ready(this.fault.take().map(|error| Err(error.into())));
+            };
+            let Poll::Ready(item) = events.as_mut().poll_next(context) else {
                 ready!(this.stop.as_mut().poll(context));
-                this.over = true;
+                this.events = None;
                 // Our doing: nothing speaks against the provider.
                 this.recorder.finish(Outcome::Cancelled);
                 return Poll::Ready(Some(Err(StreamError::Stopping)));
+            };
+            match item {
+                Some(Ok(item)) => {
+                    let passed = this.pass(item);
+                    if this.course.is_marked {
+                        this.read_what_is_there(context);
+                        this.finish();
+                    }
+                    if !passed.is_empty() {
+                        return Poll::Ready(Some(Ok(passed)));
+                    }
+                }
+                Some(Err(error)) => {
+                    this.events = None;
+                    this.recorder.fail(&error);
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                None => this.finish(),
             }
         }
     }

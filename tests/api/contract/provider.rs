@@ -24,7 +24,9 @@ async fn world_with(change: impl FnOnce(&mut Config)) -> World {
         config.auth.lookup_ttl = Duration::from_mins(1);
         let provider = config.providers.get_mut("fake").unwrap();
         provider.first_byte_timeout = PATIENCE;
+        provider.first_content_timeout = PATIENCE;
         provider.chunk_timeout = PATIENCE;
+        provider.whole_timeout = PATIENCE;
         change(config);
     })
     .await;

@@ -230,20 +230,18 @@ fn config(database_url: &str, upstream: &str) -> Config {
 
 fn provider(base_url: &str) -> ProviderConfig {
     ProviderConfig {
-        kind: ProviderKind::Openai,
         base_url: Some(base_url.parse().unwrap()),
         api_key: Some(SecretString::from(UPSTREAM_KEY)),
         headers: BTreeMap::from([("x-gateway-team".to_owned(), SecretString::from("maple"))]),
-        discover_models: false,
-        discovered_input_price: None,
-        discovered_output_price: None,
-        discovered_free: false,
         connect_timeout: Duration::from_secs(2),
         first_byte_timeout: Duration::from_secs(10),
+        first_content_timeout: Duration::from_secs(10),
         chunk_timeout: Duration::from_secs(10),
+        whole_timeout: Duration::from_secs(10),
         total_timeout: Duration::from_secs(30),
         first_token_delay: Duration::from_millis(1),
         token_delay: Duration::from_millis(1),
+        ..ProviderConfig::new(ProviderKind::Openai)
     }
 }
 

@@ -95,6 +95,33 @@ impl Reply {
         )])
     }
 
+    /// The same under another content type, or none.
+    pub fn stream_as(content_type: &str) -> Self {
+        let named = match content_type {
+            "" => String::new(),
+            name => format!("content-type: {name}\r\n"),
+        };
+        Self(vec![Step::Head(format!(
+            "HTTP/1.1 200 OK\r\n{named}transfer-encoding: chunked\r\n"
+        ))])
+    }
+
+    /// These bytes, a head of their own included.
+    pub fn raw(bytes: impl Into<Bytes>) -> Self {
+        Self::default().bytes(bytes)
+    }
+
+    /// Bytes as they are.
+    pub fn bytes(self, bytes: impl Into<Bytes>) -> Self {
+        self.then(Step::Raw(bytes.into()))
+    }
+
+    /// Another reply's steps behind these.
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
     /// Nothing at all, not even a head.
     pub fn silence() -> Self {
         Self(vec![Step::Stall])

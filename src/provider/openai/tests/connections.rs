@@ -4,8 +4,8 @@ use std::{thread, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{DONE, HELLO, LONG, SHORT, SOON, asked, events, failure, next, provider, upstream::watch, whole};
-use crate::provider::Provider;
+use super::{DONE, HELLO, LONG, SHORT, SOON, asked, events, failure, limited, next, provider, upstream::watch, whole};
+use crate::provider::{Provider, ProviderError};
 
 #[tokio::test]
 async fn connections_are_used_again_and_replaced_when_they_have_gone() {
@@ -122,4 +122,68 @@ async fn leaving_closes_the_connection() {
     assert_eq!(next(&mut stream).await.unwrap().unwrap(), HELLO);
     drop(stream);
     assert_eq!(closed.recv().await, Some(true), "within a stream");
+}
+
+/// Answers once on each connection, and closes it when it is asked again: after `half` of an answer.
+fn serve_once_each(half: &'static str) -> (std::net::SocketAddr, tokio::sync::mpsc::UnboundedReceiver<usize>) {
+    watch(move |_, connection| {
+        connection.request();
+        connection.answer("200 OK", "", "{}");
+        let asked_again = connection.request().is_some();
+        connection.send(half);
+        1 + usize::from(asked_again)
+    })
+}
+
+/// Servers close idle connections after seconds, and the next call may be on its way just then (llm-d #1564).
+#[tokio::test]
+async fn a_call_whose_used_connection_dies_unanswered_goes_out_once_more() {
+    let (address, mut requests) = serve_once_each("");
+    let provider = provider(address);
+    for _ in 0..4 {
+        whole(&provider, false).await;
+    }
+    for _ in 0..3 {
+        assert_eq!(requests.recv().await, Some(2), "all but the last were used again");
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_not_made_twice_once_anything_of_its_answer_has_come() {
+    let (address, _requests) = serve_once_each("HTTP/1.1 200 OK\r\ncontent-le");
+    let provider = provider(address);
+    whole(&provider, false).await;
+    let error = failure(&provider, false).await;
+    assert!(matches!(error, ProviderError::BrokenOff(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_call_on_a_new_connection_is_not_made_twice() {
+    let (address, mut requests) = watch(|_, connection| connection.request().is_some());
+    let provider = provider(address);
+    let error = failure(&provider, false).await;
+    assert!(matches!(error, ProviderError::BrokenOff(_)), "{error:?}");
+    assert_eq!(requests.recv().await, Some(true));
+    assert!(requests.try_recv().is_err(), "a second connection");
+}
+
+#[tokio::test]
+async fn old_and_idle_connections_are_not_used_again() {
+    for is_old in [true, false] {
+        let (address, mut requests) = watch(|_, connection| {
+            std::iter::from_fn(|| connection.request().map(|_| connection.answer("200 OK", "", "{}"))).count()
+        });
+        let provider = limited(address, |config| {
+            let limit = if is_old {
+                &mut config.max_connection_age
+            } else {
+                &mut config.idle_timeout
+            };
+            *limit = SHORT;
+        });
+        whole(&provider, false).await;
+        tokio::time::sleep(SHORT * 2).await;
+        whole(&provider, false).await;
+        assert_eq!(requests.recv().await, Some(1), "old: {is_old}");
+    }
 }

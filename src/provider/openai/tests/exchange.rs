@@ -37,6 +37,7 @@ async fn requests_go_out_as_they_are() {
         "authorization: Bearer sk-upstream".to_owned(),
         "content-type: application/json".to_owned(),
         "x-team: maple".to_owned(),
+        "accept-encoding: identity".to_owned(),
         "traceparent: 00-1-2-01".to_owned(),
     ] {
         let found = received.head.lines().filter(|found| **found == line).count();
@@ -50,6 +51,7 @@ async fn answers_come_back_as_they_are_with_the_callers_headers_only() {
     let address = serve(|_, connection| {
         connection.request();
         let headers = "content-type: application/json\r\nx-request-id: req_1\r\nopenai-version: 2\r\n\
+                       openai-processing-ms: 7\r\nopenai-organization: ours\r\nopenai-project: proj_1\r\n\
                        x-ratelimit-limit-requests: 9\r\nset-cookie: a=b\r\nserver: x\r\nkeep-alive: timeout=5\r\n";
         connection.answer("200 OK", headers, BODY);
     });
@@ -64,8 +66,8 @@ async fn answers_come_back_as_they_are_with_the_callers_headers_only() {
         headers,
         [
             "content-type: application/json",
+            "openai-processing-ms: 7",
             "openai-version: 2",
-            "x-ratelimit-limit-requests: 9",
             "x-upstream-request-id: req_1"
         ]
     );
@@ -119,6 +121,92 @@ async fn refusals_pass_and_failures_do_not() {
 }
 
 #[tokio::test]
+async fn refusals_name_no_key_and_no_organisation_of_ours() {
+    let address = serve(|_, connection| {
+        connection.request();
+        let told =
+            r#"{"error":{"message":"limit reached in org-OPERATOR for sk-upstream","type":"tokens","code":"c"}}"#;
+        connection.answer("429 Too Many Requests", "", told);
+    });
+    let (status, _, body) = whole(&provider(address), false).await;
+    let told = r#"{"error":{"message":"limit reached in [redacted] for [redacted]","type":"tokens","code":"c"}}"#;
+    assert_eq!((status.as_u16(), &body[..]), (429, told.as_bytes()));
+}
+
+#[tokio::test]
+async fn a_page_is_no_answer_and_no_refusal() {
+    let address = serve(|_, connection| {
+        for status in ["200 OK", "200 OK", "429 Too Many Requests"] {
+            connection.request();
+            connection.answer(status, "content-type: text/html\r\nretry-after: 7\r\n", "<html></html>");
+        }
+    });
+    let provider = provider(address);
+    for stream in [false, true] {
+        let error = failure(&provider, stream).await;
+        assert!(matches!(error, ProviderError::BadReply(_)), "{error:?}");
+    }
+    let (status, headers, body) = whole(&provider, false).await;
+    assert_eq!(
+        (status.as_u16(), &headers["content-type"]),
+        (429, &HeaderValue::from_static("application/json"))
+    );
+    assert_eq!(headers["retry-after"], "7");
+    let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        (&told["error"]["type"], &told["error"]["code"]),
+        (&"rate_limit_error".into(), &"provider_refused".into())
+    );
+}
+
+/// apache/apisix #13544: bytes that nobody can read are not passed on without the header that says what they are.
+#[tokio::test]
+async fn what_is_encoded_though_nobody_asked_is_not_usable() {
+    let address = serve(|_, connection| {
+        connection.request();
+        connection.answer("200 OK", "content-encoding: gzip\r\n", [0x1f, 0x8b, 8, 0]);
+    });
+    let provider = provider(address);
+    for stream in [false, true] {
+        let error = failure(&provider, stream).await;
+        assert!(matches!(error, ProviderError::BadReply(_)), "{error:?}");
+    }
+    let error = provider.list_models().await.unwrap_err();
+    assert!(matches!(error, ProviderError::BadReply(_)), "{error:?}");
+
+    let address = serve(|_, connection| {
+        connection.request();
+        connection.answer("400 Bad Request", "content-encoding: gzip\r\n", [0x1f, 0x8b, 8, 0]);
+    });
+    let (status, _, body) = whole(&super::provider(address), false).await;
+    assert_eq!(status, 400);
+    assert!(serde_json::from_slice::<serde_json::Value>(&body).unwrap()["error"].is_object());
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_busy_says_when_to_come_back() {
+    let address = serve(|_, connection| {
+        for status in ["503 Service Unavailable", "529 Overloaded"] {
+            connection.request();
+            connection.answer(status, "retry-after: 20\r\n", "{}");
+        }
+        connection.request();
+        connection.answer("503 Service Unavailable", "", "{}");
+    });
+    let provider = provider(address);
+    for code in [503, 529] {
+        let error = failure(&provider, false).await;
+        let after = Duration::from_secs(20);
+        assert!(
+            matches!(error, ProviderError::Busy { status, retry_after } if status.as_u16() == code && retry_after == after),
+            "{error:?}"
+        );
+    }
+    let error = failure(&provider, false).await;
+    assert!(matches!(error, ProviderError::Status(_)), "{error:?}");
+}
+
+#[tokio::test]
 async fn what_is_not_http_is_not_usable() {
     let address = serve(|_, connection| {
         connection.request();
@@ -157,7 +245,7 @@ async fn models_are_listed() {
     );
 
     let lists: [(&str, String); 3] = [
-        ("200 OK", "{\"data\":[7]}".to_owned()),
+        ("200 OK", "{\"data\":null}".to_owned()),
         (
             "200 OK",
             format!("{{\"data\":[],\"x\":\"{}\"}}", "x".repeat(LARGEST_LIST)),

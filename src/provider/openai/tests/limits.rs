@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::{HELLO, SHORT, config, events, failure, limited, next, provider, upstream::serve, whole};
+use super::{HELLO, ROLE, SHORT, config, events, failure, limited, next, provider, upstream::serve, whole};
 use crate::provider::{
-    ProviderError,
+    ProviderError, Stage,
     openai::{LARGEST_ANSWER, OpenAiProvider},
+    sse,
 };
 use crate::turn::MOST_BUFFERED;
 
@@ -53,12 +54,18 @@ async fn silence_runs_into_the_first_byte_timeout_or_the_total_if_that_is_less()
         connection.request();
         connection.stall();
     });
+    let error = failure(&limited(silent, |config| config.first_byte_timeout = SHORT), true).await;
+    assert!(
+        matches!(error, ProviderError::FirstByteTimeout(limit) if limit == SHORT),
+        "{error:?}"
+    );
+    // An answer that is not streamed comes when all of it is done.
+    let error = failure(&limited(silent, |config| config.whole_timeout = SHORT), false).await;
+    assert!(
+        matches!(error, ProviderError::TotalTimeout(limit) if limit == SHORT),
+        "{error:?}"
+    );
     for stream in [false, true] {
-        let error = failure(&limited(silent, |config| config.first_byte_timeout = SHORT), stream).await;
-        assert!(
-            matches!(error, ProviderError::FirstByteTimeout(limit) if limit == SHORT),
-            "{error:?}"
-        );
         let error = failure(&limited(silent, |config| config.total_timeout = SHORT), stream).await;
         assert!(
             matches!(error, ProviderError::TotalTimeout(limit) if limit == SHORT),
@@ -83,6 +90,98 @@ async fn a_stream_that_never_starts_runs_into_the_first_byte_timeout() {
     assert!(next(&mut stream).await.is_none());
 }
 
+/// Claude Code's and other clients' reasoning models greet, and then think (openclaw/openclaw #64432).
+#[tokio::test]
+async fn a_greeting_starts_no_clock_but_that_of_the_first_content() {
+    for greeting in [ROLE, ": processing\n\n"] {
+        let address = serve(move |_, connection| {
+            connection.request();
+            connection.begin_stream();
+            connection.chunk(greeting);
+            thread::sleep(SHORT * 3);
+            connection.chunk(HELLO);
+            connection.stall();
+        });
+        let mut stream = events(&limited(address, |config| config.chunk_timeout = SHORT)).await;
+        assert_eq!(next(&mut stream).await.unwrap().unwrap(), greeting);
+        assert_eq!(next(&mut stream).await.unwrap().unwrap(), HELLO);
+
+        let mut stream = events(&limited(address, |config| config.first_content_timeout = SHORT)).await;
+        assert_eq!(next(&mut stream).await.unwrap().unwrap(), greeting);
+        let error = next(&mut stream).await.unwrap().unwrap_err();
+        assert!(
+            matches!(error, ProviderError::FirstContentTimeout(limit) if limit == SHORT),
+            "{error:?}"
+        );
+    }
+    // The same where the answer is not streamed: white space is a sign of life.
+    for greeting in ["", " \n"] {
+        let address = serve(move |_, connection| {
+            connection.request();
+            connection.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+            if !greeting.is_empty() {
+                connection.chunk(greeting);
+            }
+            thread::sleep(SHORT * 3);
+            connection.chunk("{}");
+            connection.end_stream();
+        });
+        let patient = limited(address, |config| {
+            config.first_byte_timeout = SHORT;
+            config.chunk_timeout = SHORT;
+        });
+        assert_eq!(whole(&patient, false).await.2.trim_ascii(), b"{}");
+    }
+}
+
+/// maximhq/bifrost #6784: a finish reason, and then comments for ever.
+#[tokio::test]
+async fn an_answer_that_has_finished_ends_whatever_follows() {
+    for pings in [true, false] {
+        let address = serve(move |_, connection| {
+            connection.request();
+            connection.begin_stream();
+            connection.chunk(HELLO);
+            for _ in 0..200 {
+                if pings {
+                    connection.chunk(": ping\n\n");
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        let mut stream = events(&limited(address, |config| config.chunk_timeout = SHORT)).await;
+        assert_eq!(next(&mut stream).await.unwrap().unwrap(), HELLO);
+        stream.as_mut().reached(Stage::Finished);
+        while let Some(item) = next(&mut stream).await {
+            assert!(item.unwrap().starts_with(b": ping"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_caller_is_sent_comments_while_the_upstream_is_silent() {
+    let address = serve(|_, connection| {
+        connection.request();
+        connection.begin_stream();
+        thread::sleep(SHORT * 4);
+        connection.chunk(HELLO);
+        connection.stall();
+    });
+    let mut provider = provider(address);
+    provider.limits.keep_alive = SHORT;
+    let mut stream = events(&provider).await;
+    for _ in 0..2 {
+        assert_eq!(next(&mut stream).await.unwrap().unwrap(), sse::KEEP_ALIVE);
+    }
+    loop {
+        let item = next(&mut stream).await.unwrap().unwrap();
+        if item != sse::KEEP_ALIVE {
+            assert_eq!(item, HELLO);
+            break;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_pause_runs_into_the_chunk_timeout() {
     let address = serve(|_, connection| {
@@ -98,6 +197,7 @@ async fn a_pause_runs_into_the_chunk_timeout() {
     let mut stream = events(&limited(address, |config| config.chunk_timeout = SHORT)).await;
     for _ in 0..5 {
         assert_eq!(next(&mut stream).await.unwrap().unwrap(), HELLO);
+        stream.as_mut().reached(Stage::Content);
     }
     let error = next(&mut stream).await.unwrap().unwrap_err();
     assert!(
@@ -174,8 +274,9 @@ async fn answers_beyond_the_limits_are_refused() {
     let address = serve(|_, connection| {
         connection.request();
         connection.begin_stream();
-        for _ in 0..20 {
-            connection.chunk(vec![b'x'; 64 * 1024]);
+        let piece = vec![b'x'; 1024 * 1024];
+        for _ in 0..=sse::MAX_EVENT / piece.len() {
+            connection.chunk(&piece);
         }
         connection.stall();
     });

@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use super::{DONE, HELLO, events, failure, next, provider, upstream::serve};
+use super::{DONE, HELLO, LONG, events, failure, next, provider, upstream::serve};
 use crate::provider::{ProviderError, sse};
 
 #[tokio::test]
@@ -62,6 +62,78 @@ async fn events_stay_whole_however_they_are_cut() {
 }
 
 #[tokio::test]
+async fn a_stream_is_one_under_any_content_type() {
+    for content_type in [
+        "application/json",
+        "text/plain; charset=utf-8",
+        "Text/Event-Stream; Charset=UTF-8",
+        "",
+    ] {
+        let address = serve(move |_, connection| {
+            connection.request();
+            let named = match content_type {
+                "" => String::new(),
+                name => format!("content-type: {name}\r\n"),
+            };
+            connection.send(format!("HTTP/1.1 200 OK\r\n{named}transfer-encoding: chunked\r\n\r\n"));
+            connection.chunk("da");
+            thread::sleep(Duration::from_millis(10));
+            connection.chunk(&HELLO["da".len()..]);
+            // The first event is passed on before there is another.
+            connection.request();
+        });
+        let mut stream = events(&provider(address)).await;
+        assert_eq!(next(&mut stream).await.unwrap().unwrap(), HELLO, "{content_type:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_may_be_as_large_as_an_answer() {
+    let large = format!(
+        "data: {{\"choices\":[{{\"delta\":{{\"images\":[\"{}\"]}}}}]}}\n\n",
+        "A".repeat(3 << 20)
+    );
+    let sent = large.clone();
+    let address = serve(move |_, connection| {
+        connection.request();
+        connection.begin_stream();
+        for piece in sent.as_bytes().chunks(16 * 1024) {
+            connection.chunk(piece);
+        }
+        connection.chunk(DONE);
+        connection.end_stream();
+    });
+    let mut stream = events(&provider(address)).await;
+    let mut all = Vec::new();
+    while let Some(item) = next(&mut stream).await {
+        all.extend_from_slice(&item.unwrap());
+    }
+    assert!(all == format!("{large}{DONE}").as_bytes(), "{} bytes", all.len());
+}
+
+/// songquanpeng/one-api #277: one line end between events.
+#[tokio::test]
+async fn events_that_one_line_end_parts_come_one_by_one_and_regular() {
+    for end in ["\n", "\r\n"] {
+        let address = serve(move |_, connection| {
+            connection.request();
+            connection.begin_stream();
+            for _ in 0..3 {
+                connection.chunk(format!("{}{end}", HELLO.trim_end()));
+                thread::sleep(Duration::from_millis(20));
+            }
+            connection.chunk(format!("data: [DONE]{end}"));
+            connection.closes_within(LONG);
+        });
+        let mut stream = events(&provider(address)).await;
+        for _ in 0..3 {
+            assert_eq!(next(&mut stream).await.unwrap().unwrap(), HELLO);
+        }
+        assert_eq!(next(&mut stream).await.unwrap().unwrap(), DONE);
+    }
+}
+
+#[tokio::test]
 async fn a_stream_without_its_marker_or_last_blank_line_passes() {
     let address = serve(|_, connection| {
         connection.request();
@@ -72,6 +144,10 @@ async fn a_stream_without_its_marker_or_last_blank_line_passes() {
     });
     let mut stream = events(&provider(address)).await;
     assert_eq!(next(&mut stream).await.unwrap().unwrap(), HELLO);
-    assert_eq!(next(&mut stream).await.unwrap().unwrap(), "data: [DONE]\n");
+    assert_eq!(
+        next(&mut stream).await.unwrap().unwrap(),
+        DONE,
+        "the blank line is added"
+    );
     assert!(next(&mut stream).await.is_none());
 }

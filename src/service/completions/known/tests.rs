@@ -22,22 +22,7 @@ use crate::{
 const BODY: &str = r#"{"model": "maple", "temperature": 0, "messages": []}"#;
 
 fn route() -> Route {
-    let provider = ProviderConfig {
-        kind: ProviderKind::Mock,
-        base_url: None,
-        api_key: None,
-        headers: BTreeMap::new(),
-        discover_models: false,
-        discovered_input_price: None,
-        discovered_output_price: None,
-        discovered_free: false,
-        connect_timeout: Duration::ZERO,
-        first_byte_timeout: Duration::ZERO,
-        chunk_timeout: Duration::ZERO,
-        total_timeout: Duration::ZERO,
-        first_token_delay: Duration::ZERO,
-        token_delay: Duration::ZERO,
-    };
+    let provider = ProviderConfig::new(ProviderKind::Mock);
     let model = ModelConfig {
         id: "maple".to_owned(),
         provider: "mock".to_owned(),

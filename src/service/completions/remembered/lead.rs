@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::under_way::Before;
 use crate::{
-    provider::{Endpoint, registry::Route},
+    provider::registry::Route,
     service::completions::{
-        Answer, AnswerStream, Answered, Call, CompletionError, Completions, Wanted,
+        Answer, AnswerStream, Answered, Call, CompletionError, Completions, Wanted, ask,
         plan::{CacheStatus, Plan},
         request::Request,
         shared::{Begun, Keeping, NotBegun, Sending, SharedCall, SharedReader},
@@ -30,7 +30,7 @@ impl Completions {
             answers: answers.clone(),
             key: plan.key,
             choices: request.choices,
-            is_chat: call.endpoint == Endpoint::ChatCompletions,
+            endpoint: call.endpoint,
             most_bytes: self.0.remembering.longest(),
         };
         let wanted = Wanted::of(call, request, route);
@@ -42,8 +42,9 @@ impl Completions {
         let (this, by) = (self.clone(), route.clone());
         let entering = Box::pin(async move {
             let places = this.places(asked.account.organization).await?;
+            let has_added_usage = wanted.has_added_usage;
             let (wanted, recorder) = this.begin(places, &asked, &by, wanted);
-            let sending: Sending = Box::pin(async move { by.upstream.provider.send(wanted).await });
+            let sending: Sending = Box::pin(async move { ask::ask(&by.upstream, wanted, has_added_usage).await });
             Ok((recorder, sending))
         });
         let shared = SharedCall::new(entering, keeping);

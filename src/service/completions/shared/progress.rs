@@ -8,8 +8,8 @@ use http::{HeaderMap, StatusCode};
 use super::{End, Head, Keeping, Progress, Stage};
 use crate::{
     domain::{tokens::TokenUsage, usage::Outcome},
-    provider::{ProviderError, ProviderReply, sse},
-    service::completions::{record::Recorder, stored::StoredAnswer},
+    provider::{Endpoint, ProviderError, ProviderReply, Stage as Reached, sse},
+    service::completions::{as_json, course, record::Recorder, stored::StoredAnswer},
 };
 
 /// Who is further behind than so many bytes, of an answer that is too long to be remembered, is left behind: what it has
@@ -50,30 +50,33 @@ impl Progress {
 
     fn take_whole(&mut self, status: StatusCode, headers: HeaderMap, body: Bytes) {
         self.stage = Stage::Over;
-        let mut stored = None;
-        let mut usage = TokenUsage::default();
-        if status.is_success() {
-            let info = sse::scan_chunk(&body);
-            self.record(|recorder| {
-                recorder.note_text(info.text_bytes);
-                if let Some(usage) = info.usage {
-                    recorder.note_usage(usage);
-                }
-                recorder.finish(Outcome::Completed);
-            });
-            usage = self.tokens();
-            let is_answer = if self.keeping.is_chat {
-                // What is empty would be just as empty for everybody else, for as long as it is remembered.
-                self.is_complete(info.complete) && info.has_substance
-            } else {
-                info.has_data
-            };
-            if is_answer && !info.failed && body.len() <= self.keeping.most_bytes {
-                stored = Some(self.keep(StoredAnswer::whole(&body, usage)));
-            }
-        } else {
+        if !status.is_success() {
             self.record(|recorder| recorder.refuse(status));
+            self.head = Some(Head::Whole { status, headers, body });
+            self.end = Some(End::Done(TokenUsage::default(), None));
+            return;
         }
+        let body = match course::whole(self.keeping.endpoint, body) {
+            Ok(body) => body,
+            Err(error) => return self.fail(error),
+        };
+        let headers = as_json(headers);
+        let info = sse::scan_chunk(&body);
+        self.record(|recorder| {
+            recorder.note_text(info.text_bytes);
+            if let Some(usage) = info.usage {
+                recorder.note_usage(usage);
+            }
+            recorder.finish(Outcome::Completed);
+        });
+        let usage = self.tokens();
+        let is_answer = match self.keeping.endpoint {
+            // What is empty would be just as empty for everybody else, for as long as it is remembered.
+            Endpoint::ChatCompletions => self.is_complete(info.complete) && info.has_substance,
+            Endpoint::Embeddings => info.has_data,
+        };
+        let is_kept = is_answer && body.len() <= self.keeping.most_bytes;
+        let stored = is_kept.then(|| self.keep(StoredAnswer::whole(&body, usage)));
         self.head = Some(Head::Whole { status, headers, body });
         self.end = Some(End::Done(usage, stored));
     }
@@ -88,7 +91,7 @@ impl Progress {
             if sse::is_done(data) {
                 self.push(item.slice(from..range.start));
                 from = item.len();
-                self.marked = true;
+                self.course.is_marked = true;
                 is_over = true;
                 continue;
             }
@@ -101,11 +104,16 @@ impl Progress {
                 }
                 continue;
             }
-            self.failed |= chunk.failed;
+            self.course.has_answer |= chunk.has_choices;
             self.has_substance |= chunk.has_substance;
             self.complete += chunk.complete;
             if chunk.text_bytes > 0 {
+                self.reach(Reached::Content);
                 self.record(|recorder| recorder.note_text(chunk.text_bytes));
+            }
+            if chunk.finished && !self.course.is_finished {
+                self.course.is_finished = true;
+                self.reach(Reached::Finished);
             }
             if let Some(usage) = chunk.usage {
                 self.record(|recorder| recorder.note_usage(usage));
@@ -115,10 +123,26 @@ impl Progress {
                     from = range.end;
                 }
             }
+            if chunk.failed || event.is_error() {
+                self.course.has_failed = true;
+                self.push(item.slice(from..range.start));
+                if let Some(recorder) = &self.recorder {
+                    let told = course::told(recorder.provider(), data);
+                    self.push(told);
+                }
+                from = range.end;
+            }
         }
         self.push(item.slice(from..));
         if is_over {
             self.finish();
+        }
+    }
+
+    /// What the upstream may do next depends on how far the answer is.
+    fn reach(&mut self, stage: Reached) {
+        if let Stage::Streaming(events) = &mut self.stage {
+            events.as_mut().reached(stage);
         }
     }
 
@@ -138,15 +162,16 @@ impl Progress {
         if self.end.is_some() {
             return;
         }
-        if self.failed {
-            self.record(|recorder| recorder.fail(&ProviderError::ErrorInAnswer));
-        } else {
-            self.record(|recorder| recorder.finish(Outcome::Completed));
+        match self.course.end() {
+            Ok(()) => self.record(|recorder| recorder.finish(Outcome::Completed)),
+            // The caller has been told, in the upstream's own words.
+            Err(error @ ProviderError::ErrorInAnswer) => self.record(|recorder| recorder.fail(&error)),
+            Err(error) => return self.fail(error),
         }
         let usage = self.tokens();
-        let whole =
-            self.marked && !self.failed && !self.is_too_long() && self.is_complete(self.complete) && self.has_substance;
-        let stored = whole.then(|| {
+        let is_whole = self.course.is_marked && !self.course.has_failed;
+        let is_kept = is_whole && !self.is_too_long() && self.is_complete(self.complete) && self.has_substance;
+        let stored = is_kept.then(|| {
             let items = self.items.make_contiguous();
             let answer = StoredAnswer::events(items, &self.usage_chunk, usage);
             self.keep(answer)

@@ -126,7 +126,7 @@ impl SharedReader {
 
     /// The upstream told of an error inside the stream. The caller has seen it.
     pub fn has_failed(&self) -> bool {
-        self.call.progress().failed
+        self.call.progress().course.has_failed
     }
 
     /// The record of one who shared, once it is known how it went.

@@ -109,7 +109,7 @@ fn item(progress: &mut Progress, place: usize, leads: bool) -> Option<Found> {
             Found::Last {
                 events: item.clone(),
                 usage_chunk: progress.usage_chunk.clone(),
-                marked: progress.marked,
+                marked: progress.course.is_marked,
             }
         } else {
             Found::Item(item.clone())
@@ -150,7 +150,7 @@ impl Stream for SharedReader {
                 }
                 Closing::Mark => {
                     this.closing = Closing::Over;
-                    if this.call.progress().marked {
+                    if this.call.progress().course.is_marked {
                         return Poll::Ready(Some(Ok(DONE)));
                     }
                 }

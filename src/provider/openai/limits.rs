@@ -1,0 +1,32 @@
+//! How long an upstream may take for what.
+
+use std::time::Duration;
+
+/// See [`ProviderConfig`](crate::config::ProviderConfig) for what each limit covers.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::provider) struct Limits {
+    pub(in crate::provider) connect: Duration,
+    pub(in crate::provider) first_byte: Duration,
+    pub(in crate::provider) first_content: Duration,
+    pub(in crate::provider) chunk: Duration,
+    /// For an answer that is not streamed.
+    pub(in crate::provider) whole: Duration,
+    pub(in crate::provider) total: Duration,
+    /// Silence of a stream after which its caller is sent a comment.
+    pub(in crate::provider) keep_alive: Duration,
+}
+
+/// Half of what common proxies allow a response.
+pub(super) const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);
+
+impl Limits {
+    /// Of an answer that is not streamed, whose head and body come when all of it has been thought of.
+    pub(super) fn of_whole(self) -> Self {
+        let total = self.total.min(self.whole);
+        Self {
+            first_byte: total,
+            total,
+            ..self
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! How an answer has to go: what must have come before it is one, in a stream and whole.
+
+use bytes::Bytes;
+
+use super::forms;
+use crate::provider::{Endpoint, Provider, ProviderError, sse};
+
+/// What of a stream has come.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Course {
+    /// A chunk with choices.
+    pub(super) has_answer: bool,
+    /// A finish reason.
+    pub(super) is_finished: bool,
+    /// The mark that nothing follows.
+    pub(super) is_marked: bool,
+    /// An error, which the caller has been told of.
+    pub(super) has_failed: bool,
+}
+
+impl Course {
+    /// What is wrong with a stream that ends here, though in order: a worker that is killed, or a proxy that is restarted, ends its
+    /// stream so (NVIDIA/TensorRT-LLM #18289). Many servers send no mark, and some no finish reason, but none of those that
+    /// have finished sends neither.
+    pub(super) fn end(self) -> Result<(), ProviderError> {
+        if self.has_failed {
+            Err(ProviderError::ErrorInAnswer)
+        } else if !(self.is_finished || self.is_marked) {
+            Err(ProviderError::EndedEarly)
+        } else if self.has_answer {
+            Ok(())
+        } else {
+            Err(NO_ANSWER)
+        }
+    }
+}
+
+const NO_ANSWER: ProviderError = ProviderError::BadReply("there is no answer in it");
+
+/// The body of a whole answer, if it is one: gateways report failures with status 200 as well (maximhq/bifrost #5963). Events
+/// that nobody asked for are put together.
+pub(super) fn whole(endpoint: Endpoint, body: Bytes) -> Result<Bytes, ProviderError> {
+    if sse::begins_as_events(&body) == Some(true) {
+        return assembled(endpoint, &body);
+    }
+    if looks_answered(endpoint, &body) {
+        return Ok(body);
+    }
+    let info = sse::scan_chunk(&body);
+    let is_answer = match endpoint {
+        Endpoint::ChatCompletions => info.has_choices,
+        Endpoint::Embeddings => info.has_data,
+    };
+    match (info.failed, is_answer) {
+        (true, _) => Err(ProviderError::ErrorInAnswer),
+        (false, true) => Ok(body),
+        (false, false) => Err(NO_ANSWER),
+    }
+}
+
+/// Tells the common answer without reading all of it: there is a list with something in it, and no word of an error.
+fn looks_answered(endpoint: Endpoint, body: &[u8]) -> bool {
+    /// Servers begin with an id, a time and the model's name.
+    const BEGINNING: usize = 512;
+    let list: &[u8] = match endpoint {
+        Endpoint::ChatCompletions => b"\"choices\":[{",
+        Endpoint::Embeddings => b"\"data\":[{",
+    };
+    let beginning = &body[..body.len().min(BEGINNING)];
+    let is_there = memchr::memmem::find(beginning, list).is_some_and(|at| at > 0 && beginning[at - 1] != b'\\');
+    is_there && memchr::memmem::find(body, b"\"error\"").is_none()
+}
+
+fn assembled(endpoint: Endpoint, events: &[u8]) -> Result<Bytes, ProviderError> {
+    if endpoint != Endpoint::ChatCompletions {
+        return Err(ProviderError::BadReply("it is a stream of events"));
+    }
+    let mut course = Course::default();
+    let mut end = events.len();
+    for event in sse::events(events) {
+        if sse::is_done(event.data()) {
+            course.is_marked = true;
+            end = event.range().end;
+            break;
+        }
+        let chunk = sse::scan_chunk(event.data());
+        course.has_failed |= chunk.failed || event.is_error();
+        course.is_finished |= chunk.finished;
+        course.has_answer |= chunk.has_choices;
+    }
+    course.end()?;
+    let whole = forms::assemble(&events[..end], b"");
+    whole
+        .map(Bytes::from)
+        .ok_or(ProviderError::BadReply("its events are not chunks of an answer"))
+}
+
+/// An error that an event told of, as the event that OpenAI's clients raise: some servers have other shapes for it. Words stay,
+/// but for keys and ids of ours.
+pub(super) fn told(provider: &dyn Provider, data: &[u8]) -> Bytes {
+    let data = provider.redacted(data);
+    let known = serde_json::from_slice::<serde_json::Value>(&data);
+    let is_known = known
+        .as_ref()
+        .is_ok_and(|told| told.get("error").is_some_and(|error| !error.is_null()));
+    let (before, told, after) = match known {
+        Ok(_) if is_known => ("data: ", data, "\n\n"),
+        Ok(value) => {
+            // Where it is not the object itself, it is in the choice.
+            let nested = value.pointer("/choices/0/error").filter(|error| !error.is_null());
+            let text = nested.unwrap_or(&value).to_string();
+            ("data: {\"error\":", text.into_bytes().into(), "}\n\n")
+        }
+        Err(_) => {
+            let text =
+                serde_json::json!({"message": String::from_utf8_lossy(&data), "type": "server_error"}).to_string();
+            ("data: {\"error\":", text.into_bytes().into(), "}\n\n")
+        }
+    };
+    [before.as_bytes(), &told, after.as_bytes()].concat().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Course, told, whole};
+    use crate::{
+        config::{ProviderConfig, ProviderKind},
+        provider::{Endpoint, ProviderError, mock::MockProvider},
+    };
+    use bytes::Bytes;
+
+    #[test]
+    fn a_stream_ends_with_a_reason_or_a_mark_and_something_in_it() {
+        let course = |has_answer, is_finished, is_marked| Course {
+            has_answer,
+            is_finished,
+            is_marked,
+            has_failed: false,
+        };
+        assert!(course(true, true, false).end().is_ok() && course(true, false, true).end().is_ok());
+        assert!(matches!(
+            course(true, false, false).end(),
+            Err(ProviderError::EndedEarly)
+        ));
+        assert!(matches!(
+            course(false, false, true).end(),
+            Err(ProviderError::BadReply(_))
+        ));
+        let failed = Course {
+            has_failed: true,
+            ..course(true, true, true)
+        };
+        assert!(matches!(failed.end(), Err(ProviderError::ErrorInAnswer)));
+    }
+
+    #[test]
+    fn a_success_without_an_answer_is_none() {
+        let chat = |body: &'static str| whole(Endpoint::ChatCompletions, Bytes::from_static(body.as_bytes()));
+        for body in [
+            r#"{"id":"x","choices":[{"message":{"content":"\"error\""}}]}"#,
+            r#"{"choices" : [ {} ]}"#,
+            r#"{"choices":[{}],"error":null}"#,
+        ] {
+            assert_eq!(chat(body).unwrap(), body);
+        }
+        for body in [
+            "",
+            "{}",
+            r#"{"choices":[]}"#,
+            "<html>",
+            "7",
+            r#"{"id":"\"choices\":[{"}"#,
+            "data: x",
+        ] {
+            assert!(chat(body).is_err(), "{body}");
+        }
+        let told = chat(r#"{"choices":[{}],"error":{"message":"no capacity"}}"#);
+        assert!(matches!(told, Err(ProviderError::ErrorInAnswer)));
+        let vectors = |body: &'static str| whole(Endpoint::Embeddings, Bytes::from_static(body.as_bytes()));
+        assert!(vectors(r#"{"data":[{"embedding":[1]}]}"#).is_ok());
+        assert!(vectors(r#"{"data":[]}"#).is_err() && vectors(r#"{"choices":[{}]}"#).is_err());
+    }
+
+    #[test]
+    fn events_that_nobody_asked_for_are_put_together() {
+        let text = concat!(
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hel\"}}]}\n\n: ping\n\n",
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"lo\"},\"finish_reason\":\"stop\"}]}\n\n",
+            "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n",
+        );
+        let body = whole(Endpoint::ChatCompletions, Bytes::from_static(text.as_bytes())).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["choices"][0]["message"]["content"], "Hello");
+        assert_eq!(body["usage"]["prompt_tokens"], 3);
+        let half = &text[..text.find(": ping").unwrap()];
+        assert!(matches!(
+            whole(Endpoint::ChatCompletions, Bytes::from(half)),
+            Err(ProviderError::EndedEarly)
+        ));
+    }
+
+    #[test]
+    fn errors_in_any_shape_become_one_that_clients_raise() {
+        let provider = MockProvider::new("mock", &ProviderConfig::new(ProviderKind::Mock));
+        for (data, expected) in [
+            (
+                r#"{"error":{"message":"x"},"y":1}"#,
+                r#"{"error":{"message":"x"},"y":1}"#,
+            ),
+            (
+                r#"{"message":"x","code":500}"#,
+                r#"{"error":{"message":"x","code":500}}"#,
+            ),
+            (r#"{"choices":[{"error":{"code":502}}]}"#, r#"{"error":{"code":502}}"#),
+            (
+                "out of memory",
+                r#"{"error":{"message":"out of memory","type":"server_error"}}"#,
+            ),
+        ] {
+            let told = told(&provider, data.as_bytes());
+            let told = std::str::from_utf8(&told).unwrap();
+            let told: serde_json::Value = serde_json::from_str(told.strip_prefix("data: ").unwrap()).unwrap();
+            assert_eq!(told, serde_json::from_str::<serde_json::Value>(expected).unwrap());
+        }
+    }
+}
