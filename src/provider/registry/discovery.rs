@@ -148,3 +148,6 @@ fn model(id: &str, provider: &str, terms: &Terms) -> Option<Model> {
         caching: terms.caching,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! Answers that end otherwise than they should, or are none.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::{CHAT, SOON, ask, finish, last_event, repeatable, world};
+use crate::support::{Reply, upstream::delta};
+
+/// NVIDIA/TensorRT-LLM #18289: a worker that is killed, or a proxy that is restarted, ends its stream in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_ends_in_order_but_early_is_broken_off() {
+    let world = world().await;
+    let half = format!("data: {}\n\n", delta("The first half of"));
+    let head = "content-type: text/event-stream\r\n";
+    let replies = [
+        Reply::events().text("The first half of").ended(),
+        Reply::whole(200, &[("content-type", "text/event-stream")], half.clone()),
+        Reply::raw(format!("HTTP/1.0 200 OK\r\n{head}\r\n{half}")).break_off(),
+    ];
+    for (number, reply) in replies.iter().enumerate() {
+        let text = world.streamed(reply, number).await;
+        assert!(text.starts_with(&half) && !text.contains("[DONE]"), "{text}");
+        assert_eq!(last_event(&text)["error"]["code"], "provider_error", "{text}");
+        world.app.upstream.reply(reply.clone());
+        let (last, kept) = world.on_the_page().await;
+        assert_eq!(
+            (&*last, &kept["status"], &kept["content"]),
+            ("error", &json!("partial"), &json!("The first half of"))
+        );
+    }
+    for (outcome, _, output) in world.records(9).await {
+        assert_eq!((&*outcome, output > 0), ("failed", true));
+    }
+    // Either of the two is enough, and common alone.
+    for reply in [
+        Reply::events().text("All of it").done(),
+        Reply::events().text("All of it").event(&finish()).ended(),
+    ] {
+        world.app.upstream.reply(reply);
+        let (last, kept) = world.on_the_page().await;
+        assert_eq!((&*last, &kept["status"]), ("done", &json!("complete")));
+    }
+}
+
+/// maximhq/bifrost #5963, GoModel #947: a failure with the status of a success.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_success_without_an_answer_is_a_failure() {
+    let world = world().await;
+    let json = |body: Value| Reply::json(200, &body);
+    let replies = [
+        json(json!({"error": {"message": "no capacity", "code": 502}})),
+        json(json!({"id": "x", "object": "chat.completion", "choices": []})),
+        json(json!({})),
+        Reply::whole(200, &[("content-type", "application/json")], ""),
+        Reply::whole(
+            200,
+            &[("content-type", "text/html")],
+            "<html><body>Welcome</body></html>",
+        ),
+    ];
+    for (number, reply) in replies.iter().enumerate() {
+        for body in [
+            ask(true),
+            ask(false),
+            repeatable(true, number),
+            repeatable(false, number),
+        ] {
+            world.app.upstream.reply(reply.clone());
+            world
+                .program
+                .post(CHAT, &body)
+                .await
+                .openai_error(502, "provider_error");
+        }
+        world.app.upstream.reply(reply.clone());
+        let (last, kept) = world.on_the_page().await;
+        assert_eq!(
+            (&*last, &kept["status"], &kept["content"]),
+            ("error", &json!("failed"), &json!(""))
+        );
+    }
+    // Streams without one.
+    for (number, reply) in [Reply::events().ended(), Reply::events().done()].iter().enumerate() {
+        let text = world.streamed(reply, 100 + number).await;
+        assert_eq!(last_event(&text)["error"]["code"], "provider_error", "{text}");
+        assert!(!text.contains("[DONE]"), "{text}");
+    }
+    let embed = json!({"model": "maple-embed", "input": "x"});
+    for body in [json!({"data": []}), json!({"error": {"message": "no"}}), json!({})] {
+        world.app.upstream.reply(json(body));
+        world
+            .program
+            .post("/v1/embeddings", &embed)
+            .await
+            .openai_error(502, "provider_error");
+    }
+    let records = world.records(32).await;
+    assert_eq!(records.len(), 32);
+    for record in records {
+        assert_eq!(record, ("failed".to_owned(), 0, 0), "nothing is charged");
+    }
+}
+
+/// openai/openai-python #3520: some proxies never close after the mark.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_mark_ends_an_answer_whose_connection_stays_open() {
+    let world = world().await;
+    let reply = Reply::events()
+        .text("All said")
+        .event(&finish())
+        .usage(9, 2)
+        .chunk("data: [DONE]\n\n")
+        .stall();
+    let asked = Instant::now();
+    let text = world.streamed(&reply, 0).await;
+    assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+    world.app.upstream.reply(reply);
+    let (last, kept) = world.on_the_page().await;
+    assert_eq!((&*last, &kept["status"]), ("done", &json!("complete")));
+    assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+    for record in world.records(3).await {
+        assert_eq!(record, ("completed".to_owned(), 9, 2));
+    }
+}

@@ -1,0 +1,122 @@
+//! Answers in other forms than were asked for.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{CHAT, ask, finish, last_event, repeatable, world};
+use crate::support::{Reply, upstream::delta};
+
+/// ramalama #2837, vllm-project/vllm-ascend #5033: events as JSON, plain text, bytes, or nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_under_another_content_type_is_passed_on_as_it_comes_and_metered() {
+    let world = world().await;
+    for (number, content_type) in ["application/json", "text/plain", "application/octet-stream", ""]
+        .into_iter()
+        .enumerate()
+    {
+        let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+        let reply = Reply::stream_as(content_type)
+            .text("Hello")
+            .gate(&gate)
+            .text(" there")
+            .event(&finish());
+        world.app.upstream.reply(reply.usage(9, 2).done());
+        let mut events = world.program.stream(CHAT, &repeatable(true, number)).await;
+        assert_eq!(events.next().await.unwrap().json(), delta("Hello"));
+        gate.add_permits(1);
+        assert_eq!(events.rest().await.last().unwrap().data, "[DONE]");
+        world.app.upstream.reply(
+            Reply::stream_as(content_type)
+                .text("Hello")
+                .event(&finish())
+                .usage(9, 2)
+                .done(),
+        );
+        let (last, kept) = world.on_the_page().await;
+        assert_eq!((&*last, &kept["content"]), ("done", &json!("Hello")));
+    }
+    for record in world.records(8).await {
+        assert_eq!(record, ("completed".to_owned(), 9, 2));
+    }
+}
+
+/// Errors in events: vllm-project/guidellm #743, stacklok/toolhive #6037 and others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_within_a_stream_is_one_in_every_shape_and_names_nothing_of_ours() {
+    let world = world().await;
+    let shapes = [
+        "event: error\ndata: {\"message\":\"out of memory for sk-upstream-secret\",\"code\":500}\n\n",
+        "{\"error\":{\"message\":\"out of memory for sk-proj-ABCDEF12\"}}\n\n",
+        "data: {\"error\":{\"message\":\"out of memory in org-ABCDEFGH\"}}\n\n",
+        "data: {\"detail\":\"out of memory\"}\n\n",
+        "data: Internal Server Error\n\n",
+    ];
+    for (number, shape) in shapes.into_iter().enumerate() {
+        let reply = Reply::events().text("Two words").chunk(shape).ended();
+        let text = world.streamed(&reply, number).await;
+        let told = last_event(&text);
+        assert!(told["error"]["message"].is_string(), "{text}");
+        if number < 3 {
+            assert!(text.contains("out of memory") && text.contains("[redacted]"), "{text}");
+        }
+        for secret in ["sk-upstream", "sk-proj", "org-"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        world.app.upstream.reply(reply);
+        let (last, kept) = world.on_the_page().await;
+        assert_eq!((&*last, &kept["status"]), ("error", &json!("partial")));
+    }
+    for (outcome, ..) in world.records(15).await {
+        assert_eq!(outcome, "failed");
+    }
+}
+
+/// new-api #5230: asked whole, answered as a stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_nobody_asked_for_is_put_together() {
+    let world = world().await;
+    for body in [ask(false), repeatable(false, 0)] {
+        let reply = Reply::events()
+            .text("Put me ")
+            .text("together")
+            .event(&finish())
+            .usage(9, 2);
+        world.app.upstream.reply(reply.done());
+        let answer = world.program.post(CHAT, &body).await;
+        assert_eq!(answer.header("content-type"), "application/json");
+        let answer = answer.ok(200);
+        assert_eq!(answer["choices"][0]["message"]["content"], "Put me together");
+        assert_eq!(answer["usage"]["completion_tokens"], 2);
+    }
+    world.app.upstream.reply(Reply::events().text("Half").ended());
+    world
+        .program
+        .post(CHAT, &ask(false))
+        .await
+        .openai_error(502, "provider_error");
+    let records = world.records(3).await;
+    assert_eq!(records[0], ("completed".to_owned(), 9, 2));
+    assert_eq!(records[1], ("completed".to_owned(), 9, 2));
+    assert_eq!(records[2].0, "failed");
+}
+
+/// songquanpeng/one-api #277: one line end between events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_one_line_end_parts_reach_program_and_page() {
+    let world = world().await;
+    let lines = || {
+        let words = (0..4).fold(Reply::events(), |reply, number| {
+            reply
+                .chunk(format!("data: {}\n", delta(&format!("w{number} "))))
+                .pause(Duration::from_millis(20))
+        });
+        words.chunk(format!("data: {}\ndata: [DONE]\n", finish())).ended()
+    };
+    let text = world.streamed(&lines(), 0).await;
+    assert_eq!(text.matches("\n\n").count(), 6, "{text}");
+    assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+    world.app.upstream.reply(lines());
+    let (last, kept) = world.on_the_page().await;
+    assert_eq!((&*last, &kept["content"]), ("done", &json!("w0 w1 w2 w3 ")));
+}
