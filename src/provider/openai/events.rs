@@ -176,7 +176,10 @@ impl Stream for UpstreamEvents {
                 match Pin::new(body).poll_frame(context) {
                     Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
                     Poll::Ready(Some(Err(error))) => {
-                        return this.end(Some(Err(ProviderError::BrokenOff(Box::new(error)))));
+                        // Of an answer that has finished nothing is missing.
+                        let is_finished = matches!(this.reached, Reached::Finished(_));
+                        let broken = (!is_finished).then(|| Err(ProviderError::BrokenOff(Box::new(error))));
+                        return this.end(broken);
                     }
                     Poll::Ready(None) => {
                         if let Some(body) = this.body.take() {

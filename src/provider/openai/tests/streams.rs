@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use super::{DONE, HELLO, LONG, events, failure, next, provider, upstream::serve};
-use crate::provider::{ProviderError, sse};
+use crate::provider::{ProviderError, Stage, sse};
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_not_taken_for_whole() {
@@ -16,6 +16,12 @@ async fn an_answer_that_breaks_off_is_not_taken_for_whole() {
     assert_eq!(next(&mut stream).await.unwrap().unwrap(), HELLO);
     let error = next(&mut stream).await.unwrap().unwrap_err();
     assert!(matches!(error, ProviderError::BrokenOff(_)), "{error:?}");
+    assert!(next(&mut stream).await.is_none());
+
+    // What breaks off behind a finish reason is whole.
+    let mut stream = events(&provider(address)).await;
+    assert_eq!(next(&mut stream).await.unwrap().unwrap(), HELLO);
+    stream.as_mut().reached(Stage::Finished);
     assert!(next(&mut stream).await.is_none());
 
     let halves = [
