@@ -1,6 +1,7 @@
 // Calls to the server, and what is said when one fails.
 
 import { keepDrafts } from "./draft.js";
+import { $, ask } from "./ui.js";
 
 const csrf = () => document.querySelector('meta[name="csrf-token"]')?.content ?? "";
 
@@ -16,6 +17,14 @@ export class Refusal extends Error {
 export function spoken(seconds) {
   const [count, unit] = seconds < 100 ? [Math.max(1, Math.ceil(seconds)), "second"] : [Math.ceil(seconds / 60), "minute"];
   return `${count} ${unit}${count === 1 ? "" : "s"}`;
+}
+
+/** Asks for the password, which then counts for some minutes. */
+async function confirmPassword() {
+  const text = "This changes who may do what, so it needs your password once more.";
+  const password = await ask({ title: "Confirm it is you", text, value: "", ok: "Confirm", secret: true });
+  if (password === null) throw new Refusal("Nothing was changed.", { code: "cancelled" });
+  await api("POST", "/api/auth/confirm", { password });
 }
 
 /** Calls the API with the page's credentials. Gives the response, or throws a Refusal. */
@@ -36,6 +45,10 @@ export async function api(method, path, body, signal) {
     throw new Refusal("Please sign in again.", { status: 401, code: "unauthenticated" });
   }
   const problem = await response.json().catch(() => ({}));
+  if (problem.code === "step_up_required" && $("#dialog")) {
+    await confirmPassword();
+    return api(method, path, body, signal);
+  }
   const wait = Number(response.headers.get("Retry-After")) || null;
   const fields = (problem.errors ?? []).map(({ field, message }) => `${field[0].toUpperCase()}${field.slice(1)} ${message}.`).join(" ");
   const words = fields || (problem.detail ?? `The server answered ${response.status}.`);

@@ -39,14 +39,20 @@ export async function copy(text) {
 }
 
 /** Asks in a dialog. Gives the text that was typed, true, or null if it was cancelled. */
-export function ask({ title, text, value, ok, danger }) {
+export function ask({ title, text, value, ok, danger, secret }) {
   const dialog = $("#dialog"), input = $("#dialog-input"), button = $("#dialog-ok"), fault = $("#dialog-fault");
   const wantsText = value !== undefined;
   $("#dialog-title").textContent = title;
   $("#dialog-text").textContent = text ?? "";
   $("#dialog-text").hidden = !text;
   $("#dialog-field").hidden = !wantsText;
+  const label = secret ? "Password" : "Title";
+  $("label", $("#dialog-field")).textContent = label;
+  fault.textContent = `A ${label.toLowerCase()} needs at least one letter.`;
   fault.hidden = true;
+  input.type = secret ? "password" : "text";
+  input.autocomplete = secret ? "current-password" : "off";
+  input.maxLength = secret ? 256 : 200;
   input.value = value ?? "";
   button.textContent = ok;
   button.className = danger ? "danger" : "primary";
@@ -64,7 +70,7 @@ export function ask({ title, text, value, ok, danger }) {
       input.removeAttribute("aria-invalid");
     };
     input.oninput();
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "ok" ? (wantsText ? input.value.trim() : true) : null), { once: true });
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "ok" ? (wantsText ? (secret ? input.value : input.value.trim()) : true) : null), { once: true });
     dialog.returnValue = "";
     $("#dialog-cancel").onclick = () => dialog.close("");
     dialog.showModal();

@@ -23,7 +23,7 @@ use crate::{
         accounts::{AccountError, Registration},
         health::Databases,
     },
-    store::{Database, StoreError, development::Claim, migrations, migrations::MigrationError},
+    store::{Database, Replicas, Store, StoreError, development::Claim, migrations, migrations::MigrationError},
     telemetry,
 };
 pub use server::Server;
@@ -138,7 +138,15 @@ async fn claim_for_development(database: &Database) -> Result<(), AppError> {
 
 async fn migrations_apply(database: Database) -> Result<(), AppError> {
     migrations::apply(&database).await?;
-    tracing::info!(target: "mapleai::lifecycle", "database is migrated");
+    let accounts = Store::new(&database, &Replicas::default()).accounts;
+    let refolded = accounts
+        .refold_emails(chrono::Utc::now())
+        .await
+        .map_err(MigrationError::Store)?;
+    for user in &refolded.collisions {
+        tracing::warn!(target: "mapleai::lifecycle", user_id = %user, "the e-mail address of this account is another account's in another spelling; neither is changed, and one of them should be removed");
+    }
+    tracing::info!(target: "mapleai::lifecycle", addresses = refolded.changed, "database is migrated");
     Ok(())
 }
 

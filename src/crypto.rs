@@ -3,6 +3,7 @@
 pub mod access_token;
 pub mod csrf;
 pub mod password;
+pub mod pseudonym;
 pub mod seal;
 pub mod secret;
 pub mod signing_keys;

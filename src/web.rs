@@ -12,12 +12,14 @@ use http::{HeaderMap, HeaderValue};
 use url::Url;
 
 use crate::{
-    auth::gate::{Gate, SESSION_COOKIE, cookie},
+    auth::gate::{Gate, cookie},
     crypto::secret::{self, SecretKind},
     service::sessions::PageSession,
 };
 
+/// Under `/settings` alone, so that the stricter `__Host-` is not to be had.
 const INVITATION_COOKIE: &str = "maple_invitation";
+const SECURE_INVITATION_COOKIE: &str = "__Secure-maple_invitation";
 
 /// What pages need to know of the site itself. Cheap to clone.
 #[derive(Clone)]
@@ -56,22 +58,41 @@ impl Site {
 
     /// `SameSite=Lax`: links from elsewhere lead in signed in, posts from elsewhere do not.
     pub fn session_cookie(&self, session: &PageSession) -> Option<HeaderValue> {
-        self.cookie(SESSION_COOKIE, &session.cookie, "/", session.lasts.as_secs())
+        self.cookie(
+            self.gate.session_cookie(),
+            &session.cookie,
+            "/",
+            session.lasts.as_secs(),
+        )
     }
 
     /// Makes the browser forget the cookie.
     pub fn end_cookie(&self) -> Option<HeaderValue> {
-        self.cookie(SESSION_COOKIE, "", "/", 0)
+        self.cookie(self.gate.session_cookie(), "", "/", 0)
     }
 
     /// Carries an invitation's token from the form that made it to the page that shows it, and no further than this browser:
     /// an address would put it into its history.
     pub fn invitation_cookie(&self, token: &str) -> Option<HeaderValue> {
-        self.cookie(INVITATION_COOKIE, token, "/settings", 60)
+        self.cookie(self.invitation_cookie_name(), token, "/settings", 60)
     }
 
     pub fn end_invitation_cookie(&self) -> Option<HeaderValue> {
-        self.cookie(INVITATION_COOKIE, "", "/settings", 0)
+        self.cookie(self.invitation_cookie_name(), "", "/settings", 0)
+    }
+
+    /// The invitation's token that a request carries, if it is one.
+    pub fn carried_invitation<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let token = cookie(headers, self.invitation_cookie_name())?;
+        secret::digest_of(SecretKind::Invitation, token).map(|_| token)
+    }
+
+    fn invitation_cookie_name(&self) -> &'static str {
+        if self.secure {
+            SECURE_INVITATION_COOKIE
+        } else {
+            INVITATION_COOKIE
+        }
     }
 
     fn cookie(&self, name: &str, value: &str, path: &str, max_age: u64) -> Option<HeaderValue> {
@@ -79,10 +100,4 @@ impl Site {
         let text = format!("{name}={value}; Path={path}; HttpOnly; SameSite=Lax; Max-Age={max_age}{secure}");
         HeaderValue::from_str(&text).ok()
     }
-}
-
-/// The invitation's token that a request carries, if it is one.
-pub fn carried_invitation(headers: &HeaderMap) -> Option<&str> {
-    let token = cookie(headers, INVITATION_COOKIE)?;
-    secret::digest_of(SecretKind::Invitation, token).map(|_| token)
 }

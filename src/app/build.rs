@@ -6,7 +6,7 @@ use crate::{
     app::AppError,
     cache::{Tiers, redis::Redis},
     config::Config,
-    crypto::{password::PasswordHasher, seal::Sealer, signing_keys::SigningKeys},
+    crypto::{password::PasswordHasher, pseudonym::Pseudonyms, seal::Sealer, signing_keys::SigningKeys},
     domain::clock::Clock,
     lifecycle::Lifecycle,
     provider::Registry,
@@ -83,6 +83,7 @@ pub fn services(
         signing_keys,
         access_token_ttl: auth.access_token_ttl,
         session_ttl: auth.session_ttl,
+        confirmation_ttl: auth.confirmation_ttl,
     };
     let activity = Activity::new(store.accounts.clone(), store.analytics, clock.clone());
     let sessions = Sessions::new(store.sessions, activity.clone(), caches.clone(), clock.clone(), &rules);
@@ -112,6 +113,7 @@ pub fn services(
         caches.clone(),
         hasher,
         throttle,
+        Pseudonyms::new(&signing_keys.active.secret),
         clock.clone(),
         auth.open_registration,
         auth.password_min_length,

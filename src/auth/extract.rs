@@ -1,9 +1,16 @@
 //! The handler's signature is its access rule: each extractor gives one kind of caller or refuses.
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use axum::{
+    extract::{FromRef, FromRequestParts},
+    http::request::Parts,
+};
 
 use super::Caller;
-use crate::{domain::account::SessionOwner, failure::Failure, service::completions::Account};
+use crate::{
+    domain::account::SessionOwner,
+    failure::Failure,
+    service::{completions::Account, sessions::Sessions},
+};
 
 /// A signed-in person.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +24,23 @@ impl<S: Sync> FromRequestParts<S> for CurrentUser {
             Some(Caller::Session(owner)) => Ok(Self(*owner)),
             _ => Err(Failure::unauthenticated()),
         }
+    }
+}
+
+/// A signed-in person who has given the password lately: for what gives rights to somebody, or takes them.
+#[derive(Debug, Clone, Copy)]
+pub struct ConfirmedUser(pub SessionOwner);
+
+impl<S: Send + Sync> FromRequestParts<S> for ConfirmedUser
+where
+    Sessions: FromRef<S>,
+{
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let CurrentUser(caller) = CurrentUser::from_request_parts(parts, state).await?;
+        Sessions::from_ref(state).require_confirmed(&caller).await?;
+        Ok(Self(caller))
     }
 }
 

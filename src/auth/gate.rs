@@ -17,13 +17,22 @@ use crate::{
         csrf::CsrfSigner,
         secret::{self, SecretKind},
     },
-    domain::swap::Swap,
+    domain::{account::SessionOwner, swap::Swap},
     failure::Failure,
-    service::{api_keys::ApiKeys, sessions::Sessions},
+    service::{
+        api_keys::ApiKeys,
+        sessions::{SessionError, Sessions},
+    },
 };
 
-/// The page's session cookie.
+/// The page's session cookie in development, where there may be no https.
 pub const SESSION_COOKIE: &str = "maple_session";
+/// The same elsewhere. A browser takes a cookie of such a name from this very host only, with `Secure` and for all paths
+/// (RFC 6265bis 4.1.3.2): no sibling domain can put another one in its place. The bare name is not read there, since anybody's
+/// could be planted under it.
+pub const HOST_SESSION_COOKIE: &str = "__Host-maple_session";
+/// Cookies of the name that are tried, where a browser sends several: the one that comes first may have been planted.
+const MAX_COOKIES_TRIED: usize = 4;
 /// Our own forms are small.
 const LARGEST_FORM: usize = 64 * 1024;
 
@@ -34,6 +43,7 @@ pub struct Gate {
     api_keys: ApiKeys,
     csrf: Swap<CsrfSigner>,
     ops_token: Swap<Option<SecretString>>,
+    session_cookie: &'static str,
     /// A form has to arrive within this: the gate reads it before any time limit of a route begins.
     form_timeout: Duration,
 }
@@ -44,9 +54,11 @@ impl Gate {
         api_keys: ApiKeys,
         csrf: CsrfSigner,
         ops_token: Option<SecretString>,
+        secure: bool,
         form_timeout: Duration,
     ) -> Self {
         Self {
+            session_cookie: if secure { HOST_SESSION_COOKIE } else { SESSION_COOKIE },
             sessions,
             api_keys,
             csrf: Swap::new(csrf),
@@ -106,10 +118,7 @@ impl Gate {
             }
             return Ok(Caller::Session(self.sessions.authenticate_token(token).await?));
         }
-        let cookie = cookie(request.headers(), SESSION_COOKIE)
-            .ok_or_else(Failure::unauthenticated)?
-            .to_owned();
-        let owner = self.sessions.authenticate_cookie(&cookie).await?;
+        let (cookie, owner) = self.by_cookie(request).await?;
         if is_unsafe(request.method()) {
             let token = request
                 .headers()
@@ -124,14 +133,7 @@ impl Gate {
     }
 
     async fn page(&self, request: &mut Request) -> Result<Caller, Failure> {
-        let Some(cookie) = cookie(request.headers(), SESSION_COOKIE).map(str::to_owned) else {
-            return Err(Failure::sign_in_first());
-        };
-        let owner = self
-            .sessions
-            .authenticate_cookie(&cookie)
-            .await
-            .map_err(|error| Failure::from(error).or_sign_in())?;
+        let (cookie, owner) = self.by_cookie(request).await.map_err(Failure::or_sign_in)?;
         if is_unsafe(request.method()) {
             let token = tokio::time::timeout(self.form_timeout, form_token(request))
                 .await
@@ -141,6 +143,32 @@ impl Gate {
             }
         }
         Ok(Caller::Session(owner))
+    }
+
+    /// Whose session it is, and the cookie that says so, which is the only one of its name that the request goes on with.
+    async fn by_cookie(&self, request: &mut Request) -> Result<(String, SessionOwner), Failure> {
+        let sent: Vec<String> = cookies(request.headers(), self.session_cookie)
+            .take(MAX_COOKIES_TRIED)
+            .map(str::to_owned)
+            .collect();
+        let is_alone = sent.len() == 1;
+        for cookie in sent {
+            match self.sessions.authenticate_cookie(&cookie).await {
+                Ok(owner) => {
+                    if !is_alone {
+                        keep_only(request.headers_mut(), self.session_cookie, &cookie);
+                    }
+                    return Ok((cookie, owner));
+                }
+                Err(SessionError::Invalid) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Failure::unauthenticated())
+    }
+
+    pub fn session_cookie(&self) -> &'static str {
+        self.session_cookie
     }
 
     /// Recognises whoever holds the operations token.
@@ -157,7 +185,7 @@ impl Gate {
 
     /// The anti-forgery token for pages shown to the holder of this request's cookie.
     pub fn csrf_token(&self, headers: &HeaderMap) -> String {
-        cookie(headers, SESSION_COOKIE)
+        cookie(headers, self.session_cookie)
             .map(|cookie| self.csrf.get().token(cookie))
             .unwrap_or_default()
     }
@@ -177,14 +205,37 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// One cookie's value.
-pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &'a str) -> Option<&'a str> {
+    cookies(headers, name).next()
+}
+
+/// The values of all cookies of a name, in the order in which they came.
+fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find_map(|(key, value)| (key == name).then_some(value))
+        .filter_map(move |(key, value)| (key == name).then_some(value))
+}
+
+/// Takes every other cookie of this name out of a request.
+fn keep_only(headers: &mut HeaderMap, name: &str, kept: &str) {
+    let others = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter(|pair| pair.trim().split_once('=').is_none_or(|(key, _)| key != name));
+    let mut pairs = format!("{name}={kept}");
+    for pair in others {
+        pairs.push_str("; ");
+        pairs.push_str(pair.trim());
+    }
+    if let Ok(value) = http::HeaderValue::from_str(&pairs) {
+        headers.insert(header::COOKIE, value);
+    }
 }
 
 /// Reads the form's anti-forgery field and puts the body back for the handler.
@@ -204,7 +255,7 @@ async fn form_token(request: &mut Request) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{bearer, cookie};
+    use super::{bearer, cookie, cookies, keep_only};
     use http::{HeaderMap, HeaderValue, header};
     use proptest::prelude::*;
 
@@ -229,6 +280,16 @@ mod tests {
             cookie(&with(header::COOKIE, "xmaple_session=ms_x"), "maple_session"),
             None
         );
+    }
+
+    #[test]
+    fn every_cookie_of_a_name_is_found_and_one_is_kept() {
+        let mut headers = with(header::COOKIE, "maple_session=planted; a=1; maple_session=own");
+        headers.append(header::COOKIE, HeaderValue::from_static("maple_session=third; b=2"));
+        let found: Vec<_> = cookies(&headers, "maple_session").map(str::to_owned).collect();
+        assert_eq!(found, ["planted", "own", "third"]);
+        keep_only(&mut headers, "maple_session", "own");
+        assert_eq!(headers[header::COOKIE], "maple_session=own; a=1; b=2");
     }
 
     proptest! {

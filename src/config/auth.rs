@@ -28,6 +28,9 @@ pub struct AuthConfig {
     pub lookup_ttl: Duration,
     #[serde(with = "humantime_serde")]
     pub invitation_ttl: Duration,
+    /// How long a password that was given counts for what asks for it again.
+    #[serde(with = "humantime_serde")]
+    pub confirmation_ttl: Duration,
     /// Whether anyone may register a new organisation.
     pub open_registration: bool,
     pub password_min_length: usize,
@@ -74,6 +77,7 @@ pub(super) const FIELDS: &[Field] = &[
     required("session_ttl", span(SECOND, DAY.saturating_mul(90))),
     required("lookup_ttl", span(SECOND, SECOND.saturating_mul(5))),
     required("invitation_ttl", span(MINUTE, DAY.saturating_mul(90))),
+    required("confirmation_ttl", span(SECOND, DAY)),
     required("open_registration", Kind::Flag),
     required("password_min_length", number(8, 128)),
     required("password_hash_concurrency", number(1, 64)),

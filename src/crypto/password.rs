@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::domain::password::normalize;
 use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
@@ -60,8 +61,7 @@ impl PasswordHasher {
     /// A PHC string with a random salt.
     pub async fn hash(&self, password: SecretString) -> Result<String, PasswordError> {
         let argon2 = self.argon2.clone();
-        self.in_turn(move || Ok(argon2.hash_password(password.expose_secret().as_bytes())?.to_string()))
-            .await
+        self.in_turn(move || hash(&argon2, &password)).await
     }
 
     /// The same for somebody who registers, behind everybody else who does.
@@ -71,22 +71,39 @@ impl PasswordHasher {
         let argon2 = self.argon2.clone();
         self.in_turn(move || {
             let _place = place;
-            Ok(argon2.hash_password(password.expose_secret().as_bytes())?.to_string())
+            hash(&argon2, &password)
         })
         .await
     }
 
     /// Whether `password` is the one `hash` was made from; with no hash it takes as long and is false.
     pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<bool, PasswordError> {
+        Ok(self.check(password, hash).await? != Verdict::Wrong)
+    }
+
+    /// The same, and whether the hash should be replaced by one of now.
+    pub async fn check(&self, password: SecretString, hash: Option<String>) -> Result<Verdict, PasswordError> {
         let argon2 = self.argon2.clone();
         let decoy = Arc::clone(&self.decoy);
         self.in_turn(move || {
             let stored =
                 PasswordHash::new(hash.as_deref().unwrap_or(&decoy)).map_err(argon2::password_hash::Error::from)?;
-            let matches = argon2
-                .verify_password(password.expose_secret().as_bytes(), &stored)
-                .is_ok();
-            Ok(matches && hash.is_some())
+            let matches = |password: &str| argon2.verify_password(password.as_bytes(), &stored).is_ok();
+            let typed = password.expose_secret();
+            let normalized = normalize(typed);
+            let verdict = if matches(&normalized) {
+                if is_weaker(&stored, argon2.params()) {
+                    Verdict::Outdated
+                } else {
+                    Verdict::Right
+                }
+            // Hashed by a release that took passwords as they were typed.
+            } else if normalized != typed && matches(typed) {
+                Verdict::Outdated
+            } else {
+                Verdict::Wrong
+            };
+            Ok(if hash.is_some() { verdict } else { Verdict::Wrong })
         })
         .await
     }
@@ -110,6 +127,25 @@ impl PasswordHasher {
         })
         .await?
     }
+}
+
+/// What comes of checking a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Wrong,
+    Right,
+    /// Right, but hashed at a lower cost than is asked for by now, or in another way.
+    Outdated,
+}
+
+fn hash(argon2: &Argon2<'_>, password: &SecretString) -> Result<String, PasswordError> {
+    let password = normalize(password.expose_secret());
+    Ok(argon2.hash_password(password.as_bytes())?.to_string())
+}
+
+/// Whether a hash costs less to try than these parameters make it.
+fn is_weaker(stored: &PasswordHash, wanted: &Params) -> bool {
+    Params::try_from(stored).is_ok_and(|used| used.m_cost() < wanted.m_cost() || used.t_cost() < wanted.t_cost())
 }
 
 #[cfg(test)]

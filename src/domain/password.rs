@@ -1,5 +1,12 @@
 //! What a password must be before it is hashed.
 
+mod guessing;
+mod leaked;
+
+use std::borrow::Cow;
+
+use unicode_normalization::{UnicodeNormalization, is_nfkc};
+
 /// Why a password is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WeakPassword {
@@ -7,11 +14,11 @@ pub enum WeakPassword {
     TooShort(usize),
     #[error("must have at most 256 characters")]
     TooLong,
-    #[error("must not be built on the account's own e-mail address or name")]
+    #[error("must not be built on the account's own e-mail address, name or organisation")]
     ContainsAccount,
     #[error("must have at least 5 different characters")]
     TooUniform,
-    #[error("is one of the passwords that are guessed first")]
+    #[error("is one of the passwords that are guessed first: it leaked elsewhere, or is built of few common parts")]
     Common,
 }
 
@@ -19,32 +26,34 @@ pub enum WeakPassword {
 /// being a way to burn the server's time.
 const LONGEST: usize = 256;
 
-/// The stems that head every published list of leaked passwords; a password that is a stem plus digits or marks is as weak.
-const STEMS: &[&str] = &[
-    "password",
-    "passw0rd",
-    "qwerty",
-    "qwertyuiop",
-    "asdfghjkl",
-    "iloveyou",
-    "letmein",
-    "welcome",
-    "administrator",
-    "admin",
-    "abc",
-    "monkey",
-    "dragon",
-    "football",
-    "baseball",
-    "sunshine",
-    "princess",
-    "trustno",
-    "changeme",
-    "secret",
-];
+/// What anybody tries first at this service.
+const SITE_WORDS: [&str; 4] = ["mapleai", "maple", "leaf", "chat"];
 
-/// Checks `password` for the account `email` (folded) of `name`.
-pub fn check(password: &str, min_length: usize, email: &str, name: &str) -> Result<(), WeakPassword> {
+/// Whose password it is: what an attacker knows of them. Absent parts are empty.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Account<'a> {
+    pub email: &'a str,
+    pub name: &'a str,
+    pub organization: &'a str,
+}
+
+/// The same password typed on another keyboard is the same (NIST SP 800-63B 3.1.1.2): macOS sends letters and their accents
+/// apart, others as one.
+pub fn normalize(password: &str) -> Cow<'_, str> {
+    if is_nfkc(password) {
+        password.into()
+    } else {
+        password.nfkc().collect::<String>().into()
+    }
+}
+
+/// Checks `password` for an account.
+pub fn check(password: &str, min_length: usize, account: Account<'_>) -> Result<(), WeakPassword> {
+    // Before the first look at its contents, whose cost grows with it; normalising makes it at most some times longer.
+    if password.chars().count() > LONGEST {
+        return Err(WeakPassword::TooLong);
+    }
+    let password = normalize(password);
     let length = password.chars().count();
     if length < min_length {
         return Err(WeakPassword::TooShort(min_length));
@@ -53,9 +62,14 @@ pub fn check(password: &str, min_length: usize, email: &str, name: &str) -> Resu
         return Err(WeakPassword::TooLong);
     }
     let folded = password.to_lowercase();
+    let own = [account.email, account.name, account.organization].map(str::to_lowercase);
+    let [email, name, organization] = &own;
     let local = email.split('@').next().unwrap_or_default();
-    let name = name.to_lowercase();
-    if folded.contains(email) || is_mostly(&folded, local) || is_mostly(&folded, &name) {
+    if !email.is_empty() && folded.contains(email)
+        || [local, name, organization]
+            .into_iter()
+            .any(|part| is_mostly(&folded, part))
+    {
         return Err(WeakPassword::ContainsAccount);
     }
     let mut distinct: Vec<char> = folded.chars().collect();
@@ -64,11 +78,34 @@ pub fn check(password: &str, min_length: usize, email: &str, name: &str) -> Resu
     if distinct.len() < 5 {
         return Err(WeakPassword::TooUniform);
     }
-    let core = folded.trim_matches(|c: char| !c.is_alphabetic());
-    if core.is_empty() && is_sequence(&folded) || STEMS.contains(&core) {
+    let words: Vec<&str> = own
+        .iter()
+        .flat_map(|text| text.split(|c: char| !c.is_alphanumeric()))
+        .filter(|word| word.chars().count() >= 3)
+        .chain(SITE_WORDS)
+        .collect();
+    if variants(&folded).any(leaked::is_leaked) || guessing::is_guessable(&password, &words) {
         return Err(WeakPassword::Common);
     }
     Ok(())
+}
+
+/// What may have leaked of it: the whole; without digits and marks around it; one part of what is repeated.
+fn variants(password: &str) -> impl Iterator<Item = &str> {
+    let core = password.trim_matches(|c: char| !c.is_alphabetic());
+    [password, core, unit(password), unit(core)].into_iter()
+}
+
+/// The shortest text that this is a repetition of.
+fn unit(text: &str) -> &str {
+    text.char_indices()
+        .map(|(at, _)| at)
+        .skip(1)
+        .find(|at| {
+            text.len().is_multiple_of(*at) && text.get(..*at).is_some_and(|part| part.repeat(text.len() / at) == text)
+        })
+        .and_then(|at| text.get(..at))
+        .unwrap_or(text)
 }
 
 /// `part` makes up more than half of `whole`.
@@ -76,28 +113,102 @@ fn is_mostly(whole: &str, part: &str) -> bool {
     part.len() >= 3 && whole.contains(part) && part.len() * 2 > whole.len()
 }
 
-/// Digits that only count up or down, such as `123456789012`.
-fn is_sequence(text: &str) -> bool {
-    text.as_bytes()
-        .windows(2)
-        .all(|pair| matches!(pair[1].wrapping_sub(pair[0]), 1 | 255) || pair == b"90" || pair == b"09")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{WeakPassword, check};
+    use super::{Account, WeakPassword, check, normalize, unit};
+    use proptest::prelude::*;
+
+    const ADA: Account<'static> = Account {
+        email: "ada@example.com",
+        name: "Ada Lovelace",
+        organization: "Analytical Engines",
+    };
 
     #[test]
     fn refuses_what_is_guessed_first() {
-        let of = |password: &str| check(password, 12, "ada@example.com", "Ada Lovelace");
+        let of = |password: &str| check(password, 12, ADA);
         assert_eq!(of("short"), Err(WeakPassword::TooShort(12)));
         assert_eq!(of(&"ab1!".repeat(65)), Err(WeakPassword::TooLong));
         assert_eq!(of("ada@example.com!"), Err(WeakPassword::ContainsAccount));
         assert_eq!(of("Ada Lovelace 99!"), Err(WeakPassword::ContainsAccount));
+        assert_eq!(of("analytical engines"), Err(WeakPassword::ContainsAccount));
         assert_eq!(of("aaaaaaaaaaaaaa"), Err(WeakPassword::TooUniform));
-        assert_eq!(of("Password12345!"), Err(WeakPassword::Common));
-        assert_eq!(of("123456789012"), Err(WeakPassword::Common));
-        assert_eq!(of("correct horse battery"), Ok(()));
-        assert_eq!(of("дом-на-краю-леса"), Ok(()));
+    }
+
+    #[test]
+    fn refuses_leaked_repeated_and_substituted_ones() {
+        for weak in [
+            "Password12345!",
+            "123456789012",
+            "1q2w3e4r5t6y",
+            "1qaz2wsx3edc",
+            "zaq12wsxcde3",
+            "!QAZ2wsx#EDC4rfv",
+            "passwordpassword",
+            "P@ssw0rd1234",
+            "P@$$w0rd!2024",
+            "password1password2",
+            "adminadmin123",
+            "abc123abc123",
+            "iloveyouiloveyou",
+            "asdfasdfasdf1",
+            "superman12345",
+            "test12345678",
+            "mapleai12345",
+            "MapleAI-2026!!",
+            "Summer2026!!",
+            "maple-demo-password",
+            "MyPassword2026!",
+            "drowssapdrowssap",
+            "qwerty qwerty qwerty",
+            "lovelace-lovelace1",
+            "aaaaabbbbbcccccdddddeeeee",
+        ] {
+            assert_eq!(check(weak, 12, ADA), Err(WeakPassword::Common), "{weak}");
+        }
+    }
+
+    #[test]
+    fn takes_what_is_long_and_of_ones_own() {
+        for good in [
+            "correct horse battery",
+            "another horse, another battery",
+            "a phrase of her own choice",
+            "purple-tiger-lamp-42",
+            "x7#kQ9!mZp2L",
+            "дом-на-краю-леса",
+            "Zürich-Öl-2024",
+            "海は広いな大きいな、月は昇るし",
+        ] {
+            assert_eq!(check(good, 12, ADA), Ok(()), "{good}");
+        }
+        assert_eq!(check("correct horse battery", 12, Account::default()), Ok(()));
+    }
+
+    #[test]
+    fn composed_and_decomposed_letters_are_one_password() {
+        assert_eq!(normalize("Zu\u{308}rich-O\u{308}l"), normalize("Zürich-Öl"));
+        assert_eq!(normalize("ｐａｓｓ"), "pass");
+        assert_eq!(
+            check("O\u{308}O\u{308}O\u{308}O\u{308}O\u{308}O\u{308}", 12, ADA),
+            Err(WeakPassword::TooShort(12))
+        );
+    }
+
+    #[test]
+    fn the_unit_of_a_repetition_is_found() {
+        assert_eq!(unit("abcabcabc"), "abc");
+        assert_eq!(unit("öäöä"), "öä");
+        assert_eq!(unit("abcab"), "abcab");
+        assert_eq!(unit(""), "");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_normalising_twice_changes_nothing(text in "\\PC{0,80}", name in "\\PC{0,20}") {
+            let _ = check(&text, 8, Account { email: "a@b.example", name: &name, organization: &name });
+            let once = normalize(&text).into_owned();
+            prop_assert_eq!(normalize(&once), once.as_str());
+        }
     }
 }

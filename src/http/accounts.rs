@@ -16,7 +16,7 @@ use super::{
     extract::{Id, Json, PageQuery, Parameters},
 };
 use crate::{
-    auth::extract::CurrentUser,
+    auth::extract::{ConfirmedUser, CurrentUser},
     domain::{ids::UserId, role::Role},
     failure::Failure,
     service::accounts::{Accounts, ProfileChange},
@@ -107,7 +107,7 @@ pub async fn list(
 ))]
 pub async fn remove(
     State(accounts): State<Accounts>,
-    CurrentUser(caller): CurrentUser,
+    ConfirmedUser(caller): ConfirmedUser,
     Id(id): Id<UserId>,
 ) -> Result<StatusCode, Failure> {
     accounts.remove(&caller, id).await?;
@@ -121,7 +121,7 @@ pub async fn remove(
 ))]
 pub async fn set_role(
     State(accounts): State<Accounts>,
-    CurrentUser(caller): CurrentUser,
+    ConfirmedUser(caller): ConfirmedUser,
     Id(id): Id<UserId>,
     Json(body): Json<RoleBody>,
 ) -> Result<JsonBody<UserBody>, Failure> {

@@ -10,7 +10,7 @@ use super::{
     extract::{Id, Json, PageQuery, Parameters},
 };
 use crate::{
-    auth::extract::CurrentUser,
+    auth::extract::{ConfirmedUser, CurrentUser},
     domain::{
         account::ApiKey,
         ids::{ApiKeyId, UserId},
@@ -77,7 +77,7 @@ impl From<ApiKey> for ApiKeyBody {
 #[utoipa::path(post, path = "/api/keys", tag = "API keys", request_body = NewKeyBody, responses((status = 201, description = "The key", body = CreatedKeyBody)))]
 pub async fn create(
     State(keys): State<ApiKeys>,
-    CurrentUser(caller): CurrentUser,
+    ConfirmedUser(caller): ConfirmedUser,
     Json(body): Json<NewKeyBody>,
 ) -> Result<impl IntoResponse, Failure> {
     let (stored, key) = keys.create(&caller, &body.name, body.expires_at).await?;

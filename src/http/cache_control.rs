@@ -18,7 +18,7 @@ pub enum CacheClass {
     Public,
     /// A caller's own figures, which may be some minutes old.
     Report,
-    /// A caller's own things: kept to be asked about, never to be shown unasked.
+    /// A caller's own things: kept by nobody, since a browser's cache lies on the disk of a machine that others use, too.
     Own,
     /// Not kept by anybody.
     NoStore,
@@ -80,7 +80,7 @@ impl CacheClass {
 
     /// Whether its answers carry a tag by which they can be asked about.
     pub fn has_tag(self) -> bool {
-        matches!(self, Self::Public | Self::Report | Self::Own)
+        matches!(self, Self::Public | Self::Report)
     }
 }
 
@@ -92,7 +92,6 @@ pub struct CacheControl {
     report: HeaderValue,
 }
 
-const OWN: HeaderValue = HeaderValue::from_static("private, no-cache");
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 impl CacheControl {
@@ -126,7 +125,7 @@ impl CacheControl {
             CacheClass::Asset => (self.asset.clone(), Some("accept-encoding")),
             CacheClass::Public => (self.public.clone(), Some("accept-encoding")),
             CacheClass::Report => (self.report.clone(), Some("authorization, cookie")),
-            CacheClass::Own => (OWN, Some("authorization, cookie")),
+            CacheClass::Own => (NO_STORE, Some("authorization, cookie")),
             CacheClass::NoStore => (NO_STORE, None),
         };
         headers.insert(header::CACHE_CONTROL, value);

@@ -12,7 +12,7 @@ use super::{
     sessions::TokensBody,
 };
 use crate::{
-    auth::extract::CurrentUser,
+    auth::extract::{ConfirmedUser, CurrentUser},
     domain::{account::Invitation, ids::InvitationId, role::Role},
     failure::Failure,
     service::{invitations::Invitations, sessions::Sessions},
@@ -72,7 +72,7 @@ impl From<Invitation> for InvitationBody {
 pub async fn create(
     State(invitations): State<Invitations>,
     State(site): State<Site>,
-    CurrentUser(caller): CurrentUser,
+    ConfirmedUser(caller): ConfirmedUser,
     Json(body): Json<NewInvitationBody>,
 ) -> Result<impl IntoResponse, Failure> {
     let (stored, token) = invitations.create(&caller, &body.email, body.role).await?;

@@ -2,7 +2,8 @@
 
 mod assets;
 mod chat;
-mod entry;
+mod confirmed;
+pub(super) mod entry;
 mod keys;
 mod settings;
 

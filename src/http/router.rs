@@ -43,6 +43,7 @@ pub fn routes(rules: &EdgeRules) -> Routes {
         .api(Access::Probe, routes!(health::health))
         .api(Access::Open, routes!(health::ready))
         .api(Access::Session, routes!(sessions::logout))
+        .api(Access::Session, routes!(sessions::confirm))
         .api(Access::Session, routes!(accounts::me, accounts::change_me))
         .api(Access::Session, routes!(accounts::list))
         .api(Access::Session, routes!(accounts::set_role, accounts::remove))

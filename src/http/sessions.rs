@@ -10,9 +10,10 @@ use super::{
     body::{List, UserBody},
     edge::RequestContext,
     extract::{Id, Json, PageQuery, Parameters},
+    pages::entry::{CACHE_ALONE, CLEAR_SITE_DATA},
 };
 use crate::{
-    auth::extract::CurrentUser,
+    auth::extract::{ConfirmedUser, CurrentUser},
     domain::{account::User, ids::SessionId, page::Cursor},
     failure::Failure,
     service::{
@@ -131,8 +132,37 @@ pub async fn refresh(
 
 /// Sign out: ends the session that the access token or cookie belongs to.
 #[utoipa::path(post, path = "/api/auth/logout", tag = "Accounts", responses((status = 204, description = "Signed out")))]
-pub async fn logout(State(sessions): State<Sessions>, CurrentUser(caller): CurrentUser) -> Result<StatusCode, Failure> {
+pub async fn logout(
+    State(sessions): State<Sessions>,
+    CurrentUser(caller): CurrentUser,
+) -> Result<impl IntoResponse, Failure> {
     sessions.end(caller.organization, caller.session).await?;
+    Ok((StatusCode::NO_CONTENT, [(CLEAR_SITE_DATA, CACHE_ALONE)]))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmBody {
+    #[schema(value_type = String, format = Password)]
+    password: SecretString,
+}
+
+/// Give the password again, for what asks for it: refusals with the code `step_up_required`. It counts for ten minutes, as signing
+/// in does.
+#[utoipa::path(post, path = "/api/auth/confirm", tag = "Accounts", request_body = ConfirmBody, responses(
+    (status = 204, description = "Confirmed"),
+    (status = 403, description = "The password is wrong", body = crate::http::render::Problem, content_type = "application/problem+json"),
+    (status = 429, description = "Too many attempts; see Retry-After", body = crate::http::render::Problem, content_type = "application/problem+json"),
+))]
+pub async fn confirm(
+    State(accounts): State<Accounts>,
+    CurrentUser(caller): CurrentUser,
+    context: RequestContext,
+    Json(body): Json<ConfirmBody>,
+) -> Result<StatusCode, Failure> {
+    accounts
+        .confirm_session(&caller, body.password, context.client.0)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -178,6 +208,9 @@ pub async fn end(
     CurrentUser(caller): CurrentUser,
     Id(id): Id<SessionId>,
 ) -> Result<StatusCode, Failure> {
+    if id != caller.session {
+        sessions.require_confirmed(&caller).await?;
+    }
     if sessions.end_own(&caller, id).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
@@ -189,7 +222,7 @@ pub async fn end(
 #[utoipa::path(delete, path = "/api/sessions", tag = "Accounts", responses((status = 204, description = "Ended")))]
 pub async fn end_others(
     State(sessions): State<Sessions>,
-    CurrentUser(caller): CurrentUser,
+    ConfirmedUser(caller): ConfirmedUser,
 ) -> Result<StatusCode, Failure> {
     sessions.end_others(&caller).await?;
     Ok(StatusCode::NO_CONTENT)

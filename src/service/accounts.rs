@@ -15,7 +15,10 @@ use super::{
     throttle::{Throttle, Throttled},
 };
 use crate::{
-    crypto::password::{PasswordError, PasswordHasher},
+    crypto::{
+        password::{PasswordError, PasswordHasher},
+        pseudonym::Pseudonyms,
+    },
     domain::{
         account::{SessionOwner, User},
         clock::Clock,
@@ -71,6 +74,7 @@ pub struct Accounts {
     caches: Caches,
     hasher: PasswordHasher,
     throttle: Throttle,
+    pseudonyms: Pseudonyms,
     clock: Clock,
     open_registration: bool,
     password_min_length: usize,
@@ -85,6 +89,7 @@ impl Accounts {
         caches: Caches,
         hasher: PasswordHasher,
         throttle: Throttle,
+        pseudonyms: Pseudonyms,
         clock: Clock,
         open_registration: bool,
         password_min_length: usize,
@@ -96,6 +101,7 @@ impl Accounts {
             caches,
             hasher,
             throttle,
+            pseudonyms,
             clock,
             open_registration,
             password_min_length,

@@ -100,7 +100,7 @@ impl Conversations {
         let mut faults = Faults::default();
         let title = change
             .title
-            .and_then(|title| faults.check("title", text::line(&title, LONGEST_TITLE)));
+            .and_then(|title| faults.check("title", text::title(&title, LONGEST_TITLE)));
         if let Some(model) = &change.model
             && self.models.get(model).is_none_or(|model| model.kind != ModelKind::Chat)
         {
@@ -227,10 +227,10 @@ impl Conversations {
             }
             outcome
         };
-        if self.write(organization, user, deleting).await? {
-            Ok(())
-        } else {
-            Err(ConversationError::NotFound)
+        if !self.write(organization, user, deleting).await? {
+            return Err(ConversationError::NotFound);
         }
+        tracing::info!(target: "mapleai::security", organization_id = %organization, user_id = %user, conversation_id = %id, "conversation deleted");
+        Ok(())
     }
 }

@@ -21,7 +21,11 @@ use crate::{
         page::{Page, PageRequest},
         role::Role,
     },
-    store::{self, StoreError, accounts::NewUser, invitations::NewInvitation},
+    store::{
+        self, StoreError,
+        accounts::NewUser,
+        invitations::{Acceptance, NewInvitation},
+    },
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -131,10 +135,13 @@ impl Invitations {
     pub async fn accept(&self, token: &str, name: &str, password: SecretString) -> Result<Proven, InvitationError> {
         let invitation = self.find(token).await?;
         let mut faults = Faults::default();
-        let Some((email, name)) = self
-            .accounts
-            .read_person(&mut faults, &invitation.email, name, &password)
-        else {
+        let Some((email, name)) = self.accounts.read_person(
+            &mut faults,
+            &invitation.email,
+            name,
+            &invitation.organization.name,
+            &password,
+        ) else {
             return Err(AccountError::Invalid(faults.into_vec()).into());
         };
         let password_hash = self
@@ -158,14 +165,18 @@ impl Invitations {
             name: &user.name,
             role: user.role,
             password_hash: &password_hash,
+            is_proven: true,
         };
         let accepted = self
             .store
             .accept(user.organization.id, invitation.id, &new, now)
             .await
             .map_err(email_taken)?;
-        if !accepted {
+        let Acceptance::Joined { displaced } = accepted else {
             return Err(InvitationError::NotFound);
+        };
+        if let Some(displaced) = displaced {
+            tracing::warn!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, displaced_user_id = %displaced, "an unproven account gave up its address to an invitation");
         }
         tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, "invitation accepted");
         activity::signed_up("invitation");

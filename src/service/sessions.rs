@@ -2,6 +2,7 @@
 
 mod authentication;
 mod changes;
+mod confirmation;
 mod ending;
 mod opening;
 
@@ -44,6 +45,9 @@ pub enum SessionError {
     /// The password that was verified is not the person's any more, or the person was removed.
     #[error("the password was changed meanwhile")]
     PasswordChanged,
+    /// What was asked for needs a password that was given lately.
+    #[error("the password was not confirmed lately")]
+    Unconfirmed,
     #[error(transparent)]
     Token(#[from] AccessTokenError),
     #[error(transparent)]
@@ -61,6 +65,7 @@ pub struct Sessions {
     activity: Activity,
     clock: Clock,
     lasts: Duration,
+    confirmed_for: Duration,
     caches: Caches,
     /// Sessions known to be over, whatever any cache says: one that missed a message, or came back from the dead with old
     /// data, must not sign anybody in again.
@@ -75,6 +80,7 @@ pub struct SessionRules<'a> {
     pub signing_keys: &'a SigningKeys,
     pub access_token_ttl: Duration,
     pub session_ttl: Duration,
+    pub confirmation_ttl: Duration,
 }
 
 impl Sessions {
@@ -91,6 +97,7 @@ impl Sessions {
             tokens: Swap::new(AccessTokens::new(rules.signing_keys, rules.access_token_ttl)),
             clock,
             lasts: rules.session_ttl,
+            confirmed_for: rules.confirmation_ttl,
             caches,
             ended: Cache::builder()
                 .max_capacity(MOST_ENDED)

@@ -1,6 +1,7 @@
 //! Organisations and users.
 
 mod activity;
+pub mod addresses;
 pub mod members;
 pub mod profile;
 
@@ -29,6 +30,8 @@ pub struct NewUser<'a> {
     pub name: &'a str,
     pub role: Role,
     pub password_hash: &'a str,
+    /// Whether somebody vouches for the address: whoever invited, or an operator.
+    pub is_proven: bool,
 }
 
 struct UserRow {
@@ -130,33 +133,6 @@ impl Accounts {
         }))
     }
 
-    /// The account with this address, whatever its organisation, with its password hash: for signing in only.
-    pub async fn find_by_email(&self, email: &Email) -> Result<Option<(User, String)>, StoreError> {
-        let row = run!(
-            self.0,
-            sqlx::query!(
-                "SELECT u.id, u.organization_id, o.name AS organization_name, u.email, u.name, u.role, u.created_at, u.password_hash
-                 FROM users u JOIN organizations o ON o.id = u.organization_id
-                 WHERE u.email_folded = $1 AND u.removed_at IS NULL",
-                email.folded()
-            ),
-            fetch_optional
-        )?;
-        row.map(|row| {
-            let user = User::try_from(UserRow {
-                id: row.id,
-                organization_id: row.organization_id,
-                organization_name: row.organization_name,
-                email: row.email,
-                name: row.name,
-                role: row.role,
-                created_at: row.created_at,
-            })?;
-            Ok((user, row.password_hash))
-        })
-        .transpose()
-    }
-
     pub async fn password_hash(
         &self,
         organization: OrganizationId,
@@ -213,8 +189,8 @@ pub(super) async fn insert_user(
     now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO users (id, organization_id, email, email_folded, name, role, password_hash, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)",
+        "INSERT INTO users (id, organization_id, email, email_folded, name, role, password_hash, created_at, updated_at, email_proven_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9)",
         user.id.0,
         organization.0,
         user.email.as_str(),
@@ -222,7 +198,8 @@ pub(super) async fn insert_user(
         user.name,
         user.role.as_str(),
         user.password_hash,
-        now
+        now,
+        user.is_proven.then_some(now)
     )
     .execute(connection)
     .await?;

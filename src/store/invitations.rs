@@ -5,7 +5,7 @@ use sqlx::Connection;
 
 use super::{
     Database, StoreError,
-    accounts::{NewUser, insert_user},
+    accounts::{NewUser, addresses::displace_unproven, insert_user},
     run,
 };
 use crate::{
@@ -58,6 +58,16 @@ impl TryFrom<InvitationRow> for Invitation {
             expires_at: row.expires_at,
         })
     }
+}
+
+/// What became of accepting an invitation.
+pub enum Acceptance {
+    Joined {
+        /// The account that had registered with the address and nobody's word.
+        displaced: Option<UserId>,
+    },
+    /// Somebody was faster, or whoever made the invitation may not give that role any more.
+    Void,
 }
 
 impl Invitations {
@@ -172,15 +182,14 @@ impl Invitations {
         Ok(Some(invitation).filter(|invitation| maker.may_grant(invitation.role)))
     }
 
-    /// Uses the invitation up and creates the user, both or neither; false if somebody was faster, or if whoever made the
-    /// invitation may not give that role any more.
+    /// Uses the invitation up and creates the user, both or neither. An account that nobody vouches for gives up its address.
     pub async fn accept(
         &self,
         organization: OrganizationId,
         id: InvitationId,
         user: &NewUser<'_>,
         now: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Acceptance, StoreError> {
         let mut lease = self.0.lease().await?;
         let outcome = self
             .0
@@ -200,7 +209,7 @@ impl Invitations {
                 .await?
                 .and_then(|role| role.parse::<Role>().ok());
                 if !maker.is_some_and(|maker| maker.may_grant(user.role)) {
-                    return Ok(false);
+                    return Ok(Acceptance::Void);
                 }
                 let taken = sqlx::query!(
                     "UPDATE invitations SET accepted_at = $3
@@ -213,11 +222,12 @@ impl Invitations {
                 .execute(&mut *transaction)
                 .await?;
                 if taken.rows_affected() == 0 {
-                    return Ok(false);
+                    return Ok(Acceptance::Void);
                 }
+                let displaced = displace_unproven(&mut transaction, organization, user.email, now).await?;
                 insert_user(&mut transaction, organization, user, now).await?;
                 transaction.commit().await?;
-                Ok(true)
+                Ok(Acceptance::Joined { displaced })
             })
             .await;
         lease.settle(outcome)

@@ -28,6 +28,18 @@ pub struct SignInPage {
     pub registration_open: bool,
 }
 
+/// Asks for the password before a form is carried out, which it holds.
+#[derive(Template)]
+#[template(path = "confirm.html")]
+pub struct ConfirmPage {
+    /// Where the form goes.
+    pub action: String,
+    pub csrf_token: String,
+    pub fields: Vec<(String, String)>,
+    pub email: String,
+    pub fault: Option<String>,
+}
+
 /// What is wrong with a form: a sentence for the whole, and one for each field.
 #[derive(Default)]
 pub struct FormFaults {

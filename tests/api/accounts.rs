@@ -1,5 +1,8 @@
 //! Registering, signing in and out, refreshing, and changing the own account.
 
+mod confirming;
+mod cookies;
+mod logged;
 mod passwords;
 mod refreshing;
 mod registering;

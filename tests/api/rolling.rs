@@ -80,7 +80,7 @@ async fn restarts_in_turn_lose_no_request_no_stream_and_no_record() {
     }
     let haproxy = Haproxy::start(&ports).await;
     let client = Client::new(([127, 0, 0, 1], haproxy.port).into());
-    let body = json!({"email": "ada@maple.test", "password": "a long enough password", "name": "Ada", "organization": "Maple"});
+    let body = json!({"email": "ada@maple.test", "password": "a phrase of her own choice", "name": "Ada", "organization": "Maple"});
     let made = eventually("an instance behind HAProxy", || async {
         let answer = client.post("/api/auth/register", &body).await;
         (answer.status == 201).then(|| answer.json())

@@ -86,7 +86,8 @@ async fn program(database: &TestDatabase, url: &str, authorities: &str) -> (Proc
     ]);
     let (client, _) = process.ready().await;
     let email = format!("{}@maple.test", uuid::Uuid::new_v4().simple());
-    let body = json!({"email": email, "password": "a long enough password", "name": "Ada", "organization": "Maple"});
+    let body =
+        json!({"email": email, "password": "a phrase of her own choice", "name": "Ada", "organization": "Maple"});
     let made = client.post("/api/auth/register", &body).await.ok(201);
     let person = client.with(made["access_token"].as_str().unwrap());
     let key = person.post("/api/keys", &json!({"name": "k"})).await.ok(201);

@@ -83,6 +83,7 @@ impl Server {
             services.api_keys.clone(),
             csrf,
             config.server.ops_token.clone(),
+            !config.environment.allows_http_cookies(),
             config.server.request_timeout,
         );
         let https = config.server.public_url.scheme() == "https";

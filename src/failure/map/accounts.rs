@@ -47,6 +47,11 @@ impl From<SessionError> for Failure {
                 detail: "The access token has expired.".into(),
                 ..Self::unauthenticated()
             },
+            SessionError::Unconfirmed => Self::new(
+                StatusCode::FORBIDDEN,
+                "step_up_required",
+                "This needs your password once more: send it to POST /api/auth/confirm and try again.",
+            ),
             SessionError::PasswordChanged => AccountError::InvalidCredentials.into(),
             SessionError::Invalid | SessionError::Token(_) => Self::unauthenticated(),
             SessionError::NoEntropy(error) => error.into(),

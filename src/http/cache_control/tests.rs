@@ -60,7 +60,7 @@ fn the_values_are_those_of_the_strategy() {
             "public, max-age=300, s-maxage=60, stale-while-revalidate=30",
         ),
         (CacheClass::Report, "private, max-age=300"),
-        (CacheClass::Own, "private, no-cache"),
+        (CacheClass::Own, "no-store"),
         (CacheClass::NoStore, "no-store"),
     ] {
         let mut headers = HeaderMap::new();

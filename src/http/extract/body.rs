@@ -27,7 +27,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             let field = error.path().to_string();
             let inner = error.into_inner();
             if inner.is_data() {
-                wrong_type(&field, &inner)
+                wrong_type(&field, &inner.to_string())
+            } else if serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok() {
+                // A number where one of several words is expected is a fault of the syntax for serde_json.
+                wrong_type(&field, "has the wrong type")
             } else {
                 Failure::new(
                     StatusCode::BAD_REQUEST,
@@ -47,12 +50,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-fn wrong_type(path: &str, error: &serde_json::Error) -> Failure {
-    let message = error.to_string();
+fn wrong_type(path: &str, message: &str) -> Failure {
     // Without the position, which helps nobody who sends generated JSON.
-    let message = message
-        .rsplit_once(" at line ")
-        .map_or(message.as_str(), |(message, _)| message);
+    let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
     // serde names a missing or unknown field in its message, and the object it belongs to in the path.
     let named = ["missing field `", "unknown field `"]
         .iter()

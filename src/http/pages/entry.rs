@@ -4,7 +4,7 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Redirect, Response},
 };
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -26,6 +26,11 @@ use crate::{
         views::{DocsPage, FormFaults, InvitePage, RegisterPage, SignInPage},
     },
 };
+
+/// At signing out the browser forgets what it has kept of us (W3C Clear Site Data): but not its storage, where what somebody was
+/// writing is kept.
+pub(in crate::http) const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+pub(in crate::http) const CACHE_ALONE: HeaderValue = HeaderValue::from_static("\"cache\"");
 
 #[derive(Deserialize)]
 pub(super) struct SignInForm {
@@ -123,7 +128,9 @@ pub(super) async fn sign_out(
     CurrentUser(caller): CurrentUser,
 ) -> Result<Response, Failure> {
     sessions.end(caller.organization, caller.session).await?;
-    Ok(with_cookie(Redirect::to("/sign-in").into_response(), site.end_cookie()))
+    let mut response = with_cookie(Redirect::to("/sign-in").into_response(), site.end_cookie());
+    response.headers_mut().insert(CLEAR_SITE_DATA, CACHE_ALONE);
+    Ok(response)
 }
 
 pub(super) async fn register_page(State(accounts): State<Accounts>) -> Result<Response, Failure> {

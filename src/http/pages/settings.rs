@@ -26,7 +26,6 @@ use crate::{
     service::Services,
     state::AppState,
     web::{
-        self,
         figures::Moment,
         views::{FormFaults, InvitationRow, MemberRow, SessionRow, SettingsPage, UsageView},
     },
@@ -165,7 +164,7 @@ async fn usage_view(state: &AppState, caller: &SessionOwner) -> Option<UsageView
 
 /// The link that was just made. Only one of the own organisation: a cookie may have been planted.
 async fn carried_invitation(state: &AppState, caller: &SessionOwner, headers: &HeaderMap) -> Option<String> {
-    let token = web::carried_invitation(headers)?;
+    let token = state.site.carried_invitation(headers)?;
     let invitation = state.services.invitations.find(token).await.ok()?;
     (invitation.organization.id == caller.organization && caller.role.may_manage_members())
         .then(|| state.site.invitation_url(token))

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{AccountError, Accounts};
 use crate::{
+    crypto::password::{PasswordError, Verdict},
     domain::{
         account::{SessionOwner, User},
         email::Email,
@@ -20,45 +21,97 @@ impl Accounts {
         faults: &mut Faults,
         field: &'static str,
         password: &SecretString,
-        email: &str,
-        name: &str,
+        account: password::Account<'_>,
     ) -> Option<()> {
         faults.check(
             field,
-            password::check(password.expose_secret(), self.password_min_length, email, name),
+            password::check(password.expose_secret(), self.password_min_length, account),
         )
     }
 
     /// Checks an address and a password. Every failure looks alike and takes as long.
     pub async fn sign_in(&self, email: &str, password: SecretString, from: IpAddr) -> Result<Proven, AccountError> {
         let email = Email::parse(email).map_err(|_| AccountError::InvalidCredentials)?;
+        // The log knows an address by this name only: it may be anybody's, and a mistyped one may hold a password.
+        let name = self.pseudonyms.of(&email.folded());
         let attempt = self.throttle.attempt(&email.folded(), from).inspect_err(|_| {
-            tracing::warn!(target: "mapleai::security", address = %from, "sign-in throttled");
+            tracing::warn!(target: "mapleai::security", address = %from, email_hash = name, "sign-in throttled");
             activity::signed_in("throttled");
         })?;
         let checked = self.check_credentials(&email, password).await;
         // Only a wrong guess counts: not that the database was away, nor that too many were being checked.
-        if !matches!(checked, Ok(None)) {
+        if !matches!(checked, Ok(Err(_))) {
             attempt.forgive();
         }
-        let Some(proven) = checked? else {
-            tracing::warn!(target: "mapleai::security", address = %from, "sign-in failed");
+        let proven = checked?.map_err(|account| {
+            let user = account.as_ref().map(|user| tracing::field::display(user.id));
+            let organization = account.as_ref().map(|user| tracing::field::display(user.organization.id));
+            tracing::warn!(target: "mapleai::security", address = %from, email_hash = name, organization_id = organization, user_id = user, "sign-in failed");
             activity::signed_in("refused");
-            return Err(AccountError::InvalidCredentials);
-        };
+            AccountError::InvalidCredentials
+        })?;
         let user = &proven.user;
         tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, address = %from, "signed in");
         activity::signed_in("accepted");
         Ok(proven)
     }
 
-    async fn check_credentials(&self, email: &Email, password: SecretString) -> Result<Option<Proven>, AccountError> {
+    /// Whose address and password these are, or whose the address is, if anybody's.
+    async fn check_credentials(
+        &self,
+        email: &Email,
+        password: SecretString,
+    ) -> Result<Result<Proven, Option<User>>, AccountError> {
         let found = self.store.find_by_email(email).await?;
-        let hash = found.as_ref().map(|(_, hash)| hash.clone());
-        let matches = self.hasher.verify(password, hash).await?;
-        Ok(found
-            .filter(|_| matches)
-            .map(|(user, password_hash)| Proven { user, password_hash }))
+        if found.is_empty() {
+            self.hasher.verify(password, None).await?;
+            return Ok(Err(None));
+        }
+        let mut holder = None;
+        for (user, hash) in found {
+            let password_hash = match self.hasher.check(password.clone(), Some(hash.clone())).await? {
+                Verdict::Right => hash,
+                Verdict::Outdated => self.rehash(&user, password, hash).await?,
+                Verdict::Wrong => {
+                    holder.get_or_insert(user);
+                    continue;
+                }
+            };
+            return Ok(Ok(Proven { user, password_hash }));
+        }
+        Ok(Err(holder))
+    }
+
+    /// Hashes a password anew that was hashed at less cost than is asked for by now, or before it was normalised. Somebody who
+    /// signs in at the same moment may be told that the password is wrong, and has to try once more. Gives the hash that is
+    /// stored.
+    async fn rehash(&self, user: &User, password: SecretString, old: String) -> Result<String, AccountError> {
+        let new = match self.hasher.hash(password).await {
+            Ok(new) => new,
+            // The old one is good enough to go on with.
+            Err(PasswordError::Busy) => return Ok(old),
+            Err(error) => return Err(error.into()),
+        };
+        let is_stored = self.store.rehash(user.organization.id, user.id, &old, &new).await?;
+        Ok(if is_stored { new } else { old })
+    }
+
+    /// Confirms the caller by the password, for the while that `auth.confirmation_ttl` says.
+    pub async fn confirm_session(
+        &self,
+        caller: &SessionOwner,
+        password: SecretString,
+        from: IpAddr,
+    ) -> Result<(), AccountError> {
+        let user = self.get(caller.organization, caller.user).await?;
+        let verified = self.confirm(caller, &user, password, from).await?;
+        let (this, caller) = (self.clone(), *caller);
+        let noting = async move { this.sessions.note_confirmed(&caller, &verified).await };
+        if !self.caches.carry_out(noting).await? {
+            return Err(AccountError::WrongPassword);
+        }
+        tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, session_id = %caller.session, address = %from, "password confirmed");
+        Ok(())
     }
 
     /// Whether it is really the caller, by the password, which may be guessed at no faster than by signing in. Gives the hash
@@ -80,6 +133,10 @@ impl Accounts {
         if !matches!(checked, Ok(None)) {
             attempt.forgive();
         }
-        checked?.ok_or(AccountError::WrongPassword)
+        let verified = checked?;
+        if verified.is_none() {
+            tracing::warn!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, session_id = %caller.session, address = %from, "password not confirmed");
+        }
+        verified.ok_or(AccountError::WrongPassword)
     }
 }

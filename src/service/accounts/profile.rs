@@ -10,7 +10,7 @@ use crate::{
     domain::{
         account::{SessionOwner, User},
         ids::SessionId,
-        text,
+        password, text,
     },
     service::{field::Faults, sessions::PageSession},
     store::{accounts::profile::NewPassword, sessions::NewSession},
@@ -57,13 +57,12 @@ impl Accounts {
             .name
             .and_then(|name| faults.check("name", text::line(&name, LONGEST_NAME)));
         if let Some(password) = &change.password {
-            self.check_password(
-                &mut faults,
-                "password",
-                password,
-                &user.email.to_lowercase(),
-                &user.name,
-            );
+            let account = password::Account {
+                email: &user.email,
+                name: &user.name,
+                organization: &user.organization.name,
+            };
+            self.check_password(&mut faults, "password", password, account);
             if change.current_password.is_none() {
                 faults.add("current_password", "is needed to change the password");
             }

@@ -10,6 +10,7 @@ use crate::{
         account::{Organization, User},
         email::Email,
         ids::{OrganizationId, UserId},
+        password,
         role::Role,
         text,
     },
@@ -41,27 +42,35 @@ impl Accounts {
         self.throttle.registration(from).inspect_err(|_| {
             tracing::warn!(target: "mapleai::security", address = %from, "registration throttled");
         })?;
-        self.create_organization(registration).await
+        self.found(registration, false).await
     }
 
-    /// Registering without asking whether it is open: also how the development account is made.
+    /// Registering without asking whether it is open, for an operator, who vouches for the address: also how the development
+    /// account is made.
     pub async fn create_organization(&self, registration: Registration) -> Result<Proven, AccountError> {
+        self.found(registration, true).await
+    }
+
+    async fn found(&self, registration: Registration, is_proven: bool) -> Result<Proven, AccountError> {
         let mut faults = Faults::default();
         let person = self.read_person(
             &mut faults,
             &registration.email,
             &registration.name,
+            &registration.organization,
             &registration.password,
         );
         let organization = faults.check("organization", text::line(&registration.organization, LONGEST_NAME));
         let (Some((email, name)), Some(organization)) = (person, organization) else {
             return Err(AccountError::Invalid(faults.into_vec()));
         };
-        // A taken address is found before the hash is paid for; the constraint decides if two come at once.
-        if self.store.find_by_email(&email).await?.is_some() {
+        let is_taken = !self.store.find_by_email(&email).await?.is_empty();
+        // Hashed in any case, so that it takes as long whether or not the address has an account; the constraint decides if two
+        // come at once.
+        let password_hash = self.hasher.hash_for_newcomer(registration.password).await?;
+        if is_taken {
             return Err(AccountError::EmailTaken);
         }
-        let password_hash = self.hasher.hash_for_newcomer(registration.password).await?;
         let now = self.clock.now();
         let user = User {
             id: UserId::generate(),
@@ -80,6 +89,7 @@ impl Accounts {
             name: &user.name,
             role: user.role,
             password_hash: &password_hash,
+            is_proven,
         };
         self.store
             .register(&user.organization, &new, now)
@@ -93,9 +103,17 @@ impl Accounts {
     /// Gives an account another password and ends all its sessions: for operators, where somebody has forgotten theirs.
     pub async fn reset_password(&self, email: &str, password: SecretString) -> Result<User, AccountError> {
         let email = Email::parse(email).map_err(|_| AccountError::NotFound)?;
-        let (user, _) = self.store.find_by_email(&email).await?.ok_or(AccountError::NotFound)?;
+        // Whoever holds the address, not whoever had to give it up.
+        let found = self.store.find_by_email(&email).await?;
+        let (user, _) = found.into_iter().next().ok_or(AccountError::NotFound)?;
         let mut faults = Faults::default();
-        self.check_password(&mut faults, "password", &password, &email.folded(), &user.name);
+        let folded = email.folded();
+        let account = password::Account {
+            email: &folded,
+            name: &user.name,
+            organization: &user.organization.name,
+        };
+        self.check_password(&mut faults, "password", &password, account);
         if !faults.is_empty() {
             return Err(AccountError::Invalid(faults.into_vec()));
         }
@@ -116,18 +134,18 @@ impl Accounts {
         faults: &mut Faults,
         email: &str,
         name: &str,
+        organization: &str,
         password: &SecretString,
     ) -> Option<(Email, String)> {
         let email = faults.check("email", Email::parse(email));
         let name = faults.check("name", text::line(name, LONGEST_NAME));
         let folded = email.as_ref().map(Email::folded).unwrap_or_default();
-        self.check_password(
-            faults,
-            "password",
-            password,
-            &folded,
-            name.as_deref().unwrap_or_default(),
-        )?;
+        let account = password::Account {
+            email: &folded,
+            name: name.as_deref().unwrap_or_default(),
+            organization,
+        };
+        self.check_password(faults, "password", password, account)?;
         email.zip(name)
     }
 }

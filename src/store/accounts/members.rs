@@ -146,7 +146,8 @@ impl Accounts {
                 }
                 // The address is free for another account. A version that does not know of removal finds nobody by it.
                 sqlx::query!(
-                    "UPDATE users SET removed_at = $3, updated_at = $3, email_folded = 'removed:' || id, password_hash = ''
+                    "UPDATE users SET removed_at = $3, updated_at = $3, email_folded = 'removed:' || id, displaced_email = NULL,
+                         password_hash = ''
                      WHERE organization_id = $1 AND id = $2",
                     organization.0,
                     member.0,

@@ -73,6 +73,33 @@ impl Sessions {
             .collect())
     }
 
+    /// Notes when the password was last given in a session; false if the session is over, or the password is not the user's any
+    /// more.
+    pub async fn confirm(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        session: SessionId,
+        password_hash: &str,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let done = run!(
+            self.0,
+            sqlx::query!(
+                "UPDATE sessions s SET confirmed_at = $5 FROM users u
+                 WHERE s.organization_id = $1 AND s.user_id = $2 AND s.id = $3 AND s.ended_at IS NULL AND s.expires_at > $5
+                   AND u.organization_id = $1 AND u.id = $2 AND u.removed_at IS NULL AND u.password_hash = $4",
+                organization.0,
+                user.0,
+                session.0,
+                password_hash,
+                now
+            ),
+            execute
+        )?;
+        Ok(done.rows_affected() > 0)
+    }
+
     /// A user's sessions that are neither over nor expired.
     pub async fn of_user(
         &self,

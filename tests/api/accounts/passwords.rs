@@ -124,3 +124,56 @@ async fn keys_are_revoked_with_the_password_where_that_is_asked_for() {
         .await
         .problem(422, "invalid_fields");
 }
+
+/// mattermost/mattermost #36877, synapse #3306: macOS sends letters and accents apart.
+#[tokio::test]
+async fn a_password_is_one_on_all_keyboards() {
+    let app = TestApp::start().await;
+    let mut body = crate::support::accounts::registration(&crate::support::accounts::fresh_email());
+    body["password"] = "Zu\u{308}rich-O\u{308}l-2024".into();
+    let tokens = app.client.post("/api/auth/register", &body).await.ok(201);
+    let login = |password: &str| {
+        let body = json!({"email": tokens["user"]["email"], "password": password});
+        let client = app.client.clone();
+        async move { client.post("/api/auth/login", &body).await }
+    };
+    login("Zürich-Öl-2024").await.ok(200);
+    login("Zu\u{308}rich-O\u{308}l-2024").await.ok(200);
+    login("Zurich-Ol-2024").await.problem(401, "invalid_credentials");
+}
+
+/// A hash of a release that took passwords as they were typed, and one that was cheaper.
+#[tokio::test]
+async fn an_old_hash_is_replaced_at_the_next_sign_in() {
+    let app = TestApp::start_with(|config| config.auth.argon2_iterations = 2).await;
+    let ada = register(&app).await;
+    let typed = "Zu\u{308}rich-O\u{308}l-2024";
+    let cheap = argon2::Argon2::new(
+        argon2::Algorithm::Argon2id,
+        argon2::Version::V0x13,
+        argon2::Params::new(64, 1, 1, None).unwrap(),
+    );
+    let old = argon2::password_hash::PasswordHasher::hash_password(&cheap, typed.as_bytes())
+        .unwrap()
+        .to_string();
+    let mut database = app.database().await;
+    sqlx::query("UPDATE users SET password_hash = $1")
+        .bind(&old)
+        .execute(&mut database)
+        .await
+        .unwrap();
+    let login = |password: &str| {
+        let body = json!({"email": ada.email, "password": password});
+        let client = app.client.clone();
+        async move { client.post("/api/auth/login", &body).await }
+    };
+    login("Zürich-Öl-2024").await.problem(401, "invalid_credentials");
+    login(typed).await.ok(200);
+    let new: String = sqlx::query_scalar("SELECT password_hash FROM users")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    assert!(new.contains(",t=2,") && new != old, "{new}");
+    login("Zürich-Öl-2024").await.ok(200);
+    login(typed).await.ok(200);
+}

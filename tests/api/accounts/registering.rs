@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::{
     TestApp,
-    accounts::{Person, fresh_email, registration},
+    accounts::{PASSWORD, Person, fresh_email, registration},
 };
 
 #[tokio::test]
@@ -90,8 +90,15 @@ async fn weak_passwords_are_refused() {
         "123456789012",
         "weak@maple.test",
         "ada lovelace1",
+        "1q2w3e4r5t6y",
+        "P@ssw0rd1234",
+        "password1password2",
+        "Summer2026!!",
+        "MapleAI-12345",
+        "Difference 1822",
     ] {
-        let body = json!({"email": "weak@maple.test", "password": weak, "name": "Ada Lovelace", "organization": "X"});
+        let body =
+            json!({"email": "weak@maple.test", "password": weak, "name": "Ada Lovelace", "organization": "Difference"});
         let problem = app
             .client
             .post("/api/auth/register", &body)
@@ -114,4 +121,121 @@ async fn registration_can_be_closed() {
         .post("/api/auth/register", &registration(&fresh_email()))
         .await;
     refused.problem(403, "registration_closed");
+}
+
+/// One address for all ways of writing it: mozilla/fxa-auth-server #463, saltcorn #3536.
+#[tokio::test]
+async fn an_address_is_one_however_it_is_written() {
+    let app = TestApp::start().await;
+    let try_to = |email: &str| {
+        let (client, body) = (app.client.clone(), registration(email));
+        async move { client.post("/api/auth/register", &body).await }
+    };
+    try_to("josé@exämple.de").await.ok(201);
+    for same in [
+        "jose\u{301}@exämple.de",
+        "JOSÉ@EXÄMPLE.DE",
+        "ｊｏｓé@exämple.de",
+        "josé@xn--exmple-cua.de",
+    ] {
+        try_to(same).await.problem(409, "email_taken");
+        let body = json!({"email": same, "password": PASSWORD});
+        app.client.post("/api/auth/login", &body).await.ok(200);
+    }
+    for hidden in [
+        "jos\u{200b}é@exämple.de",
+        "\u{202e}josé@exämple.de",
+        "josé\u{ad}@exämple.de",
+        ".josé@exämple.de",
+    ] {
+        try_to(hidden).await.problem(422, "invalid_fields");
+    }
+}
+
+#[tokio::test]
+async fn names_are_seen_as_they_are() {
+    let app = TestApp::start().await;
+    for (field, value) in [
+        ("name", "\u{200b}\u{2060}"),
+        ("name", "Ada\u{202e}ecaleno"),
+        ("organization", "\u{202e}gro.live"),
+        ("organization", "Maple\u{ad}"),
+    ] {
+        let mut body = registration(&fresh_email());
+        body[field] = value.into();
+        let problem = app
+            .client
+            .post("/api/auth/register", &body)
+            .await
+            .problem(422, "invalid_fields");
+        assert_eq!(problem["errors"][0]["field"], field);
+    }
+    let ada = Person::of(
+        &app.client,
+        &app.client
+            .post("/api/auth/register", &registration(&fresh_email()))
+            .await
+            .ok(201),
+    );
+    let hidden = json!({"name": "a\u{200b}key"});
+    ada.client
+        .post("/api/keys", &hidden)
+        .await
+        .problem(422, "invalid_fields");
+    // A title is one's own, and loses what nobody sees.
+    let titled = ada
+        .client
+        .post("/api/conversations", &json!({"title": "\u{202e}My\u{200b} plan"}))
+        .await;
+    assert_eq!(titled.ok(201)["title"], "My plan");
+}
+
+/// Addresses that an earlier release stored are brought into the present form when the database is migrated, except where two
+/// accounts would become one.
+#[tokio::test]
+async fn stored_addresses_are_folded_anew_and_never_merged() {
+    let app = TestApp::start().await;
+    let mut database = app.database().await;
+    let mut stored = Vec::new();
+    for (email, folded) in [
+        ("zoe\u{308}@exämple.de", "zoe\u{308}@exämple.de"),
+        ("José@exämple.de", "josé@xn--exmple-cua.de"),
+        ("jose\u{301}@exämple.de", "jose\u{301}@exämple.de"),
+    ] {
+        let tokens = app
+            .client
+            .post("/api/auth/register", &registration(&fresh_email()))
+            .await
+            .ok(201);
+        let id = tokens["user"]["id"].as_str().unwrap().to_owned();
+        sqlx::query("UPDATE users SET email = $2, email_folded = $3 WHERE id = $1::uuid")
+            .bind(&id)
+            .bind(email)
+            .bind(folded)
+            .execute(&mut database)
+            .await
+            .unwrap();
+        stored.push(id);
+    }
+    // It is found before that as well.
+    let login = |email: &str| {
+        let (client, body) = (app.client.clone(), json!({"email": email, "password": PASSWORD}));
+        async move { client.post("/api/auth/login", &body).await }
+    };
+    mapleai::app::migrate(app.config.clone()).await.unwrap();
+    let folded = sqlx::query_scalar::<_, String>("SELECT email_folded FROM users ORDER BY id")
+        .fetch_all(&mut database)
+        .await
+        .unwrap();
+    assert_eq!(
+        folded,
+        [
+            "zoë@xn--exmple-cua.de",
+            "josé@xn--exmple-cua.de",
+            "jose\u{301}@exämple.de"
+        ]
+    );
+    for email in ["zoë@exämple.de", "josé@exämple.de"] {
+        login(email).await.ok(200);
+    }
 }

@@ -44,7 +44,7 @@ async fn clock_stepping() {
         ("MAPLE__AUTH__ARGON2_MEMORY_KIB", "64"),
     ]);
     let (client, _) = process.ready().await;
-    let body = json!({"email": "ada@maple.test", "password": "a long enough password", "name": "Ada", "organization": "Maple"});
+    let body = json!({"email": "ada@maple.test", "password": "a phrase of her own choice", "name": "Ada", "organization": "Maple"});
     let (access, refresh) = tokens(&client, "/api/auth/register", &body).await;
     let person = client.with(&access);
     let key = person.post("/api/keys", &json!({"name": "k"})).await.ok(201);
@@ -103,7 +103,7 @@ async fn clock_stepping() {
         .post("/api/auth/refresh", &json!({"refresh_token": refresh}))
         .await
         .problem(401, "unauthenticated");
-    let login = json!({"email": "ada@maple.test", "password": "a long enough password"});
+    let login = json!({"email": "ada@maple.test", "password": "a phrase of her own choice"});
     let (access, _) = tokens(&client, "/api/auth/login", &login).await;
     // The cookie's session is over like any other: its page leads to signing in.
     assert_eq!(Answer::of(page(&client, &cookie)).await.status, 303);

@@ -65,7 +65,7 @@ async fn start(outputs: impl Fn() -> Stdio, format: &str, journal: &str) -> Serv
 
 /// People and programs are served, and what they use is recorded.
 async fn serves(client: &Client) {
-    let body = json!({"email": "ada@maple.test", "password": "a long enough password", "name": "Ada", "organization": "Maple"});
+    let body = json!({"email": "ada@maple.test", "password": "a phrase of her own choice", "name": "Ada", "organization": "Maple"});
     let made = client.post("/api/auth/register", &body).await.ok(201);
     let person = client.with(made["access_token"].as_str().unwrap());
     let key = person.post("/api/keys", &json!({"name": "k"})).await.ok(201);

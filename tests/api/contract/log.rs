@@ -78,7 +78,7 @@ async fn states_are_told_once_and_not_per_request() {
     let upstream = FakeUpstream::start().await;
     let process = production(&postgres, &upstream);
     let (client, _) = process.ready().await;
-    let body = json!({"email": "ada@maple.test", "password": "a long enough password", "name": "Ada", "organization": "Maple"});
+    let body = json!({"email": "ada@maple.test", "password": "a phrase of her own choice", "name": "Ada", "organization": "Maple"});
     let made = client.post("/api/auth/register", &body).await.ok(201);
     let person = client.with(made["access_token"].as_str().unwrap());
     let key = person.post("/api/keys", &json!({"name": "k"})).await.ok(201);

@@ -117,6 +117,11 @@ impl Browser {
     /// Goes on with the cookie that an answer has set.
     pub async fn with_cookie_of(client: &Client, answer: &Answer) -> Self {
         let cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
+        Self::with_cookie(client, cookie).await
+    }
+
+    /// Goes on with a cookie, by way of this client.
+    pub async fn with_cookie(client: &Client, cookie: String) -> Self {
         let page = Answer::of(client.request(Method::GET, "/").header("cookie", &cookie))
             .await
             .text();

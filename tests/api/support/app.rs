@@ -168,6 +168,7 @@ fn config(database_url: &str, upstream: &str) -> Config {
             session_ttl: Duration::from_hours(24),
             lookup_ttl: Duration::from_secs(1),
             invitation_ttl: Duration::from_hours(168),
+            confirmation_ttl: Duration::from_mins(10),
             open_registration: true,
             password_min_length: 12,
             password_hash_concurrency: 4,

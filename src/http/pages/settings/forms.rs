@@ -21,7 +21,7 @@ use crate::{
     http::{
         edge::RequestContext,
         extract::{Form, Id},
-        pages::{faults_of, with_cookie},
+        pages::{confirmed::ConfirmedForm, faults_of, with_cookie},
     },
     service::{
         accounts::{AccountError, ProfileChange},
@@ -59,6 +59,10 @@ pub(in crate::http::pages) struct InviteForm {
 pub(in crate::http::pages) struct SharingForm {
     share: bool,
 }
+
+/// A form that is a button.
+#[derive(Deserialize)]
+pub(in crate::http::pages) struct NoFields {}
 
 /// For whoever loads the address of a form that had something to mend.
 pub(in crate::http::pages) async fn back() -> Redirect {
@@ -128,9 +132,8 @@ fn led(outcome: Result<&'static str, Failure>) -> Result<Response, Failure> {
 
 pub(in crate::http::pages) async fn set_role(
     State(state): State<AppState>,
-    CurrentUser(caller): CurrentUser,
     Id(id): Id<UserId>,
-    Form(form): Form<RoleForm>,
+    ConfirmedForm(caller, form): ConfirmedForm<RoleForm>,
 ) -> Result<Response, Failure> {
     let changed = state.services.accounts.set_role(&caller, id, form.role).await;
     led(changed.map(|_| "role").map_err(Failure::from))
@@ -138,8 +141,8 @@ pub(in crate::http::pages) async fn set_role(
 
 pub(in crate::http::pages) async fn remove_member(
     State(state): State<AppState>,
-    CurrentUser(caller): CurrentUser,
     Id(id): Id<UserId>,
+    ConfirmedForm(caller, NoFields {}): ConfirmedForm<NoFields>,
 ) -> Result<Response, Failure> {
     let removed = state.services.accounts.remove(&caller, id).await;
     led(removed.map(|()| "removed").map_err(Failure::from))
@@ -147,9 +150,8 @@ pub(in crate::http::pages) async fn remove_member(
 
 pub(in crate::http::pages) async fn invite(
     State(state): State<AppState>,
-    CurrentUser(caller): CurrentUser,
     headers: HeaderMap,
-    Form(form): Form<InviteForm>,
+    ConfirmedForm(caller, form): ConfirmedForm<InviteForm>,
 ) -> Result<Response, Failure> {
     match state.services.invitations.create(&caller, &form.email, form.role).await {
         Ok((_, token)) => {
@@ -174,8 +176,8 @@ pub(in crate::http::pages) async fn withdraw(
 
 pub(in crate::http::pages) async fn end_session(
     State(state): State<AppState>,
-    CurrentUser(caller): CurrentUser,
     Id(id): Id<SessionId>,
+    ConfirmedForm(caller, NoFields {}): ConfirmedForm<NoFields>,
 ) -> Result<Response, Failure> {
     if !state.services.sessions.end_own(&caller, id).await? {
         return Err(Failure::not_found());
@@ -185,7 +187,7 @@ pub(in crate::http::pages) async fn end_session(
 
 pub(in crate::http::pages) async fn end_other_sessions(
     State(state): State<AppState>,
-    CurrentUser(caller): CurrentUser,
+    ConfirmedForm(caller, NoFields {}): ConfirmedForm<NoFields>,
 ) -> Result<Response, Failure> {
     state.services.sessions.end_others(&caller).await?;
     led(Ok("sessions"))
