@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Licences, bans and sources of the dependency tree (deny.toml). Advisories need their database from the network and are
-# checked where that can be reached.
+# deny.sh [advisories]: licences, bans and sources of the dependency tree (deny.toml); or known vulnerabilities, for which RustSec's
+# database is fetched. One that cannot be fetched is a failure: nothing was checked. ADVISORY_DB names a git address to take instead,
+# such as a mirror's, and ADVISORY_DB_FOLDER where it is kept.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 # shellcheck source=scripts/environment.sh
@@ -25,4 +26,15 @@ if [ ! -x "$tool" ]; then
     fi
 fi
 exec 8>&-
-exec "$tool" check bans licenses sources
+if [ "${1:-}" != advisories ]; then
+    exec "$tool" check bans licenses sources
+fi
+config=deny.toml
+if [ -n "${ADVISORY_DB:-}" ]; then
+    config=$(mktemp)
+    trap 'rm -f "$config"' EXIT
+    # In a folder of its own: what was fetched from elsewhere is not what this asks for.
+    sed -e "s#^db-urls = .*#db-urls = [\"$ADVISORY_DB\"]#" \
+        -e "s#^db-path = .*#db-path = \"${ADVISORY_DB_FOLDER:-$MAPLE_CACHE/advisories-of-choice}\"#" deny.toml >"$config"
+fi
+"$tool" --manifest-path "$MAPLE_ROOT/Cargo.toml" --config "$config" check advisories
