@@ -61,7 +61,8 @@ until_seen() {
     done
 }
 
-# follow_rollout SECONDS: tells every step; whether the new version came to serve everybody.
+# follow_rollout SECONDS: tells every step; whether the new version came to serve everybody. 3 when its analysis could not say, and
+# the roll-out waits for somebody to decide.
 follow_rollout() {
     local limit=$1 deadline=$((SECONDS + $1)) unseen=$((SECONDS + seen_limit)) degraded=0 now told=''
     while true; do
@@ -79,6 +80,7 @@ follow_rollout() {
         if [ "$now" != "$told" ]; then printf '%s  %s\n' "$(date -u +%H:%M:%S)" "$now"; fi
         told=$now
         if [[ $now == step* ]] && [ "$phase" = Healthy ] && [ "$current" = "$stable" ]; then return 0; fi
+        if [[ $now == step* ]] && [ "$phase" = Paused ] && [[ $message == *Inconclusive* ]]; then return 3; fi
         # Twice: the first look may fall between the new version's start and the end of what was said of the one before.
         if [[ $now == step* ]] && [ "$phase" = Degraded ]; then degraded=$((degraded + 1)); else degraded=0; fi
         [ "$degraded" -lt 2 ] || return 1

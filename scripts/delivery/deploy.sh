@@ -2,7 +2,8 @@
 # `make deploy ENVIRONMENT=... IMAGE=...@sha256:...`: the database first, then what serves, followed to its end.
 #
 # Everything but what serves is applied; the migration Job, named after the image, is awaited; then come the Deployment and the
-# Rollout. A new version that does not get through is taken back, and this ends with 1. It can be run again at any time.
+# Rollout. A new version that does not get through is taken back, and this ends with 1. One that there is too little traffic to judge
+# waits for somebody to decide, and this ends with 3. It can be run again at any time.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 # shellcheck source=scripts/environment.sh
@@ -74,7 +75,9 @@ if [ $strategy = rollout ]; then remember_what_serves; fi
 apply 'mapleai.dev/stage=serve'
 item=traffic
 [ "$environment" = production ] || item=staging
-if "follow_$strategy" "$ROLLOUT_LIMIT"; then
+followed=0
+"follow_$strategy" "$ROLLOUT_LIMIT" || followed=$?
+if [ $followed -eq 0 ]; then
     "$here/evidence.sh" "$item" passed "make deploy ENVIRONMENT=$environment" "$image"
     exit 0
 fi
@@ -83,6 +86,16 @@ if [ $strategy = rollout ]; then
     echo "=== What its analyses found"
     kube get analysisruns --sort-by .metadata.creationTimestamp \
         --output 'custom-columns=RUN:.metadata.name,PHASE:.status.phase,WHY:.status.message' | tail -n 8 || true
+fi
+if [ $followed -eq 3 ]; then
+    # Nothing speaks against it, so nothing is taken back; nothing speaks for it either, so there is no evidence.
+    echo 'changed=no' >>"${GITHUB_OUTPUT:-/dev/null}"
+    cat >&2 <<EOF
+$image has a part of the traffic in $environment and waits there: its analysis had too little traffic to judge by.
+  to go on:    kubectl argo rollouts --namespace $environment promote $app   (the next step is judged again)
+  to go back:  make rollback ENVIRONMENT=$environment
+EOF
+    exit 3
 fi
 kube get pods --selector "app=$app" || true
 "$here/evidence.sh" "$item" failed "make deploy ENVIRONMENT=$environment" "$image" || true

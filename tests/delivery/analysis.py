@@ -21,6 +21,10 @@ class Failed(Exception):
     """An analysis that says no, with the metric and what it measured."""
 
 
+class Inconclusive(Exception):
+    """An analysis that cannot say: Argo pauses the roll-out for somebody to decide."""
+
+
 class Analysis:
     """One run of a template. `factor` divides its windows, intervals and delays, and nothing else."""
 
@@ -47,9 +51,12 @@ class Analysis:
                     state.take(self.measure(state.metric), now)
                     self.measured.append((state.metric["name"], state.shown()))
             time.sleep(0.05)
+        unclear = [f"{state.metric['name']}: {state.shown()}" for state in states if state.is_unclear()]
+        if unclear:
+            raise Inconclusive("; ".join(unclear))
 
     def measure(self, metric):
-        """(passes, value), or an error when the provider cannot be asked."""
+        """(verdict, value); no verdict and the error when the provider cannot be asked."""
         try:
             provider = metric["provider"]
             if "prometheus" in provider:
@@ -58,7 +65,11 @@ class Analysis:
                 result = self.web(provider["web"])
         except (OSError, ValueError, KeyError) as error:
             return None, str(error)
-        return conditions.passes(metric["successCondition"], result), result
+        if "failureCondition" not in metric:
+            return (PASSED if conditions.passes(metric["successCondition"], result) else FAILED), result
+        if conditions.passes(metric["failureCondition"], result):
+            return FAILED, result
+        return (PASSED if conditions.passes(metric["successCondition"], result) else UNCLEAR), result
 
     def filled_in(self, text):
         filled = re.sub(r"\{\{\s*args\.([\w-]+)\s*\}\}", lambda match: self.arguments[match.group(1)], text)
@@ -80,6 +91,9 @@ class Analysis:
             return json.load(response)[name]
 
 
+PASSED, FAILED, UNCLEAR = "passed", "failed", "unclear"
+
+
 class Metric:
     """One metric's measurements so far."""
 
@@ -87,23 +101,29 @@ class Metric:
         self.metric = metric
         self.due = began + in_seconds(metric.get("initialDelay", "0s")) / factor
         self.interval = in_seconds(metric["interval"]) / factor
-        self.taken = self.failures = self.errors = 0
+        self.taken = self.failures = self.unclear = self.errors = 0
         self.last = None
 
     def take(self, measurement, now):
-        passed, self.last = measurement
+        verdict, self.last = measurement
         self.taken += 1
         self.due = now + self.interval
-        if passed is None:
+        if verdict is None:
             self.errors += 1
             if self.errors > self.metric["consecutiveErrorLimit"]:
                 raise Failed(f"{self.metric['name']} cannot be asked: {self.last}")
             return
         self.errors = 0
-        if not passed:
+        if verdict == FAILED:
             self.failures += 1
             if self.failures > self.metric["failureLimit"]:
                 raise Failed(f"{self.metric['name']}: {self.shown()} is not {self.metric['successCondition']}")
+        if verdict == UNCLEAR:
+            self.unclear += 1
+
+    def is_unclear(self):
+        """Looked at when all is measured: a failure of any metric comes first."""
+        return self.unclear > self.metric.get("inconclusiveLimit", 0)
 
     def is_done(self):
         return self.taken >= self.metric["count"]

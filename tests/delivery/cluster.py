@@ -61,7 +61,7 @@ class Cluster:
         self.objects = {}
         self.calls = []
         self.weights = []
-        # Image -> good, bad, stuck, slow or paused; migrations: Complete, Failed or nothing.
+        # Image -> good, bad, stuck, slow, paused or quiet; migrations: Complete, Failed or nothing.
         self.plans = collections.defaultdict(lambda: "good")
         self.migration = "Complete"
         # How many looks at the Rollout go by before its controller has seen a change; None: it does not run.
@@ -185,6 +185,8 @@ class Cluster:
             self.weigh(status, 0)
         elif plan == "bad" and status["currentStepIndex"] == 1:
             status["abort"] = True
+        elif plan == "quiet" and status["currentStepIndex"] == 1:
+            status.update(phase="Paused", message="InconclusiveAnalysisRun")
         elif plan == "paused":
             status.update(phase="Paused", message="manually paused")
         elif plan != "stuck":

@@ -21,7 +21,7 @@ sys.path.append(str(ROOT / "tests" / "k8s"))
 
 import manifests  # noqa: E402
 import service  # noqa: E402
-from analysis import Analysis, Failed  # noqa: E402
+from analysis import Analysis, Failed, Inconclusive  # noqa: E402
 from load import Load  # noqa: E402
 from stage import NAMESPACE, Stage  # noqa: E402
 
@@ -50,14 +50,14 @@ class Crashing:
 
 # Name -> what is wrong with the candidate's surroundings, and what should become of it.
 CANDIDATES = {
-    "good, blue-green": {"overlay": "production", "promoted": True},
-    "good, canary": {"overlay": "canary", "promoted": True},
+    "good, blue-green": {"overlay": "production", "outcome": "promoted"},
+    "good, canary": {"overlay": "canary", "outcome": "promoted"},
     "5 % errors": {"overlay": "canary", "faults": {"error_rate": 0.05}},
     "3x latency": {"overlay": "canary", "faults": {"latency": 0.28}},
     "failing completions": {"overlay": "canary", "faults": {"break_rate": 0.3}},
     "crashes": {"overlay": "canary", "crashes": True},
     "never ready": {"overlay": "production", "empty_database": True},
-    "no traffic": {"overlay": "production", "traffic": False},
+    "no traffic": {"overlay": "production", "traffic": False, "outcome": "paused"},
     "5 % errors, blue-green": {"overlay": "production", "faults": {"error_rate": 0.05}},
 }
 SHORT = ["good, blue-green", "5 % errors", "failing completions"]
@@ -90,7 +90,7 @@ class Rehearsal:
             self.load.paused.set()
         candidate.start(database=case.get("database"), **case.get("faults", {}))
         meanwhile = Crashing(candidate) if case.get("crashes") else lambda: None
-        problem = None
+        problem, result = None, "promoted"
         try:
             self.until_ready(rollout["progressDeadlineSeconds"])
             for step in rollout["strategy"]["canary"]["steps"]:
@@ -101,11 +101,14 @@ class Rehearsal:
                 else:
                     assert "setCanaryScale" in step, f"a step that is not known: {step}"
         except Failed as failure:
-            problem = str(failure)
+            problem, result = str(failure), "rolled back"
+        except Inconclusive as unclear:
+            problem, result = str(unclear), "paused"
         stopped = self.clock()
         decided = self.step
-        promoted = problem is None
+        promoted = result == "promoted"
         if not promoted:
+            # What was paused goes back as well, once somebody has decided so.
             self.weigh(0)
         self.load.paused.clear()
         # Whoever was asked before has had time to answer.
@@ -115,7 +118,7 @@ class Rehearsal:
         outcome = {
             "candidate": name,
             "strategy": "blue-green" if case["overlay"] == "production" else "canary",
-            "outcome": "promoted" if promoted else "rolled back",
+            "outcome": result,
             "at_step": decided,
             "after_seconds": round(stopped - began, 1),
             "after_seconds_unshrunk": round((stopped - began) * self.factor),
@@ -125,9 +128,9 @@ class Rehearsal:
         }
         self.cases.append({**outcome, "from": began, "to": stopped})
         print(json.dumps(outcome), flush=True)
-        expected = case.get("promoted", False)
-        assert promoted == expected, f"{name}: should {'' if expected else 'not '}have been promoted: {problem}"
-        if expected:
+        expected = case.get("outcome", "rolled back")
+        assert result == expected, f"{name}: should have been {expected}, was {result}: {problem}"
+        if promoted:
             assert not spoiled, f"{name}: a good version spoiled {len(spoiled)} requests: {spoiled[:5]}"
         return outcome
 

@@ -228,6 +228,14 @@ class TestRolloutInProduction:
         assert production.cluster.image() == FIRST
         assert production.cluster.weights[-1] == 0
 
+    def test_one_that_nobody_can_judge_waits_for_somebody(self, production):
+        """At a quiet hour there is too little traffic for the analysis: that is no reason to take a good version back."""
+        production.cluster.plans[SECOND] = "quiet"
+        done = production.deploy("production", SECOND)
+        says(done, "InconclusiveAnalysisRun", "too little traffic to judge", "promote", "make rollback ENVIRONMENT=production", status=3)
+        assert production.cluster.image() == SECOND
+        assert production.cluster.weights[-1] == 10
+
     def test_the_same_version_again_after_it_was_stopped(self, production):
         """Whoever ran it went away, so it was not taken back whole; then its fault was mended elsewhere."""
         production.cluster.plans[SECOND] = "bad"

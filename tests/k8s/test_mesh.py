@@ -71,7 +71,17 @@ def test_strict_for_callers_and_past_the_mesh_for_operations(name):
     annotations = template(name)["metadata"]["annotations"]
     assert annotations["traffic.sidecar.istio.io/excludeInboundPorts"] == str(OPS)
     assert set(annotations["traffic.sidecar.istio.io/excludeOutboundPorts"].split(",")) == {"5432", "6379", "6432"}
-    assert annotations["sidecar.istio.io/rewriteAppHTTPProbers"] == "true", "the kubelet is not in the mesh"
+    assert annotations["sidecar.istio.io/rewriteAppHTTPProbers"] == "false", "probes go past the sidecar, as the port does"
+    main = container(overlay(name))
+    assert {main[f"{probe}Probe"]["httpGet"]["port"] for probe in ("startup", "liveness", "readiness")} == {"ops"}
+
+
+@pytest.mark.parametrize("name", MESHED)
+def test_callers_have_addresses_of_their_own(name):
+    """A service that takes all callers for one lets each use up the limits of all."""
+    variables = {variable["name"]: variable.get("value") for variable in container(overlay(name))["env"]}
+    trusted = variables["MAPLE__SERVER__TRUSTED_PROXIES"].split(",")
+    assert {"127.0.0.6", "::6"} == set(trusted), "from there Istio's sidecar hands on what it has let in"
 
 
 @pytest.mark.parametrize("name", MESHED)
@@ -101,7 +111,8 @@ def test_the_route_leads_to_ports_that_services_have(name):
             assert port["targetPort"] == "http", "operations are not for callers"
             # Istio takes the protocol from here.
             assert port["appProtocol"] == "http" and port["name"] == "http"
-        assert route["timeout"] == "0s" and route["retries"] == {"attempts": 0}
+        assert "timeout" not in route, "streams take long"
+        assert route["retries"] == {"attempts": 0}
 
 
 @pytest.mark.parametrize("name", DELIVERED)

@@ -72,15 +72,31 @@ def metrics():
 
 
 def test_errors_response_times_business_and_traffic_are_looked_at():
-    assert {"traffic", "error-rate", "response-time", "completions"} <= set(metrics())
+    assert {*MEASURED, "silence"} == set(metrics())
 
 
-@pytest.mark.parametrize("metric", ["traffic", "error-rate", "response-time", "response-time-bound", "completions"])
-def test_no_data_and_nan_never_pass(metric):
-    condition = metrics()[metric]["successCondition"]
-    assert "failureCondition" not in metrics()[metric], "with one, what is neither would only pause"
-    assert not passes(condition, [])
-    assert not passes(condition, [math.nan])
+MEASURED = ["traffic", "error-rate", "response-time", "response-time-bound", "completions"]
+
+
+@pytest.mark.parametrize("metric", MEASURED)
+def test_no_data_and_nan_never_pass_and_never_fail(metric):
+    """A release at a quiet hour pauses for somebody to decide, rather than to take itself back, or to go on unseen."""
+    for nothing in ([], [math.nan]):
+        assert not passes(metrics()[metric]["successCondition"], nothing)
+        assert not passes(metrics()[metric]["failureCondition"], nothing)
+    assert metrics()[metric]["inconclusiveLimit"] < metrics()[metric]["count"] / 2, "half of it may be unclear"
+
+
+def test_too_little_traffic_is_no_fault():
+    for few in (0, 1, 49):
+        assert not passes(metrics()["traffic"]["failureCondition"], [few])
+        assert not passes(metrics()["traffic"]["successCondition"], [few])
+
+
+def test_a_new_version_that_is_silent_beside_a_busy_one_has_failed():
+    silence = metrics()["silence"]
+    assert passes(silence["failureCondition"], [812.0]) and not passes(silence["successCondition"], [812.0])
+    assert passes(silence["successCondition"], []) and not passes(silence["failureCondition"], [])
 
 
 @pytest.mark.parametrize(
@@ -94,8 +110,10 @@ def test_no_data_and_nan_never_pass(metric):
     ],
 )
 def test_bounds(metric, good, bad):
-    condition = metrics()[metric]["successCondition"]
-    assert passes(condition, [good]) and not passes(condition, [bad]), f"{metric}: {condition}"
+    success, failure = metrics()[metric]["successCondition"], metrics()[metric]["failureCondition"]
+    assert passes(success, [good]) and not passes(failure, [good]), f"{metric}: {success}"
+    assert not passes(success, [bad]), f"{metric}: {success}"
+    assert passes(failure, [bad]) == (metric != "traffic"), f"{metric}: {failure}"
 
 
 def test_a_measurement_waits_until_it_looks_back_on_its_own_step():

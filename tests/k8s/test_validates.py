@@ -7,6 +7,7 @@ import re
 import jsonschema
 import kubernetes_validate
 import pytest
+import rules
 from manifests import ROOT, components_of, every_overlay, kubectl, of_kind, overlay, pod_templates, schemas
 
 KUBERNETES = "1.35.0"
@@ -52,6 +53,22 @@ def test_custom_resources_validate_strictly(name):
         assert file.is_file(), f"{label(name, item)}: there is no {file}"
         faults = [f"{'/'.join(map(str, fault.path))}: {fault.message}" for fault in validator(file).iter_errors(item)]
         assert not faults, f"{label(name, item)}: {faults}"
+        refused = rules.broken(json.loads(file.read_text()), item)
+        assert not refused, f"{label(name, item)}: an API server refuses {refused}"
+
+
+def test_rules_that_only_an_api_server_evaluates_are_evaluated():
+    """A time limit of nothing passes each JSON schema, and no API server."""
+    folder = schemas()
+    if not folder:
+        pytest.skip("NOT CHECKED, there are no schemas (KUBE_SCHEMAS)")
+    schema = json.loads((folder / "networking.istio.io" / "virtualservice_v1.json").read_text())
+    (route,) = [item for item in overlay("production") if item["kind"] == "VirtualService"]
+    assert not rules.broken(schema, route)
+    route = json.loads(json.dumps(route))
+    route["spec"]["http"][0]["timeout"] = "0s"
+    (refused,) = rules.broken(schema, route)
+    assert refused.startswith("/spec/http/0/timeout: "), refused
 
 
 @functools.cache
