@@ -67,6 +67,11 @@ pub(crate) fn parse_filter(level: &str) -> Option<EnvFilter> {
         return None;
     }
     let mut filter = EnvFilter::try_new(directives.join(",")).ok()?;
+    // Only now is each known to be one.
+    if directives.iter().any(|directive| is_verbose(directive)) {
+        let ours: Vec<String> = directives.iter().copied().flat_map(for_our_parts).collect();
+        filter = EnvFilter::try_new(ours.join(",")).ok()?;
+    }
     for always in ALWAYS {
         // Not where the operator names the target: `mapleai::lifecycle=debug` is more.
         if !directives.iter().any(|directive| directive.starts_with(always)) {
@@ -79,6 +84,37 @@ pub(crate) fn parse_filter(level: &str) -> Option<EnvFilter> {
     Some(filter)
 }
 
+fn is_verbose(directive: &str) -> bool {
+    directive.ends_with("debug") || directive.ends_with("trace")
+}
+
+/// What is below `info` is told of MapleAI's own parts alone. Libraries log what they work on there: an HTML parser each text of
+/// an answer, a client of Redis what it stores.
+fn for_our_parts(directive: &str) -> Vec<String> {
+    if !is_verbose(directive) {
+        return vec![directive.to_owned()];
+    }
+    match directive.split_once('=') {
+        None => vec!["info".to_owned(), format!("mapleai={directive}")],
+        Some((target, level)) => {
+            let (name, span) = target.split_at(target.find('[').unwrap_or(target.len()));
+            if name == "mapleai" || name.starts_with("mapleai::") {
+                vec![directive.to_owned()]
+            } else if name.is_empty() {
+                vec![format!("mapleai{span}={level}")]
+            } else {
+                vec![format!("{target}=info")]
+            }
+        }
+    }
+}
+
+/// Whether a filter tells more than `info` of anything; for one that [`parse_filter`] takes.
+pub(crate) fn tells_details(level: &str) -> bool {
+    let filter = parse_filter(level).and_then(|filter| filter.max_level_hint());
+    filter.is_some_and(|most| most > LevelFilter::INFO)
+}
+
 impl LogConfig {
     /// The filter that `level` describes; nothing only for a level that loading would have refused.
     pub fn filter(&self) -> Option<EnvFilter> {
@@ -86,11 +122,7 @@ impl LogConfig {
     }
 
     pub(super) fn validate(&self, check: &mut Check<'_>) {
-        let verbose = self
-            .filter()
-            .and_then(|filter| filter.max_level_hint())
-            .is_some_and(|most| most > LevelFilter::INFO);
-        if verbose && check.environment() == Environment::Production {
+        if tells_details(&self.level) && check.environment() == Environment::Production {
             check.refuse(
                 ["log", "level"],
                 "must not include debug or trace in production: they cost time and may show data",
@@ -101,7 +133,24 @@ impl LogConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_filter;
+    use super::{for_our_parts, parse_filter, tells_details};
+
+    #[test]
+    fn details_are_told_of_our_own_parts_alone() {
+        for (given, taken) in [
+            ("trace", vec!["info", "mapleai=trace"]),
+            ("warn", vec!["warn"]),
+            ("mapleai::http=debug", vec!["mapleai::http=debug"]),
+            ("html5ever=trace", vec!["html5ever=info"]),
+            ("mapleaix=trace", vec!["mapleaix=info"]),
+            ("redis[pipeline]=debug", vec!["redis[pipeline]=info"]),
+            ("[request]=debug", vec!["mapleai[request]=debug"]),
+            ("hyper=error", vec!["hyper=error"]),
+        ] {
+            assert_eq!(for_our_parts(given), taken, "{given}");
+        }
+        assert!(tells_details("info,mapleai::http=debug") && !tells_details("info,html5ever=trace"));
+    }
 
     #[test]
     fn filters() {

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     auth::{Caller, gate::Gate},
+    config::{Environment, log::tells_details},
     domain::ids::OrganizationId,
     failure::Failure,
     service::{
@@ -37,6 +38,8 @@ use crate::{
 const LARGEST_BODY: usize = 4 * 1024;
 /// A level is changed for no longer, so that a forgotten `debug` does not fill the disks.
 const LONGEST_CHANGE: Duration = Duration::from_hours(24);
+/// The same for `debug` and `trace` in production, which are never for good there.
+const LONGEST_DETAILS: Duration = Duration::from_hours(1);
 
 #[derive(Clone)]
 pub struct OpsState {
@@ -47,6 +50,7 @@ pub struct OpsState {
     pub caches: Caches,
     /// Absent where the process has no log of its own, as in tests.
     pub log: Option<LogControl>,
+    pub environment: Environment,
 }
 
 impl FromRef<OpsState> for Health {
@@ -101,7 +105,7 @@ async fn frame(mut request: Request, next: Next) -> Response {
 struct LogLevelBody {
     /// As `log.level` in the configuration.
     level: String,
-    /// Until it falls back to what is configured; for good if not said.
+    /// Until it falls back to what is configured; for good if not said, but for debug and trace in production: those for an hour.
     #[serde(default, with = "humantime_serde")]
     r#for: Option<Duration>,
 }
@@ -134,7 +138,17 @@ async fn set_log_level(
     if body.r#for.is_some_and(|span| span > LONGEST_CHANGE) {
         return Err(refused("for", "must not be longer than 24h".to_owned()));
     }
-    match log.set(&body.level, body.r#for) {
+    let mut span = body.r#for;
+    if state.environment == Environment::Production && tells_details(&body.level) {
+        if span.is_some_and(|span| span > LONGEST_DETAILS) {
+            return Err(refused(
+                "for",
+                "must not be longer than 1h for debug and trace in production".to_owned(),
+            ));
+        }
+        span = span.or(Some(LONGEST_DETAILS));
+    }
+    match log.set(&body.level, span) {
         Ok(()) => Ok(Json(answer(&log)).into_response()),
         Err(error @ LevelError::Filter(_)) => Err(refused("level", error.to_string())),
         Err(error @ LevelError::Gone(_)) => Err(Failure::internal().because(error)),

@@ -122,6 +122,7 @@ impl Server {
             gate: gate.clone(),
             caches: caches.clone(),
             log: logging::control(),
+            environment: config.environment,
         };
         let edge = Edge::new(
             table,

@@ -60,6 +60,15 @@ async fn no_secret_and_no_text_reaches_the_log_at_any_level() {
     )
     .await;
     assert!(streamed.text().contains("[DONE]"), "{}", streamed.text());
+    // On the page answers are parsed and drawn, which libraries tell of at trace.
+    let conversation = person
+        .post("/api/conversations", &json!({"model": "maple-dev"}))
+        .await
+        .ok(201);
+    let path = format!("/api/conversations/{}/messages", conversation["id"].as_str().unwrap());
+    let asked = json!({"content": "MARKED-question of a **person**", "render": true});
+    let answered = Answer::of(client.request(Method::POST, &path).bearer_auth(&access).json(&asked)).await;
+    assert!(answered.text().contains("<strong>"), "{}", answered.text());
     let level = operations
         .request(Method::PUT, "/log-level")
         .bearer_auth("MARKED-not-the-token");
