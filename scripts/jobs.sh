@@ -35,6 +35,11 @@ start_job() {
     if setpriv --pdeathsig TERM true 2>/dev/null; then
         guard=(setpriv --pdeathsig TERM --)
     fi
+    # Started with `nohup make test &`, as some runners do, this script ignores Ctrl-C and so would all that it starts; bash cannot
+    # take that back for a child (POSIX, "Signals and Error Handling" of the shell), `env` can.
+    if env --default-signal=INT,QUIT true 2>/dev/null; then
+        guard+=(env --default-signal=INT,QUIT)
+    fi
     set -m
     "${guard[@]}" "$@" </dev/null 9>&- &
     started_job=$!
@@ -42,10 +47,30 @@ start_job() {
     jobs_running+=("$started_job")
 }
 
-# Waits for a job and returns its status.
+# wait_job JOB [SECONDS]: waits for a job and returns its status. One that takes longer is ended, which is 124.
 wait_job() {
-    local status=0
+    local status=0 watch=
+    if [ -n "${2:-}" ]; then
+        set -m
+        (
+            sleep "$2"
+            kill -TERM -- "-$1"
+            sleep 10
+            kill -KILL -- "-$1"
+        ) </dev/null >/dev/null 2>&1 9>&- &
+        watch=$!
+        set +m
+        local began=$SECONDS
+    fi
     wait "$1" || status=$?
+    if [ -n "$watch" ]; then
+        kill -KILL -- "-$watch" 2>/dev/null || true
+        wait "$watch" 2>/dev/null || true
+        if ((SECONDS - began >= $2)); then
+            echo "ended after $2 s" >&2
+            status=124
+        fi
+    fi
     forget_job "$1"
     return "$status"
 }

@@ -5,6 +5,8 @@ phase_lines=()
 phase_failed=
 # A folder, when set, keeps what each phase printed in a file of the phase's name.
 phase_logs=
+# Seconds that one may take. The longest takes 15 minutes on two cores; something that hangs is to be told before a runner gives up.
+phase_limit=${PHASE_LIMIT:-3600}
 
 # phase NAME COMMAND...
 phase() {
@@ -12,10 +14,11 @@ phase() {
     shift
     printf '\n=== %s\n' "$name"
     if [ -n "$phase_logs" ]; then
-        run_job "$@" > >(tee -i "$phase_logs/$name") 2>&1 || status=$?
+        start_job "$@" > >(tee -i "$phase_logs/$name") 2>&1
     else
-        run_job "$@" || status=$?
+        start_job "$@"
     fi
+    wait_job "${started_job:?}" "$phase_limit" || status=$?
     if [ "$status" -eq 0 ]; then
         phase_lines+=("$(printf '%-14s ok      %4d s' "$name" $((SECONDS - began)))")
     else

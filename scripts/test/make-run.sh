@@ -43,7 +43,7 @@ ask '"status":"pass"' 'health' "$base/api/health"
 # As a terminal does it: to the whole group.
 kill -INT -- "-$run"
 status=0
-wait_job "$run" || status=$?
+wait_job "$run" 60 || status=$?
 [ "$status" -eq 0 ] || { tail -n 40 "$output" >&2; die "Ctrl-C ended it with $status"; }
 port_is_free "$port" || die "something still listens on $port"
 echo "ok: Ctrl-C"
