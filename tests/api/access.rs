@@ -213,16 +213,29 @@ async fn unknown_paths_and_methods_are_told_in_their_dialect() {
         .delete("/v1/chat/completions")
         .await
         .openai_error(405, "method_not_allowed");
-    for (path, status) in [("/nothing", 404), ("/apinothing", 404), ("/v1nothing", 404)] {
-        let answer = app.client.get(path).await;
-        assert_eq!(answer.status, status);
+    // A page is for those who say that they want one.
+    let ask = |method: Method, path: &str, accept: &'static str| {
+        let request = app.client.request(method, path).header("accept", accept);
+        async move { Answer::of(request).await }
+    };
+    for (method, path, status) in [
+        (Method::GET, "/nothing", 404),
+        (Method::GET, "/apinothing", 404),
+        (Method::GET, "/v1nothing", 404),
+        (Method::DELETE, "/sign-in", 405),
+    ] {
+        let page = ask(method.clone(), path, "text/html,application/xhtml+xml,*/*;q=0.8").await;
+        assert_eq!(page.status, status);
         assert!(
-            answer.header("content-type").starts_with("text/html"),
+            page.header("content-type").starts_with("text/html"),
             "{path}: {}",
-            answer.text()
+            page.text()
         );
+        let code = if status == 404 {
+            "not_found"
+        } else {
+            "method_not_allowed"
+        };
+        ask(method, path, "*/*").await.problem(status, code);
     }
-    let answer = app.client.delete("/sign-in").await;
-    assert_eq!(answer.status, 405);
-    assert!(answer.header("content-type").starts_with("text/html"));
 }

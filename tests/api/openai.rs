@@ -210,7 +210,7 @@ async fn the_catalogue_is_listed() {
         .unwrap();
     let expected = json!({
         "id": "maple-chat", "name": "maple-chat", "kind": "chat", "provider": "fake", "currency": "USD",
-        "input_price_per_million": "2.50", "output_price_per_million": "10.00",
+        "input_price_per_million": "2.50", "cached_input_price_per_million": "2.50", "output_price_per_million": "10.00",
     });
     assert_eq!(*chat, expected);
 }

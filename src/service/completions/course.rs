@@ -1,6 +1,7 @@
 //! How an answer has to go: what must have come before it is one, in a stream and whole.
 
 use bytes::Bytes;
+use serde_json::{Value, json};
 
 use super::forms;
 use crate::provider::{Endpoint, Provider, ProviderError, sse};
@@ -99,7 +100,7 @@ fn assembled(endpoint: Endpoint, events: &[u8]) -> Result<Bytes, ProviderError> 
 /// but for keys and ids of ours.
 pub(super) fn told(provider: &dyn Provider, data: &[u8]) -> Bytes {
     let data = provider.redacted(data);
-    let known = serde_json::from_slice::<serde_json::Value>(&data);
+    let known = serde_json::from_slice::<Value>(&data);
     let is_known = known
         .as_ref()
         .is_ok_and(|told| told.get("error").is_some_and(|error| !error.is_null()));
@@ -108,16 +109,27 @@ pub(super) fn told(provider: &dyn Provider, data: &[u8]) -> Bytes {
         Ok(value) => {
             // Where it is not the object itself, it is in the choice.
             let nested = value.pointer("/choices/0/error").filter(|error| !error.is_null());
-            let text = nested.unwrap_or(&value).to_string();
+            let text = with_message(nested.unwrap_or(&value).clone()).to_string();
             ("data: {\"error\":", text.into_bytes().into(), "}\n\n")
         }
         Err(_) => {
-            let text =
-                serde_json::json!({"message": String::from_utf8_lossy(&data), "type": "server_error"}).to_string();
+            let text = json!({"message": String::from_utf8_lossy(&data), "type": "server_error"}).to_string();
             ("data: {\"error\":", text.into_bytes().into(), "}\n\n")
         }
     };
     [before.as_bytes(), &told, after.as_bytes()].concat().into()
+}
+
+/// Clients show the message of an error: without one, whatever there is.
+fn with_message(mut error: Value) -> Value {
+    if let Some(fields) = error.as_object_mut()
+        && !fields.get("message").is_some_and(Value::is_string)
+    {
+        let detail = fields.get("detail").and_then(Value::as_str).map(str::to_owned);
+        let text = detail.unwrap_or_else(|| Value::Object(fields.clone()).to_string());
+        fields.insert("message".to_owned(), text.into());
+    }
+    error
 }
 
 #[cfg(test)]
@@ -211,7 +223,11 @@ mod tests {
                 r#"{"message":"x","code":500}"#,
                 r#"{"error":{"message":"x","code":500}}"#,
             ),
-            (r#"{"choices":[{"error":{"code":502}}]}"#, r#"{"error":{"code":502}}"#),
+            (
+                r#"{"choices":[{"error":{"code":502}}]}"#,
+                r#"{"error":{"code":502,"message":"{\"code\":502}"}}"#,
+            ),
+            (r#"{"detail":"x"}"#, r#"{"error":{"detail":"x","message":"x"}}"#),
             (
                 "out of memory",
                 r#"{"error":{"message":"out of memory","type":"server_error"}}"#,

@@ -26,7 +26,7 @@ fn what_files_may_get_wrong() {
                 "models[0].input_price = \"1e3\" (from development.toml): must be US dollars per million tokens as a decimal text of at most 6 digits before and 9 after the point, such as \"2.50\"",
                 "models[0].kind = \"image\" (from development.toml): must be one of \"chat\", \"embedding\"",
                 "models[0].provider = \"x\" (from development.toml): must be the name of one of providers, which are none",
-                "models[0].secret (from development.toml): unknown key; allowed are id, provider, kind, upstream, name, input_price, output_price, cache",
+                "models[0].secret (from development.toml): unknown key; allowed are id, provider, kind, upstream, name, input_price, cached_input_price, output_price, cache",
             ],
         ),
         (
