@@ -13,6 +13,7 @@
 pub mod cached;
 pub mod channel;
 pub mod class;
+pub mod counts;
 mod flight;
 pub mod key;
 mod metrics;

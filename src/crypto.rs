@@ -2,6 +2,7 @@
 
 pub mod access_token;
 pub mod csrf;
+pub mod device;
 pub mod password;
 pub mod pseudonym;
 pub mod seal;

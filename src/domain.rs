@@ -9,6 +9,7 @@ pub mod ids;
 pub mod json;
 pub mod model;
 pub mod money;
+pub mod network;
 pub mod page;
 pub mod password;
 pub mod role;

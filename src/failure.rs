@@ -122,6 +122,18 @@ impl Failure {
         )
     }
 
+    /// See [`Self::COMPRESSED`].
+    pub fn compressed() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::COMPRESSED,
+            "The request body is compressed, which is not supported. Send it as it is, without `Content-Encoding`.",
+        )
+    }
+
+    /// The code of the refusal that names the codings which are accepted (RFC 9110 15.5.16).
+    pub const COMPRESSED: &'static str = "unsupported_content_encoding";
+
     pub fn body_timeout() -> Self {
         Self::new(
             StatusCode::REQUEST_TIMEOUT,

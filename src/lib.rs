@@ -18,6 +18,7 @@ pub mod crypto;
 pub mod deadline;
 pub mod domain;
 pub mod failure;
+pub mod fair_queue;
 pub mod http;
 pub mod lifecycle;
 pub mod provider;

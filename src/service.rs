@@ -16,6 +16,7 @@ pub mod organizations;
 pub mod readiness;
 pub mod sessions;
 pub mod throttle;
+pub mod unknown_credentials;
 pub mod usage;
 
 /// Every service, each a cheap clone.

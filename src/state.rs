@@ -6,6 +6,7 @@ use axum::extract::FromRef;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
+    http::openapi,
     service::{
         Services, accounts, answers, api_keys, caches, completions, conversations, health::Health, invitations, models,
         organizations, readiness::Readiness, sessions, usage,
@@ -23,8 +24,8 @@ pub struct Handles {
     pub readiness: Readiness,
     pub metrics: PrometheusHandle,
     pub site: Site,
-    /// The OpenAPI document, rendered once.
-    pub openapi: Arc<str>,
+    /// The OpenAPI document, made once.
+    pub openapi: openapi::Served,
 }
 
 impl AppState {

@@ -14,12 +14,15 @@ use url::Url;
 use crate::{
     auth::gate::{Gate, cookie},
     crypto::secret::{self, SecretKind},
-    service::sessions::PageSession,
+    service::sessions::{DEVICE_TTL, PageSession},
 };
 
 /// Under `/settings` alone, so that the stricter `__Host-` is not to be had.
 const INVITATION_COOKIE: &str = "maple_invitation";
 const SECURE_INVITATION_COOKIE: &str = "__Secure-maple_invitation";
+/// Says that somebody has signed in here before. It stays when they sign out.
+const DEVICE_COOKIE: &str = "maple_device";
+const SECURE_DEVICE_COOKIE: &str = "__Secure-maple_device";
 
 /// What pages need to know of the site itself. Cheap to clone.
 #[derive(Clone)]
@@ -92,6 +95,23 @@ impl Site {
             SECURE_INVITATION_COOKIE
         } else {
             INVITATION_COOKIE
+        }
+    }
+
+    /// The device's proof that a request carries. It is for the sign-in page alone.
+    pub fn device_token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        cookie(headers, self.device_cookie_name())
+    }
+
+    pub fn device_cookie(&self, token: &str) -> Option<HeaderValue> {
+        self.cookie(self.device_cookie_name(), token, "/sign-in", DEVICE_TTL.as_secs())
+    }
+
+    fn device_cookie_name(&self) -> &'static str {
+        if self.secure {
+            SECURE_DEVICE_COOKIE
+        } else {
+            DEVICE_COOKIE
         }
     }
 

@@ -86,6 +86,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "config",
             "crypto",
             "domain",
+            "fair_queue",
             "provider",
             "store",
             "telemetry",
@@ -96,11 +97,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["config", "domain", "crypto", "telemetry"]),
     ("provider", &["config", "deadline", "domain", "crypto", "turn"]),
     ("deadline", &[]),
+    ("fair_queue", &[]),
     ("turn", &[]),
     ("lifecycle", &[]),
     ("telemetry", &["config"]),
     ("config", &["domain"]),
-    ("crypto", &["domain"]),
+    ("crypto", &["domain", "fair_queue"]),
     ("domain", &[]),
 ];
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     app::AppError,
-    cache::{Tiers, redis::Redis},
+    cache::{Tiers, counts::SharedCounts, redis::Redis},
     config::Config,
     crypto::{password::PasswordHasher, pseudonym::Pseudonyms, seal::Sealer, signing_keys::SigningKeys},
     domain::clock::Clock,
@@ -25,7 +25,8 @@ use crate::{
         models::Models,
         organizations::Organizations,
         sessions::{SessionRules, Sessions},
-        throttle::Throttle,
+        throttle::{Throttle, ThrottleRules},
+        unknown_credentials::UnknownCredentials,
         usage::{Usage, journal::Journal},
     },
     store::{Database, Replicas, Store},
@@ -86,7 +87,15 @@ pub fn services(
         confirmation_ttl: auth.confirmation_ttl,
     };
     let activity = Activity::new(store.accounts.clone(), store.analytics, clock.clone());
-    let sessions = Sessions::new(store.sessions, activity.clone(), caches.clone(), clock.clone(), &rules);
+    let unknown = UnknownCredentials::new(auth.throttle_per_address, auth.throttle_window);
+    let sessions = Sessions::new(
+        store.sessions,
+        activity.clone(),
+        caches.clone(),
+        clock.clone(),
+        unknown.clone(),
+        &rules,
+    );
     let hasher = PasswordHasher::new(
         auth.argon2_memory_kib,
         auth.argon2_iterations,
@@ -94,17 +103,20 @@ pub fn services(
         metrics::counter!(REFUSALS, "reason" => "busy"),
     )?;
     let throttle = Throttle::new(
-        auth.throttle_per_account,
-        auth.throttle_per_address,
-        auth.throttle_window,
+        ThrottleRules {
+            per_account: auth.throttle_per_account,
+            per_address: auth.throttle_per_address,
+            window: auth.throttle_window,
+            sign_ins: auth.throttle_sign_ins,
+        },
+        SharedCounts::new(caches.tiers.redis().cloned()),
     );
     let api_keys = ApiKeys::new(
         store.api_keys,
         activity.clone(),
         caches.clone(),
         clock.clone(),
-        auth.throttle_per_address,
-        auth.throttle_window,
+        unknown.clone(),
     );
     let accounts = Accounts::new(
         store.accounts,
@@ -118,7 +130,13 @@ pub fn services(
         auth.open_registration,
         auth.password_min_length,
     );
-    let invitations = Invitations::new(store.invitations, accounts.clone(), clock.clone(), auth.invitation_ttl);
+    let invitations = Invitations::new(
+        store.invitations,
+        accounts.clone(),
+        unknown,
+        clock.clone(),
+        auth.invitation_ttl,
+    );
     let usage = Usage::new(
         store.usage,
         caches.clone(),

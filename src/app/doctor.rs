@@ -80,6 +80,7 @@ pub async fn examine(config: &Config) -> Vec<Check> {
         run("migrations", remote::migrations(config)),
         run("clock", remote::clock(config)),
         run("redis", remote::redis(config)),
+        run("proxies", async { machine::proxies(config) }),
         run("file limits", async { machine::file_limits(config) }),
         run("disk", async { machine::disk(config) }),
     ];

@@ -86,8 +86,8 @@ impl Gate {
             }
             Access::Program => self.program(request.headers(), from).await?,
             // Boxed: the hot path is that of programs, and its future should not carry these.
-            Access::Session => Box::pin(self.session(request)).await?,
-            Access::Page => Box::pin(self.page(request)).await?,
+            Access::Session => Box::pin(self.session(request, from)).await?,
+            Access::Page => Box::pin(self.page(request, from)).await?,
             Access::Probe => match self.operator(request.headers()) {
                 Ok(operator) => operator,
                 Err(_) => return Ok(()),
@@ -110,7 +110,7 @@ impl Gate {
         }
     }
 
-    async fn session(&self, request: &mut Request) -> Result<Caller, Failure> {
+    async fn session(&self, request: &mut Request, from: IpAddr) -> Result<Caller, Failure> {
         if let Some(token) = bearer(request.headers()) {
             // A leaked key must not be able to make more keys or read conversations.
             if token.starts_with(SecretKind::ApiKey.prefix()) {
@@ -118,7 +118,7 @@ impl Gate {
             }
             return Ok(Caller::Session(self.sessions.authenticate_token(token).await?));
         }
-        let (cookie, owner) = self.by_cookie(request).await?;
+        let (cookie, owner) = self.by_cookie(request, from).await?;
         if is_unsafe(request.method()) {
             let token = request
                 .headers()
@@ -132,8 +132,8 @@ impl Gate {
         Ok(Caller::Session(owner))
     }
 
-    async fn page(&self, request: &mut Request) -> Result<Caller, Failure> {
-        let (cookie, owner) = self.by_cookie(request).await.map_err(Failure::or_sign_in)?;
+    async fn page(&self, request: &mut Request, from: IpAddr) -> Result<Caller, Failure> {
+        let (cookie, owner) = self.by_cookie(request, from).await.map_err(Failure::or_sign_in)?;
         if is_unsafe(request.method()) {
             let token = tokio::time::timeout(self.form_timeout, form_token(request))
                 .await
@@ -146,14 +146,14 @@ impl Gate {
     }
 
     /// Whose session it is, and the cookie that says so, which is the only one of its name that the request goes on with.
-    async fn by_cookie(&self, request: &mut Request) -> Result<(String, SessionOwner), Failure> {
+    async fn by_cookie(&self, request: &mut Request, from: IpAddr) -> Result<(String, SessionOwner), Failure> {
         let sent: Vec<String> = cookies(request.headers(), self.session_cookie)
             .take(MAX_COOKIES_TRIED)
             .map(str::to_owned)
             .collect();
         let is_alone = sent.len() == 1;
         for cookie in sent {
-            match self.sessions.authenticate_cookie(&cookie).await {
+            match self.sessions.authenticate_cookie(&cookie, from).await {
                 Ok(owner) => {
                     if !is_alone {
                         keep_only(request.headers_mut(), self.session_cookie, &cookie);

@@ -7,6 +7,7 @@
 
 mod breaker;
 mod commands;
+mod counts;
 mod link;
 mod refusal;
 mod watch;

@@ -38,11 +38,13 @@ pub struct AuthConfig {
     pub password_hash_concurrency: usize,
     pub argon2_memory_kib: u32,
     pub argon2_iterations: u32,
-    /// Failed sign-ins allowed per account and per address within `throttle_window`.
+    /// Failed sign-ins per account and network, and per network, within `throttle_window`, before each further costs a wait.
     pub throttle_per_account: u32,
     pub throttle_per_address: u32,
     #[serde(with = "humantime_serde")]
     pub throttle_window: Duration,
+    /// Sign-ins from one network in a minute, good ones included.
+    pub throttle_sign_ins: u32,
 }
 
 /// How the signing keys of `config/development.toml` begin. They are in the repository, so that anybody can sign with them.
@@ -86,6 +88,7 @@ pub(super) const FIELDS: &[Field] = &[
     required("throttle_per_account", number(1, 1_000_000)),
     required("throttle_per_address", number(1, 1_000_000)),
     required("throttle_window", span(MILLISECOND, DAY)),
+    required("throttle_sign_ins", number(1, 1_000_000)),
 ];
 
 fn is_key_id(name: &str) -> bool {

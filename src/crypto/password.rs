@@ -2,15 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::domain::password::normalize;
+use crate::{
+    domain::{network::Network, password::normalize},
+    fair_queue::{FairQueue, Turn},
+};
 use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
 };
 use metrics::Counter;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Passwords that wait to be hashed. Networks take turns, so that one that sends many waits behind its own.
+const MAX_WAITING: usize = 256;
 /// Nobody waits longer than this for a turn; sign-in under attack answers "busy" instead of queueing.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
@@ -30,10 +34,10 @@ pub enum PasswordError {
 #[derive(Clone)]
 pub struct PasswordHasher {
     argon2: Argon2<'static>,
-    turns: Arc<Semaphore>,
+    turns: FairQueue<Network>,
     /// Taken before a turn for those whom nobody knows yet, one fewer than the turns where there are several: however many
     /// register, people who sign in wait for a hash or two, and not for all of those.
-    newcomers: Arc<Semaphore>,
+    newcomers: FairQueue<Network>,
     busy: Counter,
     /// Verified against when there is no such account, so that its absence does not show in the time taken.
     decoy: Arc<str>,
@@ -51,25 +55,25 @@ impl PasswordHasher {
         let decoy = format!("$argon2id$v=19$m={memory_kib},t={iterations},p=1${salt}${output}").into();
         Ok(Self {
             argon2,
-            turns: Arc::new(Semaphore::new(concurrency.max(1))),
-            newcomers: Arc::new(Semaphore::new(concurrency.saturating_sub(1).max(1))),
+            turns: FairQueue::new(concurrency, MAX_WAITING),
+            newcomers: FairQueue::new(concurrency.saturating_sub(1), MAX_WAITING),
             busy,
             decoy,
         })
     }
 
-    /// A PHC string with a random salt.
-    pub async fn hash(&self, password: SecretString) -> Result<String, PasswordError> {
+    /// A PHC string with a random salt, for somebody in a network.
+    pub async fn hash(&self, password: SecretString, from: Network) -> Result<String, PasswordError> {
         let argon2 = self.argon2.clone();
-        self.in_turn(move || hash(&argon2, &password)).await
+        self.in_turn(from, move || hash(&argon2, &password)).await
     }
 
     /// The same for somebody who registers, behind everybody else who does.
-    pub async fn hash_for_newcomer(&self, password: SecretString) -> Result<String, PasswordError> {
+    pub async fn hash_for_newcomer(&self, password: SecretString, from: Network) -> Result<String, PasswordError> {
         // Kept until the work is done, which goes on when whoever asked for it has gone away.
-        let place = self.turn(&self.newcomers).await?;
+        let place = self.turn(&self.newcomers, from).await?;
         let argon2 = self.argon2.clone();
-        self.in_turn(move || {
+        self.in_turn(from, move || {
             let _place = place;
             hash(&argon2, &password)
         })
@@ -77,15 +81,25 @@ impl PasswordHasher {
     }
 
     /// Whether `password` is the one `hash` was made from; with no hash it takes as long and is false.
-    pub async fn verify(&self, password: SecretString, hash: Option<String>) -> Result<bool, PasswordError> {
-        Ok(self.check(password, hash).await? != Verdict::Wrong)
+    pub async fn verify(
+        &self,
+        password: SecretString,
+        hash: Option<String>,
+        from: Network,
+    ) -> Result<bool, PasswordError> {
+        Ok(self.check(password, hash, from).await? != Verdict::Wrong)
     }
 
     /// The same, and whether the hash should be replaced by one of now.
-    pub async fn check(&self, password: SecretString, hash: Option<String>) -> Result<Verdict, PasswordError> {
+    pub async fn check(
+        &self,
+        password: SecretString,
+        hash: Option<String>,
+        from: Network,
+    ) -> Result<Verdict, PasswordError> {
         let argon2 = self.argon2.clone();
         let decoy = Arc::clone(&self.decoy);
-        self.in_turn(move || {
+        self.in_turn(from, move || {
             let stored =
                 PasswordHash::new(hash.as_deref().unwrap_or(&decoy)).map_err(argon2::password_hash::Error::from)?;
             let matches = |password: &str| argon2.verify_password(password.as_bytes(), &stored).is_ok();
@@ -108,19 +122,19 @@ impl PasswordHasher {
         .await
     }
 
-    async fn turn(&self, turns: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, PasswordError> {
-        if let Ok(Ok(turn)) = tokio::time::timeout(LONGEST_WAIT, Arc::clone(turns).acquire_owned()).await {
-            return Ok(turn);
-        }
-        self.busy.increment(1);
-        Err(PasswordError::Busy)
+    async fn turn(&self, turns: &FairQueue<Network>, from: Network) -> Result<Turn<Network>, PasswordError> {
+        turns.turn(from, LONGEST_WAIT).await.map_err(|_| {
+            self.busy.increment(1);
+            PasswordError::Busy
+        })
     }
 
     async fn in_turn<T: Send + 'static>(
         &self,
+        from: Network,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let turn = self.turn(&self.turns).await?;
+        let turn = self.turn(&self.turns, from).await?;
         tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work()
@@ -156,6 +170,11 @@ mod tests {
     };
 
     use super::PasswordHasher;
+    use crate::domain::network::Network;
+
+    fn here() -> Network {
+        Network::of("192.0.2.1".parse().unwrap())
+    }
 
     /// Slow enough that those who come later have to wait: what is looked at is who goes first.
     #[tokio::test]
@@ -166,12 +185,12 @@ mod tests {
         for _ in 0..40 {
             let (hasher, registered) = (hasher.clone(), Arc::clone(&registered));
             tasks.spawn(async move {
-                hasher.hash_for_newcomer("correct horse".into()).await.unwrap();
+                hasher.hash_for_newcomer("correct horse".into(), here()).await.unwrap();
                 registered.fetch_add(1, Ordering::Relaxed);
             });
         }
         tokio::task::yield_now().await;
-        hasher.verify("no such account".into(), None).await.unwrap();
+        hasher.verify("no such account".into(), None, here()).await.unwrap();
         let before = registered.load(Ordering::Relaxed);
         assert!(before < 10, "{before} went first");
     }
@@ -179,15 +198,40 @@ mod tests {
     #[tokio::test]
     async fn verifies_its_own_and_nothing_else() {
         let hasher = PasswordHasher::new(64, 1, 2, metrics::Counter::noop()).unwrap();
-        let hash = hasher.hash("correct horse".into()).await.unwrap();
+        let hash = hasher.hash("correct horse".into(), here()).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{hash}");
-        assert!(hasher.verify("correct horse".into(), Some(hash.clone())).await.unwrap());
-        assert!(!hasher.verify("correct horsf".into(), Some(hash)).await.unwrap());
         assert!(
-            !hasher
-                .verify("no account has this password".into(), None)
+            hasher
+                .verify("correct horse".into(), Some(hash.clone()), here())
                 .await
                 .unwrap()
         );
+        assert!(!hasher.verify("correct horsf".into(), Some(hash), here()).await.unwrap());
+        assert!(
+            !hasher
+                .verify("no account has this password".into(), None, here())
+                .await
+                .unwrap()
+        );
+    }
+
+    /// However many sign in from one network, somebody from another waits for those who have their turn, and one more.
+    #[tokio::test]
+    async fn a_network_that_sends_many_waits_behind_its_own() {
+        let hasher = PasswordHasher::new(4_096, 1, 1, metrics::Counter::noop()).unwrap();
+        let checked = Arc::new(AtomicUsize::new(0));
+        let tasks = tokio_util::task::TaskTracker::new();
+        for _ in 0..40 {
+            let (hasher, checked) = (hasher.clone(), Arc::clone(&checked));
+            tasks.spawn(async move {
+                hasher.verify("correct horse".into(), None, here()).await.unwrap();
+                checked.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        tokio::task::yield_now().await;
+        let elsewhere = Network::of("192.0.2.2".parse().unwrap());
+        hasher.verify("correct horse".into(), None, elsewhere).await.unwrap();
+        let before = checked.load(Ordering::Relaxed);
+        assert!(before <= 3, "{before} went first");
     }
 }

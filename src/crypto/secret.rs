@@ -8,6 +8,12 @@ use subtle::ConstantTimeEq;
 /// 256 bits, beyond guessing, so that a plain SHA-256 of it is safe to store: there is no dictionary to try.
 const SECRET_BYTES: usize = 32;
 
+/// Characters of base64url for as many bytes.
+const SECRET_CHARS: usize = 43;
+/// A CRC32 of all that stands before it, in base64url. It is no protection: it tells secrets from what merely looks like one,
+/// to us without a look-up and to scanners of leaks without asking anybody.
+const CHECKSUM_CHARS: usize = 6;
+
 /// What a secret is for, told by its prefix; secret scanners and people recognise a leak by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretKind {
@@ -36,13 +42,15 @@ pub type Digest = [u8; 32];
 #[error("the system's random source failed")]
 pub struct NoEntropy;
 
-/// A new secret: prefix and 43 characters of base64url.
+/// A new secret: prefix, 43 characters of base64url, and 6 that check them.
 pub fn generate(kind: SecretKind) -> Result<String, NoEntropy> {
     let mut bytes = [0_u8; SECRET_BYTES];
     rand::fill(&mut bytes).map_err(|_| NoEntropy)?;
-    let mut text = String::with_capacity(kind.prefix().len() + 43);
+    let mut text = String::with_capacity(kind.prefix().len() + SECRET_CHARS + CHECKSUM_CHARS);
     text.push_str(kind.prefix());
     URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
+    let checksum = checksum(&text);
+    text.push_str(&checksum);
     Ok(text)
 }
 
@@ -61,15 +69,29 @@ pub fn readable_password() -> Result<SecretString, NoEntropy> {
     Ok(text.into())
 }
 
-/// The digest to store or look up, or `None` if the text cannot be a secret of this kind, which saves a look-up.
+fn checksum(text: &str) -> String {
+    URL_SAFE_NO_PAD.encode(crc32fast::hash(text.as_bytes()).to_be_bytes())
+}
+
+/// The digest to store or look up, or `None` if the text cannot be a secret of this kind, which saves a look-up. Secrets from
+/// before there were checksums are shorter and stay good.
 pub fn digest_of(kind: SecretKind, text: &str) -> Option<Digest> {
     let body = text.strip_prefix(kind.prefix())?;
-    if body.len() != 43
-        || !body
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    if !body
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     {
         return None;
+    }
+    match body.len() {
+        SECRET_CHARS => {}
+        length if length == SECRET_CHARS + CHECKSUM_CHARS => {
+            let (checked, sum) = text.split_at(text.len() - CHECKSUM_CHARS);
+            if checksum(checked) != sum {
+                return None;
+            }
+        }
+        _ => return None,
     }
     Some(sha256(text.as_bytes()))
 }
@@ -93,11 +115,14 @@ mod tests {
     #[test]
     fn a_secret_is_recognised_by_its_own_kind_only() {
         let key = generate(SecretKind::ApiKey).unwrap();
-        assert_eq!(key.len(), 46);
+        assert_eq!(key.len(), 52);
         assert!(digest_of(SecretKind::ApiKey, &key).is_some());
         assert!(digest_of(SecretKind::Cookie, &key).is_none());
         assert_ne!(key, generate(SecretKind::ApiKey).unwrap());
         assert!(equal(&key, &key.clone()) && !equal(&key, "mk_"));
+        // The example in the documents, checked there as anybody would check it.
+        let example = "mk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        assert_eq!(super::checksum(example), "mxwu5g");
     }
 
     proptest! {
@@ -108,11 +133,23 @@ mod tests {
         }
 
         #[test]
-        fn one_changed_character_changes_the_digest(at in 3_usize..46) {
+        fn one_changed_character_is_seen_without_a_look_up(at in 3_usize..52) {
             let key = generate(SecretKind::ApiKey).unwrap();
             let mut other = key.clone().into_bytes();
             other[at] = if other[at] == b'A' { b'B' } else { b'A' };
             let other = String::from_utf8(other).unwrap();
+            prop_assert!(digest_of(SecretKind::ApiKey, &key).is_some());
+            prop_assert!(digest_of(SecretKind::ApiKey, &other).is_none());
+        }
+
+        /// They were made before there were checksums, and nobody can tell one from another without a look-up.
+        #[test]
+        fn secrets_without_a_checksum_stay_good(body in "[A-Za-z0-9_-]{43}", at in 3_usize..46) {
+            let key = format!("mk_{body}");
+            let mut other = key.clone().into_bytes();
+            other[at] = if other[at] == b'A' { b'B' } else { b'A' };
+            let other = String::from_utf8(other).unwrap();
+            prop_assert!(digest_of(SecretKind::ApiKey, &key).is_some());
             prop_assert_ne!(digest_of(SecretKind::ApiKey, &key), digest_of(SecretKind::ApiKey, &other));
         }
     }

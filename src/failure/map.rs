@@ -70,6 +70,7 @@ impl From<CacheError> for Failure {
     fn from(error: CacheError) -> Self {
         match error {
             CacheError::Invalid(fields) => Self::invalid(fields),
+            CacheError::Throttled(error) => error.into(),
             CacheError::NotAllowed => Self::new(
                 StatusCode::FORBIDDEN,
                 "not_allowed",

@@ -21,15 +21,16 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PurgeBody {
-    /// `answer` for models' answers, or another class; all if absent.
+    /// `answer`, which is also meant if it is absent.
     #[schema(required = false)]
     pub(super) class: Option<String>,
 }
 
-/// Forget what is remembered for the caller's organisation: models' answers, or everything. For administrators.
+/// Forget the answers of models that are remembered for the caller's organisation. For administrators, a few times a minute.
 #[utoipa::path(post, path = "/api/cache/purge", tag = "Usage", request_body = PurgeBody, responses(
     (status = 204, description = "Forgotten, by every instance"),
     (status = 200, description = "Forgotten here; without Redis no other instance can be told", body = PurgedHere),
+    (status = 429, description = "Too often; see Retry-After", body = crate::http::render::Problem, content_type = "application/problem+json"),
     (status = 503, description = "Forgotten here; other instances could not be told", body = crate::http::render::Problem, content_type = "application/problem+json"),
 ))]
 pub async fn purge(

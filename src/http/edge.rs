@@ -1,6 +1,7 @@
 //! What happens to every request and every response, in one layer.
 
 mod client;
+mod framing;
 mod passage;
 mod request_id;
 mod route_metrics;
@@ -25,7 +26,9 @@ use axum::{
 use http::{HeaderValue, Method};
 use ipnet::IpNet;
 
+use client::TrustedProxies;
 pub use client::{ClientAddress, Peer};
+pub(in crate::http) use framing::check as check_framing;
 pub(in crate::http) use passage::Passage;
 pub use request_id::RequestId;
 pub use route_metrics::RouteMetrics;
@@ -51,7 +54,7 @@ pub struct Edge {
 struct Inner {
     table: RouteTable,
     gate: Gate,
-    trusted_proxies: Vec<IpNet>,
+    trusted_proxies: TrustedProxies,
     unmatched: RouteMetrics,
     unmatched_path: Arc<str>,
     traces: Option<Traces>,
@@ -74,7 +77,7 @@ impl Edge {
             inner: Arc::new(Inner {
                 table,
                 gate,
-                trusted_proxies,
+                trusted_proxies: TrustedProxies::new(trusted_proxies),
                 unmatched,
                 unmatched_path: "other".into(),
                 traces,
@@ -131,10 +134,12 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     let route = edge.route_of(&request);
     let (passage, context) = Passage::enter(&edge, &request, peer, route.as_ref().ok().map(|route| &***route));
     let client = context.client;
+    let framed = check_framing(&request);
     request.extensions_mut().insert(context);
     let log = passage.log();
     let serving = async {
         let admitted = match &route {
+            _ if framed.is_err() => framed,
             Ok(route) => edge.inner.gate.admit(route.access, &mut request, client.0).await,
             Err(failure) => Err(failure.clone()),
         };

@@ -37,7 +37,8 @@ async fn tag(request: Request, next: Next) -> Response {
         .collect();
     let response = next.run(request).await;
     let small = response.body().size_hint().exact().is_some_and(|size| size <= LARGEST);
-    if response.status() != StatusCode::OK || !small {
+    // One that has its tag already was made once, and is not hashed anew each time.
+    if response.status() != StatusCode::OK || !small || response.headers().contains_key(header::ETAG) {
         return response;
     }
     let (mut parts, body) = response.into_parts();
@@ -58,13 +59,13 @@ async fn tag(request: Request, next: Next) -> Response {
     Response::from_parts(parts, Body::empty())
 }
 
-fn tag_of(body: &[u8]) -> Option<HeaderValue> {
+pub(super) fn tag_of(body: &[u8]) -> Option<HeaderValue> {
     let hash = blake3::hash(body).to_hex();
     HeaderValue::from_str(&format!("W/\"{}\"", &hash[..32])).ok()
 }
 
 /// Whether `If-None-Match` names the tag, compared weakly.
-fn names(asked: &HeaderValue, tag: &HeaderValue) -> bool {
+pub(super) fn names(asked: &HeaderValue, tag: &HeaderValue) -> bool {
     let strong = |text: &str| text.trim().trim_start_matches("W/").to_owned();
     let (Ok(asked), Ok(tag)) = (asked.to_str(), tag.to_str()) else {
         return false;

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::{
     body::List,
+    edge::RequestContext,
     extract::{Id, Json, PageQuery, Parameters},
     sessions::TokensBody,
 };
@@ -114,9 +115,13 @@ pub async fn withdraw(
 pub async fn accept(
     State(invitations): State<Invitations>,
     State(sessions): State<Sessions>,
+    context: RequestContext,
     Json(body): Json<AcceptBody>,
 ) -> Result<impl IntoResponse, Failure> {
-    let proven = invitations.accept(&body.token, &body.name, body.password).await?;
+    let from = context.client.0;
+    let proven = invitations
+        .accept(&body.token, &body.name, body.password, from)
+        .await?;
     let tokens = sessions.open(&proven).await?;
     Ok((StatusCode::CREATED, JsonBody(TokensBody::new(proven.user, tokens))))
 }

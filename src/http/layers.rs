@@ -8,7 +8,7 @@ use axum::{
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{
@@ -63,11 +63,19 @@ pub fn body_limit(router: Router<AppState>, limit: usize) -> Router<AppState> {
     router.layer((DefaultBodyLimit::max(limit), Extension(BodyLimit(limit))))
 }
 
+/// Marks an answer that was compressed beforehand, in whatever its caller takes of that.
+#[derive(Clone, Copy)]
+pub(super) struct Prepared;
+
 /// Compresses what is worth it. Event streams are left alone: a compressor holds chunks back.
 pub fn compression(router: Router<AppState>) -> Router<AppState> {
     let worth_it = SizeAbove::new(COMPRESS_ABOVE)
         .and(NotForContentType::SSE)
-        .and(NotForContentType::IMAGES);
+        .and(NotForContentType::IMAGES)
+        // Anybody may ask for these, as often as wanted and in encodings that nobody uses.
+        .and(|_: StatusCode, _: Version, _: &HeaderMap, extensions: &Extensions| {
+            extensions.get::<Prepared>().is_none()
+        });
     router.layer(CompressionLayer::new().compress_when(worth_it))
 }
 

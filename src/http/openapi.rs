@@ -1,12 +1,10 @@
 //! The OpenAPI document: what is not said at the handlers.
 
-use std::sync::Arc;
-
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::header;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use utoipa::{
     OpenApi,
     openapi::{
@@ -15,8 +13,12 @@ use utoipa::{
     },
 };
 
-use crate::http::render::{OpenAiError, Problem};
-use crate::state::AppState;
+use super::{etag, pages::assets::prepared};
+use crate::{
+    http::render::{OpenAiError, Problem},
+    state::AppState,
+    web::assets::Variants,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -54,12 +56,36 @@ pub fn base() -> openapi::OpenApi {
 
 /// This document.
 #[utoipa::path(get, path = "/api/openapi.json", tag = "Operation", responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
-pub async fn document(State(document): State<Arc<str>>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], document.to_string()).into_response()
+pub async fn document(State(state): State<AppState>, headers: HeaderMap) -> Response {
+    let document = &state.openapi;
+    let asked = headers.get_all(header::IF_NONE_MATCH).iter();
+    let tag = document.tag.as_ref();
+    let mut response = if tag.is_some_and(|tag| asked.into_iter().any(|asked| etag::names(asked, tag))) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let mut response = prepared(&document.content, &headers);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    };
+    if let Some(tag) = tag {
+        response.headers_mut().insert(header::ETAG, tag.clone());
+    }
+    response
 }
 
-impl axum::extract::FromRef<AppState> for Arc<str> {
-    fn from_ref(state: &AppState) -> Self {
-        Arc::clone(&state.openapi)
+/// The document as it is served: written, hashed and compressed once, since anybody may ask for it as often as wanted.
+pub struct Served {
+    content: Variants,
+    tag: Option<HeaderValue>,
+}
+
+impl Served {
+    pub fn new(document: &str) -> Self {
+        Self {
+            content: Variants::of(document.as_bytes()),
+            tag: etag::tag_of(document.as_bytes()),
+        }
     }
 }

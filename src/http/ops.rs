@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cache_control::NO_STORE,
-    edge::RequestId,
+    edge::{RequestId, check_framing},
     extract::Json as JsonBody,
     health,
     render::{Dialect, render},
@@ -90,7 +90,10 @@ pub fn router(state: OpsState) -> Router {
 async fn frame(mut request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
     request.extensions_mut().insert(Caller::Operator);
-    let mut response = next.run(request).await;
+    let mut response = match check_framing(&request) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
+    };
     if let Some(failure) = response.extensions_mut().remove::<std::sync::Arc<Failure>>() {
         response = render(&failure, Dialect::Problem, id.as_str(), None);
     }

@@ -1,6 +1,6 @@
 //! Pages for people. Forms post back to the page they stand on and work without script.
 
-mod assets;
+pub(super) mod assets;
 mod chat;
 mod confirmed;
 pub(super) mod entry;

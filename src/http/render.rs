@@ -169,6 +169,9 @@ pub fn render(failure: &Failure, dialect: Dialect, request_id: &str, page: Optio
     if failure.status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
+    if failure.code == Failure::COMPRESSED {
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
     if let Some(after) = failure.retry_after {
         // Whole seconds (RFC 9110 10.2.3), rounded up so that nobody comes back too early.
         let seconds = after.as_millis().div_ceil(1000).max(1);

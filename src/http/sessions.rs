@@ -110,7 +110,9 @@ pub async fn login(
     context: RequestContext,
     Json(body): Json<LoginBody>,
 ) -> Result<axum::Json<TokensBody>, Failure> {
-    let proven = accounts.sign_in(&body.email, body.password, context.client.0).await?;
+    let proven = accounts
+        .sign_in(&body.email, body.password, context.client.0, None)
+        .await?;
     let tokens = sessions.open(&proven).await?;
     Ok(axum::Json(TokensBody::new(proven.user, tokens)))
 }
@@ -123,9 +125,10 @@ pub async fn login(
 pub async fn refresh(
     State(accounts): State<Accounts>,
     State(sessions): State<Sessions>,
+    context: RequestContext,
     Json(body): Json<RefreshBody>,
 ) -> Result<axum::Json<TokensBody>, Failure> {
-    let (owner, tokens) = sessions.refresh(&body.refresh_token).await?;
+    let (owner, tokens) = sessions.refresh(&body.refresh_token, context.client.0).await?;
     let user = accounts.get(owner.organization, owner.user).await?;
     Ok(axum::Json(TokensBody::new(user, tokens)))
 }

@@ -1,7 +1,6 @@
 //! API keys: making, recognising and revoking them.
 
 mod authentication;
-mod strangers;
 
 use std::{
     collections::HashMap,
@@ -16,7 +15,7 @@ use super::{
     activity::{Activity, Feature},
     caches::{self, Caches},
     field::{Faults, FieldFault},
-    throttle::Throttled,
+    unknown_credentials::UnknownCredentials,
 };
 use crate::{
     crypto::secret::{self, Digest, NoEntropy, SecretKind},
@@ -30,7 +29,6 @@ use crate::{
     },
     store::{self, StoreError, api_keys::NewKey},
 };
-use strangers::Strangers;
 
 /// Keys whose revocation, or whose use, is remembered.
 const CAPACITY: usize = 100_000;
@@ -51,9 +49,6 @@ pub enum ApiKeyError {
     Invalid(Vec<FieldFault>),
     #[error("the API key is not valid")]
     InvalidKey,
-    /// An unknown key after many others from the same address.
-    #[error(transparent)]
-    Throttled(#[from] Throttled),
     #[error("there is no such key")]
     NotFound,
     #[error("the caller is not a member any more")]
@@ -72,7 +67,7 @@ pub struct ApiKeys {
     activity: Activity,
     clock: Clock,
     caches: Caches,
-    strangers: Strangers,
+    unknown: UnknownCredentials,
     /// Known to be revoked, whatever any cache says.
     revoked: Cache<Digest, ()>,
     /// When a key's use was noted. Asked for each request, so it is the quicker kind of cache.
@@ -82,17 +77,15 @@ pub struct ApiKeys {
 }
 
 impl ApiKeys {
-    /// Each address may present `most_unknown` keys that nobody has in a `window`.
     pub fn new(
         store: store::api_keys::ApiKeys,
         activity: Activity,
         caches: Caches,
         clock: Clock,
-        most_unknown: u32,
-        window: Duration,
+        unknown: UnknownCredentials,
     ) -> Self {
         Self {
-            strangers: Strangers::new(most_unknown, window),
+            unknown,
             store,
             activity,
             clock,

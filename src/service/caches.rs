@@ -3,14 +3,14 @@
 
 pub mod operate;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinError;
 
-use super::completions::stored::StoredAnswer;
+use super::{completions::stored::StoredAnswer, throttle::Limit};
 use crate::{
     cache::{
         Cached, Class, Key, Scope, Tiers, Value,
@@ -40,6 +40,9 @@ const ROW: u64 = 4 * 1024;
 const LIST: u64 = 256 * 1024;
 const REPORT: u64 = 1024 * 1024;
 
+/// What an organisation's purges are counted in.
+const PURGE_WINDOW: Duration = Duration::from_mins(1);
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Caches {
@@ -52,6 +55,8 @@ pub struct Caches {
     pub conversations: Cached<NewestConversations, StoreError>,
     pub usage: Cached<RememberedSums, StoreError>,
     pub answers: Cached<StoredAnswer, Infallible>,
+    /// Of organisations.
+    purges: Limit,
 }
 
 impl Caches {
@@ -81,6 +86,7 @@ impl Caches {
                     largest: config.answer_max_bytes,
                 },
             ),
+            purges: Limit::new(PURGE_WINDOW),
             tiers,
         }
     }

@@ -1,6 +1,6 @@
 //! Inviting people into an organisation by a one-time link.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use chrono::TimeDelta;
 use secrecy::SecretString;
@@ -10,6 +10,7 @@ use super::{
     activity::{self, Feature},
     field::Faults,
     sessions::Proven,
+    unknown_credentials::UnknownCredentials,
 };
 use crate::{
     crypto::secret::{self, NoEntropy, SecretKind},
@@ -18,6 +19,7 @@ use crate::{
         clock::Clock,
         email::Email,
         ids::{InvitationId, UserId},
+        network::Network,
         page::{Page, PageRequest},
         role::Role,
     },
@@ -44,15 +46,23 @@ pub enum InvitationError {
 pub struct Invitations {
     store: store::invitations::Invitations,
     accounts: Accounts,
+    unknown: UnknownCredentials,
     clock: Clock,
     lasts: Duration,
 }
 
 impl Invitations {
-    pub fn new(store: store::invitations::Invitations, accounts: Accounts, clock: Clock, lasts: Duration) -> Self {
+    pub fn new(
+        store: store::invitations::Invitations,
+        accounts: Accounts,
+        unknown: UnknownCredentials,
+        clock: Clock,
+        lasts: Duration,
+    ) -> Self {
         Self {
             store,
             accounts,
+            unknown,
             clock,
             lasts,
         }
@@ -122,18 +132,32 @@ impl Invitations {
         Ok(())
     }
 
-    /// The invitation a link leads to.
-    pub async fn find(&self, token: &str) -> Result<Invitation, InvitationError> {
+    /// The invitation a link leads to, for somebody at an address.
+    pub async fn find(&self, token: &str, from: IpAddr) -> Result<Invitation, InvitationError> {
         let digest = secret::digest_of(SecretKind::Invitation, token).ok_or(InvitationError::NotFound)?;
-        self.store
-            .find_open(&digest, self.clock.now())
-            .await?
+        let _look = self.unknown.before_look(from).await?;
+        let find = self.store.find_open(&digest, self.clock.now());
+        self.unknown.look_up(from, find).await?.ok_or(InvitationError::NotFound)
+    }
+
+    /// The same for a member of the organisation, who has just made it.
+    pub async fn find_own(&self, caller: &SessionOwner, token: &str) -> Result<Invitation, InvitationError> {
+        let digest = secret::digest_of(SecretKind::Invitation, token).ok_or(InvitationError::NotFound)?;
+        let found = self.store.find_open(&digest, self.clock.now()).await?;
+        found
+            .filter(|invitation| invitation.organization.id == caller.organization)
             .ok_or(InvitationError::NotFound)
     }
 
     /// Creates the invited person's account and uses the invitation up.
-    pub async fn accept(&self, token: &str, name: &str, password: SecretString) -> Result<Proven, InvitationError> {
-        let invitation = self.find(token).await?;
+    pub async fn accept(
+        &self,
+        token: &str,
+        name: &str,
+        password: SecretString,
+        from: IpAddr,
+    ) -> Result<Proven, InvitationError> {
+        let invitation = self.find(token, from).await?;
         let mut faults = Faults::default();
         let Some((email, name)) = self.accounts.read_person(
             &mut faults,
@@ -147,7 +171,7 @@ impl Invitations {
         let password_hash = self
             .accounts
             .hasher()
-            .hash(password)
+            .hash(password, Network::widest(from))
             .await
             .map_err(AccountError::from)?;
         let now = self.clock.now();

@@ -11,10 +11,11 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use moka::sync::Cache;
 
-use super::{activity::Activity, caches::Caches};
+use super::{activity::Activity, caches::Caches, unknown_credentials::UnknownCredentials};
 use crate::{
     crypto::{
         access_token::{AccessTokenError, AccessTokens},
+        device::{DeviceId, DeviceSigner},
         secret::NoEntropy,
         signing_keys::SigningKeys,
     },
@@ -36,6 +37,9 @@ const MOST_ENDED: u64 = 100_000;
 const LOOK_BACK: TimeDelta = TimeDelta::seconds(60);
 /// A person at work is noted so often at most.
 const NOTE_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How long a device is known by the last sign-in on it: longer than anybody is on leave.
+pub const DEVICE_TTL: Duration = Duration::from_hours(180 * 24);
 
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -62,11 +66,13 @@ pub enum SessionError {
 pub struct Sessions {
     store: store::sessions::Sessions,
     tokens: Swap<AccessTokens>,
+    devices: Swap<DeviceSigner>,
     activity: Activity,
     clock: Clock,
     lasts: Duration,
     confirmed_for: Duration,
     caches: Caches,
+    unknown: UnknownCredentials,
     /// Sessions known to be over, whatever any cache says: one that missed a message, or came back from the dead with old
     /// data, must not sign anybody in again.
     ended: Cache<SessionId, ()>,
@@ -89,16 +95,19 @@ impl Sessions {
         activity: Activity,
         caches: Caches,
         clock: Clock,
+        unknown: UnknownCredentials,
         rules: &SessionRules<'_>,
     ) -> Self {
         Self {
             store,
             activity,
             tokens: Swap::new(AccessTokens::new(rules.signing_keys, rules.access_token_ttl)),
+            devices: Swap::new(DeviceSigner::new(rules.signing_keys.secrets())),
             clock,
             lasts: rules.session_ttl,
             confirmed_for: rules.confirmation_ttl,
             caches,
+            unknown,
             ended: Cache::builder()
                 .max_capacity(MOST_ENDED)
                 .time_to_live(rules.session_ttl)
@@ -114,10 +123,21 @@ impl Sessions {
         }
     }
 
-    /// Signs and verifies access tokens with these from now on.
+    /// Signs and verifies access tokens and proofs of devices with these from now on.
     pub fn rotate(&self, keys: &SigningKeys) {
         let ttl = self.tokens.get().ttl();
         self.tokens.set(AccessTokens::new(keys, ttl));
+        self.devices.set(DeviceSigner::new(keys.secrets()));
+    }
+
+    /// A proof that `account` (folded) has been signed in to on this device, for [`DEVICE_TTL`].
+    pub fn device_token(&self, account: &str) -> Result<String, NoEntropy> {
+        let expires_at = self.clock.now() + TimeDelta::from_std(DEVICE_TTL).unwrap_or_default();
+        self.devices.get().token(account, expires_at.timestamp())
+    }
+
+    pub(super) fn device_of(&self, account: &str, token: &str) -> Option<DeviceId> {
+        self.devices.get().verify(account, token, self.clock.now().timestamp())
     }
 
     /// Where the caller is signed in, newest first.

@@ -1,27 +1,43 @@
-//! Counting failed sign-ins, per account and per address, so that passwords cannot be guessed at speed; and registrations per
-//! address, so that those who come in do not have to queue behind them.
+//! How fast passwords may be guessed at and accounts be made: counted for who does it, so that nobody is kept out by others.
 //!
-//! Counts live in the process: an attacker spread over n processes has n times the tries, which argon2 and the address
-//! limit still keep far below a useful rate. An attempt is counted before its password is checked and given back if it
-//! was right, so that simultaneous guesses do not slip through together.
+//! Wrong passwords are counted by account and network together, and by network: beyond a number each further try costs a wait
+//! that doubles. The owner, who comes from elsewhere, is not in those counts. Guesses at one account from everywhere are counted
+//! too, and slow down who is not known by a device that has signed in before; they refuse nobody. An attempt is counted before
+//! its password is checked and taken back if it was right, so that simultaneous guesses do not slip through together.
+//!
+//! Instances share their counts by Redis, where there is one that answers; each one's own hold in any case.
+
+mod limit;
 
 use std::{
-    hash::Hash,
     net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use metrics::{Counter, counter};
 use moka::sync::Cache;
+use tokio::sync::Semaphore;
 
-use crate::telemetry::metrics::REFUSALS;
+use crate::{
+    cache::counts::{CountName, SharedCount, SharedCounts},
+    domain::network::Network,
+    telemetry::metrics::REFUSALS,
+};
+pub(super) use limit::Limit;
 
-/// Accounts and addresses remembered; beyond that the least recently seen are forgotten.
-const CAPACITY: u64 = 100_000;
+/// Of all guesses at one account, so many times what one network has.
+const FROM_EVERYWHERE: u32 = 10;
+/// The shortest and longest that an attempt on an account under attack is held up.
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+const MAX_DELAY: Duration = Duration::from_secs(8);
+/// Attempts on one account that are held up at a time; they cost a connection each, and bound the guesses of many networks.
+const MAX_DELAYED: usize = 20;
+/// Accounts under attack that are remembered.
+const CAPACITY: u64 = 10_000;
+/// What good sign-ins are counted in.
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Too many attempts; the next is accepted after `retry_after`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,143 +46,262 @@ pub struct Throttled {
     pub retry_after: Duration,
 }
 
-pub(super) struct Window {
-    opened: Instant,
-    attempts: AtomicU32,
+/// How often what may be tried, from `[auth]`.
+#[derive(Debug, Clone, Copy)]
+pub struct ThrottleRules {
+    /// Wrong passwords for one account from one network within `window`.
+    pub per_account: u32,
+    /// Wrong passwords, and apart from them registrations, from one network within `window`.
+    pub per_address: u32,
+    pub window: Duration,
+    /// Sign-ins from one network in a minute, good ones included.
+    pub sign_ins: u32,
 }
 
-/// A bound on something in a span of time, for each key.
-#[derive(Clone)]
-pub(super) struct Limit<K> {
-    windows: Cache<K, Arc<Window>>,
-    most: u32,
-    length: Duration,
+/// Who tries.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    pub address: IpAddr,
+    /// A device on which the account has been signed in to before, if it has proven that.
+    pub device: Option<[u8; 16]>,
 }
 
-impl<K: Hash + Eq + Send + Sync + 'static> Limit<K> {
-    pub(super) fn new(most: u32, length: Duration) -> Self {
-        Self {
-            windows: Cache::builder().max_capacity(CAPACITY).time_to_live(length).build(),
-            most,
-            length,
-        }
-    }
-
-    pub(super) fn count(&self, key: K) -> Result<Arc<Window>, Throttled> {
-        let fresh = || {
-            Arc::new(Window {
-                opened: Instant::now(),
-                attempts: AtomicU32::new(0),
-            })
-        };
-        let window = self.windows.get_with(key, fresh);
-        if window.attempts.fetch_add(1, Ordering::Relaxed) < self.most {
-            return Ok(window);
-        }
-        window.attempts.fetch_sub(1, Ordering::Relaxed);
-        Err(self.until_over(&window))
-    }
-
-    /// Whether the next would be refused, without counting it.
-    pub(super) fn full(&self, key: &K) -> Option<Throttled> {
-        let window = self.windows.get(key)?;
-        (window.attempts.load(Ordering::Relaxed) >= self.most).then(|| self.until_over(&window))
-    }
-
-    fn until_over(&self, window: &Window) -> Throttled {
-        Throttled {
-            retry_after: self
-                .length
-                .saturating_sub(window.opened.elapsed())
-                .max(Duration::from_secs(1)),
-        }
+impl From<IpAddr> for Origin {
+    fn from(address: IpAddr) -> Self {
+        Self { address, device: None }
     }
 }
 
-/// The sign-in throttle of one process.
-#[derive(Clone)]
-pub struct Throttle {
-    accounts: Limit<String>,
-    addresses: Limit<IpAddr>,
+/// What is counted apart from each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Wrong passwords of one account, from everywhere. Slows down and does not refuse.
+    Account,
+    /// The same from one network, or from one known device.
+    AccountFrom,
+    /// Wrong passwords from one network.
+    Network,
+    SignIns,
     /// Apart from sign-ins: an office that registers must not be kept from signing in, nor the other way about.
-    registrations: Limit<IpAddr>,
+    Registrations,
+}
+
+struct Rule {
+    kind: Kind,
+    name: CountName,
+    max: u32,
+}
+
+impl Rule {
+    fn new(kind: Kind, parts: &[&[u8]], max: u32) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[kind as u8]);
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Self {
+            kind,
+            name: *hasher.finalize().as_bytes(),
+            max,
+        }
+    }
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Throttle(Arc<Inner>);
+
+struct Inner {
+    rules: ThrottleRules,
+    limits: [Limit; 5],
+    shared: SharedCounts,
+    delayed: Cache<CountName, Arc<Semaphore>>,
     refused: Counter,
 }
 
 /// An attempt that has been counted. Forgive it if it turns out to be the real owner.
-pub struct Attempt(Vec<Arc<Window>>);
+pub struct Attempt {
+    throttle: Throttle,
+    counted: Vec<Rule>,
+}
 
 impl Attempt {
-    pub fn forgive(self) {
-        for window in self.0 {
-            window.attempts.fetch_sub(1, Ordering::Relaxed);
-        }
+    pub async fn forgive(self) {
+        let wrong_guesses = self.counted.into_iter().filter(|rule| rule.kind != Kind::SignIns);
+        self.throttle.take_back(wrong_guesses.collect()).await;
     }
 }
 
 impl Throttle {
-    pub fn new(per_account: u32, per_address: u32, window: Duration) -> Self {
-        Self {
-            accounts: Limit::new(per_account, window),
-            addresses: Limit::new(per_address, window),
-            registrations: Limit::new(per_address, window),
+    pub fn new(rules: ThrottleRules, shared: SharedCounts) -> Self {
+        let limits = [rules.window, rules.window, rules.window, MINUTE, rules.window].map(Limit::new);
+        Self(Arc::new(Inner {
+            rules,
+            limits,
+            shared,
+            delayed: Cache::builder()
+                .max_capacity(CAPACITY)
+                .time_to_idle(rules.window)
+                .build(),
             refused: counter!(REFUSALS, "reason" => "throttled"),
-        }
+        }))
     }
 
-    /// Counts one attempt on `account` (folded) from `address`.
-    pub fn attempt(&self, account: &str, address: IpAddr) -> Result<Attempt, Throttled> {
-        let count = || {
-            let by_address = self.addresses.count(network_of(address))?;
-            let by_account = self.accounts.count(account.to_owned())?;
-            Ok(Attempt(vec![by_address, by_account]))
+    /// Counts one attempt on `account` (folded). Waits where the account is under attack from everywhere.
+    pub async fn attempt(&self, account: &str, origin: Origin) -> Result<Attempt, Throttled> {
+        let counting = async {
+            let (rules, everywhere) = self.sign_in_rules(account, origin);
+            let mut attempt = self.count(rules).await?;
+            let Some(everywhere) = everywhere else {
+                return Ok(attempt);
+            };
+            let name = everywhere.name;
+            let (delay, rule) = self.count_softly(everywhere).await;
+            attempt.counted.push(rule);
+            if let Some(delay) = delay
+                && let Err(throttled) = self.hold_up(name, delay).await
+            {
+                attempt.forgive().await;
+                return Err(throttled);
+            }
+            Ok(attempt)
         };
-        count().inspect_err(|_| self.refused.increment(1))
+        counting.await.inspect_err(|_| self.0.refused.increment(1))
     }
 
     /// Counts one registration from `address`, whatever becomes of it.
-    pub fn registration(&self, address: IpAddr) -> Result<(), Throttled> {
-        let counted = self.registrations.count(network_of(address));
-        counted.map(|_| ()).inspect_err(|_| self.refused.increment(1))
+    pub async fn registration(&self, address: IpAddr) -> Result<(), Throttled> {
+        let per_address = self.0.rules.per_address;
+        let rules = by_network(Kind::Registrations, &[], address, per_address);
+        let counted = self.count(rules).await;
+        counted.map(|_| ()).inspect_err(|_| self.0.refused.increment(1))
+    }
+
+    /// What refuses an attempt, and what only slows it down. Who signs in on a known device is counted by that alone.
+    fn sign_in_rules(&self, account: &str, origin: Origin) -> (Vec<Rule>, Option<Rule>) {
+        let rules = &self.0.rules;
+        let account = account.as_bytes();
+        if let Some(device) = origin.device {
+            let own = Rule::new(Kind::AccountFrom, &[account, b"device", &device], rules.per_account);
+            if !self.limit(own.kind).is_reached(&own.name, own.max, Instant::now()) {
+                return (vec![own], None);
+            }
+        }
+        let mut refusing = by_network(Kind::SignIns, &[], origin.address, rules.sign_ins);
+        refusing.extend(by_network(Kind::Network, &[], origin.address, rules.per_address));
+        refusing.extend(by_network(
+            Kind::AccountFrom,
+            &[account],
+            origin.address,
+            rules.per_account,
+        ));
+        let everywhere = rules.per_account.saturating_mul(FROM_EVERYWHERE);
+        (refusing, Some(Rule::new(Kind::Account, &[account], everywhere)))
+    }
+
+    fn limit(&self, kind: Kind) -> &Limit {
+        &self.0.limits[kind as usize]
+    }
+
+    /// Counts by all rules or, if one refuses, by none.
+    async fn count(&self, rules: Vec<Rule>) -> Result<Attempt, Throttled> {
+        let now = Instant::now();
+        for (done, rule) in rules.iter().enumerate() {
+            if let Err(wait) = self.limit(rule.kind).count(rule.name, rule.max, now) {
+                for rule in &rules[..done] {
+                    self.limit(rule.kind).uncount(&rule.name);
+                }
+                return Err(throttled(wait));
+            }
+        }
+        let shared = join_all(rules.iter().map(|rule| self.count_shared(rule))).await;
+        let wait = shared
+            .iter()
+            .flatten()
+            .map(|count| count.wait)
+            .max()
+            .unwrap_or_default();
+        if wait.is_zero() {
+            return Ok(Attempt {
+                throttle: self.clone(),
+                counted: rules,
+            });
+        }
+        for rule in &rules {
+            self.limit(rule.kind).uncount(&rule.name);
+        }
+        let counted = rules
+            .iter()
+            .zip(&shared)
+            .filter(|(_, shared)| shared.is_some_and(|count| count.attempts > 0));
+        join_all(counted.map(|(rule, _)| self.0.shared.uncount(&rule.name))).await;
+        Err(throttled(wait))
+    }
+
+    /// Counts what never refuses, and gives how long to hold the attempt up, if at all.
+    async fn count_softly(&self, rule: Rule) -> (Option<Duration>, Rule) {
+        // Nothing waits for this many: only the number is wanted.
+        let unlimited = Rule { max: u32::MAX, ..rule };
+        let local = self
+            .limit(unlimited.kind)
+            .count(unlimited.name, unlimited.max, Instant::now());
+        let shared = self.count_shared(&unlimited).await.map_or(0, |count| count.attempts);
+        let attempts = local.unwrap_or_default().max(shared);
+        let delay = attempts.checked_sub(rule.max + 1).map(|over| {
+            let doublings = (over / rule.max.max(1)).min(10);
+            FIRST_DELAY.saturating_mul(1 << doublings).min(MAX_DELAY)
+        });
+        (delay, unlimited)
+    }
+
+    /// Holds an attempt up. Only where very many are held up for the account is it refused, and told when to come again.
+    async fn hold_up(&self, account: CountName, delay: Duration) -> Result<(), Throttled> {
+        let places = self
+            .0
+            .delayed
+            .get_with(account, || Arc::new(Semaphore::new(MAX_DELAYED)));
+        let Ok(_place) = places.try_acquire() else {
+            return Err(throttled(delay));
+        };
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+
+    async fn count_shared(&self, rule: &Rule) -> Option<SharedCount> {
+        let limit = self.limit(rule.kind);
+        let shared = &self.0.shared;
+        shared
+            .count(&rule.name, rule.max, limit.window(), limit.first_wait())
+            .await
+    }
+
+    async fn take_back(&self, rules: Vec<Rule>) {
+        for rule in &rules {
+            self.limit(rule.kind).uncount(&rule.name);
+        }
+        join_all(rules.iter().map(|rule| self.0.shared.uncount(&rule.name))).await;
     }
 }
 
-/// One IPv6 customer holds a whole /64, so the lower half says nothing about who it is.
-pub(super) fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
-        v4 @ IpAddr::V4(_) => v4,
+/// The same rule for each network that an address is in, the wider ones with more room.
+fn by_network(kind: Kind, parts: &[&[u8]], address: IpAddr, max: u32) -> Vec<Rule> {
+    let ladder = Network::ladder(address);
+    ladder
+        .map(|(network, factor)| {
+            let network = network.to_string();
+            let mut parts = parts.to_vec();
+            parts.push(network.as_bytes());
+            Rule::new(kind, &parts, max.saturating_mul(factor))
+        })
+        .collect()
+}
+
+fn throttled(wait: Duration) -> Throttled {
+    Throttled {
+        retry_after: wait.max(Duration::from_secs(1)),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Throttle;
-    use std::time::Duration;
-
-    #[test]
-    fn counts_failures_per_account_and_address() {
-        let throttle = Throttle::new(2, 3, Duration::from_mins(1));
-        let here = "192.0.2.1".parse().unwrap();
-        let there = "192.0.2.2".parse().unwrap();
-        throttle.attempt("a", here).unwrap().forgive();
-        throttle.attempt("a", here).unwrap();
-        throttle.attempt("a", here).unwrap();
-        let refused = throttle.attempt("a", there).err().unwrap();
-        assert!(refused.retry_after > Duration::from_secs(50));
-        throttle.attempt("b", here).unwrap();
-        assert!(throttle.attempt("b", there).is_ok());
-        assert!(
-            throttle.attempt("c", here).is_err(),
-            "the address has used up its three"
-        );
-    }
-
-    #[test]
-    fn one_ipv6_network_is_one_address() {
-        let throttle = Throttle::new(10, 1, Duration::from_mins(1));
-        throttle.attempt("a", "2001:db8::1".parse().unwrap()).unwrap();
-        assert!(throttle.attempt("b", "2001:db8::2".parse().unwrap()).is_err());
-        assert!(throttle.attempt("c", "2001:db8:0:1::1".parse().unwrap()).is_ok());
-    }
-}
+mod tests;

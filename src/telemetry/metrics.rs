@@ -20,6 +20,7 @@ pub const USAGE_WRITTEN: &str = "maple_usage_records_written_total";
 pub const QUEUE_LENGTH: &str = "maple_request_queue_length";
 pub const QUEUE_DURATION: &str = "maple_request_queue_duration_seconds";
 pub const REFUSALS: &str = "maple_requests_refused_total";
+pub const FORWARDED_FOR_IGNORED: &str = "maple_forwarded_for_ignored_total";
 pub const ACTIVE_USERS: &str = "maple_active_users";
 pub const SIGN_UPS: &str = "maple_sign_ups_total";
 pub const SIGN_INS: &str = "maple_sign_ins_total";
@@ -131,6 +132,11 @@ fn describe() {
         REFUSALS,
         Unit::Count,
         "Requests that were turned away to protect the service or its users, by reason"
+    );
+    describe_counter!(
+        FORWARDED_FOR_IGNORED,
+        Unit::Count,
+        "Requests whose X-Forwarded-For was not believed: the peer is not in server.trusted_proxies"
     );
     describe_counter!(
         SECRET_ROTATIONS,

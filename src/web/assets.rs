@@ -23,7 +23,7 @@ struct Files;
 
 /// A file to serve.
 pub struct Asset {
-    variants: Variants,
+    pub content: Variants,
     pub content_type: String,
 }
 
@@ -47,9 +47,9 @@ impl Encoding {
     }
 }
 
-/// A file in all its encodings. Absent where nothing would be gained.
+/// A text in all its encodings. Absent where nothing would be gained.
 #[derive(Clone)]
-struct Variants {
+pub struct Variants {
     plain: Bytes,
     brotli: Option<Bytes>,
     gzip: Option<Bytes>,
@@ -76,20 +76,24 @@ static BUILT: LazyLock<HashMap<String, Built>> = LazyLock::new(|| {
 /// Modules that import modules: so many in a row at most, which also ends a circle.
 const LONGEST_CHAIN: u8 = 8;
 
-impl Asset {
-    /// The best of `accepted`, or the file as it is.
-    pub fn content(&self, accepted: &[Encoding]) -> (Option<Encoding>, Bytes) {
-        let variants = &self.variants;
+impl Variants {
+    /// Compresses a text well, which takes longer than serving it.
+    pub fn of(content: &[u8]) -> Self {
+        compress(content)
+    }
+
+    /// The best of `accepted`, or the text as it is.
+    pub fn best(&self, accepted: &[Encoding]) -> (Option<Encoding>, Bytes) {
         accepted
             .iter()
             .find_map(|encoding| {
                 let bytes = match encoding {
-                    Encoding::Brotli => variants.brotli.as_ref(),
-                    Encoding::Gzip => variants.gzip.as_ref(),
+                    Encoding::Brotli => self.brotli.as_ref(),
+                    Encoding::Gzip => self.gzip.as_ref(),
                 }?;
                 Some((Some(*encoding), bytes.clone()))
             })
-            .unwrap_or_else(|| (None, variants.plain.clone()))
+            .unwrap_or_else(|| (None, self.plain.clone()))
     }
 }
 
@@ -204,7 +208,7 @@ pub fn find(hashed_name: &str) -> Option<Asset> {
         mime.to_string()
     };
     Some(Asset {
-        variants: variants(&file),
+        content: variants(&file),
         content_type,
     })
 }

@@ -1,13 +1,21 @@
 //! Credentials of programs.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{
-    Client, TestApp,
+    Answer, Client, TestApp,
     accounts::{join, register},
+    app::OPS_TOKEN,
     eventually,
 };
 
@@ -226,32 +234,116 @@ fn made_up(number: u32) -> String {
     format!("mk_{number:0>43}")
 }
 
-#[tokio::test]
-async fn made_up_keys_are_looked_for_only_so_often() {
+/// Whoever shares an address with somebody who makes keys up is not refused for it, whether or not the key is in memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_good_key_never_depends_on_its_address() {
     let app = TestApp::start_with(|config| config.auth.throttle_per_address = 5).await;
     let ada = register(&app).await;
     let (program, quiet) = (ada.program().await, ada.program().await);
     program.get("/v1/models").await.ok(200);
-    for number in 0..5 {
+    for number in 0..20 {
         app.client
             .with(&made_up(number))
             .get("/v1/models")
             .await
             .openai_error(401, "invalid_api_key");
     }
-    // From here on the database hears of none of them.
+    program.get("/v1/models").await.ok(200);
+    quiet.get("/v1/models").await.ok(200);
+    // Nor after everything has been forgotten, and while others go on making keys up.
+    let stop = Arc::new(AtomicBool::new(false));
+    let flood = (0..8_u32).map(|flooder| {
+        let (client, stop) = (app.client.clone(), Arc::clone(&stop));
+        async move {
+            let mut number = 1_000 * (flooder + 1);
+            while !stop.load(Ordering::Relaxed) {
+                let answer = client.with(&made_up(number)).get("/v1/models").await;
+                assert!([401, 503].contains(&answer.status.as_u16()), "{}", answer.text());
+                number += 1;
+            }
+        }
+    });
+    let flood = futures_util::future::join_all(flood);
+    let good = async {
+        let operations = Client::new(app.server.ops_address().unwrap());
+        for _ in 0..3 {
+            let purge = operations
+                .request(Method::POST, "/cache/purge")
+                .bearer_auth(OPS_TOKEN)
+                .json(&json!({"class": "api_key"}));
+            Answer::of(purge).await.ok(200);
+            program.get("/v1/models").await.ok(200);
+            quiet.get("/v1/models").await.ok(200);
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(flood, good);
+}
+
+/// Keys say by themselves whether somebody has mistyped or made them up.
+#[tokio::test]
+async fn a_mistyped_key_is_told_without_a_look_up() {
+    let app = TestApp::start().await;
+    let ada = register(&app).await;
+    let (_, key) = ada.create_key().await;
+    assert_eq!(key.len(), 52, "{key}");
+    app.client.with(&key).get("/v1/models").await.ok(200);
     sqlx::query("ALTER TABLE api_keys RENAME TO api_keys_away")
         .execute(&mut app.database().await)
         .await
         .unwrap();
-    for number in 5..10 {
-        let refused = app.client.with(&made_up(number)).get("/v1/models").await;
-        refused.openai_error(429, "throttled");
-        assert!(!refused.header("retry-after").is_empty());
-    }
-    // A key that is known is good from the same address, as for an office that shares one.
-    program.get("/v1/models").await.ok(200);
-    quiet.get("/v1/models").await.openai_error(429, "throttled");
+    let mut mistyped = key.into_bytes();
+    mistyped[10] = if mistyped[10] == b'A' { b'B' } else { b'A' };
+    let mistyped = String::from_utf8(mistyped).unwrap();
+    let refused = app.client.with(&mistyped).get("/v1/models").await;
+    refused.openai_error(401, "invalid_api_key");
+}
+
+/// Those that were given out before keys had a checksum.
+#[tokio::test]
+async fn keys_without_a_checksum_stay_good() {
+    let app = TestApp::start().await;
+    let ada = register(&app).await;
+    let (id, _) = ada.create_key().await;
+    let old = made_up(7);
+    sqlx::query("UPDATE api_keys SET digest = $1 WHERE id = $2::text::uuid")
+        .bind(mapleai::crypto::secret::sha256(old.as_bytes()).as_slice())
+        .bind(&id)
+        .execute(&mut app.database().await)
+        .await
+        .unwrap();
+    app.client.with(&old).get("/v1/models").await.ok(200);
+}
+
+/// One limiter for everything that can be made up: cookies, refresh tokens and invitations as well as keys.
+#[tokio::test]
+async fn made_up_credentials_of_all_kinds_are_counted_together() {
+    let app = TestApp::start_with(|config| config.auth.throttle_per_address = 4).await;
+    let ada = register(&app).await;
+    let junk = |prefix: &str, number: u32| format!("{prefix}{number:0>43}");
+    app.client
+        .with(&junk("mk_", 1))
+        .get("/v1/models")
+        .await
+        .openai_error(401, "invalid_api_key");
+    let cookie = format!("maple_session={}", junk("ms_", 2));
+    let page = Answer::of(app.client.request(Method::GET, "/settings").header("cookie", cookie)).await;
+    assert_eq!(page.status, 303);
+    let refresh = json!({"refresh_token": junk("mr_", 3)});
+    app.client
+        .post("/api/auth/refresh", &refresh)
+        .await
+        .problem(401, "unauthenticated");
+    assert_eq!(app.client.get(&format!("/invite/{}", junk("mi_", 4))).await.status, 404);
+    // From now on one is looked for at a time. Whatever is good is found.
+    let looks = (10..20).map(|number| {
+        let client = app.client.with(&junk("mk_", number));
+        async move { client.get("/v1/models").await.openai_error(401, "invalid_api_key") }
+    });
+    futures_util::future::join_all(looks).await;
+    let refreshed = json!({"refresh_token": ada.refresh_token});
+    app.client.post("/api/auth/refresh", &refreshed).await.ok(200);
+    ada.program().await.get("/v1/models").await.ok(200);
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ mod degraded;
 mod discovery;
 mod doctor;
 mod errors;
+mod framing;
 mod http_cache;
 mod invitations;
 mod journal;

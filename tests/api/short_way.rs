@@ -171,6 +171,7 @@ async fn a_call_that_panics_is_answered_and_leaves_nothing_behind() {
     );
     let pieces = futures_util::stream::poll_fn(|_| -> Poll<Option<Result<Bytes, Infallible>>> { panic!("on purpose") });
     let request = Request::post(CHAT)
+        .header("host", "maple.test")
         .header("content-type", "application/json")
         .header("authorization", format!("Bearer {key}"))
         .header("x-request-id", "of-the-one-that-panics")

@@ -35,6 +35,26 @@ pub(super) fn file_limits(config: &Config) -> Found {
     }
 }
 
+/// Whether clients can be told apart. Somebody else ends TLS where people come by https, and is everybody's address unless it is
+/// trusted to name them.
+pub(super) fn proxies(config: &Config) -> Found {
+    let server = &config.server;
+    if !server.trusted_proxies.is_empty() {
+        return well(format!(
+            "{} networks may say who is behind them",
+            server.trusted_proxies.len()
+        ));
+    }
+    if server.public_url.scheme() == "https" {
+        doubtful(
+            "server.public_url is https, so a proxy is in front, and server.trusted_proxies is empty: all clients count as one",
+            "name its networks in server.trusted_proxies, so that limits by address tell people apart",
+        )
+    } else {
+        well("no proxy is expected in front, and none is believed")
+    }
+}
+
 fn soft_limit(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     match line.split_whitespace().next()? {

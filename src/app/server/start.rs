@@ -23,6 +23,7 @@ use crate::{
     http::{
         cache_control::CacheControl,
         edge::Edge,
+        openapi,
         ops::{self, OpsState},
         router::{self, EdgeRules},
     },
@@ -113,7 +114,7 @@ impl Server {
                 gate.clone(),
                 !config.environment.allows_http_cookies(),
             ),
-            openapi: document.to_json()?.into(),
+            openapi: openapi::Served::new(&document.to_json()?),
         });
         let ops_state = OpsState {
             health: health.clone(),

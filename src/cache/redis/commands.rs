@@ -32,11 +32,11 @@ pub(in crate::cache) struct Fetched {
     pub(in crate::cache) generation: u64,
 }
 
-fn milliseconds(span: Duration) -> u64 {
+pub(super) fn milliseconds(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-fn soon() -> Instant {
+pub(super) fn soon() -> Instant {
     Instant::now() + BACKGROUND_LIMIT
 }
 

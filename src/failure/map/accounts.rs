@@ -144,7 +144,6 @@ impl From<ApiKeyError> for Failure {
                 detail: "The API key is not valid: unknown, revoked or expired.".into(),
                 ..Self::unauthenticated()
             },
-            ApiKeyError::Throttled(error) => error.into(),
             ApiKeyError::NotFound => Self::not_found(),
             ApiKeyError::NotMember => Self::unauthenticated(),
             ApiKeyError::NoEntropy(error) => error.into(),

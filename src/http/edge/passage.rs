@@ -53,7 +53,7 @@ impl<'e> Passage<'e> {
         let inner = &*edge.inner;
         let (headers, method, path) = (request.headers(), request.method(), request.uri().path());
         let id = RequestId::of(headers);
-        let client = ClientAddress::of(peer, headers, &inner.trusted_proxies);
+        let client = inner.trusted_proxies.client(peer, headers);
         let dialect = match Dialect::of(path) {
             Dialect::Page if route.is_none() => dialect_of_nowhere(path, headers),
             dialect => dialect,

@@ -8,22 +8,29 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
     failure::Failure,
-    web::assets::{self, Encoding},
+    http::layers::Prepared,
+    web::assets::{self, Encoding, Variants},
 };
 
 pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
     let asset = assets::find(&name).ok_or_else(Failure::not_found)?;
-    let accepted = accepted(&headers);
-    let (encoding, content) = asset.content(&accepted);
-    let mut response = content.into_response();
-    let headers = response.headers_mut();
+    let mut response = prepared(&asset.content, &headers);
     if let Ok(content_type) = HeaderValue::from_str(&asset.content_type) {
-        headers.insert(header::CONTENT_TYPE, content_type);
-    }
-    if let Some(encoding) = encoding {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     }
     Ok(response)
+}
+
+/// What was compressed beforehand, in the best encoding that the caller takes. Whatever that is, it is not compressed anew.
+pub(in crate::http) fn prepared(content: &Variants, headers: &HeaderMap) -> Response {
+    let (encoding, content) = content.best(&accepted(headers));
+    let mut response = content.into_response();
+    if let Some(encoding) = encoding {
+        let encoding = HeaderValue::from_static(encoding.as_str());
+        response.headers_mut().insert(header::CONTENT_ENCODING, encoding);
+    }
+    response.extensions_mut().insert(Prepared);
+    response
 }
 
 /// The encodings that the caller takes, the smallest first (RFC 9110 12.5.3).

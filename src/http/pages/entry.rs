@@ -1,10 +1,12 @@
 //! Ways in and out: sign-in, registration, invitations, sign-out.
 
+use std::net::IpAddr;
+
 use axum::{
     extract::{Path, State},
     response::{IntoResponse, Redirect, Response},
 };
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -86,10 +88,17 @@ pub(super) async fn sign_in(
     State(sessions): State<Sessions>,
     State(site): State<Site>,
     context: RequestContext,
+    headers: HeaderMap,
     Form(form): Form<SignInForm>,
 ) -> Result<Response, Failure> {
-    let entered = match accounts.sign_in(&form.email, form.password, context.client.0).await {
-        Ok(proven) => enter(&sessions, &site, &proven, next::page(&form.next).unwrap_or("/")).await,
+    let (from, device) = (context.client.0, site.device_token(&headers));
+    let entered = match accounts.sign_in(&form.email, form.password, from, device).await {
+        Ok(proven) => {
+            let entered = enter(&sessions, &site, &proven, next::page(&form.next).unwrap_or("/")).await;
+            let known = accounts.device_token(&proven.user);
+            let known = known.and_then(|token| site.device_cookie(&token));
+            entered.map(|entered| with_cookie(entered, known))
+        }
         Err(error) => Err(error.into()),
     };
     match entered {
@@ -171,22 +180,32 @@ pub(super) async fn register(
 
 pub(super) async fn invite_page(
     State(invitations): State<Invitations>,
+    context: RequestContext,
     Path(token): Path<String>,
 ) -> Result<Response, Failure> {
-    draw_invitation(&invitations, token, FormFaults::default(), String::new()).await
+    draw_invitation(
+        &invitations,
+        token,
+        context.client.0,
+        FormFaults::default(),
+        String::new(),
+    )
+    .await
 }
 
 pub(super) async fn accept(
     State(invitations): State<Invitations>,
     State(sessions): State<Sessions>,
     State(site): State<Site>,
+    context: RequestContext,
     Path(token): Path<String>,
     Form(form): Form<AcceptForm>,
 ) -> Result<Response, Failure> {
-    match invitations.accept(&token, &form.name, form.password).await {
+    let from = context.client.0;
+    match invitations.accept(&token, &form.name, form.password, from).await {
         Ok(proven) => enter(&sessions, &site, &proven, "/").await,
         Err(InvitationError::Account(error)) => {
-            let page = draw_invitation(&invitations, token, faults_of(error)?, form.name).await?;
+            let page = draw_invitation(&invitations, token, from, faults_of(error)?, form.name).await?;
             Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
         }
         Err(error) => Err(error.into()),
@@ -196,10 +215,11 @@ pub(super) async fn accept(
 async fn draw_invitation(
     invitations: &Invitations,
     token: String,
+    from: IpAddr,
     faults: FormFaults,
     name: String,
 ) -> Result<Response, Failure> {
-    let invitation = invitations.find(&token).await?;
+    let invitation = invitations.find(&token, from).await?;
     draw(&InvitePage {
         faults,
         token,

@@ -165,8 +165,10 @@ async fn usage_view(state: &AppState, caller: &SessionOwner) -> Option<UsageView
 /// The link that was just made. Only one of the own organisation: a cookie may have been planted.
 async fn carried_invitation(state: &AppState, caller: &SessionOwner, headers: &HeaderMap) -> Option<String> {
     let token = state.site.carried_invitation(headers)?;
-    let invitation = state.services.invitations.find(token).await.ok()?;
-    (invitation.organization.id == caller.organization && caller.role.may_manage_members())
+    state.services.invitations.find_own(caller, token).await.ok()?;
+    caller
+        .role
+        .may_manage_members()
         .then(|| state.site.invitation_url(token))
 }
 

@@ -10,9 +10,10 @@ use crate::{
     domain::{
         account::{SessionOwner, User},
         email::Email,
+        network::Network,
         password,
     },
-    service::{activity, field::Faults, sessions::Proven},
+    service::{activity, field::Faults, sessions::Proven, throttle::Origin},
 };
 
 impl Accounts {
@@ -29,19 +30,31 @@ impl Accounts {
         )
     }
 
-    /// Checks an address and a password. Every failure looks alike and takes as long.
-    pub async fn sign_in(&self, email: &str, password: SecretString, from: IpAddr) -> Result<Proven, AccountError> {
+    /// Checks an address and a password. Every failure looks alike and takes as long. `device` is the proof of an earlier
+    /// sign-in that a browser carries.
+    pub async fn sign_in(
+        &self,
+        email: &str,
+        password: SecretString,
+        from: IpAddr,
+        device: Option<&str>,
+    ) -> Result<Proven, AccountError> {
         let email = Email::parse(email).map_err(|_| AccountError::InvalidCredentials)?;
         // The log knows an address by this name only: it may be anybody's, and a mistyped one may hold a password.
-        let name = self.pseudonyms.of(&email.folded());
-        let attempt = self.throttle.attempt(&email.folded(), from).inspect_err(|_| {
+        let folded = email.folded();
+        let name = self.pseudonyms.of(&folded);
+        let origin = Origin {
+            address: from,
+            device: device.and_then(|token| self.sessions.device_of(&folded, token)),
+        };
+        let attempt = self.throttle.attempt(&folded, origin).await.inspect_err(|_| {
             tracing::warn!(target: "mapleai::security", address = %from, email_hash = name, "sign-in throttled");
             activity::signed_in("throttled");
         })?;
-        let checked = self.check_credentials(&email, password).await;
+        let checked = self.check_credentials(&email, password, from).await;
         // Only a wrong guess counts: not that the database was away, nor that too many were being checked.
         if !matches!(checked, Ok(Err(_))) {
-            attempt.forgive();
+            attempt.forgive().await;
         }
         let proven = checked?.map_err(|account| {
             let user = account.as_ref().map(|user| tracing::field::display(user.id));
@@ -56,22 +69,31 @@ impl Accounts {
         Ok(proven)
     }
 
+    /// What the browser of somebody who has just signed in keeps, so that others' guesses do not keep them waiting.
+    pub fn device_token(&self, user: &User) -> Option<String> {
+        let email = Email::parse(&user.email).ok()?;
+        // Without entropy there is no session either, which says so.
+        self.sessions.device_token(&email.folded()).ok()
+    }
+
     /// Whose address and password these are, or whose the address is, if anybody's.
     async fn check_credentials(
         &self,
         email: &Email,
         password: SecretString,
+        from: IpAddr,
     ) -> Result<Result<Proven, Option<User>>, AccountError> {
+        let from = Network::widest(from);
         let found = self.store.find_by_email(email).await?;
         if found.is_empty() {
-            self.hasher.verify(password, None).await?;
+            self.hasher.verify(password, None, from).await?;
             return Ok(Err(None));
         }
         let mut holder = None;
         for (user, hash) in found {
-            let password_hash = match self.hasher.check(password.clone(), Some(hash.clone())).await? {
+            let password_hash = match self.hasher.check(password.clone(), Some(hash.clone()), from).await? {
                 Verdict::Right => hash,
-                Verdict::Outdated => self.rehash(&user, password, hash).await?,
+                Verdict::Outdated => self.rehash(&user, password, hash, from).await?,
                 Verdict::Wrong => {
                     holder.get_or_insert(user);
                     continue;
@@ -85,8 +107,14 @@ impl Accounts {
     /// Hashes a password anew that was hashed at less cost than is asked for by now, or before it was normalised. Somebody who
     /// signs in at the same moment may be told that the password is wrong, and has to try once more. Gives the hash that is
     /// stored.
-    async fn rehash(&self, user: &User, password: SecretString, old: String) -> Result<String, AccountError> {
-        let new = match self.hasher.hash(password).await {
+    async fn rehash(
+        &self,
+        user: &User,
+        password: SecretString,
+        old: String,
+        from: Network,
+    ) -> Result<String, AccountError> {
+        let new = match self.hasher.hash(password, from).await {
             Ok(new) => new,
             // The old one is good enough to go on with.
             Err(PasswordError::Busy) => return Ok(old),
@@ -123,15 +151,16 @@ impl Accounts {
         password: SecretString,
         from: IpAddr,
     ) -> Result<String, AccountError> {
-        let attempt = self.throttle.attempt(&user.email.to_lowercase(), from)?;
+        let attempt = self.throttle.attempt(&user.email.to_lowercase(), from.into()).await?;
         let checked = async {
             let stored = self.store.password_hash(caller.organization, caller.user).await?;
-            let matches = self.hasher.verify(password, stored.clone()).await?;
+            let from = Network::widest(from);
+            let matches = self.hasher.verify(password, stored.clone(), from).await?;
             Ok::<_, AccountError>(stored.filter(|_| matches))
         };
         let checked = checked.await;
         if !matches!(checked, Ok(None)) {
-            attempt.forgive();
+            attempt.forgive().await;
         }
         let verified = checked?;
         if verified.is_none() {

@@ -10,6 +10,7 @@ use crate::{
     domain::{
         account::{SessionOwner, User},
         ids::SessionId,
+        network::Network,
         password, text,
     },
     service::{field::Faults, sessions::PageSession},
@@ -77,7 +78,7 @@ impl Accounts {
         if let (Some(password), Some(current)) = (change.password, change.current_password) {
             replacement = Some(Replacement {
                 verified: self.confirm(caller, &user, current, from).await?,
-                hash: self.hasher.hash(password).await?,
+                hash: self.hasher.hash(password, Network::widest(from)).await?,
                 session: change.by_cookie.then(|| self.sessions.page_session()).transpose()?,
                 revoke_keys: change.revoke_keys,
             });

@@ -1,6 +1,6 @@
 //! Registering: a new organisation with its owner, and what makes up a person.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use secrecy::SecretString;
 
@@ -10,6 +10,7 @@ use crate::{
         account::{Organization, User},
         email::Email,
         ids::{OrganizationId, UserId},
+        network::Network,
         password,
         role::Role,
         text,
@@ -39,19 +40,25 @@ impl Accounts {
         if !self.open_registration {
             return Err(AccountError::RegistrationClosed);
         }
-        self.throttle.registration(from).inspect_err(|_| {
+        self.throttle.registration(from).await.inspect_err(|_| {
             tracing::warn!(target: "mapleai::security", address = %from, "registration throttled");
         })?;
-        self.found(registration, false).await
+        self.found(registration, false, Network::widest(from)).await
     }
 
     /// Registering without asking whether it is open, for an operator, who vouches for the address: also how the development
     /// account is made.
     pub async fn create_organization(&self, registration: Registration) -> Result<Proven, AccountError> {
-        self.found(registration, true).await
+        self.found(registration, true, Network::of(Ipv4Addr::LOCALHOST.into()))
+            .await
     }
 
-    async fn found(&self, registration: Registration, is_proven: bool) -> Result<Proven, AccountError> {
+    async fn found(
+        &self,
+        registration: Registration,
+        is_proven: bool,
+        from: Network,
+    ) -> Result<Proven, AccountError> {
         let mut faults = Faults::default();
         let person = self.read_person(
             &mut faults,
@@ -67,7 +74,7 @@ impl Accounts {
         let is_taken = !self.store.find_by_email(&email).await?.is_empty();
         // Hashed in any case, so that it takes as long whether or not the address has an account; the constraint decides if two
         // come at once.
-        let password_hash = self.hasher.hash_for_newcomer(registration.password).await?;
+        let password_hash = self.hasher.hash_for_newcomer(registration.password, from).await?;
         if is_taken {
             return Err(AccountError::EmailTaken);
         }

@@ -21,17 +21,16 @@ impl ApiKeys {
     pub async fn authenticate(&self, key: &str, from: IpAddr) -> Result<KeyOwner, ApiKeyError> {
         let digest = secret::digest_of(SecretKind::ApiKey, key).ok_or(ApiKeyError::InvalidKey)?;
         let cached = caches::api_key_key(&digest);
-        // Keys in memory are good from everywhere: others may share the address.
-        if let Some(throttled) = self.strangers.refusal(from)
-            && self.caches.api_keys.peek(&cached).is_none()
-        {
-            self.strangers.count_refusal();
-            return Err(throttled.into());
-        }
-        let (store, strangers, now) = (&self.store, &self.strangers, self.clock.now());
+        // Keys in memory are good from everywhere at once: others may share the address. Any other may be good, too.
+        let _look = if self.unknown.is_suspect(from) && self.caches.api_keys.peek(&cached).is_none() {
+            Some(self.unknown.before_look(from).await?)
+        } else {
+            None
+        };
+        let (store, unknown, now) = (&self.store, &self.unknown, self.clock.now());
         let find = || {
-            let (store, strangers) = (store.clone(), strangers.clone());
-            async move { strangers.look_up(from, store.find(&digest, now)).await }
+            let (store, unknown) = (store.clone(), unknown.clone());
+            async move { unknown.look_up(from, store.find(&digest, now)).await }
         };
         let owner = self.caches.api_keys.get_or_load(cached, find).await?;
         match owner {

@@ -1,18 +1,20 @@
 //! What operators and administrators do with the caches. Each purge is told in the security log.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Caches;
 use crate::{
     cache::{CacheStats, Class, redis::RedisError},
     domain::{account::SessionOwner, ids::OrganizationId},
-    service::field::FieldFault,
+    service::{field::FieldFault, throttle::Throttled},
 };
 
 pub use crate::cache::Reach;
 
 /// How long a starting process waits for its Redis.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Purges of an organisation in a minute, before each further one has to wait. Each is told to all instances.
+const MAX_PURGES: u32 = 5;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
@@ -20,6 +22,8 @@ pub enum CacheError {
     Invalid(Vec<FieldFault>),
     #[error("this takes an administrator")]
     NotAllowed,
+    #[error(transparent)]
+    Throttled(#[from] Throttled),
     /// This process has forgotten; others may not have.
     #[error("Redis could not be told")]
     Redis(#[from] RedisError),
@@ -80,21 +84,33 @@ impl Caches {
         self.carry_out_purge(class, organization).await
     }
 
-    /// For an administrator: the same within the own organisation.
+    /// For an administrator: forgets the answers of models that the own organisation got. Everything else that is remembered
+    /// is forgotten by what changes it; and credentials are found without knowing whose they are, so that to forget those of one
+    /// organisation would be to forget everybody's.
     pub async fn purge_own(&self, caller: &SessionOwner, class: Option<&str>) -> Result<Reach, CacheError> {
         if !caller.role.may_manage_members() {
             return Err(CacheError::NotAllowed);
         }
-        let class = class.map(class_of).transpose()?;
+        if class.is_some_and(|class| class != Class::Answer.as_str()) {
+            return Err(CacheError::Invalid(vec![FieldFault {
+                field: "class".into(),
+                message: format!("must be {}, or absent for the same", Class::Answer.as_str()),
+            }]));
+        }
+        let name = *blake3::hash(caller.organization.0.as_bytes()).as_bytes();
+        self.purges
+            .count(name, MAX_PURGES, Instant::now())
+            .map_err(|retry_after| Throttled { retry_after })?;
         tracing::info!(
             target: "mapleai::security",
             by = "administrator",
             organization_id = %caller.organization,
             user_id = %caller.user,
-            class = class.map(Class::as_str),
+            class = Class::Answer.as_str(),
             "caches purged"
         );
-        self.carry_out_purge(class, Some(caller.organization)).await
+        self.carry_out_purge(Some(Class::Answer), Some(caller.organization))
+            .await
     }
 
     /// For where it cannot be told which sessions of an organisation something concerns.

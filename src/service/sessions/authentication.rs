@@ -1,5 +1,7 @@
 //! Who presents a credential.
 
+use std::net::IpAddr;
+
 use chrono::{DateTime, Utc};
 
 use super::{SessionError, Sessions};
@@ -24,23 +26,26 @@ impl Sessions {
         self.still_valid(owner, now)
     }
 
-    /// Who presents this cookie.
-    pub async fn authenticate_cookie(&self, cookie: &str) -> Result<SessionOwner, SessionError> {
+    /// Who presents this cookie, from where.
+    pub async fn authenticate_cookie(&self, cookie: &str, from: IpAddr) -> Result<SessionOwner, SessionError> {
         let now = self.clock.now();
         let digest = secret::digest_of(SecretKind::Cookie, cookie).ok_or(SessionError::Invalid)?;
-        let store = self.store.clone();
+        let cached = caches::cookie_key(&digest);
+        // One that is in memory is good from everywhere at once; any other may be made up.
+        let _look = if self.unknown.is_suspect(from) && self.caches.cookies.peek(&cached).is_none() {
+            Some(self.unknown.before_look(from).await?)
+        } else {
+            None
+        };
+        let (store, unknown) = (self.store.clone(), self.unknown.clone());
         let find = || async move {
-            let owner = store.find_by_cookie(&digest, now).await?;
+            let owner = unknown.look_up(from, store.find_by_cookie(&digest, now)).await?;
             Ok(owner.map(|owner| PageCookie {
                 organization: owner.organization,
                 session: owner.session,
             }))
         };
-        let found = self
-            .caches
-            .cookies
-            .get_or_load(caches::cookie_key(&digest), find)
-            .await?;
+        let found = self.caches.cookies.get_or_load(cached, find).await?;
         let PageCookie { organization, session } = found.ok_or(SessionError::Invalid)?;
         let owner = self.owner(organization, session, now).await?;
         self.still_valid(owner, now)

@@ -1,6 +1,6 @@
 //! Opening sessions, and the credentials that they are used by.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -106,13 +106,18 @@ impl Sessions {
         })
     }
 
-    /// Exchanges a refresh token. One that was used before ends its session.
-    pub async fn refresh(&self, refresh_token: &str) -> Result<(SessionOwner, Tokens), SessionError> {
+    /// Exchanges a refresh token, presented from an address. One that was used before ends its session.
+    pub async fn refresh(&self, refresh_token: &str, from: IpAddr) -> Result<(SessionOwner, Tokens), SessionError> {
         let old = secret::digest_of(SecretKind::RefreshToken, refresh_token).ok_or(SessionError::Invalid)?;
         let new = secret::generate(SecretKind::RefreshToken)?;
         let (this, next) = (self.clone(), secret::sha256(new.as_bytes()));
+        let _look = self.unknown.before_look(from).await?;
         let rotating = async move {
-            let rotation = this.store.rotate(&old, &next, this.clock.now()).await?;
+            let rotating = async {
+                let rotation = this.store.rotate(&old, &next, this.clock.now()).await?;
+                Ok(Some(rotation).filter(|rotation| !matches!(rotation, Rotation::Unknown)))
+            };
+            let rotation = this.unknown.look_up(from, rotating).await?.unwrap_or(Rotation::Unknown);
             if let Rotation::Reused(organization, session) = rotation {
                 this.note_ended(organization, &[session]).await;
             }

@@ -48,6 +48,26 @@ async fn purging_is_for_those_who_may_and_for_what_they_may() {
         refused["errors"][0]["message"].as_str().unwrap().contains("answer"),
         "{refused}"
     );
+    // What everybody's requests lean on is nobody's to forget, and nothing is forgotten without end.
+    for class in ["api_key", "cookie", "session"] {
+        ada.client
+            .post("/api/cache/purge", &json!({"class": class}))
+            .await
+            .problem(422, "invalid_fields");
+    }
+    let mut purges = 1;
+    let throttled = loop {
+        let purge = ada.client.post("/api/cache/purge", &json!({})).await;
+        purges += 1;
+        if purge.status != 204 {
+            break purge;
+        }
+    };
+    throttled.problem(429, "throttled");
+    assert!(!throttled.header("retry-after").is_empty());
+    assert_eq!(purges, 6, "five went through");
+    mallory.client.post("/api/cache/purge", &json!({})).await.ok(204);
+    assert_eq!(status(&his).await, "miss");
     let member = join(&app, &ada, "member").await;
     member
         .client
@@ -183,4 +203,39 @@ async fn an_administrator_sees_what_the_cache_saved_and_can_empty_it() {
     let browser = Browser::sign_in(&app, &member).await;
     assert!(!browser.get("/settings").await.text().contains("Money saved"));
     assert_eq!(browser.submit("/settings/cache/purge", &[]).await.status, 403);
+}
+
+/// What one organisation forgets makes nobody else's credentials be looked up anew: the database is not there to ask.
+#[tokio::test]
+async fn a_purge_leaves_other_organisations_credentials_in_memory() {
+    let app = TestApp::start_with(|config| config.auth.lookup_ttl = std::time::Duration::from_secs(5)).await;
+    let (ada, mallory) = (register(&app).await, register(&app).await);
+    let program = ada.program().await;
+    let browser = Browser::sign_in(&app, &ada).await;
+    program.get("/v1/models").await.ok(200);
+    assert_eq!(browser.get("/docs").await.status, 200);
+    assert_eq!(browser.get("/settings").await.status, 200);
+    for body in [
+        json!({}),
+        json!({"class": "answer"}),
+        json!({"class": "api_key"}),
+        json!({"class": "cookie"}),
+    ] {
+        mallory.client.post("/api/cache/purge", &body).await;
+    }
+    for table in ["api_keys", "sessions"] {
+        sqlx::query(sqlx::AssertSqlSafe(format!(
+            "ALTER TABLE {table} RENAME TO {table}_away"
+        )))
+        .execute(&mut app.database().await)
+        .await
+        .unwrap();
+    }
+    program.get("/v1/models").await.ok(200);
+    let user = Answer::of(
+        app.client
+            .request(Method::GET, "/api/users/me")
+            .header("cookie", &browser.cookie),
+    );
+    user.await.ok(200);
 }

@@ -178,6 +178,7 @@ fn config(database_url: &str, upstream: &str) -> Config {
             throttle_per_account: 1_000,
             throttle_per_address: 10_000,
             throttle_window: Duration::from_mins(1),
+            throttle_sign_ins: 100_000,
         },
         admission: AdmissionConfig {
             max_in_flight: 256,

@@ -1,0 +1,252 @@
+//! Turns at something scarce, given in rotation by key: whoever asks for many waits behind the own requests, and not in front
+//! of others'.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+/// No turn within the time, or no room to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many are waiting")]
+pub struct NoTurn;
+
+/// Cheap to clone.
+pub struct FairQueue<K>(Arc<Mutex<State<K>>>);
+
+impl<K> Clone for FairQueue<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct State<K> {
+    /// Turns that nobody has. While there are some, nobody waits.
+    free: usize,
+    waiting: usize,
+    max_waiting: usize,
+    lines: HashMap<K, VecDeque<Waiter>>,
+    /// The keys that have a line, the next to be served first.
+    order: VecDeque<K>,
+    last_id: u64,
+}
+
+struct Waiter {
+    id: u64,
+    wake: oneshot::Sender<()>,
+}
+
+/// One turn, until it is dropped.
+pub struct Turn<K: Copy + Eq + Hash>(FairQueue<K>);
+
+impl<K: Copy + Eq + Hash> FairQueue<K> {
+    /// So many `turns` at a time, and at most `max_waiting` requests that wait for one.
+    pub fn new(turns: usize, max_waiting: usize) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            free: turns.max(1),
+            waiting: 0,
+            max_waiting: max_waiting.max(1),
+            lines: HashMap::new(),
+            order: VecDeque::new(),
+            last_id: 0,
+        })))
+    }
+
+    /// Waits for a turn, at most `patience`. When there is no more room to wait, the newest request of the key that waits
+    /// with the most gives way.
+    pub async fn turn(&self, key: K, patience: Duration) -> Result<Turn<K>, NoTurn> {
+        let mut waiting = {
+            let mut state = self.state();
+            if state.free > 0 {
+                state.free -= 1;
+                return Ok(Turn(self.clone()));
+            }
+            let (id, wake) = state.join(key)?;
+            Waiting {
+                queue: self,
+                key,
+                id,
+                wake,
+                is_over: false,
+            }
+        };
+        let woken = tokio::time::timeout(patience, &mut waiting.wake).await;
+        if matches!(woken, Ok(Ok(()))) {
+            waiting.is_over = true;
+            return Ok(Turn(self.clone()));
+        }
+        Err(NoTurn)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<K>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Copy + Eq + Hash> State<K> {
+    fn join(&mut self, key: K) -> Result<(u64, oneshot::Receiver<()>), NoTurn> {
+        if self.waiting >= self.max_waiting {
+            let own = self.lines.get(&key).map_or(0, VecDeque::len);
+            let longest = self.lines.iter().max_by_key(|(_, line)| line.len());
+            let (longest, length) = longest.map_or((key, 0), |(key, line)| (*key, line.len()));
+            if own >= length {
+                return Err(NoTurn);
+            }
+            if let Some(line) = self.lines.get_mut(&longest) {
+                // Its sender is dropped, which its receiver hears.
+                line.pop_back();
+                self.waiting -= 1;
+            }
+            self.drop_empty(longest);
+        }
+        let (wake, woken) = oneshot::channel();
+        self.last_id += 1;
+        let id = self.last_id;
+        if !self.lines.contains_key(&key) {
+            self.order.push_back(key);
+        }
+        self.lines.entry(key).or_default().push_back(Waiter { id, wake });
+        self.waiting += 1;
+        Ok((id, woken))
+    }
+
+    /// A turn is over: it goes to the first who is still there, of the key that has waited longest for its round.
+    fn release(&mut self) {
+        while let Some(key) = self.order.pop_front() {
+            let Some(line) = self.lines.get_mut(&key) else { continue };
+            let next = line.pop_front();
+            if line.is_empty() {
+                self.lines.remove(&key);
+            } else {
+                self.order.push_back(key);
+            }
+            if let Some(next) = next {
+                self.waiting -= 1;
+                if next.wake.send(()).is_ok() {
+                    return;
+                }
+            }
+        }
+        self.free += 1;
+    }
+
+    fn leave(&mut self, key: K, id: u64) {
+        if let Some(line) = self.lines.get_mut(&key) {
+            let before = line.len();
+            line.retain(|waiter| waiter.id != id);
+            self.waiting -= before - line.len();
+        }
+        self.drop_empty(key);
+    }
+
+    fn drop_empty(&mut self, key: K) {
+        if self.lines.get(&key).is_some_and(VecDeque::is_empty) {
+            self.lines.remove(&key);
+            self.order.retain(|other| *other != key);
+        }
+    }
+}
+
+/// A request that waits. However it ends, it leaves no place behind, and no turn.
+struct Waiting<'q, K: Copy + Eq + Hash> {
+    queue: &'q FairQueue<K>,
+    key: K,
+    id: u64,
+    wake: oneshot::Receiver<()>,
+    is_over: bool,
+}
+
+impl<K: Copy + Eq + Hash> Drop for Waiting<'_, K> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        self.wake.close();
+        let mut state = self.queue.state();
+        if self.wake.try_recv().is_ok() {
+            state.release();
+        } else {
+            state.leave(self.key, self.id);
+        }
+    }
+}
+
+impl<K: Copy + Eq + Hash> Drop for Turn<K> {
+    fn drop(&mut self) {
+        self.0.state().release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FairQueue, NoTurn};
+    use std::{
+        future::Future,
+        pin::{Pin, pin},
+        task::{Context, Poll, Waker},
+        time::Duration,
+    };
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+        future.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[tokio::test]
+    async fn keys_are_served_in_rotation() {
+        let queue = FairQueue::new(1, 10);
+        let turn = queue.turn("a", LONG).await.unwrap();
+        let (mut first, mut second, mut other) = (
+            pin!(queue.turn("a", LONG)),
+            pin!(queue.turn("a", LONG)),
+            pin!(queue.turn("b", LONG)),
+        );
+        assert!(poll(first.as_mut()).is_pending());
+        assert!(poll(second.as_mut()).is_pending());
+        assert!(poll(other.as_mut()).is_pending());
+        drop(turn);
+        let Poll::Ready(Ok(turn)) = poll(first.as_mut()) else {
+            panic!("it is the first")
+        };
+        drop(turn);
+        assert!(poll(second.as_mut()).is_pending());
+        let Poll::Ready(Ok(turn)) = poll(other.as_mut()) else {
+            panic!("it is the other's round")
+        };
+        drop(turn);
+        assert!(poll(second.as_mut()).is_ready());
+    }
+
+    #[tokio::test]
+    async fn the_newest_of_the_longest_line_gives_way() {
+        let queue = FairQueue::new(1, 2);
+        let _turn = queue.turn("a", LONG).await.unwrap();
+        let (mut first, mut second) = (pin!(queue.turn("a", LONG)), pin!(queue.turn("a", LONG)));
+        assert!(poll(first.as_mut()).is_pending());
+        assert!(poll(second.as_mut()).is_pending());
+        assert_eq!(queue.turn("a", LONG).await.err(), Some(NoTurn));
+        let mut other = pin!(queue.turn("b", LONG));
+        assert!(poll(other.as_mut()).is_pending());
+        assert!(matches!(poll(second.as_mut()), Poll::Ready(Err(NoTurn))));
+        assert!(poll(first.as_mut()).is_pending());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_leaves_neither_place_nor_turn_behind() {
+        let queue = FairQueue::new(1, 1);
+        let turn = queue.turn(1, LONG).await.unwrap();
+        assert_eq!(queue.turn(1, Duration::from_secs(1)).await.err(), Some(NoTurn));
+        {
+            let mut waits = Box::pin(queue.turn(2, LONG));
+            assert!(poll(waits.as_mut()).is_pending());
+            // It is given the turn, and goes away without having looked.
+            drop(turn);
+        }
+        assert!(queue.turn(3, Duration::ZERO).await.is_ok());
+    }
+}

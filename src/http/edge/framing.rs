@@ -1,0 +1,132 @@
+//! What a request must be like before anybody looks at whose it is: one Host, and a body that is not compressed.
+
+use http::{HeaderMap, Request, StatusCode, Version, header, uri::Authority};
+use http_body::Body;
+
+use crate::failure::Failure;
+
+/// Refuses what no client that means well sends, and what we do not read.
+pub(in crate::http) fn check<B: Body>(request: &Request<B>) -> Result<(), Failure> {
+    check_host(request.version(), request.headers())?;
+    if request.headers().contains_key(header::CONTENT_ENCODING) && !request.body().is_end_stream() {
+        check_coding(request.headers())?;
+    }
+    Ok(())
+}
+
+/// RFC 9112 3.2: HTTP/1.1 has exactly one Host, and it is one. Without it, or with two, this service and a proxy before it
+/// could see different requests.
+fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Failure> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let first = hosts.next();
+    let problem = match (first, hosts.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) => return Ok(()),
+        (None, _) if version < Version::HTTP_11 => return Ok(()),
+        (None, _) => "The request has no Host header.",
+        (Some(_), Some(_)) => "The request has more than one Host header.",
+        (Some(_), None) => "The Host header is not a host with an optional port.",
+    };
+    Err(Failure::new(StatusCode::BAD_REQUEST, "invalid_host", problem))
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110 7.2). Empty is allowed to those whose target has no authority.
+fn is_host(host: &[u8]) -> bool {
+    // The usual one is told at a glance.
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    if host.iter().all(is_plain) {
+        return true;
+    }
+    if host.contains(&b'@') {
+        return false;
+    }
+    let Ok(authority) = Authority::try_from(host) else {
+        return false;
+    };
+    let port = &authority.as_str()[authority.host().len()..];
+    match port.strip_prefix(':') {
+        Some("") => true,
+        Some(_) => authority.port_u16().is_some(),
+        None => port.is_empty(),
+    }
+}
+
+/// RFC 9110 15.5.16: says what would be taken. ollama #12386 has clients that compress.
+fn check_coding(headers: &HeaderMap) -> Result<(), Failure> {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let is_plain = codings.all(|value| {
+        let mut members = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        members.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity"))
+    });
+    if is_plain { Ok(()) } else { Err(Failure::compressed()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{check_coding, check_host, is_host};
+    use http::{HeaderMap, HeaderValue, Version, header};
+    use proptest::prelude::*;
+
+    fn with(name: &header::HeaderName, values: &[&'static str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn one_host_it_is() {
+        let check = |version, values: &[&'static str]| check_host(version, &with(&header::HOST, values)).is_ok();
+        for good in [
+            "maple.example",
+            "maple.example:8443",
+            "maple.example:",
+            "127.0.0.1:3000",
+            "[::1]:3000",
+            "[2001:db8::1]",
+            "localhost",
+            "under_score.example",
+            "",
+        ] {
+            assert!(check(Version::HTTP_11, &[good]), "{good}");
+        }
+        for bad in [
+            "a@b",
+            "a b",
+            "a/b",
+            "maple.example:x",
+            "maple.example:70000",
+            "[::1",
+            "http://maple.example",
+            "a:1:2",
+        ] {
+            assert!(!check(Version::HTTP_11, &[bad]), "{bad}");
+        }
+        assert!(!check(Version::HTTP_11, &[]));
+        assert!(!check(Version::HTTP_11, &["a", "a"]));
+        assert!(check(Version::HTTP_10, &[]), "HTTP/1.0 knows no Host");
+        assert!(!check(Version::HTTP_10, &["a", "b"]));
+    }
+
+    #[test]
+    fn compressed_bodies_are_told_apart() {
+        let check = |values: &[&'static str]| check_coding(&with(&header::CONTENT_ENCODING, values)).is_ok();
+        assert!(check(&["identity"]) && check(&[""]) && check(&["Identity, identity"]));
+        for bad in [
+            &["gzip"][..],
+            &["zstd"],
+            &["identity, br"],
+            &["identity", "deflate"],
+            &["x"],
+        ] {
+            assert!(!check(bad), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_host_panics(host in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = is_host(&host);
+        }
+    }
+}
