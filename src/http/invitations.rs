@@ -119,9 +119,7 @@ pub async fn accept(
     Json(body): Json<AcceptBody>,
 ) -> Result<impl IntoResponse, Failure> {
     let from = context.client.0;
-    let proven = invitations
-        .accept(&body.token, &body.name, body.password, from)
-        .await?;
+    let proven = invitations.accept(&body.token, &body.name, body.password, from).await?;
     let tokens = sessions.open(&proven).await?;
     Ok((StatusCode::CREATED, JsonBody(TokensBody::new(proven.user, tokens))))
 }
