@@ -326,6 +326,9 @@ check_metrics() {
     else
         ok metrics "$(grep -E '^maple_build_info[{ ]' "$work/body" | head -n 1)"
     fi
+    if grep -E '^maple_forwarded_for_ignored_total ' "$work/body" | grep -qv ' 0$'; then
+        note proxies 'X-Forwarded-For came from an address that is not in server.trusted_proxies: if that is a proxy of yours, all its clients count as one'
+    fi
 }
 
 echo "Checking $url"

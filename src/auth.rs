@@ -13,7 +13,7 @@ use crate::{
         account::{KeyOwner, SessionOwner},
         ids::{ApiKeyId, OrganizationId, UserId},
     },
-    service::completions::Account,
+    service::{completions::Account, live_calls::Credential},
 };
 
 /// Who was recognised. Placed in the request by the gate.
@@ -54,6 +54,11 @@ impl Caller {
             organization: self.organization()?,
             user: self.user()?,
             api_key: self.api_key(),
+            credential: match self {
+                Self::Session(owner) => Credential::Session(owner.session),
+                Self::Key(owner) => Credential::Key(owner.key),
+                Self::Operator => return None,
+            },
         })
     }
 }

@@ -8,6 +8,7 @@ pub mod auth;
 pub mod cache;
 pub mod database;
 pub mod environment;
+pub mod limits;
 pub mod load;
 pub mod log;
 pub mod models;
@@ -23,6 +24,7 @@ pub use auth::AuthConfig;
 pub use cache::{AnswerCaching, CacheConfig};
 pub use database::{DatabaseConfig, RedisConfig, RedisMode};
 pub use environment::Environment;
+pub use limits::LimitsConfig;
 pub use log::LogConfig;
 pub use models::{ModelConfig, ModelKind};
 pub use providers::{ProviderConfig, ProviderKind};
@@ -49,6 +51,7 @@ pub struct Config {
     pub cache: CacheConfig,
     pub auth: AuthConfig,
     pub admission: AdmissionConfig,
+    pub limits: LimitsConfig,
     pub usage: UsageConfig,
     pub log: LogConfig,
     pub traces: TracesConfig,
@@ -68,6 +71,7 @@ const FIELDS: &[Field] = &[
     required("cache", Kind::Section(cache::FIELDS)),
     required("auth", Kind::Section(auth::FIELDS)),
     required("admission", Kind::Section(admission::FIELDS)),
+    required("limits", Kind::Section(limits::FIELDS)),
     required("usage", Kind::Section(usage::FIELDS)),
     required("log", Kind::Section(log::FIELDS)),
     required("traces", Kind::Section(traces::FIELDS)),

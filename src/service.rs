@@ -11,6 +11,7 @@ pub mod conversations;
 pub mod field;
 pub mod health;
 pub mod invitations;
+pub mod live_calls;
 pub mod models;
 pub mod organizations;
 pub mod readiness;

@@ -8,6 +8,7 @@ pub mod development;
 pub mod diagnosis;
 pub mod error;
 pub mod invitations;
+pub mod limits;
 pub mod messages;
 pub mod migrations;
 pub mod organizations;

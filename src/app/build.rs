@@ -22,6 +22,7 @@ use crate::{
         conversations::Conversations,
         health::Databases,
         invitations::Invitations,
+        live_calls::LiveCalls,
         models::Models,
         organizations::Organizations,
         sessions::{SessionRules, Sessions},
@@ -85,15 +86,18 @@ pub fn services(
         access_token_ttl: auth.access_token_ttl,
         session_ttl: auth.session_ttl,
         confirmation_ttl: auth.confirmation_ttl,
+        max_per_person: config.limits.sessions_per_person,
     };
     let activity = Activity::new(store.accounts.clone(), store.analytics, clock.clone());
     let unknown = UnknownCredentials::new(auth.throttle_per_address, auth.throttle_window);
+    let live = LiveCalls::default();
     let sessions = Sessions::new(
         store.sessions,
         activity.clone(),
         caches.clone(),
         clock.clone(),
         unknown.clone(),
+        live.clone(),
         &rules,
     );
     let hasher = PasswordHasher::new(
@@ -117,6 +121,8 @@ pub fn services(
         caches.clone(),
         clock.clone(),
         unknown.clone(),
+        live.clone(),
+        config.limits,
     );
     let accounts = Accounts::new(
         store.accounts,
@@ -134,6 +140,7 @@ pub fn services(
         store.invitations,
         accounts.clone(),
         unknown,
+        config.limits,
         clock.clone(),
         auth.invitation_ttl,
     );
@@ -158,6 +165,7 @@ pub fn services(
         traces,
         clock.clone(),
         lifecycle.end_streams.clone(),
+        live,
     );
     let conversations = Conversations::new(
         store.conversations,
@@ -165,6 +173,7 @@ pub fn services(
         models.clone(),
         caches.clone(),
         clock.clone(),
+        config.limits,
     );
     let answers = Answers::new(
         completions.clone(),

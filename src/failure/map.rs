@@ -9,7 +9,7 @@ use super::Failure;
 use crate::{
     crypto::secret::NoEntropy,
     service::{caches::operate::CacheError, conversations::ConversationError, field::FieldFault, usage::UsageError},
-    store::StoreError,
+    store::{StoreError, limits::LimitReached},
 };
 
 impl From<StoreError> for Failure {
@@ -35,6 +35,12 @@ impl From<std::sync::Arc<StoreError>> for Failure {
     }
 }
 
+impl From<LimitReached> for Failure {
+    fn from(error: LimitReached) -> Self {
+        Self::new(StatusCode::CONFLICT, "limit_reached", error.to_string())
+    }
+}
+
 impl From<NoEntropy> for Failure {
     fn from(error: NoEntropy) -> Self {
         Self::internal().because(error)
@@ -46,6 +52,7 @@ impl From<ConversationError> for Failure {
         match error {
             ConversationError::Invalid(fields) => Self::invalid(fields),
             ConversationError::NotFound => Self::not_found(),
+            ConversationError::LimitReached(error) => error.into(),
             ConversationError::Store(error) => error.into(),
             ConversationError::SharedStore(error) => error.into(),
         }

@@ -15,9 +15,11 @@ use super::{
     activity::{Activity, Feature},
     caches::{self, Caches},
     field::{Faults, FieldFault},
+    live_calls::{Credential, LiveCalls},
     unknown_credentials::UnknownCredentials,
 };
 use crate::{
+    config::LimitsConfig,
     crypto::secret::{self, Digest, NoEntropy, SecretKind},
     domain::{
         account::{ApiKey, SessionOwner},
@@ -27,7 +29,11 @@ use crate::{
         role::Role,
         text,
     },
-    store::{self, StoreError, api_keys::NewKey},
+    store::{
+        self, StoreError,
+        api_keys::{NewKey, RevokedKey},
+        limits::LimitReached,
+    },
 };
 
 /// Keys whose revocation, or whose use, is remembered.
@@ -49,6 +55,8 @@ pub enum ApiKeyError {
     Invalid(Vec<FieldFault>),
     #[error("the API key is not valid")]
     InvalidKey,
+    #[error(transparent)]
+    LimitReached(#[from] LimitReached),
     #[error("there is no such key")]
     NotFound,
     #[error("the caller is not a member any more")]
@@ -68,6 +76,8 @@ pub struct ApiKeys {
     clock: Clock,
     caches: Caches,
     unknown: UnknownCredentials,
+    live: LiveCalls,
+    limits: LimitsConfig,
     /// Known to be revoked, whatever any cache says.
     revoked: Cache<Digest, ()>,
     /// When a key's use was noted. Asked for each request, so it is the quicker kind of cache.
@@ -83,9 +93,13 @@ impl ApiKeys {
         caches: Caches,
         clock: Clock,
         unknown: UnknownCredentials,
+        live: LiveCalls,
+        limits: LimitsConfig,
     ) -> Self {
         Self {
             unknown,
+            live,
+            limits,
             store,
             activity,
             clock,
@@ -128,8 +142,8 @@ impl ApiKeys {
         };
         let maker_name = self
             .store
-            .create(caller.organization, caller.user, &new, now)
-            .await?
+            .create(caller.organization, caller.user, &new, &self.limits, now)
+            .await??
             .ok_or(ApiKeyError::NotMember)?;
         let stored = ApiKey {
             id,
@@ -158,12 +172,12 @@ impl ApiKeys {
     pub async fn revoke(&self, caller: &SessionOwner, key: ApiKeyId) -> Result<(), ApiKeyError> {
         let (this, organization, whose) = (self.clone(), caller.organization, caller.user);
         let revoking = async move {
-            let digest = this
+            let revoked = this
                 .store
                 .revoke(organization, whose, &managing(), key, this.clock.now())
                 .await?
                 .ok_or(ApiKeyError::NotFound)?;
-            this.note_revoked(&[digest]).await;
+            this.note_revoked(&[revoked]).await;
             Ok::<_, ApiKeyError>(())
         };
         self.caches.carry_out(revoking).await?;
@@ -172,11 +186,12 @@ impl ApiKeys {
     }
 
     /// Takes note of keys that the database has as revoked already.
-    pub(super) async fn note_revoked(&self, digests: &[Digest]) {
-        for digest in digests {
-            self.revoked.insert(*digest, ());
+    pub(super) async fn note_revoked(&self, revoked: &[RevokedKey]) {
+        for key in revoked {
+            self.revoked.insert(key.digest, ());
+            self.live.end(Credential::Key(key.id));
         }
-        let keys: Vec<_> = digests.iter().map(caches::api_key_key).collect();
+        let keys: Vec<_> = revoked.iter().map(|key| caches::api_key_key(&key.digest)).collect();
         self.caches.api_keys.invalidate(&keys).await;
     }
 
@@ -185,10 +200,11 @@ impl ApiKeys {
     pub async fn take_note_of_revoked(&self, back: TimeDelta) -> Result<(), ApiKeyError> {
         let since = self.clock.now() - back;
         let mut keys = Vec::new();
-        for digest in self.store.revoked_since(since, MOST_AT_ONCE).await? {
-            if !self.revoked.contains_key(&digest) {
-                self.revoked.insert(digest, ());
-                keys.push(caches::api_key_key(&digest));
+        for key in self.store.revoked_since(since, MOST_AT_ONCE).await? {
+            if !self.revoked.contains_key(&key.digest) {
+                self.revoked.insert(key.digest, ());
+                self.live.end(Credential::Key(key.id));
+                keys.push(caches::api_key_key(&key.digest));
             }
         }
         if back <= RECENT && !keys.is_empty() {

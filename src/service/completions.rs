@@ -10,6 +10,7 @@ mod course;
 mod failures;
 mod forms;
 mod known;
+pub mod live;
 pub mod metrics;
 pub mod plan;
 pub mod record;
@@ -30,6 +31,7 @@ use super::{
     activity::Feature,
     admission::{Admission, Permit},
     caches::{self, Caches},
+    live_calls::LiveCalls,
     organizations::Organizations,
     usage::{Usage, UsageSlot},
 };
@@ -41,6 +43,7 @@ use crate::{
 pub(crate) use call::NoPlace;
 pub use call::{Account, Answer, Answered, Call, CompletionError};
 use known::Known;
+use live::LiveStream;
 use metrics::CompletionMetrics;
 pub use plan::{CacheStatus, Freshness};
 use plan::{Plan, Shares};
@@ -70,6 +73,7 @@ struct Inner {
     clock: Clock,
     /// Set when streams must end because the process does.
     stop: CancellationToken,
+    live: LiveCalls,
 }
 
 impl Completions {
@@ -85,6 +89,7 @@ impl Completions {
         traces: Option<Traces>,
         clock: Clock,
         stop: CancellationToken,
+        live: LiveCalls,
     ) -> Self {
         let metrics = CompletionMetrics::new(registry.routes().map(|route| &*route.model));
         Self(Arc::new(Inner {
@@ -100,6 +105,7 @@ impl Completions {
             traces,
             clock,
             stop,
+            live,
         }))
     }
 
@@ -113,19 +119,37 @@ impl Completions {
         let request = Request::read(&call.body, call.endpoint)?;
         self.note_use(&call);
         let route = self.route(&request.model, call.endpoint)?;
-        if let Some(plan) = self.plan(&call, &request, route).await {
+        if !request.form(call.endpoint).streamed {
+            return self.answer(&call, &request, route).await;
+        }
+        // Whatever is long enough to outlive its credential ends with it.
+        let live = self.0.live.enter(call.account.credential);
+        let answering = Box::pin(self.answer(&call, &request, route));
+        let mut answered = live.unless_ended(answering).await.ok_or(CompletionError::Revoked)??;
+        answered.answer = match answered.answer {
+            Answer::Stream { headers, events } => Answer::Stream {
+                headers,
+                events: AnswerStream::Live(Box::new(LiveStream::new(events, live))),
+            },
+            whole @ Answer::Whole { .. } => whole,
+        };
+        Ok(answered)
+    }
+
+    async fn answer(&self, call: &Call, request: &Request<'_>, route: &Route) -> Result<Answered, CompletionError> {
+        if let Some(plan) = self.plan(call, request, route).await {
             let before = self.0.caches.answers.remembered();
             if !plan.reload
-                && let Some(answered) = self.held(&call, request.form(call.endpoint), route, &plan.key, plan.max_age)?
+                && let Some(answered) = self.held(call, request.form(call.endpoint), route, &plan.key, plan.max_age)?
             {
-                self.0.known.keep(&call, &request, route, &plan);
+                self.0.known.keep(call, request, route, &plan);
                 return Ok(answered);
             }
             // A box of its own: those who have nothing to wait for do not carry room for it.
-            return Box::pin(self.remembered(&call, &request, route, plan, before)).await;
+            return Box::pin(self.remembered(call, request, route, plan, before)).await;
         }
         self.0.remembering.note(CacheStatus::Bypass);
-        let answer = self.direct(&call, &request, route).await?;
+        let answer = self.direct(call, request, route).await?;
         Ok(Answered {
             answer,
             cache: CacheStatus::Bypass,

@@ -12,6 +12,7 @@ use super::{
     models::Models,
 };
 use crate::{
+    config::LimitsConfig,
     domain::{
         account::SessionOwner,
         clock::Clock,
@@ -21,7 +22,7 @@ use crate::{
         page::{Cursor, Page, PageRequest},
         text,
     },
-    store::{self, StoreError, messages::Most},
+    store::{self, StoreError, limits::LimitReached, messages::Most},
 };
 
 /// What of a conversation is given to a program at once. Rows alone would not bound it: one may hold most of a megabyte.
@@ -41,6 +42,8 @@ pub enum ConversationError {
     Invalid(Vec<FieldFault>),
     #[error("there is no such conversation")]
     NotFound,
+    #[error(transparent)]
+    LimitReached(#[from] LimitReached),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -70,6 +73,7 @@ pub struct Conversations {
     models: Models,
     caches: Caches,
     clock: Clock,
+    limits: LimitsConfig,
     running: Running,
 }
 
@@ -80,6 +84,7 @@ impl Conversations {
         models: Models,
         caches: Caches,
         clock: Clock,
+        limits: LimitsConfig,
     ) -> Self {
         Self {
             store,
@@ -87,6 +92,7 @@ impl Conversations {
             models,
             caches,
             clock,
+            limits,
             running: Running::default(),
         }
     }
@@ -124,11 +130,12 @@ impl Conversations {
         let new = self.check(change)?;
         let now = self.clock.now();
         let (store, organization, user) = (self.store.clone(), caller.organization, caller.user);
+        let limits = self.limits;
         let creating = async move {
             let (title, model) = (new.title.as_deref(), new.model.as_deref());
-            store.create(organization, user, title, model, now).await
+            store.create(organization, user, title, model, &limits, now).await
         };
-        Ok(self.write(organization, user, creating).await?)
+        Ok(self.write(organization, user, creating).await??)
     }
 
     /// Carries out a write that shows in a user's list. The list is forgotten whatever comes of it: a write whose answer was

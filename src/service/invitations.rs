@@ -13,6 +13,7 @@ use super::{
     unknown_credentials::UnknownCredentials,
 };
 use crate::{
+    config::LimitsConfig,
     crypto::secret::{self, NoEntropy, SecretKind},
     domain::{
         account::{Invitation, SessionOwner, User},
@@ -27,6 +28,7 @@ use crate::{
         self, StoreError,
         accounts::NewUser,
         invitations::{Acceptance, NewInvitation},
+        limits::LimitReached,
     },
 };
 
@@ -36,6 +38,8 @@ pub enum InvitationError {
     Account(#[from] AccountError),
     #[error("there is no such invitation, or it was used, withdrawn or has expired")]
     NotFound,
+    #[error(transparent)]
+    LimitReached(#[from] LimitReached),
     #[error(transparent)]
     NoEntropy(#[from] NoEntropy),
     #[error(transparent)]
@@ -47,6 +51,7 @@ pub struct Invitations {
     store: store::invitations::Invitations,
     accounts: Accounts,
     unknown: UnknownCredentials,
+    limits: LimitsConfig,
     clock: Clock,
     lasts: Duration,
 }
@@ -56,6 +61,7 @@ impl Invitations {
         store: store::invitations::Invitations,
         accounts: Accounts,
         unknown: UnknownCredentials,
+        limits: LimitsConfig,
         clock: Clock,
         lasts: Duration,
     ) -> Self {
@@ -63,6 +69,7 @@ impl Invitations {
             store,
             accounts,
             unknown,
+            limits,
             clock,
             lasts,
         }
@@ -102,7 +109,8 @@ impl Invitations {
             invited_by: caller.user,
             expires_at: invitation.expires_at,
         };
-        if !self.store.create(caller.organization, &new, now).await? {
+        let created = self.store.create(caller.organization, &new, &self.limits, now);
+        if !created.await?? {
             return Err(AccountError::NotAllowed.into());
         }
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, invitation_id = %invitation.id, role = role.as_str(), "invitation created");

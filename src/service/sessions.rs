@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use moka::sync::Cache;
 
-use super::{activity::Activity, caches::Caches, unknown_credentials::UnknownCredentials};
+use super::{activity::Activity, caches::Caches, live_calls::LiveCalls, unknown_credentials::UnknownCredentials};
 use crate::{
     crypto::{
         access_token::{AccessTokenError, AccessTokens},
@@ -71,8 +71,10 @@ pub struct Sessions {
     clock: Clock,
     lasts: Duration,
     confirmed_for: Duration,
+    max_per_person: u32,
     caches: Caches,
     unknown: UnknownCredentials,
+    live: LiveCalls,
     /// Sessions known to be over, whatever any cache says: one that missed a message, or came back from the dead with old
     /// data, must not sign anybody in again.
     ended: Cache<SessionId, ()>,
@@ -87,6 +89,8 @@ pub struct SessionRules<'a> {
     pub access_token_ttl: Duration,
     pub session_ttl: Duration,
     pub confirmation_ttl: Duration,
+    /// Sessions of one person; the oldest end for new ones.
+    pub max_per_person: u32,
 }
 
 impl Sessions {
@@ -96,6 +100,7 @@ impl Sessions {
         caches: Caches,
         clock: Clock,
         unknown: UnknownCredentials,
+        live: LiveCalls,
         rules: &SessionRules<'_>,
     ) -> Self {
         Self {
@@ -106,8 +111,10 @@ impl Sessions {
             clock,
             lasts: rules.session_ttl,
             confirmed_for: rules.confirmation_ttl,
+            max_per_person: rules.max_per_person,
             caches,
             unknown,
+            live,
             ended: Cache::builder()
                 .max_capacity(MOST_ENDED)
                 .time_to_live(rules.session_ttl)

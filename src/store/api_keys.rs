@@ -2,8 +2,15 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Database, StoreError, run};
+use sqlx::Connection;
+
+use super::{
+    Database, StoreError,
+    limits::{self, LimitReached, Limited},
+    run,
+};
 use crate::{
+    config::LimitsConfig,
     crypto::secret::Digest,
     domain::{
         account::{ApiKey, KeyOwner},
@@ -50,6 +57,22 @@ pub struct NewKey<'a> {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+/// A key that is no longer good: what it is found by, and what ends with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RevokedKey {
+    pub id: ApiKeyId,
+    pub digest: Digest,
+}
+
+impl RevokedKey {
+    pub(super) fn new((id, digest): (uuid::Uuid, Vec<u8>)) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: id.into(),
+            digest: Digest::try_from(digest.as_slice()).map_err(StoreError::corrupt)?,
+        })
+    }
+}
+
 impl ApiKeys {
     /// Makes a key of one user, whose name is given; `None` if the user was removed meanwhile.
     pub async fn create(
@@ -57,11 +80,22 @@ impl ApiKeys {
         organization: OrganizationId,
         user: UserId,
         new: &NewKey<'_>,
+        limits: &LimitsConfig,
         now: DateTime<Utc>,
-    ) -> Result<Option<String>, StoreError> {
-        run!(
-            self.0,
-            sqlx::query_scalar!(
+    ) -> Result<Result<Option<String>, LimitReached>, StoreError> {
+        let mut lease = self.0.lease().await?;
+        let outcome = self.0.limit(async {
+            let mut transaction = lease.connection().begin().await?;
+            limits::lock(&mut transaction, organization).await?;
+            let (own, all) = limits::keys(&mut transaction, organization, user, now).await?;
+            let counted = [
+                (Limited::KeysOfPerson, own, limits.keys_per_person),
+                (Limited::KeysOfOrganization, all, limits.keys_per_organization),
+            ];
+            if let Some(reached) = limits::reached(&counted) {
+                return Ok(Err(reached));
+            }
+            let name = sqlx::query_scalar!(
                 r#"WITH maker AS (
                        -- The lock makes it wait for a removal that is under way, and the removal for it.
                        SELECT organization_id, id, name FROM users
@@ -79,9 +113,14 @@ impl ApiKeys {
                 new.digest.as_slice(),
                 now,
                 new.expires_at
-            ),
-            fetch_optional
-        )
+            )
+            .fetch_optional(&mut *transaction)
+            .await?;
+            transaction.commit().await?;
+            Ok(Ok(name))
+        });
+        let outcome = outcome.await;
+        lease.settle(outcome)
     }
 
     /// Keys that are not revoked, newest first: those of the user, or of the whole organisation where the user's role, as it is
@@ -130,7 +169,7 @@ impl ApiKeys {
         managing: &[String],
         key: ApiKeyId,
         now: DateTime<Utc>,
-    ) -> Result<Option<Digest>, StoreError> {
+    ) -> Result<Option<RevokedKey>, StoreError> {
         let digest = run!(
             self.0,
             sqlx::query_scalar!(
@@ -148,9 +187,7 @@ impl ApiKeys {
             ),
             fetch_optional
         )?;
-        digest
-            .map(|digest| Digest::try_from(digest.as_slice()).map_err(StoreError::corrupt))
-            .transpose()
+        digest.map(|digest| RevokedKey::new((key.0, digest))).transpose()
     }
 
     /// The owner of a key that is neither revoked nor expired. The key itself is the authority.
@@ -174,19 +211,18 @@ impl ApiKeys {
     }
 
     /// Keys that were revoked after `since`, the latest first, at most `limit`.
-    pub async fn revoked_since(&self, since: DateTime<Utc>, limit: i64) -> Result<Vec<Digest>, StoreError> {
-        let digests = run!(
+    pub async fn revoked_since(&self, since: DateTime<Utc>, limit: i64) -> Result<Vec<RevokedKey>, StoreError> {
+        let keys = run!(
             self.0,
-            sqlx::query_scalar!(
-                "SELECT digest FROM api_keys WHERE revoked_at > $1 ORDER BY revoked_at DESC LIMIT $2",
+            sqlx::query!(
+                "SELECT id, digest FROM api_keys WHERE revoked_at > $1 ORDER BY revoked_at DESC LIMIT $2",
                 since,
                 limit
             ),
             fetch_all
         )?;
-        digests
-            .iter()
-            .map(|digest| Digest::try_from(digest.as_slice()).map_err(StoreError::corrupt))
+        keys.into_iter()
+            .map(|key| RevokedKey::new((key.id, key.digest)))
             .collect()
     }
 
@@ -244,14 +280,15 @@ pub(super) async fn revoke_keys(
     organization: OrganizationId,
     user: UserId,
     now: DateTime<Utc>,
-) -> Result<Vec<Vec<u8>>, sqlx::Error> {
-    sqlx::query_scalar!(
+) -> Result<Vec<(uuid::Uuid, Vec<u8>)>, sqlx::Error> {
+    let keys = sqlx::query!(
         "UPDATE api_keys SET revoked_at = $3
-         WHERE organization_id = $1 AND user_id = $2 AND revoked_at IS NULL RETURNING digest",
+         WHERE organization_id = $1 AND user_id = $2 AND revoked_at IS NULL RETURNING id, digest",
         organization.0,
         user.0,
         now
     )
     .fetch_all(connection)
-    .await
+    .await?;
+    Ok(keys.into_iter().map(|key| (key.id, key.digest)).collect())
 }

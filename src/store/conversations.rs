@@ -2,11 +2,20 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Database, StoreError, run};
-use crate::domain::{
-    conversation::Conversation,
-    ids::{ConversationId, OrganizationId, UserId},
-    page::{Cursor, Page, PageRequest},
+use sqlx::Connection;
+
+use super::{
+    Database, StoreError,
+    limits::{self, LimitReached, Limited},
+    run,
+};
+use crate::{
+    config::LimitsConfig,
+    domain::{
+        conversation::Conversation,
+        ids::{ConversationId, OrganizationId, UserId},
+        page::{Cursor, Page, PageRequest},
+    },
 };
 
 #[derive(Clone)]
@@ -39,11 +48,19 @@ impl Conversations {
         user: UserId,
         title: Option<&str>,
         model: Option<&str>,
+        limits: &LimitsConfig,
         now: DateTime<Utc>,
-    ) -> Result<Conversation, StoreError> {
-        let row = run!(
-            self.0,
-            sqlx::query_as!(
+    ) -> Result<Result<Conversation, LimitReached>, StoreError> {
+        let mut lease = self.0.lease().await?;
+        let outcome = self.0.limit(async {
+            let mut transaction = lease.connection().begin().await?;
+            limits::lock_person(&mut transaction, organization, user).await?;
+            let own = limits::conversations(&mut transaction, organization, user).await?;
+            let counted = [(Limited::ConversationsOfPerson, own, limits.conversations_per_person)];
+            if let Some(reached) = limits::reached(&counted) {
+                return Ok(Err(reached));
+            }
+            let row = sqlx::query_as!(
                 ConversationRow,
                 "INSERT INTO conversations (id, organization_id, user_id, title, model, created_at, updated_at)
                  VALUES ($1, $2, $3, $4, $5, $6, $6)
@@ -54,10 +71,14 @@ impl Conversations {
                 title,
                 model,
                 now
-            ),
-            fetch_one
-        )?;
-        Ok(row.into())
+            )
+            .fetch_one(&mut *transaction)
+            .await?;
+            transaction.commit().await?;
+            Ok(Ok(row.into()))
+        });
+        let outcome = outcome.await;
+        lease.settle(outcome)
     }
 
     /// Most recently used first.

@@ -6,9 +6,11 @@ use sqlx::Connection;
 use super::{
     Database, StoreError,
     accounts::{NewUser, addresses::displace_unproven, insert_user},
+    limits::{self, LimitReached, Limited},
     run,
 };
 use crate::{
+    config::LimitsConfig,
     crypto::secret::Digest,
     domain::{
         account::{Invitation, Organization},
@@ -77,11 +79,32 @@ impl Invitations {
         &self,
         organization: OrganizationId,
         new: &NewInvitation<'_>,
+        limits: &LimitsConfig,
         now: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
-        let done = run!(
-            self.0,
-            sqlx::query!(
+    ) -> Result<Result<bool, LimitReached>, StoreError> {
+        let (mut lease, address) = (self.0.lease().await?, new.email.folded());
+        let outcome = self.0.limit(async {
+            let mut transaction = lease.connection().begin().await?;
+            limits::lock(&mut transaction, organization).await?;
+            let by = new.invited_by;
+            let (own, all, to_address) = limits::invitations(&mut transaction, organization, by, &address, now).await?;
+            let counted = [
+                (
+                    Limited::InvitationsOfAddress,
+                    to_address,
+                    limits.invitations_per_address,
+                ),
+                (Limited::InvitationsOfPerson, own, limits.invitations_per_person),
+                (
+                    Limited::InvitationsOfOrganization,
+                    all,
+                    limits.invitations_per_organization,
+                ),
+            ];
+            if let Some(reached) = limits::reached(&counted) {
+                return Ok(Err(reached));
+            }
+            let done = sqlx::query!(
                 "INSERT INTO invitations
                      (id, organization_id, email, email_folded, role, token_digest, invited_by, created_at, expires_at)
                  SELECT $1, organization_id, $3, $4, $5, $6, id, $8, $9 FROM users
@@ -89,17 +112,21 @@ impl Invitations {
                 new.id.0,
                 organization.0,
                 new.email.as_str(),
-                new.email.folded(),
+                &address,
                 new.role.as_str(),
                 new.token.as_slice(),
                 new.invited_by.0,
                 now,
                 new.expires_at,
                 &granting(new.role)
-            ),
-            execute
-        )?;
-        Ok(done.rows_affected() > 0)
+            )
+            .execute(&mut *transaction)
+            .await?;
+            transaction.commit().await?;
+            Ok(Ok(done.rows_affected() > 0))
+        });
+        let outcome = outcome.await;
+        lease.settle(outcome)
     }
 
     /// Those that can still be accepted, newest first.

@@ -18,6 +18,7 @@ use crate::{
 };
 
 pub use changes::UserChange;
+use ending::end_oldest;
 pub(super) use ending::end_sessions;
 pub use rotation::Rotation;
 
@@ -59,7 +60,7 @@ impl TryFrom<OwnerRow> for SessionOwner {
 /// Part of signing in, and of changing the password in a browser, which gets another cookie for it. False unless the password
 /// is still the one that was verified: hashing takes its time, and whoever knew the old password may have been at it when the
 /// new one was set. The lock makes a change or removal wait that has not begun, and this one for a change that has:
-/// `KEY SHARE` would not wait for a new password.
+/// `KEY SHARE` would not wait for a new password. Sign-ins of one person wait for each other, so that their sessions can be counted.
 pub(super) async fn insert_session(
     connection: &mut sqlx::PgConnection,
     organization: OrganizationId,
@@ -71,7 +72,7 @@ pub(super) async fn insert_session(
     let made = sqlx::query!(
         "INSERT INTO sessions (id, organization_id, user_id, cookie_digest, created_at, expires_at)
          SELECT $1, organization_id, id, $4, $5, $6 FROM users
-         WHERE organization_id = $2 AND id = $3 AND removed_at IS NULL AND password_hash = $7 FOR SHARE",
+         WHERE organization_id = $2 AND id = $3 AND removed_at IS NULL AND password_hash = $7 FOR NO KEY UPDATE",
         new.id.0,
         organization.0,
         user.0,
@@ -87,22 +88,23 @@ pub(super) async fn insert_session(
 
 impl Sessions {
     /// Opens a session of one user whose password was found to match `password_hash`; false if the user has another password
-    /// or was removed meanwhile.
+    /// or was removed meanwhile. Of more than `max` sessions of the user the oldest end, and are given.
     pub async fn create(
         &self,
         organization: OrganizationId,
         user: UserId,
         password_hash: &str,
         new: &NewSession<'_>,
+        max: u32,
         now: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Vec<SessionId>>, StoreError> {
         let mut lease = self.0.lease().await?;
         let outcome = self
             .0
             .limit(async {
                 let mut transaction = lease.connection().begin().await?;
                 if !insert_session(&mut transaction, organization, user, password_hash, new, now).await? {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 if let Some(refresh) = new.refresh {
                     sqlx::query!(
@@ -114,8 +116,9 @@ impl Sessions {
                     .execute(&mut *transaction)
                     .await?;
                 }
+                let ended = end_oldest(&mut transaction, organization, user, max, now).await?;
                 transaction.commit().await?;
-                Ok(true)
+                Ok(Some(ended))
             })
             .await;
         lease.settle(outcome)

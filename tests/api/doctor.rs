@@ -153,3 +153,27 @@ async fn a_database_that_hangs_or_is_gone_and_a_configuration_that_does_not_load
         .to_owned();
     assert!(finding.contains("server.port"), "{finding}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_nobody_is_told_of_is_doubtful() {
+    let https = ("MAPLE__SERVER__PUBLIC_URL", "https://maple.example".to_owned());
+    let trusted = ("MAPLE__SERVER__TRUSTED_PROXIES", "10.0.0.0/8".to_owned());
+    for (variables, status) in [
+        (vec![], "ok"),
+        (vec![https.clone()], "warn"),
+        (vec![https.clone(), trusted.clone()], "ok"),
+    ] {
+        let database = TestDatabase::create().await;
+        let mut variables = variables;
+        variables.push(("DATABASE_URL", database.url.clone()));
+        let (_, examination) = examined(variables).await;
+        let found = check(&examination, "proxies");
+        assert_eq!(found["status"], status, "{found}");
+        if status == "warn" {
+            assert!(
+                found["advice"].as_str().unwrap().contains("server.trusted_proxies"),
+                "{found}"
+            );
+        }
+    }
+}

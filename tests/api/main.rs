@@ -30,6 +30,7 @@ mod framing;
 mod http_cache;
 mod invitations;
 mod journal;
+mod limits;
 mod members;
 mod metering;
 mod metrics;

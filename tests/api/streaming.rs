@@ -1,5 +1,7 @@
 //! Streams go chunk by chunk, and end when either side does.
 
+mod revoked;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

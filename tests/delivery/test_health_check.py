@@ -348,6 +348,13 @@ class TestHealthCheck:
         assert failures(result) == ["metrics"]
         assert "expected 200" in result.stdout
 
+    def test_a_proxy_that_is_not_trusted_is_told_of(self, fake, address):
+        for count, told in ((0, []), (3, ["proxies"])):
+            fake.metrics = (200, METRICS + f"\nmaple_forwarded_for_ignored_total {count}\n")
+            result = check(address, address)
+            assert result.returncode == 0, result.stdout
+            assert steps(result, "note") == told
+
     def test_no_metrics_where_none_were_promised(self, fake, address):
         fake.metrics = (404, "")
         result = check(address)

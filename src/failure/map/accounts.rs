@@ -129,6 +129,7 @@ impl From<InvitationError> for Failure {
                 "invitation_not_found",
                 "There is no such invitation, or it was used, withdrawn or has expired.",
             ),
+            InvitationError::LimitReached(error) => error.into(),
             InvitationError::NoEntropy(error) => error.into(),
             InvitationError::Store(error) => error.into(),
         }
@@ -144,6 +145,7 @@ impl From<ApiKeyError> for Failure {
                 detail: "The API key is not valid: unknown, revoked or expired.".into(),
                 ..Self::unauthenticated()
             },
+            ApiKeyError::LimitReached(error) => error.into(),
             ApiKeyError::NotFound => Self::not_found(),
             ApiKeyError::NotMember => Self::unauthenticated(),
             ApiKeyError::NoEntropy(error) => error.into(),

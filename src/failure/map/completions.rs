@@ -91,6 +91,7 @@ impl From<CompletionError> for Failure {
             CompletionError::Refused(error) => error.into(),
             CompletionError::Provider(error) => error.into(),
             CompletionError::Stopping => StreamError::Stopping.into(),
+            CompletionError::Revoked => StreamError::Revoked.into(),
         }
     }
 }
@@ -104,6 +105,11 @@ impl From<StreamError> for Failure {
                 "shutting_down",
                 "The server is shutting down. Try again.",
             ),
+            StreamError::Revoked => Self {
+                code: "credential_ended",
+                detail: "The key or session that this was asked for with is no longer good.".into(),
+                ..Self::unauthenticated()
+            },
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         conversation::{Author, Message, MessageStatus},
         ids::MessageId,
     },
-    service::{completions::Account, conversations::ConversationError},
+    service::{completions::Account, conversations::ConversationError, live_calls::Credential},
     store::{
         StoreError,
         messages::{Begun, NewAnswer},
@@ -61,6 +61,7 @@ impl Answers {
                 organization,
                 user,
                 api_key: None,
+                credential: Credential::Session(caller.session),
             },
             // Entered before anything is stored: a deletion that comes in between is not missed.
             running: self.conversations.enter(conversation),

@@ -90,6 +90,7 @@ impl AnswerFailure {
             Self::Completion(error) => of_call(error),
             Self::Stream(StreamError::Provider(error)) => of_provider(error),
             Self::Stream(StreamError::Stopping) => shutting_down(),
+            Self::Stream(StreamError::Revoked) => signed_out(),
             Self::Refused {
                 objection: Objection::ContextLength,
                 ..
@@ -122,10 +123,15 @@ impl AnswerFailure {
     }
 }
 
+fn signed_out() -> Ending {
+    Ending::new("signed_out", "The answer was ended when its reader was signed out.")
+}
+
 fn of_call(error: &CompletionError) -> Ending {
     match error {
         CompletionError::Provider(error) => of_provider(error),
         CompletionError::Stopping => shutting_down(),
+        CompletionError::Revoked => signed_out(),
         CompletionError::UnknownModel(_) => {
             Ending::new("model_not_found", "This model is no longer there. Choose another one.")
         }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     domain::ids::{ApiKeyId, OrganizationId, UserId},
     provider::{Endpoint, ProviderError},
-    service::{admission::Refused, usage::BacklogFull},
+    service::{admission::Refused, live_calls::Credential, usage::BacklogFull},
 };
 
 /// On whose account a call is made.
@@ -22,6 +22,8 @@ pub struct Account {
     pub organization: OrganizationId,
     pub user: UserId,
     pub api_key: Option<ApiKeyId>,
+    /// What ends the call when it is no longer good.
+    pub credential: Credential,
 }
 
 /// One call as it came in.
@@ -53,6 +55,9 @@ pub enum CompletionError {
     Provider(#[from] ProviderError),
     #[error("the server is shutting down")]
     Stopping,
+    /// The key was revoked, or the session ended, while the call waited for its answer.
+    #[error("the credential that this was asked for with is no longer good")]
+    Revoked,
 }
 
 /// Why there is no place for a call now.

@@ -129,6 +129,7 @@ impl Known {
                     organization,
                     user,
                     api_key: _,
+                    credential: _,
                 },
             body,
             traceparent: _,

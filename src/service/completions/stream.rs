@@ -11,6 +11,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
     course::{self, Course},
+    live::LiveStream,
     record::Recorder,
     shared::SharedReader,
 };
@@ -26,6 +27,9 @@ pub enum StreamError {
     Provider(#[from] ProviderError),
     #[error("the server is shutting down")]
     Stopping,
+    /// The key was revoked, or the session ended.
+    #[error("the credential that this was asked for with is no longer good")]
+    Revoked,
 }
 
 /// An answer on its way, however it came to be.
@@ -33,6 +37,8 @@ pub enum AnswerStream {
     Metered(Pin<Box<MeteredStream>>),
     /// Of a call that others may read as well.
     Shared(Box<SharedReader>),
+    /// Any of these, for as long as its credential is good.
+    Live(Box<LiveStream>),
     /// Remembered: all of it at once.
     Replayed {
         events: Option<Bytes>,
@@ -46,6 +52,7 @@ impl AnswerStream {
         match self {
             Self::Metered(stream) => stream.tokens(),
             Self::Shared(stream) => stream.tokens(),
+            Self::Live(stream) => stream.tokens(),
             Self::Replayed { tokens, .. } => *tokens,
         }
     }
@@ -55,6 +62,7 @@ impl AnswerStream {
         match self {
             Self::Metered(stream) => stream.has_failed(),
             Self::Shared(stream) => stream.has_failed(),
+            Self::Live(stream) => stream.has_failed(),
             Self::Replayed { .. } => false,
         }
     }
@@ -67,6 +75,7 @@ impl Stream for AnswerStream {
         match self.get_mut() {
             Self::Metered(stream) => stream.as_mut().poll_next(context),
             Self::Shared(stream) => Pin::new(&mut **stream).poll_next(context),
+            Self::Live(stream) => Pin::new(&mut **stream).poll_next(context),
             Self::Replayed { events, .. } => Poll::Ready(events.take().map(Ok)),
         }
     }

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use super::{SessionError, Sessions};
 use crate::{
     domain::ids::{OrganizationId, UserId},
-    service::caches,
+    service::{caches, live_calls::Credential},
 };
 
 /// Older ends have been spread by others long ago.
@@ -72,6 +72,7 @@ impl Sessions {
         for (organization, session) in ended {
             if !self.ended.contains_key(&session) {
                 self.ended.insert(session, ());
+                self.live.end(Credential::Session(session));
                 keys.push(caches::session_key(organization, session));
             }
         }

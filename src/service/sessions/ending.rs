@@ -6,7 +6,7 @@ use crate::{
         account::SessionOwner,
         ids::{OrganizationId, SessionId},
     },
-    service::caches,
+    service::{caches, live_calls::Credential},
 };
 
 impl Sessions {
@@ -58,6 +58,7 @@ impl Sessions {
     pub(in crate::service) async fn note_ended(&self, organization: OrganizationId, sessions: &[SessionId]) {
         for session in sessions {
             self.ended.insert(*session, ());
+            self.live.end(Credential::Session(*session));
         }
         let keys: Vec<_> = sessions
             .iter()

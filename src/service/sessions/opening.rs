@@ -78,9 +78,18 @@ impl Sessions {
             expires_at: self.expiry(now),
         };
         let (organization, user) = (user.organization.id, user.id);
-        if !self.store.create(organization, user, password_hash, &new, now).await? {
+        let max = self.max_per_person;
+        let created = self
+            .store
+            .create(organization, user, password_hash, &new, max, now)
+            .await?;
+        let Some(ended) = created else {
             tracing::warn!(target: "mapleai::security", organization_id = %organization, user_id = %user, "signed in with a password that was changed meanwhile; refused");
             return Err(SessionError::PasswordChanged);
+        };
+        if !ended.is_empty() {
+            tracing::info!(target: "mapleai::security", organization_id = %organization, user_id = %user, ended = ended.len(), "a person had too many sessions; the oldest are ended");
+            self.note_ended(organization, &ended).await;
         }
         Ok(session)
     }

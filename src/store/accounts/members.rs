@@ -5,12 +5,15 @@ use sqlx::Connection;
 
 use super::Accounts;
 use crate::{
-    crypto::secret::Digest,
     domain::{
         ids::{OrganizationId, SessionId, UserId},
         role::Role,
     },
-    store::{StoreError, api_keys::revoke_keys, sessions::end_sessions},
+    store::{
+        StoreError,
+        api_keys::{RevokedKey, revoke_keys},
+        sessions::end_sessions,
+    },
 };
 
 /// What became of one member's doing to another.
@@ -24,7 +27,7 @@ pub enum Managed<T> {
 /// What ended with a membership.
 pub struct Removed {
     pub sessions: Vec<SessionId>,
-    pub keys: Vec<Digest>,
+    pub keys: Vec<RevokedKey>,
 }
 
 /// The roles that count when one member does something to another, as they are now and stay until the transaction ends:
@@ -170,10 +173,10 @@ impl Accounts {
             .await;
         Ok(match lease.settle(outcome)? {
             Managed::Done((sessions, keys)) => {
-                let digests = keys.iter().map(|key| Digest::try_from(key.as_slice()));
+                let keys = keys.into_iter().map(RevokedKey::new);
                 Managed::Done(Removed {
                     sessions,
-                    keys: digests.collect::<Result<_, _>>().map_err(StoreError::corrupt)?,
+                    keys: keys.collect::<Result<_, _>>()?,
                 })
             }
             Managed::NotAllowed => Managed::NotAllowed,

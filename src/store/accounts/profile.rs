@@ -5,14 +5,13 @@ use sqlx::Connection;
 
 use super::Accounts;
 use crate::{
-    crypto::secret::Digest,
     domain::{
         ids::{OrganizationId, SessionId, UserId},
         role::Role,
     },
     store::{
         StoreError,
-        api_keys::revoke_keys,
+        api_keys::{RevokedKey, revoke_keys},
         run,
         sessions::{NewSession, end_sessions, insert_session},
     },
@@ -34,7 +33,7 @@ pub struct NewPassword<'a> {
 #[derive(Default)]
 pub struct Changed {
     pub sessions: Vec<SessionId>,
-    pub keys: Vec<Digest>,
+    pub keys: Vec<RevokedKey>,
 }
 
 impl Accounts {
@@ -86,10 +85,10 @@ impl Accounts {
         let Some((sessions, keys)) = lease.settle(outcome)? else {
             return Ok(None);
         };
-        let digests = keys.iter().map(|key| Digest::try_from(key.as_slice()));
+        let keys = keys.into_iter().map(RevokedKey::new);
         Ok(Some(Changed {
             sessions,
-            keys: digests.collect::<Result<_, _>>().map_err(StoreError::corrupt)?,
+            keys: keys.collect::<Result<_, _>>()?,
         }))
     }
 

@@ -102,3 +102,28 @@ pub(in crate::store) async fn end_sessions(
     .await?;
     Ok(ended.into_iter().map(SessionId).collect())
 }
+
+/// Ends what a user has beyond the newest `max` sessions. Part of signing in.
+pub(super) async fn end_oldest(
+    connection: &mut sqlx::PgConnection,
+    organization: OrganizationId,
+    user: UserId,
+    max: u32,
+    now: DateTime<Utc>,
+) -> Result<Vec<SessionId>, sqlx::Error> {
+    let ended = sqlx::query_scalar!(
+        "UPDATE sessions SET ended_at = $4
+         WHERE organization_id = $1 AND id IN (
+             SELECT id FROM sessions
+             WHERE organization_id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $4
+             ORDER BY created_at DESC, id DESC OFFSET $3)
+         RETURNING id",
+        organization.0,
+        user.0,
+        i64::from(max),
+        now
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ended.into_iter().map(Into::into).collect())
+}

@@ -10,9 +10,9 @@ use std::{
 use mapleai::{
     app::Server,
     config::{
-        AdmissionConfig, AnswerCaching, AuthConfig, CacheConfig, Config, Environment, LogConfig, ModelConfig,
-        ModelKind, ProviderConfig, ProviderKind, RedisConfig, RedisMode, ServerConfig, TracesConfig, UsageConfig,
-        cache::HttpCacheConfig, load::Sources, log::LogFormat,
+        AdmissionConfig, AnswerCaching, AuthConfig, CacheConfig, Config, Environment, LimitsConfig, LogConfig,
+        ModelConfig, ModelKind, ProviderConfig, ProviderKind, RedisConfig, RedisMode, ServerConfig, TracesConfig,
+        UsageConfig, cache::HttpCacheConfig, load::Sources, log::LogFormat,
     },
     telemetry,
 };
@@ -177,7 +177,7 @@ fn config(database_url: &str, upstream: &str) -> Config {
             argon2_iterations: 1,
             throttle_per_account: 1_000,
             throttle_per_address: 10_000,
-            throttle_window: Duration::from_mins(1),
+            throttle_window: Duration::from_mins(15),
             throttle_sign_ins: 100_000,
         },
         admission: AdmissionConfig {
@@ -185,6 +185,15 @@ fn config(database_url: &str, upstream: &str) -> Config {
             max_in_flight_per_organization: 64,
             queue_length: 64,
             queue_timeout: Duration::from_secs(1),
+        },
+        limits: LimitsConfig {
+            keys_per_person: 1_000,
+            keys_per_organization: 10_000,
+            invitations_per_person: 1_000,
+            invitations_per_organization: 10_000,
+            invitations_per_address: 100,
+            conversations_per_person: 10_000,
+            sessions_per_person: 1_000,
         },
         usage: UsageConfig {
             queue_capacity: 1_000,

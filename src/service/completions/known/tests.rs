@@ -10,12 +10,15 @@ use super::{Known, LONGEST};
 use crate::{
     cache::{Class, Key, key::KeyBuilder},
     config::{AnswerCaching, ModelConfig, ModelKind, ProviderConfig, ProviderKind},
-    domain::ids::{ApiKeyId, OrganizationId, UserId},
+    domain::ids::{ApiKeyId, OrganizationId, SessionId, UserId},
     provider::{Endpoint, Registry, registry::Route},
-    service::completions::{
-        Account, Call, Freshness,
-        plan::{Plan, Shares},
-        request::Request,
+    service::{
+        completions::{
+            Account, Call, Freshness,
+            plan::{Plan, Shares},
+            request::Request,
+        },
+        live_calls::Credential,
     },
 };
 
@@ -46,6 +49,7 @@ fn call() -> Call {
             organization: OrganizationId::generate(),
             user: UserId::generate(),
             api_key: None,
+            credential: Credential::Session(SessionId::generate()),
         },
         body: Bytes::from_static(BODY.as_bytes()),
         traceparent: None,

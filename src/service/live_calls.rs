@@ -1,0 +1,167 @@
+//! Streams by the credential that they were asked for with, so that they end when it does: a key is revoked, a session ends, a
+//! person is removed, which ends both.
+//!
+//! A stream takes its place when it begins and gives it back when it is over; what it says in between passes nothing that is
+//! shared.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use moka::sync::Cache;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use uuid::Uuid;
+
+use crate::domain::ids::{ApiKeyId, SessionId};
+
+/// Parts of the map with a lock each.
+const SHARDS: usize = 16;
+/// Credentials whose end is remembered, for streams that were about to begin: their bodies may take half a minute to arrive.
+const MAX_ENDED: u64 = 100_000;
+const ENDED_FOR: Duration = Duration::from_hours(1);
+
+/// What a call is made by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Credential {
+    Key(ApiKeyId),
+    Session(SessionId),
+}
+
+impl Credential {
+    /// Ids are random: those of keys and of sessions do not meet.
+    fn id(self) -> Uuid {
+        match self {
+            Self::Key(key) => key.0,
+            Self::Session(session) => session.0,
+        }
+    }
+}
+
+/// Cheap to clone. As large as there are streams, which admission bounds.
+#[derive(Clone)]
+pub struct LiveCalls(Arc<Inner>);
+
+struct Inner {
+    shards: [Mutex<HashMap<Uuid, Vec<(u64, CancellationToken)>>>; SHARDS],
+    ended: Cache<Uuid, ()>,
+    last_number: AtomicU64,
+}
+
+/// A stream's place, until it is dropped.
+pub struct LiveCall {
+    calls: LiveCalls,
+    credential: Uuid,
+    number: u64,
+    end: CancellationToken,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Default for LiveCalls {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            shards: Default::default(),
+            ended: Cache::builder().max_capacity(MAX_ENDED).time_to_live(ENDED_FOR).build(),
+            last_number: AtomicU64::new(0),
+        }))
+    }
+}
+
+impl LiveCalls {
+    pub fn enter(&self, credential: Credential) -> LiveCall {
+        let credential = credential.id();
+        let number = self.0.last_number.fetch_add(1, Ordering::Relaxed);
+        let end = CancellationToken::new();
+        self.shard(credential)
+            .entry(credential)
+            .or_default()
+            .push((number, end.clone()));
+        // Looked at after the place was taken: an end is either seen here or finds the place.
+        if self.0.ended.contains_key(&credential) {
+            end.cancel();
+        }
+        LiveCall {
+            calls: self.clone(),
+            credential,
+            number,
+            ended: Box::pin(end.clone().cancelled_owned()),
+            end,
+        }
+    }
+
+    /// Ends the streams of a credential that is no longer good.
+    pub fn end(&self, credential: Credential) {
+        let credential = credential.id();
+        self.0.ended.insert(credential, ());
+        let calls = self.shard(credential).get(&credential).cloned().unwrap_or_default();
+        for (_, end) in calls {
+            end.cancel();
+        }
+    }
+
+    fn shard(&self, credential: Uuid) -> MutexGuard<'_, HashMap<Uuid, Vec<(u64, CancellationToken)>>> {
+        let [.., last] = *credential.as_bytes();
+        self.0.shards[usize::from(last) % SHARDS]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LiveCall {
+    pub fn is_ended(&self) -> bool {
+        self.end.is_cancelled()
+    }
+
+    /// Ready once the credential is no longer good.
+    pub fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.ended.as_mut().poll(context)
+    }
+
+    /// What the work gives, unless the credential ends before.
+    pub async fn unless_ended<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.end.run_until_cancelled(work).await
+    }
+}
+
+impl Drop for LiveCall {
+    fn drop(&mut self) {
+        let mut shard = self.calls.shard(self.credential);
+        if let Entry::Occupied(mut calls) = shard.entry(self.credential) {
+            calls.get_mut().retain(|(number, _)| *number != self.number);
+            if calls.get().is_empty() {
+                calls.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Credential, LiveCalls};
+    use crate::domain::ids::{ApiKeyId, SessionId};
+
+    fn places(calls: &LiveCalls) -> usize {
+        calls.0.shards.iter().map(|shard| shard.lock().unwrap().len()).sum()
+    }
+
+    #[tokio::test]
+    async fn what_a_credential_began_ends_with_it_and_nothing_else() {
+        let calls = LiveCalls::default();
+        let (key, session) = (ApiKeyId::generate(), SessionId::generate());
+        let (key, session) = (Credential::Key(key), Credential::Session(session));
+        let (first, second, other) = (calls.enter(key), calls.enter(key), calls.enter(session));
+        calls.end(key);
+        assert!(first.is_ended() && second.is_ended() && !other.is_ended());
+        assert_eq!(second.unless_ended(std::future::pending::<()>()).await, None);
+        assert_eq!(other.unless_ended(async { 7 }).await, Some(7));
+        assert!(calls.enter(key).is_ended(), "one that was about to begin");
+        drop((first, second, other));
+        assert_eq!(places(&calls), 0);
+    }
+}
