@@ -124,7 +124,8 @@ impl Accounts {
         if !faults.is_empty() {
             return Err(AccountError::Invalid(faults.into_vec()));
         }
-        let hash = self.hasher.hash(password).await?;
+        let here = Network::of(Ipv4Addr::LOCALHOST.into());
+        let hash = self.hasher.hash(password, here).await?;
         let organization = user.organization.id;
         let ended = self
             .store
