@@ -44,12 +44,15 @@ impl Credential {
     }
 }
 
+/// Credential -> its streams, each with a number and what ends it.
+type Calls = HashMap<Uuid, Vec<(u64, CancellationToken)>>;
+
 /// Cheap to clone. As large as there are streams, which admission bounds.
 #[derive(Clone)]
 pub struct LiveCalls(Arc<Inner>);
 
 struct Inner {
-    shards: [Mutex<HashMap<Uuid, Vec<(u64, CancellationToken)>>>; SHARDS],
+    shards: [Mutex<Calls>; SHARDS],
     ended: Cache<Uuid, ()>,
     last_number: AtomicU64,
 }
@@ -105,7 +108,7 @@ impl LiveCalls {
         }
     }
 
-    fn shard(&self, credential: Uuid) -> MutexGuard<'_, HashMap<Uuid, Vec<(u64, CancellationToken)>>> {
+    fn shard(&self, credential: Uuid) -> MutexGuard<'_, Calls> {
         let [.., last] = *credential.as_bytes();
         self.0.shards[usize::from(last) % SHARDS]
             .lock()
