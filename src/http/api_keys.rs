@@ -74,7 +74,10 @@ impl From<ApiKey> for ApiKeyBody {
 }
 
 /// Make a key. It is shown this once.
-#[utoipa::path(post, path = "/api/keys", tag = "API keys", request_body = NewKeyBody, responses((status = 201, description = "The key", body = CreatedKeyBody)))]
+#[utoipa::path(post, path = "/api/keys", tag = "API keys", request_body = NewKeyBody, responses(
+    (status = 201, description = "The key", body = CreatedKeyBody),
+    (status = 409, description = "There are as many as there may be", body = crate::http::render::Problem, content_type = "application/problem+json"),
+))]
 pub async fn create(
     State(keys): State<ApiKeys>,
     ConfirmedUser(caller): ConfirmedUser,

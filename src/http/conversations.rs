@@ -54,7 +54,10 @@ pub struct EarlierQuery {
 }
 
 /// Begin a conversation.
-#[utoipa::path(post, path = "/api/conversations", tag = "Conversations", request_body = ConversationChangeBody, responses((status = 201, description = "The conversation", body = ConversationBody)))]
+#[utoipa::path(post, path = "/api/conversations", tag = "Conversations", request_body = ConversationChangeBody, responses(
+    (status = 201, description = "The conversation", body = ConversationBody),
+    (status = 409, description = "There are as many as there may be", body = crate::http::render::Problem, content_type = "application/problem+json"),
+))]
 pub async fn create(
     State(conversations): State<Conversations>,
     CurrentUser(caller): CurrentUser,

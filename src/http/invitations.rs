@@ -69,7 +69,10 @@ impl From<Invitation> for InvitationBody {
 }
 
 /// Invite somebody. The link works once and is shown this once.
-#[utoipa::path(post, path = "/api/invitations", tag = "Invitations", request_body = NewInvitationBody, responses((status = 201, description = "The invitation", body = CreatedInvitationBody)))]
+#[utoipa::path(post, path = "/api/invitations", tag = "Invitations", request_body = NewInvitationBody, responses(
+    (status = 201, description = "The invitation", body = CreatedInvitationBody),
+    (status = 409, description = "There are as many as there may be", body = crate::http::render::Problem, content_type = "application/problem+json"),
+))]
 pub async fn create(
     State(invitations): State<Invitations>,
     State(site): State<Site>,

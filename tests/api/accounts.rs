@@ -180,7 +180,7 @@ async fn a_password_is_not_changed_where_the_other_sessions_cannot_be_ended() {
     login(PASSWORD).await.ok(200);
     sqlx::raw_sql(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$;
-         CREATE TRIGGER refuse BEFORE UPDATE OF ended_at ON sessions EXECUTE FUNCTION refuse()",
+         CREATE TRIGGER refuse BEFORE UPDATE OF ended_at ON sessions FOR EACH ROW EXECUTE FUNCTION refuse()",
     )
     .execute(&mut app.database().await)
     .await
