@@ -53,12 +53,7 @@ impl Accounts {
             .await
     }
 
-    async fn found(
-        &self,
-        registration: Registration,
-        is_proven: bool,
-        from: Network,
-    ) -> Result<Proven, AccountError> {
+    async fn found(&self, registration: Registration, is_proven: bool, from: Network) -> Result<Proven, AccountError> {
         let mut faults = Faults::default();
         let person = self.read_person(
             &mut faults,
