@@ -15,7 +15,7 @@ use crate::{
         accounts::Accounts,
         activity::Activity,
         admission::Admission,
-        answers::Answers,
+        answers::{Answers, spool::Spool},
         api_keys::ApiKeys,
         caches::Caches,
         completions::Completions,
@@ -180,6 +180,7 @@ pub fn services(
         conversations.clone(),
         store.messages,
         models.clone(),
+        answer_spool(config, signing_keys),
         clock.clone(),
         lifecycle.detached.clone(),
     );
@@ -197,6 +198,13 @@ pub fn services(
         sessions,
         usage,
     })
+}
+
+/// Beside the usage journal, where there is one.
+fn answer_spool(config: &Config, signing_keys: &SigningKeys) -> Option<Spool> {
+    let journal = config.usage.journal_dir.as_deref()?;
+    let sealer = Sealer::new("mapleai answers v1", signing_keys.secrets());
+    sealer.map(|sealer| Spool::new(journal, sealer)).ok()
 }
 
 /// On a thread of its own: the exporter's blocking client must not be made in a runtime.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::{
     ids::{ConversationId, MessageId},
@@ -109,8 +110,13 @@ impl Message {
     }
 }
 
-/// A title for a conversation that has none: the first line of its first message, cut at a word.
+/// Longest title that is made, in letters as people see them.
+const MAX_LETTERS: usize = 60;
+
+/// A title for a conversation that has none: the first line of its first message, cut at a word, and never within a letter.
+/// Public reports: botmux #1253, cherry-studio PR #16404.
 pub fn title_from(message: &str) -> String {
+    // More than this is not looked at: one letter may have any number of marks.
     let line: String = message
         .lines()
         .map(str::trim)
@@ -118,13 +124,35 @@ pub fn title_from(message: &str) -> String {
         .unwrap_or("New conversation")
         .chars()
         .filter(|c| !c.is_control())
+        .take(10 * LONGEST_TITLE)
         .collect();
-    if line.chars().count() <= 60 {
-        return line;
-    }
-    let cut: String = line.chars().take(60).collect();
+    let mut letters = line.grapheme_indices(true);
+    let Some((end, _)) = letters.nth(MAX_LETTERS) else {
+        return bounded(line);
+    };
+    let cut = &line[..end];
     let end = cut.rfind(' ').filter(|end| *end > 20).unwrap_or(cut.len());
-    format!("{}…", cut[..end].trim_end())
+    bounded(format!("{}…", cut[..end].trim_end()))
+}
+
+/// Without the last letters of a title that is too long for the database's rule all the same, since its letters have many marks.
+fn bounded(title: String) -> String {
+    if title.chars().count() <= LONGEST_TITLE {
+        return title;
+    }
+    let mut kept = String::new();
+    let mut left = LONGEST_TITLE - 1;
+    for letter in title.graphemes(true) {
+        let Some(rest) = left.checked_sub(letter.chars().count()) else {
+            break;
+        };
+        left = rest;
+        kept.push_str(letter);
+    }
+    if kept.is_empty() {
+        kept = title.chars().take(LONGEST_TITLE - 1).collect();
+    }
+    kept + "…"
 }
 
 #[cfg(test)]
@@ -138,5 +166,25 @@ mod tests {
         let long = title_from(&"word ".repeat(40));
         assert!(long.ends_with("word…") && long.chars().count() <= 61, "{long}");
         assert_eq!(title_from(&"ä".repeat(80)).chars().count(), 61);
+    }
+
+    #[test]
+    fn titles_are_cut_between_letters() {
+        let family = "👩\u{200d}👩\u{200d}👧";
+        let exact = format!("{}{family}", "x".repeat(59));
+        assert_eq!(title_from(&exact), exact);
+        let longer = title_from(&format!("{}{family}y", "x".repeat(60)));
+        assert_eq!(longer, format!("{}…", "x".repeat(60)));
+        let marks = title_from(&format!("a{}", "\u{301}".repeat(100_000)));
+        assert!(
+            marks.chars().count() <= super::LONGEST_TITLE,
+            "{}",
+            marks.chars().count()
+        );
+        let letters = title_from(&format!("e{}", "\u{301}\u{302}\u{303}").repeat(80));
+        assert!(
+            letters.chars().count() <= super::LONGEST_TITLE && letters.ends_with("\u{303}…"),
+            "{letters}"
+        );
     }
 }

@@ -3,11 +3,13 @@
 mod begin;
 mod ending;
 mod history;
+pub mod spool;
 pub mod writer;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use spool::Spool;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -23,7 +25,7 @@ use crate::{
         account::SessionOwner,
         clock::Clock,
         conversation::{Author, Ending, LONGEST_MESSAGE, Message, MessageStatus, title_from},
-        ids::{ConversationId, MessageId},
+        ids::{ConversationId, MessageId, OrganizationId},
         model::ModelKind,
         text,
         tokens::TokenUsage,
@@ -97,7 +99,7 @@ pub enum AnswerFailure {
     Deleted,
     /// The text was shown but could not be kept.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(Arc<StoreError>),
 }
 
 /// An answer that is asked for.
@@ -120,6 +122,7 @@ pub struct Answers {
     conversations: Conversations,
     messages: store::messages::Messages,
     models: Models,
+    spool: Option<Spool>,
     clock: Clock,
     tasks: TaskTracker,
 }
@@ -130,6 +133,7 @@ impl Answers {
         conversations: Conversations,
         messages: store::messages::Messages,
         models: Models,
+        spool: Option<Spool>,
         clock: Clock,
         tasks: TaskTracker,
     ) -> Self {
@@ -138,6 +142,7 @@ impl Answers {
             conversations,
             messages,
             models,
+            spool,
             clock,
             tasks,
         }
@@ -264,6 +269,32 @@ impl Answers {
                 .map(|model| model.id.to_string())
         };
         asked.or(last).or_else(first).ok_or(AnswerError::NoModel)
+    }
+
+    /// Stores the answers that were put aside while the database was away, by this process or one before it. Gives how many.
+    pub async fn store_spooled(&self) -> Result<u64, StoreError> {
+        let Some(spool) = &self.spool else { return Ok(0) };
+        let mut stored = 0;
+        for path in spool.list().await {
+            let Some(finished) = spool.read(path.clone()).await else {
+                continue;
+            };
+            let (answer, hidden) = (finished.message(), finished.hidden());
+            let organization = OrganizationId(finished.organization);
+            let kept = self
+                .messages
+                .finish_answer(organization, &answer, &hidden, finished.at)
+                .await;
+            match kept {
+                Ok(_) => {
+                    stored += 1;
+                    spool.done(path, None).await;
+                }
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => spool.done(path, Some(error)).await,
+            }
+        }
+        Ok(stored)
     }
 
     /// Closes answers whose writer died with its process. Gives how many.

@@ -7,6 +7,25 @@ use tokio_util::sync::CancellationToken;
 use crate::service::{answers::Answers, caches::Caches, sessions::Sessions};
 
 const INTERVAL: Duration = Duration::from_secs(30);
+/// Between two looks for answers that were put aside while the database was away.
+const SPOOL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Stores answers that were put aside, from the start on.
+pub async fn spooled(answers: Answers, stop: CancellationToken) {
+    loop {
+        match answers.store_spooled().await {
+            Ok(0) => {}
+            Ok(count) => tracing::warn!(target: "mapleai::answers", count, "stored answers that were kept in files"),
+            Err(error) => {
+                tracing::debug!(target: "mapleai::answers", error = %error, "could not store answers from files")
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SPOOL_INTERVAL) => {}
+        }
+    }
+}
 
 pub async fn run(answers: Answers, sessions: Sessions, caches: Caches, stop: CancellationToken) {
     loop {

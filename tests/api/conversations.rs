@@ -4,6 +4,7 @@ mod answering;
 mod at_once;
 mod breaking_off;
 mod endings;
+mod outage;
 
 use serde_json::{Value, json};
 

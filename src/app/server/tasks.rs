@@ -49,6 +49,7 @@ pub(super) fn start(parts: Parts<'_>) {
             stop(),
         ),
     );
+    lifecycle.run("answer spool", task::sweep::spooled(services.answers.clone(), stop()));
     lifecycle.run("revocations", task::revocations::run(sessions, keys, stop()));
     lifecycle.run("discovery", task::discovery::run(services.models.clone(), stop()));
     if let Some(redis) = tiers.redis().cloned() {

@@ -4,7 +4,7 @@ pub(super) mod forms;
 mod told;
 mod usage;
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use axum::{
     extract::State,
@@ -155,11 +155,20 @@ async fn shares_answers(state: &AppState, caller: &SessionOwner) -> Option<bool>
     found.ok()?.ok().map(|(_, settings)| settings.share_answers)
 }
 
-/// Nothing if the report cannot be had for the moment, which is no reason to withhold the rest.
+/// Nothing if the report cannot be had for the moment, which is no reason to withhold the rest; the log says why.
 async fn usage_view(state: &AppState, caller: &SessionOwner) -> Option<UsageView> {
     let report = state.services.usage.report(caller, None, None);
-    let report = tokio::time::timeout(PATIENCE, report).await.ok()?.ok()?;
-    Some(usage::view(report))
+    match tokio::time::timeout(PATIENCE, report).await {
+        Ok(Ok(report)) => Some(usage::view(report)),
+        Ok(Err(error)) => {
+            tracing::warn!(target: "mapleai::pages", error = %error, cause = error.source(), "usage cannot be shown");
+            None
+        }
+        Err(_) => {
+            tracing::warn!(target: "mapleai::pages", limit = ?PATIENCE, "usage cannot be shown: the report took too long");
+            None
+        }
+    }
 }
 
 /// The link that was just made. Only one of the own organisation: a cookie may have been planted.

@@ -56,6 +56,7 @@ impl Answers {
         let writer = Writer {
             completions: self.completions.clone(),
             messages: self.messages.clone(),
+            spool: self.spool.clone(),
             clock: self.clock.clone(),
             account: Account {
                 organization,

@@ -79,6 +79,21 @@ pub(super) fn deleted() -> Ending {
     Ending::new("deleted", "This conversation was deleted, which ended its answer.")
 }
 
+/// For the reader only: what is stored then says nothing of it.
+pub(super) fn stored_later() -> Ending {
+    Ending::new(
+        "stored_later",
+        "The database is away for the moment. The answer is kept, and will be in the conversation when it is back.",
+    )
+}
+
+pub(super) fn not_stored_yet() -> Ending {
+    Ending::new(
+        "not_stored",
+        "The database is away for the moment, and the answer is not stored yet. Copy what you need of it.",
+    )
+}
+
 pub(super) fn too_long() -> Ending {
     Ending::new("too_long", "The answer is longer than can be kept, and was ended here.")
 }
