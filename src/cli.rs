@@ -22,8 +22,10 @@ use crate::{
         Config,
         load::{ConfigFaults, Sources},
     },
-    domain::error_chain,
-    telemetry::logging::{self, LoggingError},
+    telemetry::{
+        error_chain,
+        logging::{self, LoggingError},
+    },
 };
 
 /// Also clap's for wrong arguments: both mean "correct what you wrote and try again".

@@ -4,7 +4,6 @@ pub mod account;
 pub mod clock;
 pub mod conversation;
 pub mod email;
-mod error_chain;
 pub mod ids;
 pub mod json;
 pub mod model;
@@ -18,5 +17,3 @@ pub mod text;
 pub mod thoughts;
 pub mod tokens;
 pub mod usage;
-
-pub use error_chain::error_chain;

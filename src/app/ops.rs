@@ -10,7 +10,10 @@ use std::{
 use axum::Router;
 
 use super::{AppError, listener};
-use crate::lifecycle::{Lifecycle, wait_for};
+use crate::{
+    lifecycle::{Lifecycle, wait_for},
+    telemetry::error_chain,
+};
 
 /// Probes are short; what is longer is not waited for.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -45,7 +48,7 @@ impl OpsListener {
                 match tokio::net::TcpListener::from_std(socket) {
                     Ok(socket) => listener::serve(socket, router, LIMITS, own.clone(), ()).await,
                     Err(error) => {
-                        tracing::error!(target: "mapleai::lifecycle", error = %error, "the operations listener cannot start");
+                        tracing::error!(target: "mapleai::lifecycle", error = %error_chain(&error), "the operations listener cannot start");
                         own.broken.cancel();
                     }
                 }

@@ -15,9 +15,9 @@ use tokio::{
 use super::{AppError, claim_for_development, migrations_apply, seed};
 use crate::{
     config::Config,
-    domain::error_chain,
     service::{Services, readiness::Readiness},
     store::{Database, StoreError, error::Unavailable, migrations::MigrationError},
+    telemetry::error_chain,
 };
 
 /// Between two looks for the database, and between two lines about it.

@@ -18,11 +18,11 @@ use crate::{
         csrf::CsrfSigner,
         signing_keys::{KeyRing, SigningKeys},
     },
-    domain::{clock::Clock, error_chain},
+    domain::clock::Clock,
     provider::Registry,
     service::sessions::Sessions,
     store::Database,
-    telemetry::metrics::SECRET_ROTATIONS,
+    telemetry::{error_chain, metrics::SECRET_ROTATIONS},
 };
 
 /// Files are read this often. They are small, and few.

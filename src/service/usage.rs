@@ -20,9 +20,12 @@ pub use self::{
 use super::caches::Caches;
 use crate::{
     config::LARGEST_BATCH,
-    domain::{clock::Clock, error_chain, usage::UsageRecord},
+    domain::{clock::Clock, usage::UsageRecord},
     store::{self, StoreError},
-    telemetry::metrics::{REFUSALS, USAGE_SET_ASIDE},
+    telemetry::{
+        error_chain,
+        metrics::{REFUSALS, USAGE_SET_ASIDE},
+    },
     turn::BeforeWrite,
 };
 

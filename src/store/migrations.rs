@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use sqlx::{Connection, PgConnection, migrate::Migrator};
 
 use super::{Database, StoreError, error::Unavailable};
-use crate::domain::error_chain;
+use crate::telemetry::error_chain;
 
 pub mod indexes;
 

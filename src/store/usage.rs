@@ -5,10 +5,13 @@ mod copy;
 use chrono::NaiveDate;
 
 use super::{Database, StoreError, run};
-use crate::domain::{
-    ids::{ApiKeyId, OrganizationId, UserId},
-    money::Cost,
-    usage::{KeySum, UsageRecord, UsageSums, UsageTotals},
+use crate::{
+    domain::{
+        ids::{ApiKeyId, OrganizationId, UserId},
+        money::Cost,
+        usage::{KeySum, UsageRecord, UsageSums, UsageTotals},
+    },
+    telemetry::error_chain,
 };
 
 #[derive(Clone)]
@@ -121,7 +124,7 @@ impl Usage {
             match sums_of(replica, organization, from, to, limit).await {
                 Ok(sums) => return Ok(sums),
                 Err(error) => {
-                    tracing::debug!(target: "mapleai::database", error = %error, "a report is asked of the primary instead of the replica");
+                    tracing::debug!(target: "mapleai::database", error = %error_chain(&error), "a report is asked of the primary instead of the replica");
                 }
             }
         }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::service::{answers::Answers, caches::Caches, sessions::Sessions};
+use crate::{
+    service::{answers::Answers, caches::Caches, sessions::Sessions},
+    telemetry::error_chain,
+};
 
 const INTERVAL: Duration = Duration::from_secs(30);
 /// Between two looks for answers that were put aside while the database was away.
@@ -32,10 +35,12 @@ pub async fn run(answers: Answers, sessions: Sessions, caches: Caches, stop: Can
         match answers.sweep().await {
             Ok(0) => {}
             Ok(count) => tracing::warn!(target: "mapleai::answers", count, "closed answers whose writer had died"),
-            Err(error) => tracing::debug!(target: "mapleai::answers", error = %error, "could not sweep answers"),
+            Err(error) => {
+                tracing::debug!(target: "mapleai::answers", error = %error_chain(&error), "could not sweep answers")
+            }
         }
         if let Err(error) = sessions.sweep().await {
-            tracing::debug!(target: "mapleai::sessions", error = %error, "could not sweep sessions");
+            tracing::debug!(target: "mapleai::sessions", error = %error_chain(&error), "could not sweep sessions");
         }
         // Looks at every entry that there is, on a thread where nobody's request waits for it.
         let caches = caches.clone();

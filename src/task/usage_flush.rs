@@ -5,9 +5,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::error_chain,
     service::{api_keys::ApiKeys, usage::Usage},
-    telemetry::metrics::{USAGE_BACKLOG, USAGE_WRITTEN},
+    telemetry::{
+        error_chain,
+        metrics::{USAGE_BACKLOG, USAGE_WRITTEN},
+    },
 };
 
 /// After a failure; the database's own memory of being down makes tries cheap.

@@ -53,7 +53,7 @@ def runbook_queries(path):
     """The lines of a runbook's code that are neither remarks nor commands of a shell."""
     for block in re.findall(r"^```\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
         for line in block.splitlines():
-            if not re.match(r"#|kubectl |curl |psql |mapleai ", line):
+            if not re.match(r"#|kubectl |curl |psql |mapleai |redis-cli ", line):
                 yield line
 
 

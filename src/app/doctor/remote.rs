@@ -8,9 +8,10 @@ use super::{Found, doubtful, ill, well};
 use crate::{
     cache::redis::{Redis, RedisError},
     config::{AnswerCaching, Config, ProviderConfig},
-    domain::{clock::Clock, error_chain as told},
+    domain::clock::Clock,
     provider::Registry,
     store::{Database, diagnosis::Diagnosis, migrations},
+    telemetry::error_chain as told,
 };
 
 const OLDEST: i32 = 140_000;

@@ -19,7 +19,7 @@ use crate::{
     cache::redis::Redis,
     config::{Config, load::Sources},
     crypto::{csrf::CsrfSigner, signing_keys::KeyRing},
-    domain::{clock::Clock, error_chain},
+    domain::clock::Clock,
     http::{
         cache_control::CacheControl,
         edge::Edge,
@@ -32,7 +32,7 @@ use crate::{
     service::{Services, health::Health, readiness::Readiness, usage::journal::Journal},
     state::{AppState, Handles},
     store::Database,
-    telemetry::logging,
+    telemetry::{error_chain, logging},
     web::Site,
 };
 

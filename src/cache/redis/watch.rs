@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::{BACKGROUND_LIMIT, Redis};
-use crate::domain::error_chain;
+use crate::telemetry::error_chain;
 
 /// Between two looks.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);

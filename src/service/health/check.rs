@@ -9,10 +9,10 @@ use std::{
 use super::Status;
 use crate::{
     cache::redis::Redis,
-    domain::error_chain as told,
     provider::registry::Upstream,
     service::usage::Usage,
     store::{Database, StoreError, error::Unavailable, migrations::indexes},
+    telemetry::error_chain as told,
 };
 
 /// A provider that nobody calls is asked again after this long; sooner where it did not answer.

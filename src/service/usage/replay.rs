@@ -10,9 +10,12 @@ use super::{
     journal::{Findings, Journal, Leftover, Reader},
 };
 use crate::{
-    domain::{error_chain, usage::UsageRecord},
+    domain::usage::UsageRecord,
     store::{self, StoreError},
-    telemetry::metrics::{USAGE_JOURNAL_DAMAGED, USAGE_JOURNAL_REPLAYED, USAGE_SET_ASIDE},
+    telemetry::{
+        error_chain,
+        metrics::{USAGE_JOURNAL_DAMAGED, USAGE_JOURNAL_REPLAYED, USAGE_SET_ASIDE},
+    },
 };
 
 /// After a failure of the database; its own memory of being down makes tries cheap.

@@ -11,7 +11,10 @@ use sqlx::Connection as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{ANSWER_LIMIT, Database, opening::Asked};
-use crate::store::error::{StoreError, Unavailable};
+use crate::{
+    store::error::{StoreError, Unavailable},
+    telemetry::error_chain,
+};
 
 /// Between two looks whether the database is back. Recovery is noticed within this and one connection set-up.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
@@ -29,7 +32,7 @@ impl Database {
                 self.note_refusal();
                 // Reads go on: the gate stays open, and only writes are refused, each by the server.
                 if !self.shared.read_only.swap(true, Ordering::Relaxed) {
-                    tracing::error!(target: "mapleai::database", error = %cause, "database takes no writes; refusing requests that write until it does");
+                    tracing::error!(target: "mapleai::database", error = %error_chain(cause), "database takes no writes; refusing requests that write until it does");
                     self.shared.changed.notify_one();
                 }
             }
@@ -117,7 +120,7 @@ impl Database {
         if refused || asked == Some(Asked::Answered) || self.has_answered_lately() {
             self.note_refusal();
             if !shared.exhausted.swap(true, Ordering::Relaxed) {
-                tracing::error!(target: "mapleai::database", error = %error, cause = source_of(&error), "database takes no new connections; going on with those there are");
+                tracing::error!(target: "mapleai::database", error = %error_chain(&error), "database takes no new connections; going on with those there are");
             }
             self.open_gate();
         } else {
@@ -166,11 +169,4 @@ impl Database {
     pub fn is_read_only(&self) -> bool {
         self.shared.read_only.load(Ordering::Relaxed)
     }
-}
-
-/// What caused an error that only says of itself that the database is away.
-fn source_of(error: &StoreError) -> String {
-    std::error::Error::source(error)
-        .map(ToString::to_string)
-        .unwrap_or_default()
 }

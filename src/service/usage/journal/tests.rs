@@ -1,5 +1,7 @@
+mod calls;
 mod commit;
 mod faults;
+mod leftovers;
 mod stalled;
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
