@@ -21,7 +21,8 @@ pub(super) async fn broken(connection: &mut PgConnection) -> Result<Vec<Broken>,
     sqlx::query_as!(
         Broken,
         r#"SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS "name!",
-                  EXISTS (SELECT 1 FROM pg_locks l WHERE l.relation = i.indrelid AND l.granted
+                  EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                          WHERE d.datname = current_database() AND l.relation = i.indrelid AND l.granted
                           AND l.mode = 'ShareUpdateExclusiveLock') AS "may_be_in_work!"
            FROM pg_index i
            JOIN pg_class c ON c.oid = i.indexrelid

@@ -91,7 +91,10 @@ async fn leftovers_with_damage_are_filed_as_far_as_they_go_and_kept() {
     fs::write(file, &bytes).unwrap();
     // And one of all others that the database refuses.
     postgres.bring_back().await;
-    let refused = *answered.iter().max().unwrap() - 1;
+    let mut sorted = answered.clone();
+    sorted.sort_unstable();
+    // One of the middle, which is neither the first of its file nor the last.
+    let refused = sorted[sorted.len() / 2];
     refuse(&mut postgres.connection().await, refused).await;
 
     let process = Process::start(folder.path(), &postgres.url(), &upstream, &[NEVER]);
