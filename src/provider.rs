@@ -10,7 +10,14 @@ pub mod outcomes;
 pub mod registry;
 pub mod sse;
 
-use std::{borrow::Cow, pin::Pin};
+use std::{
+    borrow::Cow,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use futures_util::{Stream, future::BoxFuture};
@@ -46,6 +53,20 @@ impl Endpoint {
     }
 }
 
+/// Whether anything of a call has been sent to the upstream: until then it has cost nothing.
+#[derive(Debug, Clone, Default)]
+pub struct SentMark(Arc<AtomicBool>);
+
+impl SentMark {
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// One call, ready for the upstream.
 #[derive(Debug, Clone)]
 pub struct ProviderRequest {
@@ -56,6 +77,8 @@ pub struct ProviderRequest {
     pub stream: bool,
     /// W3C trace context to pass on.
     pub traceparent: Option<HeaderValue>,
+    /// Set by the provider before it sends the first byte.
+    pub sent: SentMark,
 }
 
 /// What a reader has found in a stream, which decides how long the next pause may be.

@@ -64,6 +64,7 @@ impl MockProvider {
     }
 
     async fn answer(&self, request: ProviderRequest) -> Result<ProviderReply, ProviderError> {
+        request.sent.set();
         let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
             return Ok(refused(&Refusal::new("body", "the body is not valid JSON")));
         };

@@ -21,7 +21,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
 use http_body_util::Full;
 use tokio::time::timeout;
 
-use super::{Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, registry::ProviderSetupError};
+use super::{
+    Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark, registry::ProviderSetupError,
+};
 use crate::{config::ProviderConfig, domain::swap::Swap, turn::Pieces};
 use connect::{TimedConnector, is_connect_timeout};
 use events::UpstreamEvents;
@@ -110,9 +112,14 @@ impl OpenAiProvider {
     /// Sends the request that `request` makes, and waits for the head of its answer. It goes out a second time, on a new
     /// connection, only if a connection that was used before died without a byte of an answer: most likely the upstream was just
     /// closing it, as nobody had asked for so long.
-    async fn head(&self, request: impl Fn() -> Sent, limits: Limits) -> Result<Response<AnswerBody>, ProviderError> {
+    async fn head(
+        &self,
+        request: impl Fn() -> Sent,
+        mark: &SentMark,
+        limits: Limits,
+    ) -> Result<Response<AnswerBody>, ProviderError> {
         let sending = async {
-            match self.pool.send(request()).await {
+            match self.pool.send(request(), mark).await {
                 Err(SendError::Dropped(_)) => Box::pin(self.pool.send_anew(request())).await,
                 sent => sent,
             }
@@ -153,7 +160,7 @@ impl OpenAiProvider {
             self.limits.of_whole()
         };
         let sent = || self.request(Method::POST, uri, request.body.clone(), request.traceparent.clone());
-        let (head, mut body) = self.head(sent, limits).await?.into_parts();
+        let (head, mut body) = self.head(sent, &request.sent, limits).await?.into_parts();
         let status = head.status;
         // Our credentials with the upstream are nothing the caller can mend, and its message may quote them.
         let ours = status == http::StatusCode::UNAUTHORIZED || status == http::StatusCode::FORBIDDEN;
@@ -202,7 +209,7 @@ impl OpenAiProvider {
             ..self.limits
         };
         let request = || self.request(Method::GET, &self.models, Bytes::new(), None);
-        let response = self.head(request, limits).await?;
+        let response = self.head(request, &SentMark::default(), limits).await?;
         if !response.status().is_success() {
             return Err(ProviderError::Status(response.status()));
         }

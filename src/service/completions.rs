@@ -199,11 +199,13 @@ impl Completions {
             .or_else(|| call.traceparent.clone());
         let mut recorder = self.recorder(places, call, route, wanted.form);
         recorder.trace(span);
+        let sent = recorder.not_before_sent();
         let request = ProviderRequest {
             endpoint: call.endpoint,
             body: wanted.body,
             stream: wanted.form.streamed,
             traceparent,
+            sent,
         };
         (request, recorder)
     }

@@ -3,6 +3,7 @@
 mod counts;
 mod estimates;
 mod field_names;
+mod page;
 mod prices;
 mod reports;
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::MockProvider;
 use crate::{
     config::{ProviderConfig, ProviderKind},
-    provider::{Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, sse},
+    provider::{Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark, sse},
 };
 
 const FIRST_TOKEN: Duration = Duration::from_millis(30);
@@ -37,6 +37,7 @@ async fn send(body: &Value) -> Result<ProviderReply, ProviderError> {
         body: body.to_string().into(),
         stream: body["stream"] == true,
         traceparent: None,
+        sent: SentMark::default(),
     };
     mock().send(request).await
 }

@@ -21,7 +21,10 @@ use super::{
     connect::TimedConnector,
     wire::{Sent, Wire},
 };
-use crate::turn::{MOST_BUFFERED, Turn};
+use crate::{
+    provider::SentMark,
+    turn::{MOST_BUFFERED, Turn},
+};
 pub(super) use answer::AnswerBody;
 use answer::Ending;
 
@@ -82,7 +85,7 @@ impl Pool {
 
     /// Sends one request, with a path as its target, and waits for the head of the answer. A request that an idle connection
     /// did not take any more, because the upstream was closing it, goes out on another; none is sent twice here.
-    pub(super) async fn send(&self, mut request: Sent) -> Result<Response<AnswerBody>, SendError> {
+    pub(super) async fn send(&self, mut request: Sent, mark: &SentMark) -> Result<Response<AnswerBody>, SendError> {
         let mut has_looked = false;
         loop {
             let (mut wire, is_reused) = match self.take(&mut has_looked).await {
@@ -90,6 +93,7 @@ impl Pool {
                 // A box of its own: most calls never carry it.
                 None => (Box::pin(self.connect()).await?, false),
             };
+            mark.set();
             match wire.send(request).await {
                 Ok(response) => {
                     let pool = self.clone();

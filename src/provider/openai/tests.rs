@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::OpenAiProvider;
 use crate::{
     config::{ProviderConfig, ProviderKind},
-    provider::{Endpoint, EventStream, Provider, ProviderError, ProviderReply, ProviderRequest},
+    provider::{Endpoint, EventStream, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark},
 };
 
 /// What a test takes for "never".
@@ -61,6 +61,7 @@ fn asked(stream: bool) -> ProviderRequest {
         body: Bytes::from_static(br#"{"model":"m", "x_unknown" : [1,  2]}"#),
         stream,
         traceparent: None,
+        sent: SentMark::default(),
     }
 }
 

@@ -52,8 +52,7 @@ pub fn scan_chunk(data: &[u8]) -> ChunkInfo {
 /// and a `detail` or `message` where the choices should be (FastAPI).
 #[derive(Default)]
 struct Signs {
-    has_error: bool,
-    is_named_error: bool,
+    is_error: bool,
     has_choices_field: bool,
     has_detail: bool,
     within_choices: Counts,
@@ -64,7 +63,7 @@ impl Signs {
     fn conclude(self, info: &mut ChunkInfo) {
         info.usage = self.of_object.reported().or_else(|| self.within_choices.reported());
         let is_none = !self.has_choices_field && !info.has_data && info.usage.is_none();
-        info.failed |= self.has_error || self.is_named_error || (is_none && self.has_detail);
+        info.failed |= self.is_error || (is_none && self.has_detail);
     }
 }
 
@@ -112,11 +111,11 @@ fn skimmed(data: &[u8]) -> Option<ChunkInfo> {
             skim.skip()
         }),
         b"error" => {
-            signs.has_error = !skim.is_blank()?;
+            signs.is_error |= !skim.is_blank()?;
             Some(())
         }
         b"object" | b"type" => {
-            signs.is_named_error |= skim.value()? == br#""error""#;
+            signs.is_error |= skim.value()? == br#""error""#;
             Some(())
         }
         b"detail" | b"message" => {
@@ -133,12 +132,12 @@ fn choice(skim: &mut Skim<'_>, info: &mut ChunkInfo, signs: &mut Signs) -> Optio
     let (mut delta, mut message) = (None, None);
     skim.object(|skim, key| match key {
         b"delta" => {
-            delta = part(skim)?;
-            Some(())
+            delta = None;
+            part(skim, &mut delta)
         }
         b"message" => {
-            message = part(skim)?;
-            Some(())
+            message = None;
+            part(skim, &mut message)
         }
         b"finish_reason" if !skim.null() => {
             info.finished = true;
@@ -152,7 +151,7 @@ fn choice(skim: &mut Skim<'_>, info: &mut ChunkInfo, signs: &mut Signs) -> Optio
             Some(())
         }
         b"error" => {
-            signs.has_error |= !skim.is_blank()?;
+            signs.is_error |= !skim.is_blank()?;
             Some(())
         }
         _ => skim.skip(),
@@ -161,20 +160,20 @@ fn choice(skim: &mut Skim<'_>, info: &mut ChunkInfo, signs: &mut Signs) -> Optio
     Some(())
 }
 
-/// `None` within for `null`.
-fn part(skim: &mut Skim<'_>) -> Option<Option<Part>> {
+/// What is not `null`.
+fn part(skim: &mut Skim<'_>, found: &mut Option<Part>) -> Option<()> {
     if skim.null() {
-        return Some(None);
+        return Some(());
     }
-    let mut part = Part::default();
+    let part = found.get_or_insert_default();
     skim.object(|skim, key| match key {
-        b"content" | b"refusal" => text(skim, &mut part, true),
-        b"reasoning_content" | b"reasoning" => text(skim, &mut part, false),
+        b"content" | b"refusal" => text(skim, part, true),
+        b"reasoning_content" | b"reasoning" => text(skim, part, false),
         b"tool_calls" if !skim.null() => skim.array(|skim| {
             part.has_substance = true;
             skim.object_or_null(|skim, key| match key {
                 b"function" => skim.object_or_null(|skim, key| match key {
-                    b"arguments" => text(skim, &mut part, false),
+                    b"arguments" => text(skim, part, false),
                     // Text where OpenAI has none: for the parser, which takes it from anywhere.
                     b"text" | b"function" => None,
                     _ => skim.skip(),
@@ -189,8 +188,7 @@ fn part(skim: &mut Skim<'_>) -> Option<Option<Part>> {
             Some(())
         }
         _ => skim.skip(),
-    })?;
-    Some(Some(part))
+    })
 }
 
 fn is_complete(reason: &[u8]) -> bool {

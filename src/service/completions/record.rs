@@ -20,7 +20,7 @@ use crate::{
         usage::{Outcome, UsageRecord},
     },
     provider::{
-        Provider, ProviderError,
+        Provider, ProviderError, SentMark,
         registry::{Route, Upstream},
         sse::{BodyUsage, ReportedUsage},
     },
@@ -46,6 +46,8 @@ pub struct Recorder {
     account: Account,
     streamed: bool,
     tally: Tally,
+    /// Whether the upstream has been sent anything. Absent where it is not asked.
+    sent: Option<SentMark>,
     /// What was consumed, once that is settled.
     settled: Option<TokenUsage>,
     arrived: Instant,
@@ -84,6 +86,7 @@ impl Recorder {
             account: call.account,
             streamed: form.streamed,
             tally: Tally::new(form.input_bytes),
+            sent: None,
             settled: None,
             arrived: call.arrived,
             first_token: None,
@@ -102,6 +105,16 @@ impl Recorder {
     /// The span that ends with the record.
     pub(super) fn trace(&mut self, span: Option<OpenSpan>) {
         self.span = span;
+    }
+
+    /// The call counts as made from when the mark is set.
+    pub(super) fn not_before_sent(&mut self) -> SentMark {
+        self.sent.insert(SentMark::default()).clone()
+    }
+
+    /// The upstream has told what was consumed.
+    pub(super) fn is_counted(&self) -> bool {
+        self.tally.is_reported()
     }
 
     /// Text of the answer went by; the first marks the time to first token.
@@ -148,6 +161,8 @@ impl Recorder {
     pub(super) fn finish(&mut self, outcome: Outcome) {
         let tokens = self.settled.unwrap_or_else(|| match outcome {
             Outcome::Completed => self.tally.of_whole(),
+            // Left while the connection was being made, say.
+            Outcome::Cancelled if self.sent.as_ref().is_some_and(|sent| !sent.is_set()) => TokenUsage::default(),
             Outcome::Cancelled => self.tally.of_part(),
             Outcome::Refused | Outcome::Failed | Outcome::TimedOut => self.tally.of_failed(),
         });

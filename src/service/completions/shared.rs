@@ -10,6 +10,7 @@ mod wakers;
 use std::{
     collections::VecDeque,
     convert::Infallible,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
 };
@@ -17,6 +18,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
+use tokio::time::Sleep;
 
 use super::{NoPlace, course::Course, record::Recorder, stored::StoredAnswer};
 use crate::{
@@ -73,6 +75,8 @@ enum Stage {
     Entering(Entering),
     Sending(Sending),
     Streaming(EventStream),
+    /// The last mark has come, and counts may follow it.
+    Counting(EventStream, Pin<Box<Sleep>>),
     Over,
 }
 

@@ -7,6 +7,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
+use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
@@ -94,6 +95,18 @@ pub struct MeteredStream {
     has_text: bool,
     /// What is wrong with an answer that has ended, for the caller to be told last.
     fault: Option<ProviderError>,
+    /// The last item, while counts may follow it.
+    last: Option<Last>,
+}
+
+/// Some servers count after they have said that it is over (`[DONE]`): so long that is waited for, where they have not counted before and
+/// do not end their answer.
+pub(super) const COUNTS_AFTER_MARK: Duration = Duration::from_millis(50);
+
+struct Last {
+    item: Bytes,
+    /// Once it has to be waited for.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl MeteredStream {
@@ -106,6 +119,7 @@ impl MeteredStream {
             course: Course::default(),
             has_text: false,
             fault: None,
+            last: None,
         }
     }
 
@@ -197,9 +211,30 @@ impl MeteredStream {
                 Poll::Ready(Some(Ok(item))) => {
                     self.pass(item);
                 }
-                _ => return,
+                Poll::Ready(_) => self.events = None,
+                Poll::Pending => return,
             }
         }
+    }
+
+    /// The last item, once nothing follows it that matters. Nothing if there is none.
+    fn poll_last(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.last.is_none() {
+            return Poll::Ready(None);
+        }
+        self.read_what_is_there(context);
+        if self.events.is_some()
+            && !self.recorder.is_counted()
+            && let Some(last) = &mut self.last
+        {
+            let timer = last
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(COUNTS_AFTER_MARK)));
+            ready!(timer.as_mut().poll(context));
+        }
+        self.finish();
+        let last = self.last.take().map(|last| last.item);
+        Poll::Ready(last.filter(|item| !item.is_empty()))
     }
 
     /// What the upstream may do next depends on how far the answer is.
@@ -216,6 +251,9 @@ impl Stream for MeteredStream {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
+            if let Some(last) = ready!(this.poll_last(context)) {
+                return Poll::Ready(Some(Ok(last)));
+            }
             let Some(events) = &mut this.events else {
                 return Poll::Ready(this.fault.take().map(|error| Err(error.into())));
             };
@@ -230,8 +268,11 @@ impl Stream for MeteredStream {
                 Some(Ok(item)) => {
                     let passed = this.pass(item);
                     if this.course.is_marked {
-                        this.read_what_is_there(context);
-                        this.finish();
+                        this.last = Some(Last {
+                            item: passed,
+                            timer: None,
+                        });
+                        continue;
                     }
                     if !passed.is_empty() {
                         return Poll::Ready(Some(Ok(passed)));

@@ -47,6 +47,10 @@ impl Tally {
         reported.cached_input = reported.cached_input.max(usage.cached_input);
     }
 
+    pub(super) fn is_reported(&self) -> bool {
+        self.reported != ReportedUsage::default()
+    }
+
     /// Of an answer that is complete: the last count, if there was one, was meant to be of all of it.
     pub(super) fn of_whole(&self) -> TokenUsage {
         self.since(self.reported_at)
@@ -59,7 +63,7 @@ impl Tally {
 
     /// Of a call that failed: nothing if nothing came, for the prompt may not have been read.
     pub(super) fn of_failed(&self) -> TokenUsage {
-        if self.text_bytes == 0 && self.reported == ReportedUsage::default() {
+        if self.text_bytes == 0 && !self.is_reported() {
             TokenUsage::default()
         } else {
             self.of_part()

@@ -1,5 +1,7 @@
 //! Counts in odd places (azerozero/grob #454, bitrouter #537, earendil-works/pi #2017), and counts that mean something else.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{CHAT, ask, record, start};
@@ -61,6 +63,20 @@ async fn a_count_is_found_wherever_it_stands_and_believed_as_far_as_it_goes() {
         ("beside choices", plain().event(&beside).done(), (900, 300, false)),
         ("after the mark", plain().chunk(after_mark).ended(), (900, 300, false)),
         (
+            "a little after the mark",
+            plain()
+                .chunk("data: [DONE]\n\n")
+                .pause(Duration::from_millis(5))
+                .event(&last(&tokens(900, 300)))
+                .ended(),
+            (900, 300, false),
+        ),
+        (
+            "nothing after the mark",
+            plain().chunk("data: [DONE]\n\n").ended(),
+            (input, 600, true),
+        ),
+        (
             "decimals",
             plain().event(&last(&tokens(900.0, 300.0))).done(),
             (900, 300, false),
@@ -84,15 +100,23 @@ async fn a_count_is_found_wherever_it_stands_and_believed_as_far_as_it_goes() {
             (900, 600, true),
         ),
     ];
-    for (number, (name, reply, expected)) in cases.into_iter().enumerate() {
-        app.upstream.reply(reply);
-        program.stream(CHAT, &ask("Hi, there!", true)).await.rest().await;
-        let found = record(&app, number + 1).await;
-        assert_eq!(
-            (found.outcome.as_str(), found.tokens()),
-            ("completed", expected),
-            "{name}"
-        );
+    let mut count = 0;
+    for (name, reply, expected) in cases {
+        // As it comes, and for others to join.
+        for temperature in [1, 0] {
+            app.upstream.reply(reply.clone());
+            let mut body = ask("Hi, there!", true);
+            (body["temperature"], body["x_case"]) = (temperature.into(), name.into());
+            let events = program.stream(CHAT, &body).await.rest().await;
+            assert!(events.iter().any(|event| event.data == "[DONE]"), "{name}");
+            count += 1;
+            let found = record(&app, count).await;
+            assert_eq!(
+                (found.outcome.as_str(), found.tokens()),
+                ("completed", expected),
+                "{name}"
+            );
+        }
     }
 }
 

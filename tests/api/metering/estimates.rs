@@ -1,9 +1,16 @@
 //! What is charged where the upstream reports nothing.
 
+use std::time::Duration;
+
+use http::Method;
 use serde_json::{Value, json};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 
 use super::{CHAT, ask, record, start};
-use crate::support::{Reply, upstream::completion};
+use crate::support::{Reply, TestApp, accounts::register, upstream::completion};
 
 /// What pictures and sounds count as at most, with all around them.
 const ATTACHMENT: i64 = 2_000;
@@ -35,6 +42,35 @@ async fn a_picture_is_not_counted_as_text() {
     program.post(CHAT, &looking(false)).await.ok(200);
     let whole = record(&app, 3).await;
     assert!(whole.estimated && (1..ATTACHMENT).contains(&whole.input), "{whole:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_charged_before_anything_was_sent() {
+    // Takes no further connection, and refuses none.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(connected) = timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+        waiting.push(connected.unwrap());
+    }
+    let app = TestApp::start_with(|config| {
+        let provider = config.providers.get_mut("refusing").unwrap();
+        provider.base_url = Some(format!("http://{address}/v1").parse().unwrap());
+        provider.connect_timeout = Duration::from_secs(20);
+    })
+    .await;
+    let program = register(&app).await.program().await;
+    for (number, temperature) in [1, 0].into_iter().enumerate() {
+        let mut body = ask(&"x".repeat(4_000), true);
+        (body["model"], body["temperature"]) = ("unreachable".into(), temperature.into());
+        let request = program.request(Method::POST, CHAT).json(&body);
+        let left = request.timeout(Duration::from_millis(500)).send().await;
+        assert!(left.is_err());
+        let found = record(&app, number + 1).await;
+        assert_eq!((found.outcome.as_str(), found.tokens()), ("cancelled", (0, 0, false)));
+    }
 }
 
 #[tokio::test]

@@ -73,7 +73,9 @@ impl TextReader {
             Some(b'"') => self.string(&raw[1..raw.len() - 1]),
             Some(b'[') => {
                 let parts: Vec<&RawValue> = serde_json::from_str(raw).unwrap_or_default();
-                parts.into_iter().for_each(|part| self.content(part));
+                for part in parts {
+                    self.content(part);
+                }
             }
             Some(b'{') => {
                 let part = serde_json::from_str::<Part<'_>>(raw);

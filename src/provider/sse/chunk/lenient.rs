@@ -20,8 +20,10 @@ pub(super) fn parsed(data: &[u8]) -> ChunkInfo {
     };
     let is_error = |value: &Value| value.as_str() == Some("error");
     let mut signs = Signs {
-        has_error: !is_blank(&object["error"]) || choices.iter().any(|choice| !is_blank(&choice["error"])),
-        is_named_error: is_error(&object["object"]) || is_error(&object["type"]),
+        is_error: !is_blank(&object["error"])
+            || choices.iter().any(|choice| !is_blank(&choice["error"]))
+            || is_error(&object["object"])
+            || is_error(&object["type"]),
         has_choices_field: object.get("choices").is_some(),
         has_detail: !is_blank(&object["detail"]) || !is_blank(&object["message"]),
         within_choices: Counts::default(),

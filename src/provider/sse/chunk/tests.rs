@@ -7,6 +7,7 @@ use super::{
     BodyUsage, ChunkInfo, ReportedUsage, answer_text, delta_text, is_done, parsed, scan_chunk, skimmed, usage_of_body,
 };
 
+#[expect(clippy::unnecessary_wraps, reason = "compared with what may be missing")]
 fn counts(input: u64, output: u64, cached_input: u64) -> Option<ReportedUsage> {
     Some(ReportedUsage {
         input,

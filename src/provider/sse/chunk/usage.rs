@@ -90,8 +90,7 @@ impl Counts {
                 b"cached_tokens" => &mut counts.cached[2],
                 _ => return skim.skip(),
             };
-            *count = optional(skim)?;
-            Some(())
+            optional(skim, count)
         })?;
         Some(counts)
     }
@@ -117,17 +116,14 @@ fn within(skim: &mut Skim<'_>, wanted: &[u8], found: &mut Option<u64>) -> Option
         if key != wanted {
             return skim.skip();
         }
-        *found = optional(skim)?;
-        Some(())
+        optional(skim, found)
     })
 }
 
-fn optional(skim: &mut Skim<'_>) -> Option<Option<u64>> {
-    if skim.null() {
-        Some(None)
-    } else {
-        skim.unsigned().map(Some)
-    }
+/// A count, or `null` for none.
+fn optional(skim: &mut Skim<'_>, count: &mut Option<u64>) -> Option<()> {
+    *count = if skim.null() { None } else { Some(skim.unsigned()?) };
+    Some(())
 }
 
 /// Servers in languages without integers write `12.0`, and some write text.

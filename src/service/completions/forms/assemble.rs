@@ -189,8 +189,9 @@ impl Choice {
         message.entry("content").or_insert(Value::Null);
         // The last call of an answer that was cut off is cut off as well.
         let is_cut = rest.get("finish_reason").and_then(Value::as_str) == Some("length");
-        if let Some(calls) = calls.finished(is_cut)? {
-            message.insert("tool_calls".to_owned(), calls);
+        let calls = calls.finished(is_cut)?;
+        if !calls.is_empty() {
+            message.insert("tool_calls".to_owned(), calls.into());
         }
         rest.insert("index".to_owned(), index.into());
         rest.insert("message".to_owned(), message.into());

@@ -72,10 +72,10 @@ fn called_until(reason: &str, lists: &[Value]) -> Option<Value> {
         String::from("data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n");
     for list in lists {
         let chunk = json!({"choices": [{"index": 0, "delta": {"tool_calls": list}, "finish_reason": null}]});
-        events.push_str(&format!("data: {chunk}\n\n"));
+        events.extend(["data: ", &chunk.to_string(), "\n\n"]);
     }
     let last = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]});
-    events.push_str(&format!("data: {last}\n\n"));
+    events.extend(["data: ", &last.to_string(), "\n\n"]);
     let whole = assemble(events.as_bytes(), b"")?;
     let calls = parsed(&whole)["choices"][0]["message"]["tool_calls"].clone();
     Some(
@@ -217,7 +217,8 @@ fn joined(deltas: &[Value], more: &Value) -> Option<Value> {
         for (name, value) in more.as_object().unwrap() {
             choice[name] = value.clone();
         }
-        events.push_str(&format!("data: {}\n\n", json!({"id": "c", "choices": [choice]})));
+        let chunk = json!({"id": "c", "choices": [choice]});
+        events.extend(["data: ", &chunk.to_string(), "\n\n"]);
     }
     Some(parsed(&assemble(events.as_bytes(), b"")?)["choices"][0].clone())
 }

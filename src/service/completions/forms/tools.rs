@@ -140,17 +140,13 @@ impl ToolCalls {
         }
     }
 
-    /// `None` within if there were none. `is_cut`: the last one may have been cut off.
-    pub(super) fn finished(self, is_cut: bool) -> Option<Option<Value>> {
-        if self.0.is_empty() {
-            return Some(None);
-        }
-        let last = self.0.len() - 1;
+    /// `is_cut`: the last one may have been cut off.
+    pub(super) fn finished(self, is_cut: bool) -> Option<Vec<Value>> {
+        let last = self.0.len().saturating_sub(1);
         let mut calls = self.0;
         calls.sort_by_key(|call| call.index);
         let calls = calls.into_iter().enumerate();
-        let finished: Option<Vec<Value>> = calls.map(|(at, call)| call.finished(is_cut && at == last)).collect();
-        finished.map(|calls| Some(calls.into()))
+        calls.map(|(at, call)| call.finished(is_cut && at == last)).collect()
     }
 }
 

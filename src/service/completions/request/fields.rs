@@ -126,7 +126,7 @@ fn folded(character: char) -> char {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_nearly, read};
+    use super::{RawValue, is_nearly, read};
     use proptest::prelude::*;
 
     const NAMES: [&str; 3] = ["model", "stream_options", "n"];
@@ -135,7 +135,7 @@ mod tests {
     fn values_are_found_by_their_exact_names() {
         let found = read(r#"{"x":[{"model":1}],"mod\u0065l":"a","stream_options":null}"#, &NAMES).unwrap();
         assert_eq!(
-            found.values.map(|value| value.map(|raw| raw.get())),
+            found.values.map(|value| value.map(RawValue::get)),
             [Some("\"a\""), Some("null"), None]
         );
         assert_eq!(found.misspelt, None);

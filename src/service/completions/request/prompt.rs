@@ -13,6 +13,8 @@ use crate::domain::json::quote_or_escape;
 const ATTACHMENT: usize = 4 * 1_100;
 /// Shorter strings count as what they are: the name of a file, or where a picture lies. In bytes.
 const SHORT: usize = 1024;
+/// Smaller prompts are not looked through for attachments without a picture's name: they have no room for one that makes a difference. In bytes.
+const SMALL: usize = 8 * 1024;
 /// What stands under these is read as text, however long it is.
 const TEXTS: [&[u8]; 8] = [
     b"content",
@@ -32,7 +34,7 @@ static PICTURE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""im
 pub(super) fn weight(prompt: &str) -> usize {
     let bytes = prompt.as_bytes();
     // Most prompts are short, and the word alone is found many times faster than strings are read.
-    if bytes.len() <= SHORT && PICTURE.find(bytes).is_none() {
+    if bytes.len() <= SMALL && PICTURE.find(bytes).is_none() {
         return bytes.len();
     }
     weighed(bytes).unwrap_or(bytes.len())
@@ -79,7 +81,7 @@ fn end_of_string(bytes: &[u8], start: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ATTACHMENT, weight};
+    use super::{ATTACHMENT, SMALL, weight};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -99,7 +101,7 @@ mod tests {
                 json!({"type": "image", "source": {"type": "base64", "data": data(bytes)}}),
             ]
         };
-        for (small, large) in parts(2_000).into_iter().zip(parts(2_500_000)) {
+        for (small, large) in parts(SMALL).into_iter().zip(parts(2_500_000)) {
             let (small, large) = (of(&json!([small])), of(&json!([large])));
             assert_eq!(small, large);
             assert!((ATTACHMENT..ATTACHMENT + 200).contains(&large), "{large}");

@@ -9,7 +9,7 @@ use super::{End, Head, Keeping, Progress, Stage};
 use crate::{
     domain::{tokens::TokenUsage, usage::Outcome},
     provider::{Endpoint, ProviderError, ProviderReply, Stage as Reached, sse},
-    service::completions::{as_json, course, record::Recorder, stored::StoredAnswer},
+    service::completions::{as_json, course, record::Recorder, stored::StoredAnswer, stream::COUNTS_AFTER_MARK},
 };
 
 /// Who is further behind than so many bytes, of an answer that is too long to be remembered, is left behind: what it has
@@ -43,6 +43,17 @@ impl Progress {
                 Some(Ok(item)) => self.take_item(&item),
                 Some(Err(error)) => self.fail(error),
                 None => self.finish(),
+            },
+            Stage::Counting(events, timer) => match events.as_mut().poll_next(context) {
+                Poll::Ready(Some(Ok(item))) => {
+                    self.take_counts(&item);
+                    self.finish();
+                }
+                Poll::Ready(_) => self.finish(),
+                Poll::Pending => {
+                    std::task::ready!(timer.as_mut().poll(context));
+                    self.finish();
+                }
             },
         }
         Poll::Ready(())
@@ -93,17 +104,10 @@ impl Progress {
                 from = item.len();
                 self.course.is_marked = true;
                 is_over = true;
-                continue;
+                self.take_counts(&item.slice(range.end..));
+                break;
             }
             let chunk = sse::scan_chunk(data);
-            if is_over {
-                // Some servers count after they have said that it is over.
-                if let Some(usage) = chunk.usage {
-                    self.record(|recorder| recorder.note_usage(usage));
-                    self.usage_chunk = item.slice(range);
-                }
-                continue;
-            }
             self.course.has_answer |= chunk.has_choices;
             self.has_substance |= chunk.has_substance;
             self.complete += chunk.complete;
@@ -134,8 +138,25 @@ impl Progress {
             }
         }
         self.push(item.slice(from..));
-        if is_over {
-            self.finish();
+        if !is_over {
+            return;
+        }
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Streaming(events) if !self.recorder.as_ref().is_some_and(Recorder::is_counted) => {
+                let timer = Box::pin(tokio::time::sleep(COUNTS_AFTER_MARK));
+                self.stage = Stage::Counting(events, timer);
+            }
+            _ => self.finish(),
+        }
+    }
+
+    /// What comes after the last mark: nobody is given it but as the usage chunk.
+    fn take_counts(&mut self, item: &Bytes) {
+        for event in sse::events(item) {
+            if let Some(usage) = sse::scan_chunk(event.data()).usage {
+                self.record(|recorder| recorder.note_usage(usage));
+                self.usage_chunk = item.slice(event.range());
+            }
         }
     }
 
