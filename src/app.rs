@@ -140,7 +140,7 @@ async fn migrations_apply(database: Database) -> Result<(), AppError> {
     migrations::apply(&database).await?;
     let accounts = Store::new(&database, &Replicas::default()).accounts;
     let refolded = accounts
-        .refold_emails(chrono::Utc::now())
+        .refold_emails(crate::domain::clock::Clock::system().now())
         .await
         .map_err(MigrationError::Store)?;
     for user in &refolded.collisions {
