@@ -22,6 +22,7 @@ use crate::provider::{
 const TAIL: Duration = Duration::from_secs(30);
 
 /// Dropping it before the last event closes the upstream connection.
+#[expect(clippy::struct_excessive_bools, reason = "each says something else of the stream")]
 pub(super) struct UpstreamEvents {
     /// Until the answer has ended.
     body: Option<AnswerBody>,
@@ -111,13 +112,11 @@ impl UpstreamEvents {
     }
 
     /// Whether nobody should wait any longer, though the upstream never pauses.
-    fn is_late(&self, now: Instant) -> Option<Option<ProviderError>> {
-        if let Reached::Finished(_) = self.reached {
-            let (deadline, error) = self.deadline();
-            return (now >= deadline).then_some(error);
+    fn is_late(&self, now: Instant) -> bool {
+        match self.reached {
+            Reached::Finished(_) => now >= self.deadline().0,
+            _ => now >= self.started + self.limits.total,
         }
-        let total = self.limits.total;
-        (now >= self.started + total).then_some(Some(ProviderError::TotalTimeout(total)))
     }
 
     /// Takes a piece of the body, and gives the events that are whole now.
@@ -144,16 +143,13 @@ impl UpstreamEvents {
         if !self.is_odd && is_ended {
             return item;
         }
-        match sse::regular(&item) {
-            Some(regular) => {
-                self.is_odd = true;
-                self.is_ended_early = !is_ended;
-                regular
-            }
-            None => {
-                self.is_odd = false;
-                item
-            }
+        if let Some(regular) = sse::regular(&item) {
+            self.is_odd = true;
+            self.is_ended_early = !is_ended;
+            regular
+        } else {
+            self.is_odd = false;
+            item
         }
     }
 
@@ -208,8 +204,10 @@ impl Stream for UpstreamEvents {
                 std::mem::take(&mut this.first)
             };
             let now = Instant::now();
-            if let Some(error) = this.is_late(now) {
-                return this.end(error.map(Err));
+            if this.is_late(now) {
+                let is_finished = matches!(this.reached, Reached::Finished(_));
+                let late = (!is_finished).then(|| Err(ProviderError::TotalTimeout(this.limits.total)));
+                return this.end(late);
             }
             this.last = now;
             if let Reached::Nothing = this.reached {

@@ -62,11 +62,11 @@ pub fn regular(item: &[u8]) -> Option<Bytes> {
             out.extend_from_slice(text);
             continue;
         }
-        if !text.strip_prefix(MARK).unwrap_or(text).starts_with(b"{") {
-            out.extend_from_slice(text.trim_ascii_end());
-        } else {
+        if text.strip_prefix(MARK).unwrap_or(text).starts_with(b"{") {
             out.extend_from_slice(b"data: ");
             out.extend_from_slice(event.data.trim_ascii_end());
+        } else {
+            out.extend_from_slice(text.trim_ascii_end());
         }
         out.extend_from_slice(b"\n\n");
     }

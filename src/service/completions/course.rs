@@ -8,6 +8,7 @@ use crate::provider::{Endpoint, Provider, ProviderError, sse};
 
 /// What of a stream has come.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something else of the stream")]
 pub(super) struct Course {
     /// A chunk with choices.
     pub(super) has_answer: bool,
