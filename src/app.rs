@@ -1,6 +1,7 @@
 //! The composition root: configuration in, running service out.
 
 pub mod build;
+mod descriptors;
 pub mod doctor;
 pub mod listener;
 mod observe;

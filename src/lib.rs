@@ -21,6 +21,7 @@ pub mod failure;
 pub mod fair_queue;
 pub mod http;
 pub mod lifecycle;
+pub mod memory;
 pub mod provider;
 pub mod service;
 pub mod state;

@@ -40,25 +40,39 @@ impl Lifecycle {
     }
 }
 
-/// SIGTERM and SIGINT, listened for from the start: one that comes while starting is not lost.
+/// SIGTERM, SIGINT and SIGHUP, listened for from the start: one that comes while starting is not lost. Others that would end the process
+/// without a drain are taken and change nothing.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// A terminal that went away; absent where whoever started the process has it ignored, as `nohup` does.
+    hangup: Option<Signal>,
+    _ignored: [Signal; 3],
 }
 
 impl Signals {
     pub fn listen() -> Result<Self, Broken> {
+        let listen = |kind| signal(kind).map_err(Broken::Signals);
+        let hangup = SignalKind::hangup();
         Ok(Self {
-            terminate: signal(SignalKind::terminate()).map_err(Broken::Signals)?,
-            interrupt: signal(SignalKind::interrupt()).map_err(Broken::Signals)?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: (!is_ignored(hangup)).then(|| listen(hangup)).transpose()?,
+            _ignored: [
+                listen(SignalKind::quit())?,
+                listen(SignalKind::user_defined1())?,
+                listen(SignalKind::user_defined2())?,
+            ],
         })
     }
 
-    /// Waits for the next of either.
+    /// Waits for the next that says stop.
     pub async fn next(&mut self) {
+        let hangup = self.hangup.as_mut();
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            Some(_) = async { hangup?.recv().await } => {}
         }
     }
 
@@ -69,6 +83,14 @@ impl Signals {
             () = lifecycle.broken.cancelled() => Err(Broken::Task),
         }
     }
+}
+
+/// Whether the process was started with the signal ignored (proc(5): a bit for each in hexadecimal).
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (kind.as_raw_value() - 1) & 1 == 1)
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -24,6 +24,7 @@ use futures_util::{Stream, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::config::ProviderConfig;
+use crate::memory::Allowance;
 pub use error::ProviderError;
 use registry::ProviderSetupError;
 pub use registry::Registry;
@@ -79,6 +80,8 @@ pub struct ProviderRequest {
     pub traceparent: Option<HeaderValue>,
     /// Set by the provider before it sends the first byte.
     pub sent: SentMark,
+    /// What a whole answer is counted against; nothing is not counted.
+    pub memory: Option<Allowance>,
 }
 
 /// What a reader has found in a stream, which decides how long the next pause may be.

@@ -57,6 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "http",
         &[
+            "memory",
             "auth",
             "config",
             "deadline",
@@ -77,11 +78,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("auth", &["config", "crypto", "domain", "failure", "service"]),
-    ("failure", &["crypto", "domain", "provider", "service", "store"]),
+    (
+        "failure",
+        &["crypto", "domain", "memory", "provider", "service", "store"],
+    ),
     ("task", &["service", "telemetry"]),
     (
         "service",
         &[
+            "memory",
             "cache",
             "config",
             "crypto",
@@ -95,7 +100,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("cache", &["config", "domain", "crypto", "telemetry"]),
     ("store", &["config", "domain", "crypto", "telemetry"]),
-    ("provider", &["config", "deadline", "domain", "crypto", "turn"]),
+    (
+        "provider",
+        &["config", "deadline", "domain", "crypto", "memory", "turn"],
+    ),
+    ("memory", &["telemetry"]),
     ("deadline", &[]),
     ("fair_queue", &[]),
     ("turn", &[]),

@@ -1,9 +1,11 @@
-//! Accepting connections. The loop is ours rather than axum's for three things: no Nagle delay, a limit on slow headers,
-//! and a drain that ends.
+//! Accepting connections. The loop is ours rather than axum's for four things: no Nagle delay, a limit on slow headers of every
+//! request, places that are shared fairly, and a drain that ends.
 
 mod activity;
+mod places;
+mod refusal;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use crate::{
     http::service::{Service, routed},
@@ -15,11 +17,12 @@ use axum::{Router, response::Response};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use ipnet::IpNet;
+use places::Places;
+use refusal::Refusals;
 use socket2::SockRef;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 /// Data that the other end has not taken for this long ends the connection.
 const STALLED_READER: Duration = Duration::from_mins(1);
@@ -29,13 +32,17 @@ const LAST_REQUEST: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Limits of the listener.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
-    /// Until the first request's head has come.
+    /// Until a new connection's first head has come, and from the first byte of every later one to its end.
     pub header_read_timeout: Duration,
     /// Between requests on a connection that is kept open; it is closed after one to two of these.
     pub idle_timeout: Duration,
     pub max_connections: usize,
+    /// Of one address (of IPv6: one /64).
+    pub max_connections_per_address: usize,
+    /// Proxies, whose connections are many callers': the limit by address is not for them.
+    pub proxies: Vec<IpNet>,
 }
 
 /// What a listener serves.
@@ -63,13 +70,14 @@ pub async fn serve(
     lifecycle: Lifecycle,
     before_write: impl BeforeWrite + Clone,
 ) {
-    let places = Arc::new(Semaphore::new(limits.max_connections));
+    let places = Places::new(
+        limits.max_connections,
+        limits.max_connections_per_address,
+        limits.proxies.clone(),
+    );
+    let refusals = Refusals::new();
     let mut failing = false;
     loop {
-        let place = tokio::select! {
-            () = lifecycle.stop_accepting.cancelled() => return,
-            place = Arc::clone(&places).acquire_owned() => place,
-        };
         let accepted = tokio::select! {
             () = lifecycle.stop_accepting.cancelled() => return,
             accepted = listener.accept() => accepted,
@@ -77,12 +85,24 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 failing = false;
+                let watched = Watched {
+                    activity: Activity::default(),
+                    // Its own: asking whether to stop takes a lock, which all connections would share.
+                    stop: lifecycle.stop_accepting.child_token(),
+                };
+                let place = match places.enter(peer.ip(), &watched.activity, &watched.stop) {
+                    Ok(place) => place,
+                    Err(full) => {
+                        refusals.refuse(stream, full, &lifecycle);
+                        continue;
+                    }
+                };
                 let connection = connection(
                     stream,
                     peer,
                     serving.clone(),
-                    limits,
-                    lifecycle.clone(),
+                    (limits.header_read_timeout, limits.idle_timeout),
+                    watched,
                     before_write.clone(),
                 );
                 lifecycle.connections.spawn(async move {
@@ -101,17 +121,23 @@ pub async fn serve(
     }
 }
 
+/// What is known of a connection outside it.
+struct Watched {
+    activity: Activity,
+    /// No more requests on it, or, where the activity says so, that it has to make room.
+    stop: CancellationToken,
+}
+
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     serving: impl Serve,
-    limits: Limits,
-    lifecycle: Lifecycle,
+    (head_timeout, idle_timeout): (Duration, Duration),
+    Watched { activity, stop }: Watched,
     before_write: impl BeforeWrite,
 ) {
     prepare(&stream);
-    let activity = Activity::default();
-    let stream = activity.watch(Turn::new(TokioIo::new(stream), before_write));
+    let stream = activity.watch(Turn::new(TokioIo::new(stream), before_write), head_timeout);
     let noted = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let active = noted.begin();
@@ -123,13 +149,17 @@ async fn connection(
         .max_buf_size(MOST_BUFFERED)
         .serve_connection(stream, service);
     let mut connection = std::pin::pin!(connection);
-    let mut limit = limits.header_read_timeout;
+    let mut limit = head_timeout;
     let mut draining = false;
     loop {
         let seen = activity.begun();
         tokio::select! {
             ended = connection.as_mut() => return note(ended),
-            () = lifecycle.stop_accepting.cancelled(), if !draining => {
+            () = stop.cancelled(), if !draining => {
+                // A request that has come meanwhile is answered all the same.
+                if activity.gives_way() && activity.is_idle() {
+                    return;
+                }
                 connection.as_mut().graceful_shutdown();
                 draining = true;
                 limit = LAST_REQUEST;
@@ -138,7 +168,7 @@ async fn connection(
                 if activity.is_idle_since(seen) {
                     return;
                 }
-                limit = if draining { LAST_REQUEST } else { limits.idle_timeout };
+                limit = if draining { LAST_REQUEST } else { idle_timeout };
             }
         }
     }

@@ -22,6 +22,9 @@ const LIMITS: listener::Limits = listener::Limits {
     header_read_timeout: Duration::from_secs(5),
     idle_timeout: Duration::from_mins(2),
     max_connections: 256,
+    // Probes, Prometheus and people by a port-forward may come from one.
+    max_connections_per_address: 128,
+    proxies: Vec::new(),
 };
 
 /// Ends when told to, or with the process.

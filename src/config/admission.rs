@@ -14,13 +14,15 @@ use super::load::{
 pub struct AdmissionConfig {
     /// Calls in flight in this process, streams included until they end.
     pub max_in_flight: usize,
-    /// Calls in flight of one organisation.
+    /// Calls in flight of one organisation: what is left is a reserve for others.
     pub max_in_flight_per_organization: usize,
     /// Calls that wait for a place; those beyond are refused at once.
     pub queue_length: usize,
     /// The longest wait. A call that would wait longer is refused at once.
     #[serde(with = "humantime_serde")]
     pub queue_timeout: Duration,
+    /// Bytes of bodies and whole answers in memory at a time.
+    pub memory_bytes: usize,
 }
 
 pub(super) const FIELDS: &[Field] = &[
@@ -28,6 +30,7 @@ pub(super) const FIELDS: &[Field] = &[
     required("max_in_flight_per_organization", number(1, 1_000_000)),
     required("queue_length", number(0, 1_000_000)),
     required("queue_timeout", span(Duration::ZERO, MINUTE)),
+    required("memory_bytes", number(1024 * 1024, 1024 * 1024 * 1024 * 1024)),
 ];
 
 impl AdmissionConfig {

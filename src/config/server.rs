@@ -38,7 +38,7 @@ pub struct ServerConfig {
     /// Limit for everything but provider calls, which have their own.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
-    /// A new connection whose first request has not come by then is cut off.
+    /// A request's head has to come within this: of the first from the connection's start, of others from their first byte.
     #[serde(with = "humantime_serde")]
     pub header_read_timeout: Duration,
     /// A connection that is kept open is closed after one to two of these without a request.
@@ -46,8 +46,11 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// Largest accepted request body, in bytes.
     pub body_limit: usize,
-    /// Open connections beyond this wait in the kernel's backlog.
+    /// Open connections. One beyond this takes the place of one that does nothing, or is answered 503.
     pub max_connections: usize,
+    /// The same of one address that is no trusted proxy; absent means a tenth.
+    #[serde(default)]
+    pub max_connections_per_address: Option<usize>,
     /// Networks whose `X-Forwarded-For` is believed.
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
@@ -60,7 +63,13 @@ pub struct ServerConfig {
     /// After that: how long open requests and streams may take to finish.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+    /// How long the platform waits after its signal before it kills the process; absent where nobody knows.
+    #[serde(default, with = "humantime_serde::option")]
+    pub termination_grace: Option<Duration>,
 }
+
+/// What may come after the drain: last words of streams, records, the pool.
+const AFTER_DRAIN: Duration = Duration::from_secs(25);
 
 /// Outside development, where a guessed token opens the operator's views to the world.
 const OPS_TOKEN_LENGTH: usize = 32;
@@ -96,6 +105,7 @@ pub(super) const FIELDS: &[Field] = &[
     required("idle_timeout", span(MILLISECOND, HOUR)),
     required("body_limit", number(1024, 256 * 1024 * 1024)),
     required("max_connections", number(1, 1_000_000)),
+    optional("max_connections_per_address", number(1, 1_000_000)),
     optional("trusted_proxies", Kind::Networks),
     optional(
         "cors_origins",
@@ -106,6 +116,7 @@ pub(super) const FIELDS: &[Field] = &[
     ),
     required("drain_delay", span(Duration::ZERO, HOUR)),
     required("drain_timeout", span(MILLISECOND, HOUR)),
+    optional("termination_grace", span(MILLISECOND, HOUR)),
 ];
 
 /// `scheme://host` with a port where it is not the scheme's own, exactly as browsers send it; a final slash is let pass.
@@ -125,6 +136,17 @@ fn is_origin_or_any(text: &str) -> bool {
 
 impl ServerConfig {
     pub(super) fn validate(&self, check: &mut Check<'_>) {
+        let needed = self.drain_delay + self.drain_timeout + AFTER_DRAIN;
+        if let Some(grace) = self.termination_grace
+            && grace < needed
+        {
+            check.refuse(
+                ["server", "termination_grace"],
+                format!(
+                    "must be at least {needed:?}: drain_delay, drain_timeout, and {AFTER_DRAIN:?} for what comes after; raise the platform's, or lower those"
+                ),
+            );
+        }
         let environment = check.environment();
         if environment.is_development() {
             return;

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     auth::{Caller, gate::Gate},
     failure::Failure,
+    memory::{Budget, Holder},
     telemetry::{context, traces::Traces},
 };
 use axum::{
@@ -61,6 +62,7 @@ struct Inner {
     /// Whether browsers are told to insist on https.
     https: bool,
     cache_control: CacheControl,
+    memory: Budget,
 }
 
 impl Edge {
@@ -71,6 +73,7 @@ impl Edge {
         https: bool,
         traces: Option<Traces>,
         cache_control: CacheControl,
+        memory: Budget,
     ) -> Self {
         let unmatched = RouteMetrics::new(&http::Method::GET, "other");
         Self {
@@ -83,6 +86,7 @@ impl Edge {
                 traces,
                 https,
                 cache_control,
+                memory,
             }),
         }
     }
@@ -154,6 +158,11 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
             && route.cache.has_tag()
         {
             request.extensions_mut().insert(route.cache);
+        }
+        if request.method() != Method::GET {
+            let organization = context::organization();
+            let holder = organization.map_or(Holder::Address(client.0), Holder::Organization);
+            request.extensions_mut().insert(edge.inner.memory.of(holder));
         }
         let mut response = next.run(request).await;
         match response.extensions_mut().remove::<Arc<Failure>>() {

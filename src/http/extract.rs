@@ -2,6 +2,7 @@
 
 mod body;
 mod page;
+mod whole;
 
 use axum::{
     extract::{FromRequestParts, Path, Query},

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     auth::{access::Access, extract::ApiCaller},
     failure::Failure,
+    memory::Holder,
     provider::Endpoint,
     service::completions::Completions,
     telemetry::context,
@@ -110,7 +111,8 @@ impl Inner {
                 passage.note_caller(&caller);
                 let account = caller.account().ok_or_else(Failure::unauthenticated)?;
                 let (head, body) = request.into_parts();
-                let body = json_body(&head.headers, body, self.body_limit).await?;
+                let memory = (self.completions.memory(), Holder::Organization(account.organization.0));
+                let body = json_body(&head.headers, body, self.body_limit, Some(memory)).await?;
                 handlers::call(endpoint, &self.completions, ApiCaller(account), told, body).await
             });
             // Nothing of a call that panicked is looked at again.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::memory::Exhausted;
+
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Times are the limits that ran out.
@@ -36,6 +38,9 @@ pub enum ProviderError {
     /// 503 or 529 with a time to come back at.
     #[error("the provider answered {status}: it has more to do than it can")]
     Busy { status: StatusCode, retry_after: Duration },
+    /// Ours, not the provider's: there is no room for its answer.
+    #[error(transparent)]
+    NoMemory(#[from] Exhausted),
     /// Not HTTP we can pass on, or beyond `limit` bytes.
     #[error("the provider's answer is not usable: {0}")]
     BadReply(&'static str),
@@ -51,6 +56,11 @@ impl ProviderError {
                 | Self::ChunkTimeout(_)
                 | Self::TotalTimeout(_)
         )
+    }
+
+    /// Whether the call may have been at the provider, so that it says something of how long calls take.
+    pub fn has_reached(&self) -> bool {
+        !matches!(self, Self::Unreachable(_) | Self::ConnectTimeout(_))
     }
 
     /// What the provider answered, if it answered.
@@ -73,6 +83,7 @@ impl ProviderError {
             Self::BrokenOff(_) | Self::EndedEarly => "broken_off",
             Self::ErrorInAnswer => "error_in_answer",
             Self::Status(_) | Self::Busy { .. } => "upstream_status",
+            Self::NoMemory(_) => "no_memory",
             Self::BadReply(_) => "bad_reply",
         }
     }

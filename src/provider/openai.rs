@@ -192,7 +192,7 @@ impl OpenAiProvider {
                 return Ok(ProviderReply::Events { headers, events });
             }
         }
-        let whole = collect(&mut body, first, LARGEST_ANSWER, self.limits.of_whole(), started).await?;
+        let whole = collect(&mut body, first, LARGEST_ANSWER, self.limits.of_whole(), started, request.memory.as_ref()).await?;
         body.give_back();
         if status.is_success() {
             reply::whole(status, headers, whole)
@@ -219,7 +219,7 @@ impl OpenAiProvider {
             ));
         }
         let mut answer = response.into_body();
-        let body = collect(&mut answer, Bytes::new(), LARGEST_LIST, limits, started).await?;
+        let body = collect(&mut answer, Bytes::new(), LARGEST_LIST, limits, started, None).await?;
         answer.give_back();
         models::ids_of(&body).ok_or(ProviderError::BadReply("its list of models is not one"))
     }

@@ -17,6 +17,7 @@ use tokio::{sync::oneshot, time::Instant};
 use crate::{
     config::admission::AdmissionConfig,
     domain::ids::OrganizationId,
+    memory::Budget,
     telemetry::metrics::{QUEUE_DURATION, QUEUE_LENGTH, REFUSALS},
 };
 use queue::{Entry, Queue};
@@ -38,6 +39,7 @@ pub struct Admission(Arc<Inner>);
 
 struct Inner {
     queue: Mutex<Queue<Handover>>,
+    memory: Budget,
     patience: Duration,
     waiting: Gauge,
     waited: Histogram,
@@ -50,12 +52,12 @@ pub struct Permit {
     admission: Admission,
     organization: OrganizationId,
     since: Instant,
-    /// Where its holder knows; otherwise when it is dropped.
+    /// When the call ended, if it reached a provider: how long others take says nothing of the next.
     until: Option<Instant>,
 }
 
 impl Permit {
-    /// Gives the place back, by a clock that was just read.
+    /// Gives back the place of a call that reached a provider, by a clock that was just read. One that did not is dropped.
     pub fn end(mut self, now: Instant) {
         self.until = Some(now);
     }
@@ -66,12 +68,18 @@ impl Admission {
         let refused = |reason: &'static str| counter!(REFUSALS, "reason" => reason);
         Self(Arc::new(Inner {
             queue: Mutex::new(Queue::new(config)),
+            memory: Budget::new(config.memory_bytes, config.queue_timeout),
             patience: config.queue_timeout,
             waiting: gauge!(QUEUE_LENGTH),
             waited: histogram!(QUEUE_DURATION),
             refused_organization: refused("organization_limit"),
             refused_process: refused("overloaded"),
         }))
+    }
+
+    /// What bodies and answers of all may take.
+    pub fn memory(&self) -> &Budget {
+        &self.0.memory
     }
 
     /// Waits for a place, at most the configured time. Dropping the future leaves the queue.
@@ -129,7 +137,7 @@ impl Admission {
     }
 
     /// Gives back a place, and hands it on.
-    fn release(&self, organization: OrganizationId, held: Duration) {
+    fn release(&self, organization: OrganizationId, held: Option<Duration>) {
         let mut queue = self.lock();
         queue.release(organization, held);
         let next = queue.next();
@@ -150,9 +158,8 @@ impl Admission {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let until = self.until.unwrap_or_else(Instant::now);
-        self.admission
-            .release(self.organization, until.saturating_duration_since(self.since));
+        let held = self.until.map(|until| until.saturating_duration_since(self.since));
+        self.admission.release(self.organization, held);
     }
 }
 

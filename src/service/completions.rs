@@ -37,6 +37,7 @@ use super::{
 };
 use crate::{
     domain::{clock::Clock, ids::OrganizationId, model::ModelKind, usage::Outcome},
+    memory::{Budget, Holder},
     provider::{Endpoint, ProviderReply, ProviderRequest, Registry, registry::Route, sse},
     telemetry::traces::{OpenSpan, Traces},
 };
@@ -181,6 +182,11 @@ impl Completions {
         }
     }
 
+    /// What bodies and answers of all may take.
+    pub fn memory(&self) -> &Budget {
+        self.0.admission.memory()
+    }
+
     /// Takes the places that a call needs.
     async fn places(&self, organization: OrganizationId) -> Result<Places, NoPlace> {
         let permit = self.0.admission.enter(organization).await?;
@@ -200,7 +206,9 @@ impl Completions {
         let mut recorder = self.recorder(places, call, route, wanted.form);
         recorder.trace(span);
         let sent = recorder.not_before_sent();
+        let holder = Holder::Organization(call.account.organization.0);
         let request = ProviderRequest {
+            memory: Some(self.0.admission.memory().of(holder)),
             endpoint: call.endpoint,
             body: wanted.body,
             stream: wanted.form.streamed,

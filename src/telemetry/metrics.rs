@@ -19,6 +19,7 @@ pub const USAGE_BACKLOG: &str = "maple_usage_backlog_records";
 pub const USAGE_WRITTEN: &str = "maple_usage_records_written_total";
 pub const QUEUE_LENGTH: &str = "maple_request_queue_length";
 pub const QUEUE_DURATION: &str = "maple_request_queue_duration_seconds";
+pub const MEMORY_RESERVED: &str = "maple_memory_reserved_bytes";
 pub const REFUSALS: &str = "maple_requests_refused_total";
 pub const FORWARDED_FOR_IGNORED: &str = "maple_forwarded_for_ignored_total";
 pub const ACTIVE_USERS: &str = "maple_active_users";
@@ -127,6 +128,11 @@ fn describe() {
         QUEUE_DURATION,
         Unit::Seconds,
         "Time that calls waited for a place, those included that got none"
+    );
+    describe_gauge!(
+        MEMORY_RESERVED,
+        Unit::Bytes,
+        "What is counted for large bodies and whole answers, of admission.memory_bytes"
     );
     describe_counter!(
         REFUSALS,

@@ -10,12 +10,14 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::time::{Sleep, sleep};
 
 use crate::turn::Pieces;
 
@@ -28,6 +30,8 @@ struct Counts {
     ended: AtomicU64,
     /// Something waits to be written: a body is over when hyper has taken the last of it, which may be long before its reader has.
     unwritten: AtomicBool,
+    /// It has lost its place to another connection.
+    gives_way: AtomicBool,
 }
 
 impl Activity {
@@ -47,11 +51,36 @@ impl Activity {
         begun == seen && self.0.ended.load(Ordering::Relaxed) == begun && !self.0.unwritten.load(Ordering::Relaxed)
     }
 
-    /// The connection, whose writes count as activity until they are done.
-    pub(super) fn watch<T>(&self, connection: T) -> WatchedWrites<T> {
-        WatchedWrites {
+    /// Nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_idle_since(self.begun())
+    }
+
+    /// Another connection has its place: to be closed unless it is in use.
+    pub(super) fn give_way(&self) {
+        self.0.gives_way.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn gives_way(&self) -> bool {
+        self.0.gives_way.load(Ordering::Relaxed)
+    }
+
+    /// No request is under way, so what comes belongs to the head of the next.
+    fn is_between(&self, begun: u64) -> bool {
+        self.0.ended.load(Ordering::Relaxed) == begun
+    }
+
+    /// The connection, whose writes count as activity until they are done, and each of whose heads has so long to arrive.
+    pub(super) fn watch<T>(&self, connection: T, head_timeout: Duration) -> WatchedIo<T> {
+        WatchedIo {
             connection,
             activity: self.clone(),
+            head: Head {
+                timeout: head_timeout,
+                begun: 0,
+                has_come: false,
+                timer: None,
+            },
         }
     }
 }
@@ -100,13 +129,50 @@ impl HttpBody for WatchedBody {
     }
 }
 
-/// A connection that notes when it has to wait before it can write.
-pub(super) struct WatchedWrites<T> {
+/// A connection that notes when it has to wait before it can write, and gives up on a head that does not come to its end.
+pub(super) struct WatchedIo<T> {
     connection: T,
     activity: Activity,
+    head: Head,
 }
 
-impl<T> WatchedWrites<T> {
+/// A request's head on its way. Most come in one piece, and set no timer.
+struct Head {
+    timeout: Duration,
+    /// How many requests had begun before it.
+    begun: u64,
+    /// Some of it has come.
+    has_come: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Head {
+    /// To be told of every look for more bytes; an error once the time for this head is over.
+    fn note_read(&mut self, activity: &Activity, context: &mut Context<'_>, found: bool) -> io::Result<()> {
+        let begun = activity.begun();
+        if self.begun != begun {
+            (self.begun, self.has_come, self.timer) = (begun, false, None);
+        }
+        // What comes during a request is its body, or is looked at after it.
+        if !activity.is_between(begun) {
+            return Ok(());
+        }
+        if found {
+            self.has_come = true;
+            return Ok(());
+        }
+        if !self.has_come {
+            return Ok(());
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.timeout)));
+        match timer.as_mut().poll(context) {
+            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl<T> WatchedIo<T> {
     fn note<R>(&self, written: Poll<R>) -> Poll<R> {
         if written.is_pending() {
             self.activity.0.unwritten.store(true, Ordering::Relaxed);
@@ -115,17 +181,20 @@ impl<T> WatchedWrites<T> {
     }
 }
 
-impl<T: Read + Unpin> Read for WatchedWrites<T> {
+impl<T: Read + Unpin> Read for WatchedIo<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_read(context, buffer)
+        let this = &mut *self;
+        let read = Pin::new(&mut this.connection).poll_read(context, buffer);
+        this.head.note_read(&this.activity, context, read.is_ready())?;
+        read
     }
 }
 
-impl<T: Write + Unpin> Write for WatchedWrites<T> {
+impl<T: Write + Unpin> Write for WatchedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.connection).poll_write(context, bytes);
         self.note(written)
@@ -146,11 +215,13 @@ impl<T: Write + Unpin> Write for WatchedWrites<T> {
 mod tests {
     use super::Activity;
     use axum::body::Body;
+    use futures_util::FutureExt as _;
     use hyper::rt::Write;
     use std::{
         io,
         pin::Pin,
         task::{Context, Poll, Waker},
+        time::Duration,
     };
 
     /// Takes nothing until told otherwise.
@@ -177,7 +248,7 @@ mod tests {
     #[test]
     fn what_waits_to_be_written_is_activity_until_all_is_written() {
         let activity = Activity::default();
-        let mut connection = activity.watch(Socket(false));
+        let mut connection = activity.watch(Socket(false), Duration::from_secs(1));
         let context = &mut Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut connection).poll_write(context, b"x").is_pending());
         assert!(!activity.is_idle_since(0));
@@ -198,5 +269,36 @@ mod tests {
         assert!(!activity.is_idle_since(1));
         drop(body);
         assert!(activity.is_idle_since(1) && !activity.is_idle_since(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_its_time_from_its_first_byte_and_an_idle_connection_has_none() {
+        let activity = Activity::default();
+        let limit = Duration::from_secs(10);
+        let mut head = activity.watch((), limit).head;
+        let mut look = |found| {
+            std::future::poll_fn(|context| Poll::Ready(head.note_read(&activity, context, found))).now_or_never()
+        };
+        let mut look = |found| look(found).unwrap();
+        for _ in 0..2 {
+            // Idle for long, then whole at once.
+            look(false).unwrap();
+            tokio::time::advance(10 * limit).await;
+            look(false).unwrap();
+            look(true).unwrap();
+            let request = activity.begin();
+            tokio::time::advance(10 * limit).await;
+            // Of its body.
+            look(true).unwrap();
+            look(false).unwrap();
+            drop(request);
+        }
+        look(true).unwrap();
+        look(false).unwrap();
+        tokio::time::advance(limit / 2).await;
+        look(true).unwrap();
+        look(false).unwrap();
+        tokio::time::advance(limit).await;
+        look(false).unwrap_err();
     }
 }

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::{Failed, Server, tasks};
 use crate::{
     app::{
-        AppError, build, listener,
+        AppError, build, descriptors, listener,
         observe::Observed,
         ops::OpsListener,
         prepare,
@@ -35,6 +35,9 @@ use crate::{
     telemetry::{error_chain, logging},
     web::Site,
 };
+
+/// One address's part of the connections, where nothing else is configured.
+const TENTH: usize = 10;
 
 impl Server {
     /// Listens and starts the background tasks. Does not wait for the database: readiness tells.
@@ -132,6 +135,7 @@ impl Server {
             https,
             traces.clone(),
             CacheControl::new(&config.cache.http),
+            services.completions.memory().clone(),
         );
         let router = router::build(router, edge.clone(), state, &rules);
 
@@ -139,10 +143,14 @@ impl Server {
         let listen = |source| AppError::Listen { address, source };
         let socket = TcpListener::bind(address).await.map_err(listen)?;
         let address = socket.local_addr().map_err(listen)?;
+        let max_connections = descriptors::connections(config.server.max_connections);
+        let per_address = config.server.max_connections_per_address;
         let limits = listener::Limits {
             header_read_timeout: config.server.header_read_timeout,
             idle_timeout: config.server.idle_timeout,
-            max_connections: config.server.max_connections,
+            max_connections,
+            max_connections_per_address: per_address.unwrap_or(max_connections / TENTH).max(1),
+            proxies: config.server.trusted_proxies.clone(),
         };
         let ops = config
             .server

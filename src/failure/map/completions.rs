@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use crate::{
     failure::Failure,
+    memory::Exhausted,
     provider::{ProviderError, sse::said::Objection},
     service::{
         admission::Refused,
@@ -46,8 +47,23 @@ impl From<Refused> for Failure {
     }
 }
 
+impl From<Exhausted> for Failure {
+    fn from(error: Exhausted) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded",
+            "The service holds as many large bodies and answers as it can. Try again.",
+        )
+        .retry_after(Duration::from_secs(1))
+        .because(error)
+    }
+}
+
 impl From<ProviderError> for Failure {
     fn from(error: ProviderError) -> Self {
+        if let ProviderError::NoMemory(error) = error {
+            return error.into();
+        }
         if let ProviderError::Busy { retry_after, .. } = error {
             Self::new(StatusCode::SERVICE_UNAVAILABLE, "provider_busy", error.to_string())
                 .retry_after(retry_after)

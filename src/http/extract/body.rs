@@ -1,17 +1,16 @@
-//! Bodies: JSON and forms, whole and in time.
-
-use std::{future::poll_fn, pin::pin, time::Duration};
+//! Bodies: JSON and forms, whole and in time, and counted before they are held.
 
 use axum::extract::{FromRequest, Request, rejection::FormRejection};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body::Body as HttpBody;
 use serde::de::DeserializeOwned;
 
-use crate::{deadline, failure::Failure, http::layers::BodyLimit, service::field::FieldFault};
+use super::whole::{Memory, whole};
+use crate::{failure::Failure, http::layers::BodyLimit, memory::Allowance, service::field::FieldFault};
 
-/// A body has to arrive within this.
-const SLOWEST_BODY: Duration = Duration::from_secs(30);
+/// Of a route that says nothing, in bytes.
+const SMALLEST_LIMIT: usize = 64 * 1024;
 
 /// A JSON body under `/api`.
 #[derive(Debug)]
@@ -20,8 +19,8 @@ pub struct Json<T>(pub T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let bytes = json_bytes(request, state).await?;
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let bytes = json_bytes(request).await?;
         let mut reader = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
             let field = error.path().to_string();
@@ -80,49 +79,41 @@ pub struct JsonBytes(pub Bytes);
 impl<S: Send + Sync> FromRequest<S> for JsonBytes {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        json_bytes(request, state).await.map(Self)
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        json_bytes(request).await.map(Self)
     }
 }
 
-async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
+async fn json_bytes(request: Request) -> Result<Bytes, Failure> {
     says_json(request.headers())?;
-    let limit = body_limit(&request);
-    in_time(Bytes::from_request(request, state))
-        .await?
-        .map_err(|rejection| not_whole(rejection.status(), limit))
+    body_of(request).await.map(|(_, bytes)| bytes)
 }
 
 /// The same of a request that is not taken apart by axum.
-pub(in crate::http) async fn json_body<B>(headers: &HeaderMap, body: B, limit: usize) -> Result<JsonBytes, Failure>
+pub(in crate::http) async fn json_body<B>(
+    headers: &HeaderMap,
+    body: B,
+    limit: usize,
+    memory: Memory<'_>,
+) -> Result<JsonBytes, Failure>
 where
     B: HttpBody<Data = Bytes>,
 {
     says_json(headers)?;
-    // What is too large is read until it is: a client that is still sending would not see an answer.
-    let mut body = pin!(body);
-    let reading = async {
-        // Most come in one piece, which is not copied.
-        let mut first = Bytes::new();
-        let mut all = BytesMut::new();
-        while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
-            let Ok(frame) = frame else {
-                return Err(not_whole(StatusCode::BAD_REQUEST, None));
-            };
-            let Ok(data) = frame.into_data() else { continue };
-            if first.len() + all.len() + data.len() > limit {
-                return Err(Failure::too_large(limit));
-            }
-            if first.is_empty() && all.is_empty() {
-                first = data;
-                continue;
-            }
-            all.extend_from_slice(&std::mem::take(&mut first));
-            all.extend_from_slice(&data);
-        }
-        Ok(if all.is_empty() { first } else { all.freeze() })
-    };
-    in_time(reading).await?.map(JsonBytes)
+    whole(headers, body, limit, memory).await.map(JsonBytes)
+}
+
+/// A request's body, within the limit of its route and what its caller may have in memory.
+async fn body_of(request: Request) -> Result<(http::request::Parts, Bytes), Failure> {
+    let (parts, body) = request.into_parts();
+    let limit = parts
+        .extensions
+        .get::<BodyLimit>()
+        .map_or(SMALLEST_LIMIT, |limit| limit.0);
+    let allowance = parts.extensions.get::<Allowance>();
+    let memory = allowance.map(|allowance| (allowance.budget(), allowance.holder()));
+    let bytes = whole(&parts.headers, body, limit, memory).await?;
+    Ok((parts, bytes))
 }
 
 fn says_json(headers: &HeaderMap) -> Result<(), Failure> {
@@ -137,33 +128,6 @@ fn says_json(headers: &HeaderMap) -> Result<(), Failure> {
     ))
 }
 
-/// The limit that refusals name.
-fn body_limit(request: &Request) -> Option<usize> {
-    request.extensions().get::<BodyLimit>().map(|limit| limit.0)
-}
-
-async fn in_time<T>(reading: impl Future<Output = T>) -> Result<T, Failure> {
-    deadline::within(SLOWEST_BODY, reading)
-        .await
-        .map_err(|_| Failure::body_timeout())
-}
-
-fn not_whole(status: StatusCode, limit: Option<usize>) -> Failure {
-    match (status, limit) {
-        (StatusCode::PAYLOAD_TOO_LARGE, Some(limit)) => Failure::too_large(limit),
-        (StatusCode::PAYLOAD_TOO_LARGE, None) => Failure::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "payload_too_large",
-            "The request body is larger than is allowed.",
-        ),
-        _ => Failure::new(
-            StatusCode::BAD_REQUEST,
-            "incomplete_body",
-            "The request body did not arrive whole.",
-        ),
-    }
-}
-
 /// A form of our own pages.
 pub struct Form<T>(pub T);
 
@@ -171,15 +135,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let limit = body_limit(&request);
-        match in_time(axum::Form::<T>::from_request(request, state)).await? {
+        let (parts, bytes) = body_of(request).await?;
+        let request = Request::from_parts(parts, axum::body::Body::from(bytes));
+        match axum::Form::<T>::from_request(request, state).await {
             Ok(axum::Form(form)) => Ok(Self(form)),
             Err(FormRejection::InvalidFormContentType(_)) => Err(Failure::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
                 "The body must be a form, sent with `Content-Type: application/x-www-form-urlencoded`.",
             )),
-            Err(FormRejection::BytesRejection(rejection)) => Err(not_whole(rejection.status(), limit)),
             Err(rejection) => Err(Failure::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "invalid_form",

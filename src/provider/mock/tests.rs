@@ -38,6 +38,7 @@ async fn send(body: &Value) -> Result<ProviderReply, ProviderError> {
         stream: body["stream"] == true,
         traceparent: None,
         sent: SentMark::default(),
+        memory: None,
     };
     mock().send(request).await
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::{Limits, pool::AnswerBody};
 use crate::{
     deadline,
+    memory::{Allowance, SMALL},
     provider::{ProviderError, ProviderReply, sse},
 };
 
@@ -48,14 +49,15 @@ pub(super) async fn begin(
     }
 }
 
-/// Reads a body whole, within the limits on pauses, time and size; `first` is what has been read of it. One that comes in
-/// one piece is not copied. Until its first byte there is no pause, but a model that thinks.
+/// Reads a body whole, within the limits on pauses, time and size, and counts what is not small before it is read; `first` is what has
+/// been read of it. One that comes in one piece is not copied. Until its first byte there is no pause, but a model that thinks.
 pub(super) async fn collect(
     body: &mut AnswerBody,
     mut first: Bytes,
     largest: usize,
     limits: Limits,
     started: Instant,
+    memory: Option<&Allowance>,
 ) -> Result<Bytes, ProviderError> {
     const TOO_LARGE: ProviderError = ProviderError::BadReply("it is too large");
     if body.size_hint().lower() > largest as u64 {
@@ -63,6 +65,13 @@ pub(super) async fn collect(
     }
     // Servers send white space as a sign of life.
     let mut has_begun = !first.trim_ascii_start().is_empty();
+    let promised = usize::try_from(body.size_hint().lower()).unwrap_or(largest);
+    let mut room = None;
+    if let Some(memory) = memory
+        && promised > SMALL
+    {
+        room.insert(memory.reserve()).grow(promised).await?;
+    }
     let mut all = BytesMut::new();
     loop {
         let mut is_total = false;
@@ -85,6 +94,16 @@ pub(super) async fn collect(
         if first.is_empty() && all.is_empty() {
             first = data;
         } else {
+            let length = first.len() + all.len() + data.len();
+            if let Some(memory) = memory
+                && length > SMALL
+            {
+                let room = room.get_or_insert_with(|| memory.reserve());
+                // By half as much more, so that it seldom waits.
+                if length > room.bytes() {
+                    room.grow((length + length / 2).min(largest)).await?;
+                }
+            }
             if all.is_empty() {
                 let promised = usize::try_from(body.size_hint().lower()).unwrap_or(0);
                 all.reserve(first.len() + data.len() + promised.min(MOST_RESERVED));
@@ -93,7 +112,11 @@ pub(super) async fn collect(
             all.extend_from_slice(&data);
         }
     }
-    Ok(if all.is_empty() { first } else { all.freeze() })
+    let whole = if all.is_empty() { first } else { all.freeze() };
+    Ok(match room {
+        Some(room) => room.hold(whole),
+        None => whole,
+    })
 }
 
 /// A successful answer that is not streamed, under the content type that it has: what the upstream calls it says little.

@@ -62,6 +62,7 @@ fn asked(stream: bool) -> ProviderRequest {
         stream,
         traceparent: None,
         sent: SentMark::default(),
+        memory: None,
     }
 }
 

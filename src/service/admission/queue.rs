@@ -110,14 +110,16 @@ impl<T> Queue<T> {
         Entry::Waiting { ticket, by, displaced }
     }
 
-    /// A call has ended after `held`.
-    pub(super) fn release(&mut self, organization: OrganizationId, held: Duration) {
+    /// A call has ended, after `held` if that is how long a provider took.
+    pub(super) fn release(&mut self, organization: OrganizationId, held: Option<Duration>) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(tenant) = self.tenants.get_mut(&organization) {
             tenant.in_flight = tenant.in_flight.saturating_sub(1);
         }
         self.forget_if_idle(organization);
-        let held = held.as_secs_f64();
+        let Some(held) = held.map(|held| held.as_secs_f64()) else {
+            return;
+        };
         self.average = if self.seen == 0 {
             held
         } else {

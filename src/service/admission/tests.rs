@@ -15,6 +15,7 @@ fn limits(max_in_flight: usize, per_organization: usize, queue_length: usize) ->
         max_in_flight_per_organization: per_organization,
         queue_length,
         queue_timeout: Duration::from_secs(1),
+        memory_bytes: 1 << 20,
     }
 }
 
@@ -158,9 +159,9 @@ fn a_full_queue_makes_room_for_who_waits_with_less() {
     };
     assert_eq!(call, 'd');
     assert!(matches!(queue.enter(organization(1), || ('e', ())), Entry::Refused(_)));
-    queue.release(organization(1), Duration::ZERO);
+    queue.release(organization(1), Some(Duration::ZERO));
     assert_eq!(queue.next().map(|(_, call)| call), Some('b'));
-    queue.release(organization(1), Duration::ZERO);
+    queue.release(organization(1), Some(Duration::ZERO));
     assert_eq!(queue.next().map(|(_, call)| call), Some('x'), "turns alternate");
 }
 
@@ -201,7 +202,7 @@ proptest! {
                 },
                 Step::Release(who) => if let Some(place) = running.iter().position(|runs| *runs == who) {
                     running.remove(place);
-                    queue.release(organization(who.into()), Duration::ZERO);
+                    queue.release(organization(who.into()), Some(Duration::ZERO));
                     if let Some((_, next)) = queue.next() {
                         // First come, first served within an organisation.
                         let oldest = waiting.iter().position(|(waits, _)| *waits == next).unwrap();

@@ -39,6 +39,8 @@ use std::sync::Arc;
 pub struct Recorder {
     /// The place in flight is held, like the place for the record, until the record is filed.
     places: Option<(Option<Permit>, UsageSlot)>,
+    /// No provider was there: how long that took says nothing of calls.
+    unreached: bool,
     /// The answer is another call's: it costs nothing.
     cached: bool,
     model: Arc<Model>,
@@ -81,6 +83,7 @@ impl Recorder {
         Self {
             cached: places.0.is_none(),
             places: Some(places),
+            unreached: false,
             model: Arc::clone(&route.model),
             upstream: Arc::clone(&route.upstream),
             account: call.account,
@@ -183,6 +186,7 @@ impl Recorder {
         if self.places.is_some() && !self.cached {
             self.metrics.failures.note(&self.model.id, error, self.request.as_ref());
         }
+        self.unreached = !error.has_reached();
         let outcome = if error.is_timeout() {
             Outcome::TimedOut
         } else {
@@ -198,7 +202,9 @@ impl Recorder {
         self.settled = Some(tokens);
         // Read once for all that ends now.
         let now = Instant::now();
-        if let Some(permit) = permit {
+        if let Some(permit) = permit
+            && !self.unreached
+        {
             permit.end(now.into());
         }
         let price = self.model.cost(tokens);

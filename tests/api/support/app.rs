@@ -129,10 +129,13 @@ fn config(database_url: &str, upstream: &str) -> Config {
             idle_timeout: Duration::from_secs(75),
             body_limit: 64 * 1024,
             max_connections: 1_000,
+            // All tests come from one.
+            max_connections_per_address: Some(1_000),
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(1),
+            termination_grace: None,
         },
         database: database::config(database_url),
         redis: RedisConfig {
@@ -185,6 +188,7 @@ fn config(database_url: &str, upstream: &str) -> Config {
             max_in_flight_per_organization: 64,
             queue_length: 64,
             queue_timeout: Duration::from_secs(1),
+            memory_bytes: 64 << 20,
         },
         limits: LimitsConfig {
             keys_per_person: 1_000,

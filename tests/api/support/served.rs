@@ -16,6 +16,7 @@ use super::{Client, FakeUpstream, PATIENCE};
 pub struct Process {
     child: Child,
     pub client: Client,
+    pub address: SocketAddr,
     /// The lines of its log, as they come.
     log: mpsc::Receiver<Value>,
 }
@@ -59,6 +60,7 @@ impl Process {
         Self {
             child,
             client: Client::new(address),
+            address,
             log,
         }
     }
@@ -75,6 +77,28 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
         kibibytes * 1024
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([&format!("-{name}"), &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Waits for its end; fails unless it ends well.
+    pub async fn ended(mut self) {
+        let status = super::eventually("the end of the process", || {
+            let status = self.child.try_wait().unwrap();
+            async move { status }
+        })
+        .await;
+        assert!(status.success(), "{status}");
     }
 
     /// As `kill -9`.

@@ -88,6 +88,13 @@ impl Reply {
         Self(vec![Step::Head(head), Step::Raw(part.into())])
     }
 
+    /// The head of a JSON body of unknown length; chunks follow.
+    pub fn json_in_pieces() -> Self {
+        Self(vec![Step::Head(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n".to_owned(),
+        )])
+    }
+
     /// The head of a stream of events; chunks follow.
     pub fn events() -> Self {
         Self(vec![Step::Head(

@@ -1,0 +1,190 @@
+//! Reading a body whole: no larger than it may be, no slower, and with room for it.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode, header};
+use http_body::Body as HttpBody;
+
+use crate::{
+    deadline::within_what_is_left,
+    failure::Failure,
+    memory::{Budget, Holder, Reservation, SMALL},
+};
+
+/// A body has to arrive within this.
+const SLOWEST: Duration = Duration::from_secs(30);
+/// Until then it may be as slow as it likes; after it, it must have come at this rate on average, in bytes per second. The
+/// slowest networks that people use are faster.
+const GRACE: Duration = Duration::from_secs(5);
+const SLOWEST_RATE: usize = 4 * 1024;
+/// How often a body is held: as it came, and as the provider is sent it.
+const COPIES: usize = 2;
+
+/// Where the bytes are counted, if they are.
+pub(in crate::http) type Memory<'a> = Option<(&'a Budget, Holder)>;
+
+/// Reads a body to its end. What has come with its head, as most have whole, is not copied and takes nothing from the budget.
+pub(super) async fn whole<B>(headers: &HeaderMap, body: B, limit: usize, memory: Memory<'_>) -> Result<Bytes, Failure>
+where
+    B: HttpBody<Data = Bytes>,
+{
+    let mut body = pin!(body);
+    let promised = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    // One who has sent the rest of it already would not see an answer before the end: up to the limit it is read, and held by
+    // nobody. One who asks first (RFC 9110 10.1.1) is told.
+    let is_too_large = promised > limit;
+    if is_too_large && headers.contains_key(header::EXPECT) {
+        return Err(Failure::too_large(limit));
+    }
+    let mut room = Room { memory, had: None };
+    if promised > SMALL && !is_too_large {
+        room.make(promised).await?;
+    }
+    let mut started = None;
+    let (mut first, mut all, mut received) = (Bytes::new(), BytesMut::new(), 0);
+    loop {
+        let left = || allowed(received).saturating_sub(started.get_or_insert_with(Instant::now).elapsed());
+        let next = within_what_is_left(left, poll_fn(|context| body.as_mut().poll_frame(context)));
+        let Some(frame) = next.await.map_err(|_| Failure::body_timeout())? else {
+            break;
+        };
+        let Ok(frame) = frame else {
+            return Err(incomplete());
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        received += data.len();
+        if received > limit {
+            return Err(Failure::too_large(limit));
+        }
+        if is_too_large || data.is_empty() {
+            continue;
+        }
+        if received == data.len() {
+            first = data;
+            continue;
+        }
+        // Its length is known, or it grows: by half of itself, so that it is seldom copied and seldom waits.
+        room.make(promised.max(received)).await?;
+        if all.is_empty() {
+            all.reserve(promised.max(received));
+            all.extend_from_slice(&std::mem::take(&mut first));
+        }
+        all.extend_from_slice(&data);
+    }
+    let bytes = if all.is_empty() { first } else { all.freeze() };
+    Ok(match room.had {
+        Some(reservation) => reservation.hold(bytes),
+        None => bytes,
+    })
+}
+
+/// What a body takes from the budget.
+struct Room<'a> {
+    memory: Memory<'a>,
+    had: Option<Reservation>,
+}
+
+impl Room<'_> {
+    async fn make(&mut self, bytes: usize) -> Result<(), Failure> {
+        let Some((budget, holder)) = self.memory else {
+            return Ok(());
+        };
+        let had = self.had.get_or_insert_with(|| budget.of(holder).reserve());
+        let wanted = COPIES * bytes;
+        if wanted > had.bytes() {
+            // The first time exactly what is needed, which is known then in most cases.
+            let step = if had.bytes() == 0 { wanted } else { wanted + wanted / 2 };
+            had.grow(step).await?;
+        }
+        Ok(())
+    }
+}
+
+/// How long a body may have taken of which so much has come.
+fn allowed(received: usize) -> Duration {
+    let at_slowest = Duration::from_millis((received * 1000 / SLOWEST_RATE) as u64);
+    (GRACE + at_slowest).min(SLOWEST)
+}
+
+fn incomplete() -> Failure {
+    Failure::new(
+        StatusCode::BAD_REQUEST,
+        "incomplete_body",
+        "The request body did not arrive whole.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GRACE, SLOWEST, whole};
+    use crate::memory::{Budget, Holder};
+    use bytes::Bytes;
+    use futures_util::{StreamExt as _, stream};
+    use http::{HeaderMap, HeaderValue, header};
+    use http_body::Frame;
+    use http_body_util::{Full, StreamBody};
+    use std::{convert::Infallible, time::Duration};
+
+    const MIB: usize = 1 << 20;
+
+    fn parts(sizes: Vec<usize>, pause: Duration) -> impl http_body::Body<Data = Bytes, Error = Infallible> {
+        StreamBody::new(stream::iter(sizes).then(move |size| async move {
+            tokio::time::sleep(pause).await;
+            Ok(Frame::data(Bytes::from(vec![b'x'; size])))
+        }))
+    }
+
+    fn holder() -> Holder {
+        Holder::Address("192.0.2.1".parse().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_trickles_is_given_up_soon_and_what_is_slow_but_moves_is_read() {
+        let none = HeaderMap::new();
+        let began = tokio::time::Instant::now();
+        let trickle = parts(vec![1; 100], Duration::from_secs(1));
+        assert_eq!(whole(&none, trickle, MIB, None).await.unwrap_err().code, "body_timeout");
+        assert!(began.elapsed() <= GRACE + Duration::from_secs(1));
+        let slow = parts(vec![8 * 1024; 20], Duration::from_secs(1));
+        assert_eq!(whole(&none, slow, MIB, None).await.unwrap().len(), 20 * 8 * 1024);
+        let began = tokio::time::Instant::now();
+        let endless = parts(vec![8 * 1024; 100], Duration::from_secs(1));
+        assert_eq!(whole(&none, endless, MIB, None).await.unwrap_err().code, "body_timeout");
+        assert!(began.elapsed() <= SLOWEST + Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_grows_beyond_the_budget_is_refused_with_when_to_come_back() {
+        let budget = Budget::new(MIB, Duration::from_secs(1));
+        let memory = Some((&budget, holder()));
+        let none = HeaderMap::new();
+        // One eighth is a stranger's; what is read twice that is refused where somebody else has the rest.
+        let fits = parts(vec![16 * 1024; 4], Duration::ZERO);
+        let held = whole(&none, fits, MIB, memory).await.unwrap();
+        let more = parts(vec![16 * 1024; 4], Duration::ZERO);
+        let refused = whole(&none, more, MIB, memory).await.unwrap_err();
+        assert_eq!((refused.status.as_u16(), refused.code), (503, "overloaded"));
+        assert!(refused.retry_after.is_some());
+        drop(held);
+        let again = parts(vec![16 * 1024; 4], Duration::ZERO);
+        assert_eq!(whole(&none, again, MIB, memory).await.unwrap().len(), 64 * 1024);
+    }
+
+    #[tokio::test]
+    async fn who_asks_first_is_told_from_the_head_that_it_is_too_large() {
+        let mut asks = HeaderMap::new();
+        asks.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        let body = Full::new(Bytes::from(vec![b'x'; 11]));
+        assert_eq!(
+            whole(&asks, body, 10, None).await.unwrap_err().code,
+            "payload_too_large"
+        );
+        let body = Full::new(Bytes::from(vec![b'x'; 10]));
+        assert_eq!(whole(&asks, body, 10, None).await.unwrap().len(), 10);
+    }
+}

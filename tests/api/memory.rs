@@ -1,0 +1,187 @@
+//! Memory: what large bodies and answers may take of it, in the real process.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::Semaphore,
+    task::JoinSet,
+};
+
+use crate::support::{
+    Client, FakeUpstream, Reply,
+    accounts::{Person, fresh_email, registration},
+    database::TestDatabase,
+    eventually,
+    served::Process,
+};
+
+const MIB: u64 = 1 << 20;
+const CHAT: &str = "/v1/chat/completions";
+const MOST: u64 = 512 * MIB;
+
+struct World {
+    process: Process,
+    upstream: FakeUpstream,
+    _folder: tempfile::TempDir,
+    _database: TestDatabase,
+}
+
+impl World {
+    async fn start() -> Self {
+        let database = TestDatabase::create().await;
+        let (folder, upstream) = (tempfile::tempdir().unwrap(), FakeUpstream::start().await);
+        let variables = [
+            ("MAPLE__SERVER__MAX_CONNECTIONS", "1000"),
+            ("MAPLE__SERVER__MAX_CONNECTIONS_PER_ADDRESS", "1000"),
+        ];
+        Self {
+            process: Process::start(folder.path(), &database.url, &upstream, &variables),
+            upstream,
+            _folder: folder,
+            _database: database,
+        }
+    }
+
+    async fn program(&self) -> Client {
+        let made = self
+            .process
+            .client
+            .post("/api/auth/register", &registration(&fresh_email()))
+            .await;
+        Person::of(&self.process.client, &made.ok(201)).program().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_calls_of_four_megabytes_stay_within_bounds_and_leave_room_for_others() {
+    let world = World::start().await;
+    let (flooding, other) = (world.program().await, world.program().await);
+    let gate = Arc::new(Semaphore::new(0));
+    let answer = Reply::json(
+        200,
+        &json!({"choices": [{"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}),
+    );
+    world.upstream.always(Some(answer.clone().not_before(&gate)));
+    let text = "x".repeat(4_100_000);
+    let body = Bytes::from(json!({"model": "maple-chat", "messages": [{"role": "user", "content": text}]}).to_string());
+    let mut calls = JoinSet::new();
+    for _ in 0..200 {
+        let (client, body) = (flooding.clone(), body.clone());
+        calls.spawn(async move { client.post_raw(CHAT, body).await });
+    }
+    // All but those that there is room for hear so, soon.
+    let mut refused = 0;
+    while refused < 150 {
+        let answer = calls.join_next().await.unwrap().unwrap();
+        answer.openai_error(503, "overloaded");
+        assert!(!answer.header("retry-after").is_empty());
+        refused += 1;
+    }
+    // Another organisation's large call goes through meanwhile.
+    let asking = other.post_raw(CHAT, body.clone());
+    let through = async {
+        eventually("the other's call to be let in", || async {
+            let calls = world.upstream.calls();
+            let key = format!("{}", calls.len());
+            (!key.is_empty() && calls.len() >= 2).then_some(())
+        })
+        .await;
+        gate.add_permits(1_000);
+    };
+    let (answer, ()) = tokio::join!(asking, through);
+    answer.ok(200);
+    let mut served = 0;
+    while let Some(answer) = calls.join_next().await {
+        let answer = answer.unwrap();
+        served += usize::from(answer.status == 200);
+        assert!(answer.status == 200 || answer.status == 503, "{}", answer.text());
+    }
+    assert!(served >= 10, "{served} were served");
+    let most = world.process.most_memory();
+    assert!(most < MOST, "{} MiB", most / MIB);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thirty_two_answers_of_thirty_megabytes_stay_within_bounds() {
+    let world = World::start().await;
+    let program = world.program().await;
+    let gate = Arc::new(Semaphore::new(0));
+    // Without a length at first: each grows, and none is whole before the gate opens.
+    let part = Bytes::from("x".repeat(1 << 20));
+    let mut reply = Reply::json_in_pieces().chunk(Bytes::from_static(b"{\"choices\":[{\"message\":{\"content\":\""));
+    for _ in 0..30 {
+        reply = reply.chunk(part.clone());
+    }
+    let reply = reply
+        .gate(&gate)
+        .chunk(Bytes::from_static(b"\"},\"finish_reason\":\"stop\"}]}"))
+        .ended();
+    world.upstream.always(Some(reply));
+    let mut calls = JoinSet::new();
+    for number in 0..32 {
+        let client = program.clone();
+        calls.spawn(async move {
+            let body = json!({"model": "maple-chat", "messages": [{"role": "user", "content": number.to_string()}]});
+            client.post(CHAT, &body).await
+        });
+    }
+    let mut refused = 0;
+    while refused < 20 {
+        let answer = calls.join_next().await.unwrap().unwrap();
+        answer.openai_error(503, "overloaded");
+        refused += 1;
+    }
+    gate.add_permits(1_000);
+    let mut served = 0;
+    while let Some(answer) = calls.join_next().await {
+        served += usize::from(answer.unwrap().status == 200);
+    }
+    assert!(served >= 4, "{served} were served");
+    let most = world.process.most_memory();
+    assert!(most < MOST, "{} MiB", most / MIB);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_never_end_are_counted_before_they_are_held() {
+    let world = World::start().await;
+    let program = world.program().await;
+    let key = program.bearer().unwrap().to_owned();
+    let address = world.process.address;
+    let mut held = JoinSet::new();
+    for _ in 0..100 {
+        let key = key.clone();
+        held.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = format!(
+                "POST {CHAT} HTTP/1.1\r\nhost: maple.test\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n\
+                 content-length: 4000000\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let sending = async {
+                for _ in 0..61 {
+                    stream.write_all(&[b' '; 64 * 1024]).await?;
+                }
+                Ok::<_, std::io::Error>(())
+            };
+            let _ = tokio::time::timeout(Duration::from_secs(5), sending).await;
+            let mut answer = vec![0; 64];
+            let count = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer)).await;
+            count.ok().and_then(Result::ok).map(|count| answer[..count].to_vec())
+        });
+    }
+    let mut refused = 0;
+    while let Some(answer) = held.join_next().await {
+        refused += usize::from(
+            answer
+                .unwrap()
+                .is_some_and(|answer| answer.starts_with(b"HTTP/1.1 503")),
+        );
+    }
+    assert!(refused >= 50, "{refused} were refused");
+    let most = world.process.most_memory();
+    assert!(most < MOST, "{} MiB", most / MIB);
+}
