@@ -1,14 +1,11 @@
 //! Reading a body whole: no larger than it may be, no slower, and with room for it.
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    time::{Duration, Instant},
-};
+use std::{future::poll_fn, pin::pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
 use http_body::Body as HttpBody;
+use tokio::time::Instant;
 
 use crate::{
     deadline::within_what_is_left,
@@ -35,15 +32,18 @@ where
 {
     let mut body = pin!(body);
     let promised = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    // One who has sent the rest of it already would not see an answer before the end: up to the limit it is read, and held by
-    // nobody. One who asks first (RFC 9110 10.1.1) is told.
-    let is_too_large = promised > limit;
-    if is_too_large && headers.contains_key(header::EXPECT) {
-        return Err(Failure::too_large(limit));
-    }
+    let asks_first = headers.contains_key(header::EXPECT);
     let mut room = Room { memory, had: None };
-    if promised > SMALL && !is_too_large {
-        room.make(promised).await?;
+    // One who is sending already would not see an answer before the end (the connection would be reset): what is refused is read,
+    // up to the limit, and held by nobody. One who asks first (RFC 9110 10.1.1) is told.
+    let mut refused = None;
+    if promised > limit {
+        refused = Some(Failure::too_large(limit));
+    } else if promised > SMALL {
+        refused = room.make(promised).await.err();
+    }
+    if asks_first && let Some(failure) = refused {
+        return Err(failure);
     }
     let mut started = None;
     let (mut first, mut all, mut received) = (Bytes::new(), BytesMut::new(), 0);
@@ -61,7 +61,7 @@ where
         if received > limit {
             return Err(Failure::too_large(limit));
         }
-        if is_too_large || data.is_empty() {
+        if refused.is_some() || data.is_empty() {
             continue;
         }
         if received == data.len() {
@@ -69,12 +69,19 @@ where
             continue;
         }
         // Its length is known, or it grows: by half of itself, so that it is seldom copied and seldom waits.
-        room.make(promised.max(received)).await?;
+        if let Err(failure) = room.make(promised.max(received)).await {
+            (first, all) = (Bytes::new(), BytesMut::new());
+            refused = Some(failure);
+            continue;
+        }
         if all.is_empty() {
             all.reserve(promised.max(received));
             all.extend_from_slice(&std::mem::take(&mut first));
         }
         all.extend_from_slice(&data);
+    }
+    if let Some(failure) = refused {
+        return Err(failure);
     }
     let bytes = if all.is_empty() { first } else { all.freeze() };
     Ok(match room.had {

@@ -149,7 +149,7 @@ fn one_wrong_value_one_line() {
         (
             "MAPLE__SERVER__PROT",
             "1",
-            "server.prot (from MAPLE__SERVER__PROT): unknown key; did you mean server.port? Allowed are host, port, public_url, ops_token, ops_addr, public_metrics, warmup_timeout, request_timeout, header_read_timeout, idle_timeout, body_limit, max_connections, trusted_proxies, cors_origins, drain_delay, drain_timeout",
+            "server.prot (from MAPLE__SERVER__PROT): unknown key; did you mean server.port? Allowed are host, port, public_url, ops_token, ops_addr, public_metrics, warmup_timeout, request_timeout, header_read_timeout, idle_timeout, body_limit, max_connections, max_connections_per_address, trusted_proxies, cors_origins, drain_delay, drain_timeout, termination_grace",
         ),
         (
             "MAPLE__SEVER__PORT",
