@@ -17,7 +17,7 @@ async fn a_terminal_that_goes_away_drains_and_signals_that_mean_nothing_change_n
     let database = TestDatabase::create().await;
     let (folder, upstream) = (tempfile::tempdir().unwrap(), FakeUpstream::start().await);
     let variables = [("MAPLE__SERVER__DRAIN_DELAY", "0s")];
-    let process = Process::start(folder.path(), &database.url, &upstream, &variables);
+    let mut process = Process::start(folder.path(), &database.url, &upstream, &variables);
     let made = process
         .client
         .post("/api/auth/register", &registration(&fresh_email()))
@@ -32,7 +32,7 @@ async fn a_terminal_that_goes_away_drains_and_signals_that_mean_nothing_change_n
         process.signal(signal);
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
-    process.client.get("/api/ready").await.ok(200);
+    process.client.get("/api/health?probe=liveness").await.ok(200);
     process.signal("HUP");
     process.told("no new connections");
     gate.add_permits(1);

@@ -79,34 +79,13 @@ impl Process {
         kibibytes * 1024
     }
 
-    /// Sends a signal by its name.
-    pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([&format!("-{name}"), &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-    }
-
-    /// Waits for its end; fails unless it ends well.
-    pub async fn ended(mut self) {
-        let status = super::eventually("the end of the process", || {
-            let status = self.child.try_wait().unwrap();
-            async move { status }
-        })
-        .await;
-        assert!(status.success(), "{status}");
-    }
-
     /// As `kill -9`.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
+    /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(
