@@ -192,7 +192,15 @@ impl OpenAiProvider {
                 return Ok(ProviderReply::Events { headers, events });
             }
         }
-        let whole = collect(&mut body, first, LARGEST_ANSWER, self.limits.of_whole(), started, request.memory.as_ref()).await?;
+        let whole = collect(
+            &mut body,
+            first,
+            LARGEST_ANSWER,
+            self.limits.of_whole(),
+            started,
+            request.memory.as_ref(),
+        )
+        .await?;
         body.give_back();
         if status.is_success() {
             reply::whole(status, headers, whole)
