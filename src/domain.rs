@@ -3,6 +3,7 @@
 pub mod account;
 pub mod clock;
 pub mod conversation;
+pub mod device;
 pub mod email;
 pub mod ids;
 pub mod json;

@@ -55,11 +55,15 @@ pub struct ApiKey {
 }
 
 /// A place where somebody is signed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     pub id: SessionId,
     /// In a browser, by a cookie; otherwise a program with tokens.
     pub is_browser: bool,
+    /// Such as `Firefox on Windows`, where the browser said so.
+    pub device: Option<String>,
+    /// To within some minutes; `None` until it was.
+    pub last_used_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
 }

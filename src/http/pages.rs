@@ -18,7 +18,7 @@ use self::settings::forms;
 use super::routes::Routes;
 use crate::{
     auth::access::Access,
-    domain::account::SessionOwner,
+    domain::{account::SessionOwner, device},
     failure::Failure,
     service::{
         accounts::{AccountError, Accounts},
@@ -119,9 +119,17 @@ async fn viewer(
     })
 }
 
-/// Opens a session for the page and goes to `page`.
-async fn enter(sessions: &Sessions, site: &Site, proven: &Proven, page: &str) -> Result<Response, Failure> {
-    let session = sessions.open_page(proven).await?;
+/// Opens a session for the page in the browser that sent `headers`, and goes to `page`.
+async fn enter(
+    sessions: &Sessions,
+    site: &Site,
+    proven: &Proven,
+    headers: &HeaderMap,
+    page: &str,
+) -> Result<Response, Failure> {
+    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let device = agent.and_then(device::of_user_agent);
+    let session = sessions.open_page(proven, device.as_deref()).await?;
     Ok(with_cookie(
         Redirect::to(page).into_response(),
         site.session_cookie(&session),

@@ -176,6 +176,10 @@ pub struct SessionBody {
     kind: &'static str,
     /// Whether this request came in it.
     current: bool,
+    /// Such as `Firefox on Windows`; null for programs, and where a browser does not say.
+    device: Option<String>,
+    /// To within some minutes; null until it was used again after signing in.
+    last_used_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
 }
@@ -197,6 +201,8 @@ pub async fn list(
                 id: session.id,
                 kind: if session.is_browser { "browser" } else { "program" },
                 current: session.id == caller.session,
+                device: session.device,
+                last_used_at: session.last_used_at,
                 created_at: session.created_at,
                 expires_at: session.expires_at,
             })

@@ -10,7 +10,7 @@ use metrics::{Counter, counter, gauge};
 use crate::{
     domain::{
         clock::Clock,
-        ids::{OrganizationId, UserId},
+        ids::{OrganizationId, SessionId, UserId},
     },
     store::{self, StoreError},
     telemetry::metrics::{ACTIVE_USERS, FEATURE_USES, SIGN_INS, SIGN_UPS},
@@ -66,6 +66,7 @@ pub struct Activity {
     analytics: Option<store::accounts::Accounts>,
     clock: Clock,
     seen: Arc<Mutex<HashSet<(OrganizationId, UserId)>>>,
+    sessions: Arc<Mutex<HashSet<(OrganizationId, SessionId)>>>,
 }
 
 impl Activity {
@@ -76,6 +77,7 @@ impl Activity {
             analytics,
             clock,
             seen: Arc::default(),
+            sessions: Arc::default(),
         }
     }
 
@@ -87,6 +89,14 @@ impl Activity {
         }
     }
 
+    /// A session is in use. To be called as `note` is.
+    pub fn note_session(&self, organization: OrganizationId, session: SessionId) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if sessions.len() < MOST_NOTED {
+            sessions.insert((organization, session));
+        }
+    }
+
     /// Writes down who was at work, and sets the gauges of active users over all organisations. What cannot be written
     /// is noted again by the people's next requests.
     pub async fn publish(&self) -> Result<(), StoreError> {
@@ -95,6 +105,11 @@ impl Activity {
         let now = self.clock.now();
         if !seen.is_empty() {
             self.store.note_active(&seen, now).await?;
+        }
+        let used = std::mem::take(&mut *self.sessions.lock().unwrap_or_else(PoisonError::into_inner));
+        let used: Vec<_> = used.into_iter().collect();
+        if !used.is_empty() {
+            self.store.note_used(&used, now).await?;
         }
         let counted = match &self.analytics {
             Some(replica) => replica.active_users(now).await.ok(),

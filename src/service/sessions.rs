@@ -78,7 +78,8 @@ pub struct Sessions {
     /// Sessions known to be over, whatever any cache says: one that missed a message, or came back from the dead with old
     /// data, must not sign anybody in again.
     ended: Cache<SessionId, ()>,
-    noted: Cache<UserId, ()>,
+    /// Sessions in use that were noted a moment ago.
+    noted: Cache<SessionId, ()>,
     /// Changes of users that this process has taken note of, by when they were made.
     changed: Cache<UserId, DateTime<Utc>>,
 }

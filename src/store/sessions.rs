@@ -30,6 +30,7 @@ pub struct NewSession<'a> {
     pub id: SessionId,
     pub refresh: Option<&'a Digest>,
     pub cookie: Option<&'a Digest>,
+    pub device: Option<&'a str>,
     pub expires_at: DateTime<Utc>,
 }
 
@@ -70,8 +71,8 @@ pub(super) async fn insert_session(
     now: DateTime<Utc>,
 ) -> Result<bool, sqlx::Error> {
     let made = sqlx::query!(
-        "INSERT INTO sessions (id, organization_id, user_id, cookie_digest, created_at, expires_at)
-         SELECT $1, organization_id, id, $4, $5, $6 FROM users
+        "INSERT INTO sessions (id, organization_id, user_id, cookie_digest, created_at, expires_at, device)
+         SELECT $1, organization_id, id, $4, $5, $6, $8 FROM users
          WHERE organization_id = $2 AND id = $3 AND removed_at IS NULL AND password_hash = $7 FOR NO KEY UPDATE",
         new.id.0,
         organization.0,
@@ -79,7 +80,8 @@ pub(super) async fn insert_session(
         new.cookie.map(Digest::as_slice),
         now,
         new.expires_at,
-        password_hash
+        password_hash,
+        new.device
     )
     .execute(connection)
     .await?;
@@ -184,7 +186,7 @@ impl Sessions {
         let rows = run!(
             self.0,
             sqlx::query!(
-                r#"SELECT id, cookie_digest IS NOT NULL AS "is_browser!", created_at, expires_at FROM sessions
+                r#"SELECT id, cookie_digest IS NOT NULL AS "is_browser!", device, last_used_at, created_at, expires_at FROM sessions
                    WHERE organization_id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3
                      AND (created_at, id) < ($4, $5)
                    ORDER BY created_at DESC, id DESC LIMIT $6"#,
@@ -200,6 +202,8 @@ impl Sessions {
         let sessions = rows.into_iter().map(|row| Session {
             id: row.id.into(),
             is_browser: row.is_browser,
+            device: row.device,
+            last_used_at: row.last_used_at,
             created_at: row.created_at,
             expires_at: row.expires_at,
         });

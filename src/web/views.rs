@@ -167,8 +167,11 @@ pub struct MemberRow {
 
 pub struct SessionRow {
     pub id: String,
-    pub kind: &'static str,
+    /// The device, where the browser said so.
+    pub kind: String,
     pub since: Moment,
+    /// Empty until it was.
+    pub last_used: Moment,
     pub until: Moment,
     /// The one that the page is seen in.
     pub is_this: bool,

@@ -163,3 +163,28 @@ async fn the_sign_in_page_says_why_and_for_how_long() {
         "the address stays: {page}"
     );
 }
+
+/// Whoever has to end one session of several can tell which.
+#[tokio::test]
+async fn sessions_are_named_by_the_browser_that_opened_them() {
+    let app = TestApp::start().await;
+    let ada = register(&app).await;
+    let agent = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0";
+    let form = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("email", &*ada.email), ("password", PASSWORD)])
+        .finish();
+    let request = app
+        .client
+        .request(Method::POST, "/sign-in")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("user-agent", agent);
+    assert_eq!(Answer::of(request.body(form)).await.status, 303);
+    let listed = ada.client.get("/api/sessions").await.ok(200);
+    let sessions = listed["data"].as_array().unwrap();
+    let browser = sessions.iter().find(|session| session["kind"] == "browser").unwrap();
+    assert_eq!(browser["device"], "Firefox on Windows");
+    let program = sessions.iter().find(|session| session["kind"] == "program").unwrap();
+    assert!(program["device"].is_null(), "{program}");
+    let page = Browser::sign_in(&app, &ada).await.get("/settings").await.text();
+    assert!(page.contains("Firefox on Windows"), "{page}");
+}

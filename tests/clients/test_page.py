@@ -357,6 +357,14 @@ def test_enter_while_an_answer_comes_says_something(teller):
     assert written(teller) == "Next"
 
 
+def test_links_of_an_answer_open_beside_it(teller):
+    ask(teller, told(pieces=["See [this](https://example.com/)."]))
+    teller.wait_for_status("complete")
+    link = teller.find(f"{ANSWER} a")
+    assert link.get_attribute("target") == "_blank"
+    assert "noopener" in link.get_attribute("rel")
+
+
 def test_without_a_name_a_conversation_is_not_renamed(teller):
     ask(teller, "Hello")
     teller.wait_for_status("complete")

@@ -21,8 +21,8 @@ RICH = """# A heading
 
 Text with `code`, **bold** and a [link](https://example.com/).
 
-- one
-- two
+- [x] done
+- [ ] open
 
 | Name | Value |
 |---|---|
@@ -143,6 +143,14 @@ def test_figures_and_times_can_be_read(signed_in):
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", since.get_attribute("title")), "UTC is said"
     assert "UTC" not in since.text, "and here it is the person's own time"
     assert re.fullmatch(r"\$[\d,]+\.\d\d+", page.all(".figures dd")[3].text)
+
+
+def test_sessions_are_told_apart_by_what_uses_them(signed_in):
+    page = signed_in
+    page.open("/settings")
+    row = page.find("section[aria-labelledby='sessions'] tbody tr").text
+    assert "Chrome on Linux" in row
+    assert "This browser" in row
 
 
 def test_the_drawer_takes_the_focus_and_gives_it_back(signed_in):

@@ -94,7 +94,7 @@ pub(super) async fn sign_in(
     let (from, device) = (context.client.0, site.device_token(&headers));
     let entered = match accounts.sign_in(&form.email, form.password, from, device).await {
         Ok(proven) => {
-            let entered = enter(&sessions, &site, &proven, next::page(&form.next).unwrap_or("/")).await;
+            let entered = enter(&sessions, &site, &proven, &headers, next::page(&form.next).unwrap_or("/")).await;
             let known = accounts.device_token(&proven.user);
             let known = known.and_then(|token| site.device_cookie(&token));
             entered.map(|entered| with_cookie(entered, known))
@@ -154,6 +154,7 @@ pub(super) async fn register(
     State(sessions): State<Sessions>,
     State(site): State<Site>,
     context: RequestContext,
+    headers: HeaderMap,
     Form(form): Form<RegisterForm>,
 ) -> Result<Response, Failure> {
     let (email, name, organization) = (form.email.clone(), form.name.clone(), form.organization.clone());
@@ -164,7 +165,7 @@ pub(super) async fn register(
         organization: form.organization,
     };
     match accounts.register(registration, context.client.0).await {
-        Ok(proven) => enter(&sessions, &site, &proven, "/").await,
+        Ok(proven) => enter(&sessions, &site, &proven, &headers, "/").await,
         Err(error) => {
             let faults = faults_of(error)?;
             let page = RegisterPage {
@@ -199,11 +200,12 @@ pub(super) async fn accept(
     State(site): State<Site>,
     context: RequestContext,
     Path(token): Path<String>,
+    headers: HeaderMap,
     Form(form): Form<AcceptForm>,
 ) -> Result<Response, Failure> {
     let from = context.client.0;
     match invitations.accept(&token, &form.name, form.password, from).await {
-        Ok(proven) => enter(&sessions, &site, &proven, "/").await,
+        Ok(proven) => enter(&sessions, &site, &proven, &headers, "/").await,
         Err(InvitationError::Account(error)) => {
             let page = draw_invitation(&invitations, token, from, faults_of(error)?, form.name).await?;
             Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())

@@ -213,7 +213,11 @@ fn invitation_row(invitation: Invitation) -> InvitationRow {
 fn session_row(caller: &SessionOwner, session: Session) -> SessionRow {
     SessionRow {
         id: session.id.to_string(),
-        kind: if session.is_browser { "Browser" } else { "Program" },
+        kind: session.device.unwrap_or_else(|| {
+            let kind = if session.is_browser { "Browser" } else { "Program" };
+            kind.to_owned()
+        }),
+        last_used: session.last_used_at.map_or_else(Moment::default, Moment::minute),
         since: Moment::minute(session.created_at),
         until: Moment::minute(session.expires_at),
         is_this: session.id == caller.session,

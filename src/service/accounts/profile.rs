@@ -107,6 +107,8 @@ impl Accounts {
             id: SessionId::generate(),
             refresh: None,
             cookie: Some(cookie),
+            // Taken over from the session that it replaces.
+            device: None,
             expires_at: self.sessions.expiry(now),
         });
         let password = replacement.as_ref().map(|new| NewPassword {

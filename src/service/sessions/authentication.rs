@@ -62,10 +62,11 @@ impl Sessions {
         let key = caches::session_key(organization, session);
         let owner = self.caches.sessions.get_or_load(key, find).await?;
         if let Some(owner) = &owner
-            && !self.noted.contains_key(&owner.user)
+            && !self.noted.contains_key(&owner.session)
         {
-            self.noted.insert(owner.user, ());
+            self.noted.insert(owner.session, ());
             self.activity.note(owner.organization, owner.user);
+            self.activity.note_session(owner.organization, owner.session);
         }
         Ok(owner)
     }

@@ -42,16 +42,16 @@ impl Sessions {
     pub async fn open(&self, proven: &Proven) -> Result<Tokens, SessionError> {
         let refresh_token = secret::generate(SecretKind::RefreshToken)?;
         let digest = secret::sha256(refresh_token.as_bytes());
-        let session = self.create(proven, Some(&digest), None).await?;
+        let session = self.create(proven, Some(&digest), None, None).await?;
         let user = &proven.user;
         self.tokens_for(user.organization.id, user.id, session, refresh_token)
     }
 
-    /// A session for the page.
-    pub async fn open_page(&self, proven: &Proven) -> Result<PageSession, SessionError> {
+    /// A session for the page, in a browser that is called `device`.
+    pub async fn open_page(&self, proven: &Proven, device: Option<&str>) -> Result<PageSession, SessionError> {
         let page = self.page_session()?;
-        self.create(proven, None, Some(&secret::sha256(page.cookie.as_bytes())))
-            .await?;
+        let cookie = secret::sha256(page.cookie.as_bytes());
+        self.create(proven, None, Some(&cookie), device).await?;
         Ok(page)
     }
 
@@ -68,6 +68,7 @@ impl Sessions {
         Proven { user, password_hash }: &Proven,
         refresh: Option<&Digest>,
         cookie: Option<&Digest>,
+        device: Option<&str>,
     ) -> Result<SessionId, SessionError> {
         let session = SessionId::generate();
         let now = self.clock.now();
@@ -75,6 +76,7 @@ impl Sessions {
             id: session,
             refresh,
             cookie,
+            device,
             expires_at: self.expiry(now),
         };
         let (organization, user) = (user.organization.id, user.id);

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::Accounts;
 use crate::{
-    domain::ids::{OrganizationId, UserId},
+    domain::ids::{OrganizationId, SessionId, UserId},
     store::{StoreError, run},
 };
 
@@ -23,6 +23,31 @@ impl Accounts {
                  WHERE users.organization_id = seen.organization_id AND users.id = seen.user_id",
                 &organizations,
                 &users,
+                now
+            ),
+            execute
+        )?;
+        Ok(())
+    }
+
+    /// Notes that these sessions were in use.
+    pub async fn note_used(
+        &self,
+        sessions: &[(OrganizationId, SessionId)],
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let (organizations, sessions): (Vec<_>, Vec<_>) = sessions
+            .iter()
+            .map(|(organization, session)| (organization.0, session.0))
+            .unzip();
+        run!(
+            self.0,
+            sqlx::query!(
+                "UPDATE sessions SET last_used_at = $3
+                 FROM unnest($1::uuid[], $2::uuid[]) AS used (organization_id, session_id)
+                 WHERE sessions.organization_id = used.organization_id AND sessions.id = used.session_id",
+                &organizations,
+                &sessions,
                 now
             ),
             execute

@@ -73,6 +73,15 @@ impl Accounts {
                     sessions = end_sessions(&mut transaction, organization, user, kept, now).await?;
                     if let Some(new) = password.renewed {
                         insert_session(&mut transaction, organization, user, password.hash, new, now).await?;
+                        sqlx::query!(
+                            "UPDATE sessions SET device = (SELECT device FROM sessions WHERE organization_id = $1 AND id = $2)
+                             WHERE organization_id = $1 AND id = $3",
+                            organization.0,
+                            password.given_in.0,
+                            new.id.0
+                        )
+                        .execute(&mut *transaction)
+                        .await?;
                     }
                     if password.revoke_keys {
                         keys = revoke_keys(&mut transaction, organization, user, now).await?;
