@@ -94,7 +94,14 @@ pub(super) async fn sign_in(
     let (from, device) = (context.client.0, site.device_token(&headers));
     let entered = match accounts.sign_in(&form.email, form.password, from, device).await {
         Ok(proven) => {
-            let entered = enter(&sessions, &site, &proven, &headers, next::page(&form.next).unwrap_or("/")).await;
+            let entered = enter(
+                &sessions,
+                &site,
+                &proven,
+                &headers,
+                next::page(&form.next).unwrap_or("/"),
+            )
+            .await;
             let known = accounts.device_token(&proven.user);
             let known = known.and_then(|token| site.device_cookie(&token));
             entered.map(|entered| with_cookie(entered, known))
