@@ -13,6 +13,7 @@ pub mod load;
 pub mod log;
 pub mod models;
 pub mod providers;
+pub mod retention;
 pub mod server;
 pub mod traces;
 pub mod usage;
@@ -28,6 +29,7 @@ pub use limits::LimitsConfig;
 pub use log::LogConfig;
 pub use models::{ModelConfig, ModelKind};
 pub use providers::{ProviderConfig, ProviderKind};
+pub use retention::RetentionConfig;
 pub use server::ServerConfig;
 pub use traces::TracesConfig;
 pub use usage::{LARGEST_BATCH, UsageConfig};
@@ -53,6 +55,7 @@ pub struct Config {
     pub admission: AdmissionConfig,
     pub limits: LimitsConfig,
     pub usage: UsageConfig,
+    pub retention: RetentionConfig,
     pub log: LogConfig,
     pub traces: TracesConfig,
     /// Provider name -> how to reach it.
@@ -73,6 +76,7 @@ const FIELDS: &[Field] = &[
     required("admission", Kind::Section(admission::FIELDS)),
     required("limits", Kind::Section(limits::FIELDS)),
     required("usage", Kind::Section(usage::FIELDS)),
+    required("retention", Kind::Section(retention::FIELDS)),
     required("log", Kind::Section(log::FIELDS)),
     required("traces", Kind::Section(traces::FIELDS)),
     optional("providers", Kind::Map(providers::FIELDS)),

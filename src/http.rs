@@ -18,6 +18,7 @@ pub mod body;
 pub mod cache_control;
 pub mod caches;
 pub mod conversations;
+pub mod deletion;
 pub mod edge;
 pub mod etag;
 pub mod extract;

@@ -15,6 +15,7 @@ pub mod live_calls;
 pub mod models;
 pub mod organizations;
 pub mod readiness;
+pub mod retention;
 pub mod sessions;
 pub mod throttle;
 pub mod unknown_credentials;
@@ -33,6 +34,7 @@ pub struct Services {
     pub invitations: invitations::Invitations,
     pub models: models::Models,
     pub organizations: organizations::Organizations,
+    pub retention: retention::Retention,
     pub sessions: sessions::Sessions,
     pub usage: usage::Usage,
 }

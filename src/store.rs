@@ -12,6 +12,7 @@ pub mod limits;
 pub mod messages;
 pub mod migrations;
 pub mod organizations;
+pub mod retention;
 pub mod sessions;
 pub mod usage;
 
@@ -38,6 +39,7 @@ pub struct Store {
     pub invitations: invitations::Invitations,
     pub messages: messages::Messages,
     pub organizations: organizations::Organizations,
+    pub retention: retention::Retention,
     pub sessions: sessions::Sessions,
     pub usage: usage::Usage,
     /// The accounts as the analytics replica has them.
@@ -60,6 +62,7 @@ impl Store {
             invitations: invitations::Invitations(database.compartment(Compartment::Invitations)),
             messages: messages::Messages(database.compartment(Compartment::Messages)),
             organizations: organizations::Organizations(database.compartment(Compartment::Accounts)),
+            retention: retention::Retention(database.compartment(Compartment::Background)),
             sessions: sessions::Sessions(database.compartment(Compartment::Sessions)),
             usage: usage::Usage {
                 primary: database.compartment(Compartment::Background),

@@ -25,6 +25,7 @@ use crate::{
         live_calls::LiveCalls,
         models::Models,
         organizations::Organizations,
+        retention::Retention,
         sessions::{SessionRules, Sessions},
         throttle::{Throttle, ThrottleRules},
         unknown_credentials::UnknownCredentials,
@@ -124,6 +125,7 @@ pub fn services(
         live.clone(),
         config.limits,
     );
+    let accounts_store = store.accounts.clone();
     let accounts = Accounts::new(
         store.accounts,
         sessions.clone(),
@@ -135,6 +137,15 @@ pub fn services(
         clock.clone(),
         auth.open_registration,
         auth.password_min_length,
+        config.retention.organization_grace,
+    );
+    let retention = Retention::new(
+        store.retention,
+        accounts_store,
+        sessions.clone(),
+        api_keys.clone(),
+        clock.clone(),
+        config.retention.clone(),
     );
     let invitations = Invitations::new(
         store.invitations,
@@ -195,6 +206,7 @@ pub fn services(
         invitations,
         models,
         organizations,
+        retention,
         sessions,
         usage,
     })

@@ -8,7 +8,7 @@ use axum::{
 };
 use secrecy::SecretString;
 use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     body::{List, UserBody},
@@ -99,18 +99,27 @@ pub async fn list(
     Ok(JsonBody(List::of(accounts.list(caller.organization, page).await?)))
 }
 
-/// Remove somebody from the organisation: sessions end, keys are revoked and open invitations withdrawn. Admins remove members
-/// and admins, owners anybody, nobody the own account.
-#[utoipa::path(delete, path = "/api/users/{id}", tag = "Accounts", params(("id" = UserId, Path)), responses(
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct RemovalQuery {
+    /// Who takes over the conversations; without it they are deleted.
+    conversations_to: Option<UserId>,
+}
+
+/// Remove somebody from the organisation: sessions end, keys are revoked and open invitations withdrawn, and what says whose
+/// account it was is erased. Admins remove members and admins, owners anybody; the own account by `DELETE /api/users/me`.
+#[utoipa::path(delete, path = "/api/users/{id}", tag = "Accounts", params(("id" = UserId, Path), RemovalQuery), responses(
     (status = 204, description = "Removed"),
-    (status = 409, description = "It is the caller's own account", body = crate::http::render::Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It is the caller's own account, or the last owner's", body = crate::http::render::Problem, content_type = "application/problem+json"),
 ))]
 pub async fn remove(
     State(accounts): State<Accounts>,
-    ConfirmedUser(caller): ConfirmedUser,
+    CurrentUser(caller): CurrentUser,
     Id(id): Id<UserId>,
+    Parameters(query): Parameters<RemovalQuery>,
 ) -> Result<StatusCode, Failure> {
-    accounts.remove(&caller, id).await?;
+    accounts.remove(&caller, id, query.conversations_to).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

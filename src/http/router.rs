@@ -7,7 +7,7 @@ use http::Method;
 use utoipa_axum::routes;
 
 use super::{
-    accounts, answers, api_keys, caches, conversations,
+    accounts, answers, api_keys, caches, conversations, deletion,
     edge::{Edge, edge},
     etag, health, invitations,
     layers::{self, BodyLimit},
@@ -44,10 +44,17 @@ pub fn routes(rules: &EdgeRules) -> Routes {
         .api(Access::Open, routes!(health::ready))
         .api(Access::Session, routes!(sessions::logout))
         .api(Access::Session, routes!(sessions::confirm))
-        .api(Access::Session, routes!(accounts::me, accounts::change_me))
+        .api(
+            Access::Session,
+            routes!(accounts::me, accounts::change_me, deletion::leave),
+        )
         .api(Access::Session, routes!(accounts::list))
         .api(Access::Session, routes!(accounts::set_role, accounts::remove))
         .api(Access::Session, routes!(organization::get, organization::change))
+        .api(
+            Access::Session,
+            routes!(deletion::delete_organization, deletion::restore_organization),
+        )
         .api(Access::Session, routes!(sessions::list, sessions::end_others))
         .api(Access::Session, routes!(sessions::end))
         .api(Access::Session, routes!(api_keys::create, api_keys::list))
@@ -73,6 +80,8 @@ pub fn routes(rules: &EdgeRules) -> Routes {
         .wrap(layers::compression)
         .wrap(move |router| layers::body_limit(router, small_body))
         .wrap(move |router| layers::time_limit(router, timeout));
+    // Neither compressed nor tagged, for which it would have to be whole, and with no limit of time: it may be long.
+    let export = Routes::new(openapi::base()).api(Access::Session, routes!(deletion::export));
     let again = Routes::new(openapi::base())
         .api(Access::Session, routes!(answers::regenerate))
         .wrap(move |router| layers::body_limit(router, small_body));
@@ -82,7 +91,7 @@ pub fn routes(rules: &EdgeRules) -> Routes {
         .api(Access::Program, routes!(openai::completions::embeddings))
         .api(Access::Program, routes!(openai::models::list))
         .api(Access::Program, routes!(openai::models::get));
-    short.merge(again).merge(streaming)
+    short.merge(again).merge(export).merge(streaming)
 }
 
 /// The whole service: the routes behind the layers.

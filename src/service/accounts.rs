@@ -1,11 +1,12 @@
 //! Registering, signing in, and what people may change about themselves and each other.
 
 mod credentials;
+mod leaving;
 mod members;
 mod profile;
 mod registration;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     api_keys::ApiKeys,
@@ -54,6 +55,8 @@ pub enum AccountError {
     LastOwner,
     #[error("nobody removes the own account")]
     Yourself,
+    #[error("conversations can be handed over to people of the organisation who stay")]
+    NoHeir,
     #[error("there is no such user")]
     NotFound,
     #[error(transparent)]
@@ -78,6 +81,8 @@ pub struct Accounts {
     clock: Clock,
     open_registration: bool,
     password_min_length: usize,
+    /// How long the deletion of an organisation can be taken back.
+    organization_grace: Duration,
 }
 
 impl Accounts {
@@ -93,6 +98,7 @@ impl Accounts {
         clock: Clock,
         open_registration: bool,
         password_min_length: usize,
+        organization_grace: Duration,
     ) -> Self {
         Self {
             store,
@@ -105,6 +111,7 @@ impl Accounts {
             clock,
             open_registration,
             password_min_length,
+            organization_grace,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod activity;
 pub mod addresses;
+mod erasure;
 pub mod members;
 pub mod profile;
 

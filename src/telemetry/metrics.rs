@@ -23,6 +23,7 @@ pub const MEMORY_RESERVED: &str = "maple_memory_reserved_bytes";
 pub const REFUSALS: &str = "maple_requests_refused_total";
 pub const FORWARDED_FOR_IGNORED: &str = "maple_forwarded_for_ignored_total";
 pub const ACTIVE_USERS: &str = "maple_active_users";
+pub const RETENTION_DELETED: &str = "maple_retention_deleted_total";
 pub const SIGN_UPS: &str = "maple_sign_ups_total";
 pub const SIGN_INS: &str = "maple_sign_ins_total";
 pub const FEATURE_USES: &str = "maple_feature_uses_total";
@@ -133,6 +134,11 @@ fn describe() {
         MEMORY_RESERVED,
         Unit::Bytes,
         "What is counted for large bodies and whole answers, of admission.memory_bytes"
+    );
+    describe_counter!(
+        RETENTION_DELETED,
+        Unit::Count,
+        "Rows that were deleted since they are kept no longer, by class"
     );
     describe_counter!(
         REFUSALS,

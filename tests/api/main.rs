@@ -23,6 +23,7 @@ mod caching;
 mod contract;
 mod conversations;
 mod degraded;
+mod deletion;
 mod discovery;
 mod doctor;
 mod errors;

@@ -51,6 +51,7 @@ pub(super) fn start(parts: Parts<'_>) {
     );
     lifecycle.run("answer spool", task::sweep::spooled(services.answers.clone(), stop()));
     lifecycle.run("revocations", task::revocations::run(sessions, keys, stop()));
+    lifecycle.run("retention", task::retention::run(services.retention.clone(), stop()));
     lifecycle.run("discovery", task::discovery::run(services.models.clone(), stop()));
     if let Some(redis) = tiers.redis().cloned() {
         lifecycle.run("Redis watch", watch_redis(redis, stop()));

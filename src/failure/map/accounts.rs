@@ -106,6 +106,11 @@ impl From<AccountError> for Failure {
                 "last_owner",
                 "An organisation needs at least one owner.",
             ),
+            AccountError::NoHeir => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "no_heir",
+                "Conversations can be handed over to people of the organisation who stay.",
+            ),
             AccountError::Yourself => Self::new(
                 StatusCode::CONFLICT,
                 "own_account",

@@ -37,22 +37,31 @@ impl Accounts {
 
     /// Removes a member of the caller's organisation: sessions end and keys are revoked, at once here and within a second
     /// in other processes.
-    pub async fn remove(&self, caller: &SessionOwner, member: UserId) -> Result<(), AccountError> {
+    pub async fn remove(
+        &self,
+        caller: &SessionOwner,
+        member: UserId,
+        heir: Option<UserId>,
+    ) -> Result<(), AccountError> {
         self.get(caller.organization, member).await?;
         if member == caller.user {
             return Err(AccountError::Yourself);
         }
+        if heir == Some(member) {
+            return Err(AccountError::NoHeir);
+        }
         let (this, organization, by) = (self.clone(), caller.organization, caller.user);
         let removing = async move {
-            let removed = this.store.remove(organization, by, member, this.clock.now()).await?;
+            let removed = this
+                .store
+                .remove(organization, by, member, heir, this.clock.now())
+                .await?;
             let Removed { sessions, keys } = done(removed)?;
             tracing::info!(target: "mapleai::security", organization_id = %organization, user_id = %by, member_id = %member, sessions = sessions.len(), keys = keys.len(), "member removed");
-            // Together: neither is to wait for the other's Redis.
-            tokio::join!(
-                this.sessions.note_ended(organization, &sessions),
-                this.api_keys.note_revoked(&keys),
-                this.forget(organization, member)
-            );
+            this.note_removed(organization, member, &sessions, &keys).await;
+            if let Some(heir) = heir {
+                this.forget_conversations(organization, heir).await;
+            }
             Ok::<_, AccountError>(())
         };
         self.caches.carry_out(removing).await
@@ -60,10 +69,11 @@ impl Accounts {
 }
 
 /// What came of something that one member did to another.
-fn done<T>(managed: Managed<T>) -> Result<T, AccountError> {
+pub(super) fn done<T>(managed: Managed<T>) -> Result<T, AccountError> {
     match managed {
         Managed::Done(done) => Ok(done),
         Managed::NotAllowed => Err(AccountError::NotAllowed),
         Managed::LastOwner => Err(AccountError::LastOwner),
+        Managed::NoHeir => Err(AccountError::NoHeir),
     }
 }

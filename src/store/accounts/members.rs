@@ -3,17 +3,16 @@
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
-use super::Accounts;
+use super::{
+    Accounts,
+    erasure::{erase, removed},
+};
 use crate::{
     domain::{
         ids::{OrganizationId, SessionId, UserId},
         role::Role,
     },
-    store::{
-        StoreError,
-        api_keys::{RevokedKey, revoke_keys},
-        sessions::end_sessions,
-    },
+    store::{StoreError, api_keys::RevokedKey},
 };
 
 /// What became of one member's doing to another.
@@ -22,6 +21,8 @@ pub enum Managed<T> {
     /// The caller's role does not reach that far, or one of the two is not a member.
     NotAllowed,
     LastOwner,
+    /// Who is to take over is none of the people who stay.
+    NoHeir,
 }
 
 /// What ended with a membership.
@@ -76,6 +77,20 @@ impl Standing {
     }
 }
 
+async fn is_member(
+    connection: &mut sqlx::PgConnection,
+    organization: OrganizationId,
+    user: UserId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM users WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL) AS "is!""#,
+        organization.0,
+        user.0
+    )
+    .fetch_one(connection)
+    .await
+}
+
 impl Accounts {
     /// Sets a role, if the caller's own role, as it is now, allows it. Invitations that the new role could not have made are
     /// withdrawn.
@@ -127,12 +142,14 @@ impl Accounts {
     }
 
     /// Removes a member, if the caller's role allows it, with all that lets anybody in on the member's account: sessions,
-    /// keys, and invitations that nobody has accepted.
+    /// keys, and invitations that nobody has accepted. The member's conversations go to `heir`, if that is one of the people who
+    /// stay, or are deleted.
     pub async fn remove(
         &self,
         organization: OrganizationId,
         caller: UserId,
         member: UserId,
+        heir: Option<UserId>,
         now: DateTime<Utc>,
     ) -> Result<Managed<Removed>, StoreError> {
         let mut lease = self.0.lease().await?;
@@ -147,40 +164,21 @@ impl Accounts {
                 if people.is_last_owner() {
                     return Ok(Managed::LastOwner);
                 }
-                // The address is free for another account. A version that does not know of removal finds nobody by it.
-                sqlx::query!(
-                    "UPDATE users SET removed_at = $3, updated_at = $3, email_folded = 'removed:' || id, displaced_email = NULL,
-                         password_hash = ''
-                     WHERE organization_id = $1 AND id = $2",
-                    organization.0,
-                    member.0,
-                    now
-                )
-                .execute(&mut *transaction)
-                .await?;
-                let sessions = end_sessions(&mut transaction, organization, member, None, now).await?;
-                let keys = revoke_keys(&mut transaction, organization, member, now).await?;
-                sqlx::query!(
-                    "DELETE FROM invitations WHERE organization_id = $1 AND invited_by = $2 AND accepted_at IS NULL",
-                    organization.0,
-                    member.0
-                )
-                .execute(&mut *transaction)
-                .await?;
+                if let Some(heir) = heir
+                    && !is_member(&mut transaction, organization, heir).await?
+                {
+                    return Ok(Managed::NoHeir);
+                }
+                let ended = erase(&mut transaction, organization, member, heir, now).await?;
                 transaction.commit().await?;
-                Ok(Managed::Done((sessions, keys)))
+                Ok(Managed::Done(ended))
             })
             .await;
         Ok(match lease.settle(outcome)? {
-            Managed::Done((sessions, keys)) => {
-                let keys = keys.into_iter().map(RevokedKey::new);
-                Managed::Done(Removed {
-                    sessions,
-                    keys: keys.collect::<Result<_, _>>()?,
-                })
-            }
+            Managed::Done(ended) => Managed::Done(removed(ended)?),
             Managed::NotAllowed => Managed::NotAllowed,
             Managed::LastOwner => Managed::LastOwner,
+            Managed::NoHeir => Managed::NoHeir,
         })
     }
 }

@@ -11,8 +11,8 @@ use mapleai::{
     app::Server,
     config::{
         AdmissionConfig, AnswerCaching, AuthConfig, CacheConfig, Config, Environment, LimitsConfig, LogConfig,
-        ModelConfig, ModelKind, ProviderConfig, ProviderKind, RedisConfig, RedisMode, ServerConfig, TracesConfig,
-        UsageConfig, cache::HttpCacheConfig, load::Sources, log::LogFormat,
+        ModelConfig, ModelKind, ProviderConfig, ProviderKind, RedisConfig, RedisMode, RetentionConfig, ServerConfig,
+        TracesConfig, UsageConfig, cache::HttpCacheConfig, load::Sources, log::LogFormat,
     },
     telemetry,
 };
@@ -207,6 +207,15 @@ fn config(database_url: &str, upstream: &str) -> Config {
             journal_max_bytes: 1024 * 1024,
             journal_outlives_stop: true,
             stop_timeout: Duration::from_secs(10),
+        },
+        retention: RetentionConfig {
+            interval: Duration::from_mins(10),
+            conversations: None,
+            replaced_answers: Duration::from_hours(168),
+            usage_records: Duration::from_hours(400 * 24),
+            invitations: Duration::from_hours(30 * 24),
+            keys: Duration::from_hours(400 * 24),
+            organization_grace: Duration::from_hours(168),
         },
         log: LogConfig {
             level: "info".to_owned(),

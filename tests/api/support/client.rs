@@ -69,6 +69,10 @@ impl Client {
         Answer::of(self.request(Method::DELETE, path)).await
     }
 
+    pub async fn delete_with(&self, path: &str, body: &Value) -> Answer {
+        Answer::of(self.request(Method::DELETE, path).json(body)).await
+    }
+
     /// A body as it stands, which says that it is JSON.
     pub async fn post_raw(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
         Answer::of(

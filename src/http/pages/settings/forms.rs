@@ -144,7 +144,7 @@ pub(in crate::http::pages) async fn remove_member(
     Id(id): Id<UserId>,
     ConfirmedForm(caller, NoFields {}): ConfirmedForm<NoFields>,
 ) -> Result<Response, Failure> {
-    let removed = state.services.accounts.remove(&caller, id).await;
+    let removed = state.services.accounts.remove(&caller, id, None).await;
     led(removed.map(|()| "removed").map_err(Failure::from))
 }
 

@@ -1,0 +1,45 @@
+//! `[retention]`: how long things are kept.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::load::schema::{DAY, Field, HOUR, MILLISECOND, optional, required, span};
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// Between two looks for what is over.
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+    /// Conversations since the last word in them; absent means for as long as their owner keeps them.
+    #[serde(default, with = "humantime_serde")]
+    pub conversations: Option<Duration>,
+    /// Answers since another took their place.
+    #[serde(with = "humantime_serde")]
+    pub replaced_answers: Duration,
+    /// Records of calls; daily sums stay.
+    #[serde(with = "humantime_serde")]
+    pub usage_records: Duration,
+    /// Invitations since they were accepted or ended.
+    #[serde(with = "humantime_serde")]
+    pub invitations: Duration,
+    /// Keys since they were revoked or ended.
+    #[serde(with = "humantime_serde")]
+    pub keys: Duration,
+    /// How long the deletion of an organisation can be taken back.
+    #[serde(with = "humantime_serde")]
+    pub organization_grace: Duration,
+}
+
+const LONGEST: Duration = DAY.saturating_mul(3650);
+
+pub(super) const FIELDS: &[Field] = &[
+    required("interval", span(MILLISECOND, DAY)),
+    optional("conversations", span(HOUR, LONGEST)),
+    required("replaced_answers", span(MILLISECOND, LONGEST)),
+    required("usage_records", span(DAY, LONGEST)),
+    required("invitations", span(MILLISECOND, LONGEST)),
+    required("keys", span(MILLISECOND, LONGEST)),
+    required("organization_grace", span(MILLISECOND, DAY.saturating_mul(90))),
+];

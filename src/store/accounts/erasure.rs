@@ -1,0 +1,187 @@
+//! What of a person is left when the membership ends: an id that records of usage speak of, and nothing that tells whose it was.
+
+use chrono::{DateTime, Utc};
+use sqlx::Connection;
+
+use super::{
+    Accounts,
+    members::{Managed, Removed},
+};
+use crate::{
+    domain::{
+        ids::{OrganizationId, SessionId, UserId},
+        role::Role,
+    },
+    store::{
+        StoreError,
+        api_keys::{RevokedKey, revoke_keys},
+        run,
+        sessions::end_sessions,
+    },
+};
+
+/// What stands where a removed person's name stood.
+const NAME: &str = "Removed person";
+const KEY_NAME: &str = "Key of a removed person";
+
+/// Sessions, and ids and digests of keys, that ended.
+pub(super) type Ended = (Vec<SessionId>, Vec<(uuid::Uuid, Vec<u8>)>);
+
+/// Ends all that lets anybody in on the account and takes out what says whose it was. Conversations go to `heir`, or are left
+/// for the sweeper, which nobody reaches them before.
+pub(super) async fn erase(
+    connection: &mut sqlx::PgConnection,
+    organization: OrganizationId,
+    member: UserId,
+    heir: Option<UserId>,
+    now: DateTime<Utc>,
+) -> Result<Ended, sqlx::Error> {
+    sqlx::query!(
+        "DELETE FROM invitations
+         WHERE organization_id = $1 AND (
+             (invited_by = $2 AND accepted_at IS NULL)
+             OR email_folded = (SELECT email_folded FROM users WHERE organization_id = $1 AND id = $2)
+         )",
+        organization.0,
+        member.0
+    )
+    .execute(&mut *connection)
+    .await?;
+    // The address is free for another account. A version that does not know of removal finds nobody by it.
+    sqlx::query!(
+        "UPDATE users SET removed_at = $3, updated_at = $3, email = '', name = $4, email_folded = 'removed:' || id, password_hash = ''
+         WHERE organization_id = $1 AND id = $2",
+        organization.0,
+        member.0,
+        now,
+        NAME
+    )
+    .execute(&mut *connection)
+    .await?;
+    let sessions = end_sessions(&mut *connection, organization, member, None, now).await?;
+    let keys = revoke_keys(&mut *connection, organization, member, now).await?;
+    sqlx::query!(
+        "UPDATE api_keys SET name = $3 WHERE organization_id = $1 AND user_id = $2",
+        organization.0,
+        member.0,
+        KEY_NAME
+    )
+    .execute(&mut *connection)
+    .await?;
+    if let Some(heir) = heir {
+        sqlx::query!(
+            "UPDATE conversations SET user_id = $3 WHERE organization_id = $1 AND user_id = $2",
+            organization.0,
+            member.0,
+            heir.0
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok((sessions, keys))
+}
+
+pub(super) fn removed((sessions, keys): Ended) -> Result<Removed, StoreError> {
+    let keys = keys.into_iter().map(RevokedKey::new);
+    Ok(Removed {
+        sessions,
+        keys: keys.collect::<Result<_, _>>()?,
+    })
+}
+
+impl Accounts {
+    /// Ends somebody's own membership. The last owner stays for as long as there are others, who would have nobody.
+    pub async fn leave(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        now: DateTime<Utc>,
+    ) -> Result<Managed<Removed>, StoreError> {
+        let mut lease = self.0.lease().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = lease.connection().begin().await?;
+                let owner = Role::Owner.as_str();
+                let owners = sqlx::query_scalar!(
+                    "SELECT id FROM users WHERE organization_id = $1 AND role = $2 AND removed_at IS NULL ORDER BY id FOR UPDATE",
+                    organization.0,
+                    owner
+                )
+                .fetch_all(&mut *transaction)
+                .await?;
+                if owners == [user.0] {
+                    return Ok(Managed::LastOwner);
+                }
+                let ended = erase(&mut transaction, organization, user, None, now).await?;
+                transaction.commit().await?;
+                Ok(Managed::Done(ended))
+            })
+            .await;
+        Ok(match lease.settle(outcome)? {
+            Managed::Done(ended) => Managed::Done(removed(ended)?),
+            Managed::NotAllowed => Managed::NotAllowed,
+            Managed::LastOwner => Managed::LastOwner,
+            Managed::NoHeir => Managed::NoHeir,
+        })
+    }
+
+    /// Erases everybody of an organisation whose time is over. Nothing if it was restored meanwhile.
+    pub async fn erase_all(&self, organization: OrganizationId, now: DateTime<Utc>) -> Result<Removed, StoreError> {
+        let mut lease = self.0.lease().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = lease.connection().begin().await?;
+                let due = sqlx::query_scalar!(
+                    "SELECT id FROM organizations WHERE id = $1 AND delete_after <= $2 FOR UPDATE",
+                    organization.0,
+                    now
+                )
+                .fetch_optional(&mut *transaction)
+                .await?;
+                let mut all: Ended = (Vec::new(), Vec::new());
+                if due.is_none() {
+                    return Ok(all);
+                }
+                let people = sqlx::query_scalar!(
+                    "SELECT id FROM users WHERE organization_id = $1 AND removed_at IS NULL",
+                    organization.0
+                )
+                .fetch_all(&mut *transaction)
+                .await?;
+                for person in people {
+                    let (sessions, keys) = erase(&mut transaction, organization, person.into(), None, now).await?;
+                    all.0.extend(sessions);
+                    all.1.extend(keys);
+                }
+                transaction.commit().await?;
+                Ok(all)
+            })
+            .await;
+        removed(lease.settle(outcome)?)
+    }
+
+    /// Sets or takes back when the organisation ends, if `by` owns it now. False if not.
+    pub async fn set_deletion(
+        &self,
+        organization: OrganizationId,
+        by: UserId,
+        after: Option<DateTime<Utc>>,
+    ) -> Result<bool, StoreError> {
+        let done = run!(
+            self.0,
+            sqlx::query!(
+                "UPDATE organizations SET delete_after = $3
+                 WHERE id = $1 AND EXISTS (
+                     SELECT FROM users WHERE organization_id = $1 AND id = $2 AND role = 'owner' AND removed_at IS NULL
+                 )",
+                organization.0,
+                by.0,
+                after
+            ),
+            execute
+        )?;
+        Ok(done.rows_affected() > 0)
+    }
+}
