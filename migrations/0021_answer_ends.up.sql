@@ -5,4 +5,4 @@ ALTER TABLE messages
     ADD COLUMN thoughts text,
     ADD COLUMN end_reason text,
     ADD COLUMN end_detail text,
-    ADD COLUMN end_retry_after integer;
+    ADD COLUMN end_retry_after bigint;

@@ -72,7 +72,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
-            Some(_) = async { hangup?.recv().await } => {}
+            Some(()) = async { hangup?.recv().await } => {}
         }
     }
 

@@ -115,7 +115,7 @@ pub struct RemovalQuery {
 ))]
 pub async fn remove(
     State(accounts): State<Accounts>,
-    CurrentUser(caller): CurrentUser,
+    ConfirmedUser(caller): ConfirmedUser,
     Id(id): Id<UserId>,
     Parameters(query): Parameters<RemovalQuery>,
 ) -> Result<StatusCode, Failure> {

@@ -32,6 +32,7 @@ const TABLE: &[(&str, CacheClass)] = &[
     ("/api/usage", CacheClass::Report),
     ("/api/users", CacheClass::Own),
     ("/api/users/me", CacheClass::Own),
+    ("/api/users/me/export", CacheClass::NoStore),
     ("/api/organization", CacheClass::Own),
     ("/api/sessions", CacheClass::Own),
     ("/api/keys", CacheClass::Own),

@@ -42,7 +42,7 @@ struct MessageRow {
     status: String,
     end_reason: Option<String>,
     end_detail: Option<String>,
-    end_retry_after: Option<i32>,
+    end_retry_after: Option<i64>,
     created_at: DateTime<Utc>,
 }
 

@@ -20,7 +20,7 @@ pub async fn spooled(answers: Answers, stop: CancellationToken) {
             Ok(0) => {}
             Ok(count) => tracing::warn!(target: "mapleai::answers", count, "stored answers that were kept in files"),
             Err(error) => {
-                tracing::debug!(target: "mapleai::answers", error = %error, "could not store answers from files")
+                tracing::debug!(target: "mapleai::answers", error = %error, "could not store answers from files");
             }
         }
         tokio::select! {
@@ -36,7 +36,7 @@ pub async fn run(answers: Answers, sessions: Sessions, caches: Caches, stop: Can
             Ok(0) => {}
             Ok(count) => tracing::warn!(target: "mapleai::answers", count, "closed answers whose writer had died"),
             Err(error) => {
-                tracing::debug!(target: "mapleai::answers", error = %error_chain(&error), "could not sweep answers")
+                tracing::debug!(target: "mapleai::answers", error = %error_chain(&error), "could not sweep answers");
             }
         }
         if let Err(error) = sessions.sweep().await {

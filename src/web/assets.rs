@@ -8,6 +8,7 @@
 use std::{
     collections::HashMap,
     io::Write as _,
+    path::Path,
     sync::{LazyLock, Mutex, PoisonError},
 };
 
@@ -116,7 +117,8 @@ fn built(name: &str) -> Option<Built> {
 
 fn build(name: &str, chain: u8) -> Option<Built> {
     let file = Files::get(name)?;
-    let content = match (name.ends_with(".js"), std::str::from_utf8(&file.data)) {
+    let is_script = Path::new(name).extension().is_some_and(|extension| extension == "js");
+    let content = match (is_script, std::str::from_utf8(&file.data)) {
         (true, Ok(script)) => Bytes::from(with_imports(script, chain.checked_sub(1)?)?),
         _ => Bytes::from(file.data.into_owned()),
     };

@@ -151,14 +151,15 @@ async fn bodies_that_never_end_are_counted_before_they_are_held() {
         let key = key.clone();
         held.spawn(async move {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            let head = format!(
+            let request = format!(
                 "POST {CHAT} HTTP/1.1\r\nhost: maple.test\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n\
                  content-length: 4000000\r\n\r\n"
             );
-            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let part = vec![b' '; 64 * 1024];
             let sending = async {
                 for _ in 0..61 {
-                    stream.write_all(&[b' '; 64 * 1024]).await?;
+                    stream.write_all(&part).await?;
                 }
                 Ok::<_, std::io::Error>(())
             };

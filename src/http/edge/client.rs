@@ -102,23 +102,23 @@ impl TrustedProxies {
 /// An address as proxies write it: with or without a port, brackets, quotes, or the zone of a link-local address (RFC 7239 6
 /// has some of these, and so have Azure's gateways).
 fn address_of(part: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(part).ok()?;
-    let text = text
+    let quoted = std::str::from_utf8(part).ok()?;
+    let node = quoted
         .strip_prefix('"')
         .and_then(|text| text.strip_suffix('"'))
-        .unwrap_or(text)
+        .unwrap_or(quoted)
         .trim();
-    let address = if let Some(bracketed) = text.strip_prefix('[') {
-        let (address, port) = bracketed.split_once(']')?;
-        if !port.is_empty() && !port.strip_prefix(':').is_some_and(is_port) {
+    let address = if let Some(bracketed) = node.strip_prefix('[') {
+        let (address, behind) = bracketed.split_once(']')?;
+        if !behind.is_empty() && !behind.strip_prefix(':').is_some_and(is_port) {
             return None;
         }
         address
     } else {
-        match text.split_once(':') {
+        match node.split_once(':') {
             // More than one colon is IPv6, which has no port without brackets.
-            Some((address, port)) if !port.contains(':') => is_port(port).then_some(address)?,
-            _ => text,
+            Some((address, behind)) if !behind.contains(':') => is_port(behind).then_some(address)?,
+            _ => node,
         }
     };
     let address = address.split_once('%').map_or(address, |(address, _zone)| address);

@@ -113,7 +113,7 @@ impl Answers {
 
 fn result_of(begun: Result<Begun, StoreError>) -> Result<(), AnswerError> {
     match begun? {
-        Begun::Begun => Ok(()),
+        Begun::Stored => Ok(()),
         Begun::NotFound => Err(ConversationError::NotFound.into()),
         Begun::InProgress => Err(AnswerError::InProgress),
         Begun::Changed => Err(AnswerError::Changed),

@@ -19,6 +19,10 @@ use crate::{
 
 /// What was seen of an answer that the upstream ended in order.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each was seen or not, whatever the others are"
+)]
 pub(super) struct Seen {
     pub(super) finish: Option<Finish>,
     pub(super) has_text: bool,

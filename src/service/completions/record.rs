@@ -36,6 +36,7 @@ use crate::{
 use std::sync::Arc;
 
 /// Files exactly one record, by `finish` and its like or, when the caller went away first, by being dropped.
+#[expect(clippy::struct_excessive_bools, reason = "each says another thing of the call")]
 pub struct Recorder {
     /// The place in flight is held, like the place for the record, until the record is filed.
     places: Option<(Option<Permit>, UsageSlot)>,

@@ -31,7 +31,7 @@ pub struct NewAnswer<'a> {
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begun {
-    Begun,
+    Stored,
     NotFound,
     /// Another answer is being written there.
     InProgress,
@@ -124,7 +124,7 @@ impl Messages {
                 .execute(&mut *transaction)
                 .await?;
                 transaction.commit().await?;
-                Ok(Begun::Begun)
+                Ok(Begun::Stored)
             })
             .await;
         lease.settle(outcome)
@@ -168,9 +168,7 @@ impl Messages {
     ) -> Result<bool, StoreError> {
         let old: Vec<uuid::Uuid> = replaces.iter().map(|message| message.0).collect();
         let ending = answer.ending.as_ref();
-        let retry_after = ending
-            .and_then(|ending| ending.retry_after)
-            .map(|seconds| i32::try_from(seconds).unwrap_or(i32::MAX));
+        let retry_after = ending.and_then(|ending| ending.retry_after).map(i64::from);
         let mut lease = self.0.lease().await?;
         let outcome = self
             .0

@@ -34,7 +34,7 @@ pub fn families() -> Vec<(&'static str, String)> {
         ("references", fill("[a][b] ")),
         (
             "definitions",
-            (0..4_000).map(|n| format!("[a{n}]: b\n")).collect::<String>() + &"[a1]".repeat(4_000),
+            (0..4_000).map(|n| format!("[a{n}]: b\n")).collect::<Vec<_>>().concat() + &"[a1]".repeat(4_000),
         ),
         (
             "one definition, used often",
@@ -53,7 +53,10 @@ pub fn families() -> Vec<(&'static str, String)> {
         ("strikes", fill("~~a~")),
         (
             "code marks of many lengths",
-            (1..340).map(|n| format!("e{}", "`".repeat(n))).collect(),
+            (1..340)
+                .map(|n| format!("e{}", "`".repeat(n)))
+                .collect::<Vec<_>>()
+                .concat(),
         ),
         ("entities", fill("&lt;")),
         ("escapes", fill("\\<")),

@@ -123,11 +123,8 @@ impl<'o> Writer<'o> {
     fn open(&mut self, node: &AstNode<'_>) {
         let data = node.data();
         match &data.value {
-            NodeValue::Paragraph => {
-                if !is_tight(node) {
-                    self.block("<p", ">");
-                }
-            }
+            NodeValue::Paragraph if is_tight(node) => {}
+            NodeValue::Paragraph => self.block("<p", ">"),
             NodeValue::Heading(heading) => {
                 let (open, _) = HEADINGS[usize::from(heading.level).saturating_sub(1).min(5)];
                 self.block(open, ">");
@@ -215,10 +212,9 @@ impl<'o> Writer<'o> {
     fn close(&mut self, node: &AstNode<'_>) {
         let data = node.data();
         self.html.push_str(match &data.value {
-            NodeValue::Paragraph if is_tight(node) => {
-                // Two in a tight list would run into each other.
-                if node.next_sibling().is_some() { "\n" } else { "" }
-            }
+            // Two in a tight list would run into each other.
+            NodeValue::Paragraph if is_tight(node) && node.next_sibling().is_some() => "\n",
+            NodeValue::Paragraph if is_tight(node) => "",
             NodeValue::Paragraph => "</p>\n",
             NodeValue::Heading(heading) => HEADINGS[usize::from(heading.level).saturating_sub(1).min(5)].1,
             NodeValue::BlockQuote => "</blockquote>\n",
@@ -243,13 +239,9 @@ impl<'o> Writer<'o> {
             NodeValue::Strikethrough => "</del>",
             NodeValue::Subscript if is_formula(node) => "</sub>",
             NodeValue::Subscript => "~",
-            NodeValue::Link(link) | NodeValue::Image(link) => {
-                if is_safe_url(&link.url) {
-                    self.links -= 1;
-                    if self.links == 0 { "</a>" } else { "" }
-                } else {
-                    ""
-                }
+            NodeValue::Link(link) | NodeValue::Image(link) if is_safe_url(&link.url) => {
+                self.links -= 1;
+                if self.links == 0 { "</a>" } else { "" }
             }
             _ => "",
         });
@@ -296,7 +288,7 @@ const HEADINGS: [(&str, &str); 6] = [
 ];
 
 fn is_tight(paragraph: &AstNode<'_>) -> bool {
-    let list = paragraph.parent().and_then(|item| item.parent());
+    let list = paragraph.parent().and_then(comrak::arena_tree::Node::parent);
     list.is_some_and(|list| matches!(&list.data().value, NodeValue::List(list) if list.tight))
 }
 

@@ -31,7 +31,7 @@ static PLACES: LazyLock<Mutex<HashMap<OrganizationId, Arc<Semaphore>>>> = LazyLo
 pub(super) struct Turn {
     organization: OrganizationId,
     place: Option<OwnedSemaphorePermit>,
-    _turn: SemaphorePermit<'static>,
+    _permit: SemaphorePermit<'static>,
 }
 
 impl Turn {
@@ -46,7 +46,7 @@ impl Turn {
         Some(Self {
             organization,
             place: Some(place),
-            _turn: turn,
+            _permit: turn,
         })
     }
 
@@ -57,7 +57,7 @@ impl Turn {
         Some(Self {
             organization,
             place: Some(place),
-            _turn: TURNS.try_acquire().ok()?,
+            _permit: TURNS.try_acquire().ok()?,
         })
     }
 }

@@ -23,7 +23,9 @@ async fn begun(app: &TestApp, client: &Client, body: &Value) -> Events {
 /// Waits for the last event of a stream whose credential is gone.
 async fn is_told(mut events: Events) {
     let rest = events.rest().await;
-    let last = rest.last().map(|event| event.json()).unwrap_or_default();
+    let last = rest
+        .last()
+        .map_or(serde_json::Value::Null, crate::support::client::Event::json);
     assert_eq!(last["error"]["type"], "invalid_request_error", "{rest:?}");
 }
 
