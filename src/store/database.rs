@@ -89,6 +89,8 @@ impl Database {
             .min_connections(config.min_connections)
             // Of the pool's own work, which goes on when a request has given up waiting for it.
             .acquire_timeout(config.connect_timeout)
+            // A line for each connection that took long to open would be one a request while the server is away.
+            .acquire_slow_threshold(Duration::MAX)
             // Connections are looked at before they are lent, each within a limit of its own.
             .test_before_acquire(false)
             .idle_timeout(Duration::from_mins(10))

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Lines for one provider in a minute. A provider that is away fails every call, and the first ones tell why.
-const MAX_LINES: u32 = 10;
+const MAX_LINES: u32 = 5;
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// One provider's failures.

@@ -58,7 +58,7 @@ async fn clock_stepping() {
     };
     works().await;
     let page = |client: &Client, cookie: &str| client.request(Method::GET, "/settings").header("cookie", cookie);
-    let form = "email=ada%40maple.test&password=a+long+enough+password";
+    let form = "email=ada%40maple.test&password=a+phrase+of+her+own+choice";
     let signed_in = client
         .request(Method::POST, "/sign-in")
         .header("content-type", "application/x-www-form-urlencoded");

@@ -6,7 +6,7 @@ use super::{OPS_TOKEN, register, staging, start};
 use crate::support::{Client, FakeUpstream, Reply, database::TestDatabase, eventually, process::Process};
 
 /// As many as there may be of one provider in a minute.
-const MAX_LINES: usize = 10;
+const MAX_LINES: usize = 5;
 
 async fn program(client: &Client) -> Client {
     let (access, _) = register(client).await;
