@@ -157,6 +157,8 @@ fn faults_of(error: AccountError) -> Result<FormFaults, Failure> {
             general: None,
             fields: vec![("current_password".to_owned(), "is wrong".to_owned())],
         }),
+        // Nothing that could be corrected in the form.
+        AccountError::NotAllowed => Err(error.into()),
         error => {
             let failure = Failure::from(error);
             if failure.status.is_server_error() {

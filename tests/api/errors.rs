@@ -298,7 +298,7 @@ async fn only_calls_to_models_and_questions_may_be_large() {
 /// The gate reads a page's form before the route's own time limit begins.
 #[tokio::test]
 async fn a_form_that_does_not_end_is_given_up() {
-    let app = TestApp::start_with(|config| config.server.request_timeout = Duration::from_millis(300)).await;
+    let app = TestApp::start_with(|config| config.server.request_timeout = Duration::from_millis(1_500)).await;
     let ada = register(&app).await;
     let browser = Browser::sign_in(&app, &ada).await;
     let dripping = || {
