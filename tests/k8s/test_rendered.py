@@ -37,7 +37,7 @@ def test_the_deployment_is_the_strategy_s(name):
 def test_probes_wait_longer_than_the_server_may_take(name):
     main = container(overlay(name))
     liveness, readiness, startup = (main[f"{probe}Probe"] for probe in ("liveness", "readiness", "startup"))
-    # The strategy says 3000, which strangers can fill: docs/decisions/0038-probes-on-the-operations-listener.md.
+    # The strategy says 3000, which strangers can fill: docs/decisions/0036-probes-on-the-operations-listener.md.
     assert {port["name"]: port["containerPort"] for port in main["ports"]}["ops"] == 9464
     assert liveness["httpGet"] == {"path": "/api/health?probe=liveness", "port": "ops"}
     assert (liveness["initialDelaySeconds"], liveness["periodSeconds"]) == (30, 10), "liveness: delay 30 s, period 10 s"
