@@ -139,14 +139,18 @@ async fn the_operations_are_these() {
     /api/openapi.json GET
     /api/organization GET
     /api/organization PATCH
+    /api/organization/deletion DELETE
+    /api/organization/deletion POST
     /api/ready GET
     /api/sessions DELETE
     /api/sessions GET
     /api/sessions/{id} DELETE
     /api/usage GET
     /api/users GET
+    /api/users/me DELETE
     /api/users/me GET
     /api/users/me PATCH
+    /api/users/me/export GET
     /api/users/{id} DELETE
     /api/users/{id} PATCH
     /v1/chat/completions POST

@@ -106,7 +106,7 @@ async fn a_conversation_is_read_in_parts_of_bounded_size() {
     let ada = register(&app).await;
     let conversation = ada.conversation().await;
     // 18 MB, of which all would be held at once.
-    fill(&app, &ada, &conversation, 60, 300_000).await;
+    fill(&app, &ada, &conversation, 120, 150_000).await;
     let path = format!("/api/conversations/{conversation}");
     let (mut numbers, mut query) = (Vec::new(), String::new());
     loop {
@@ -128,7 +128,7 @@ async fn a_conversation_is_read_in_parts_of_bounded_size() {
         };
         query = format!("?cursor={cursor}");
     }
-    assert_eq!(numbers, (1..=60).collect::<Vec<_>>());
+    assert_eq!(numbers, (1..=120).collect::<Vec<_>>());
     ada.client
         .get(&format!("{path}?cursor=x"))
         .await
@@ -142,8 +142,8 @@ async fn a_conversation_is_read_in_parts_of_bounded_size() {
         .await;
     let sent = app.upstream.only_call().json();
     let sent = sent["messages"].as_array().unwrap();
-    assert_eq!(sent.len(), 2, "one earlier message fits beside the question");
-    assert_eq!(sent[1]["content"], "And now?");
+    assert_eq!(sent.len(), 3, "two earlier messages fit beside the question");
+    assert_eq!((&sent[0]["role"], &sent[2]["content"]), (&json!("user"), &json!("And now?")));
 }
 
 /// One message that is larger than what is given at once is given all the same.
