@@ -206,6 +206,22 @@ sign_in() {
     ok 'sign in'
 }
 
+# What browsers and CDNs are told they may keep for everybody. The list of models is no example: it is for people who are signed in,
+# where registration is closed.
+check_caching() {
+    local control
+    begin
+    request GET "$url/api/openapi.json"
+    control=$(header cache-control)
+    if [ "$status" != 200 ]; then
+        fail caching "expected 200 of /api/openapi.json, $(came)"
+    elif ! [[ $control == *public* && $control == *max-age=* ]]; then
+        fail caching "expected Cache-Control with public and max-age of /api/openapi.json, '$control' came"
+    else
+        ok caching "$control"
+    fi
+}
+
 choose_model() {
     begin
     request GET "$url/api/models"
@@ -336,6 +352,7 @@ if wait_for liveness "$url/api/health?probe=liveness" pass; then
     # Health and answers are looked at even if it is not ready: they tell why.
     wait_for readiness "$url/api/ready" ready || true
     check_health
+    check_caching
     sign_in
     choose_model
     for step in answers stream; do

@@ -29,6 +29,8 @@ pub struct EdgeRules {
     pub cors_origins: Vec<String>,
     /// Whether `/metrics` is served here, rather than by the operations listener alone.
     pub public_metrics: bool,
+    /// Whether anybody may register, and so look at the models on offer beforehand.
+    pub open_registration: bool,
 }
 
 /// The table and document, before there is any state.
@@ -38,7 +40,14 @@ pub fn routes(rules: &EdgeRules) -> Routes {
         .api(Access::Open, routes!(sessions::login))
         .api(Access::Open, routes!(sessions::refresh))
         .api(Access::Open, routes!(invitations::accept))
-        .api(Access::Open, routes!(models::list))
+        .api(
+            if rules.open_registration {
+                Access::Open
+            } else {
+                Access::Session
+            },
+            routes!(models::list),
+        )
         .api(Access::Open, routes!(openapi::document))
         .api(Access::Probe, routes!(health::health))
         .api(Access::Open, routes!(health::ready))

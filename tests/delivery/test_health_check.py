@@ -40,6 +40,7 @@ class Fake:
             {"id": "chat-2", "name": "Chat", "kind": "chat"},
         ]
         self.metrics = (200, METRICS)
+        self.caching = "public, max-age=300, s-maxage=60"
         self.webhook_status = 200
         self.profile_seconds = 0.0
         # Of answers that nobody has given before, and how many of them fail.
@@ -83,6 +84,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 checks = {name: {"status": status, "latency_ms": 1.5} for name, status in fake.checks.items()}
                 status = 503 if fake.health == "fail" else 200
                 self.answer(status, {"status": fake.health, "checks": checks})
+            case "/api/openapi.json":
+                self.answer(200, {"openapi": "3.1.0"}, [("Cache-Control", fake.caching)])
             case "/api/models":
                 self.answer(200, {"data": fake.models})
             case "/metrics":
@@ -189,7 +192,7 @@ def failures(result):
     return steps(result, "FAIL")
 
 
-ALL = ["liveness", "readiness", "health", "sign in", "models", "answer", "answer from the cache", "stream", "sign out", "metrics"]
+ALL = ["liveness", "readiness", "health", "caching", "sign in", "models", "answer", "answer from the cache", "stream", "sign out", "metrics"]
 
 
 class TestHealthCheck:
@@ -232,6 +235,10 @@ class TestHealthCheck:
         assert failures(result) == ["sign in"]
         assert "SMOKE_EMAIL and SMOKE_PASSWORD" in result.stdout
         assert fake.logins == []
+
+    def test_what_is_for_everybody_may_be_kept(self, fake, address):
+        fake.caching = "no-store"
+        assert failures(check(address)) == ["caching"]
 
     def test_smoke_model_is_asked(self, fake, address):
         assert check(address, SMOKE_MODEL="chat-2").returncode == 0

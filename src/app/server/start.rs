@@ -105,6 +105,7 @@ impl Server {
             body_limit: config.server.body_limit,
             cors_origins: config.server.cors_origins.clone(),
             public_metrics: config.server.public_metrics,
+            open_registration: config.auth.open_registration,
         };
         let (router, table, document) = router::routes(&rules).into_parts();
         let state = AppState::new(Handles {

@@ -29,6 +29,7 @@ fn table() -> Vec<(Method, String, Access)> {
         body_limit: 1,
         cors_origins: Vec::new(),
         public_metrics: true,
+        open_registration: true,
     };
     let (_, table, _) = routes(&rules).into_parts();
     let rows = table

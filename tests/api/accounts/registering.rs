@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::{
     TestApp,
-    accounts::{PASSWORD, Person, fresh_email, registration},
+    accounts::{PASSWORD, Person, fresh_email, register, registration},
 };
 
 #[tokio::test]
@@ -111,6 +111,25 @@ async fn weak_passwords_are_refused() {
         .post("/api/auth/register", &registration("weak@maple.test"))
         .await
         .ok(201);
+}
+
+/// Names of providers, and what they cost, are for people of the house where strangers are none.
+#[tokio::test]
+async fn where_registration_is_closed_the_models_are_shown_to_people_alone() {
+    let open = TestApp::start().await;
+    let ada = register(&open).await;
+    let shown = open.client.get("/api/models").await;
+    assert!(shown.header("cache-control").contains("public"));
+    let (database, upstream) = (open.config.database.url.clone(), open.upstream.base_url());
+    let closed = TestApp::start_on(secrecy::ExposeSecret::expose_secret(&database), |config| {
+        config.auth.open_registration = false;
+        config.providers.get_mut("fake").unwrap().base_url = Some(upstream.parse().unwrap());
+    })
+    .await;
+    closed.client.get("/api/models").await.problem(401, "unauthenticated");
+    let models = closed.client.with(&ada.access_token).get("/api/models").await;
+    assert!(!models.header("cache-control").contains("public"));
+    assert_eq!(models.ok(200)["data"][0]["id"], "maple-chat");
 }
 
 #[tokio::test]

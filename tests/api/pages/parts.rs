@@ -143,7 +143,10 @@ async fn a_conversation_is_read_in_parts_of_bounded_size() {
     let sent = app.upstream.only_call().json();
     let sent = sent["messages"].as_array().unwrap();
     assert_eq!(sent.len(), 3, "two earlier messages fit beside the question");
-    assert_eq!((&sent[0]["role"], &sent[2]["content"]), (&json!("user"), &json!("And now?")));
+    assert_eq!(
+        (&sent[0]["role"], &sent[2]["content"]),
+        (&json!("user"), &json!("And now?"))
+    );
 }
 
 /// One message that is larger than what is given at once is given all the same.

@@ -136,7 +136,10 @@ async fn every_route(client: &Client, operations: &Client, key: &str, invitation
             let path = path.replace("{id}", "01890000-0000-7000-8000-000000000000");
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             for token in [access, key, "MARKED-token", "mk_MARKED-key"] {
-                let query = if method == Method::GET {
+                let reads_query = operation["parameters"]
+                    .as_array()
+                    .is_some_and(|parameters| parameters.iter().any(|parameter| parameter["in"] == "query"));
+                let query = if method == Method::GET || reads_query {
                     ""
                 } else {
                     "?secret=MARKED-query"
