@@ -1,6 +1,7 @@
 //! The composition root: configuration in, running service out.
 
 pub mod build;
+mod core_dumps;
 mod descriptors;
 pub mod doctor;
 pub mod listener;
@@ -94,6 +95,10 @@ pub enum AppError {
 ///
 /// `sources` are what `config` was loaded from: files of secrets among them are watched.
 pub async fn serve(config: Config, sources: Sources) -> Result<(), AppError> {
+    // Developers look at them.
+    if !config.environment.is_development() {
+        core_dumps::forbid();
+    }
     let metrics = telemetry::metrics::install()?;
     let mut signals = Signals::listen()?;
     let server = Server::start(config, metrics, sources).await?;

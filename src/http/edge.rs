@@ -63,6 +63,8 @@ struct Inner {
     https: bool,
     cache_control: CacheControl,
     memory: Budget,
+    /// In development: the only host, beside the machine's own, that requests may be for.
+    only_host: Option<Box<str>>,
 }
 
 impl Edge {
@@ -74,6 +76,7 @@ impl Edge {
         traces: Option<Traces>,
         cache_control: CacheControl,
         memory: Budget,
+        only_host: Option<Box<str>>,
     ) -> Self {
         let unmatched = RouteMetrics::new(&http::Method::GET, "other");
         Self {
@@ -87,6 +90,7 @@ impl Edge {
                 https,
                 cache_control,
                 memory,
+                only_host,
             }),
         }
     }
@@ -100,6 +104,15 @@ impl Edge {
         match self.inner.table.find(path, method) {
             Found::Route(route) => Some(route),
             Found::NoMethod | Found::NoPath => None,
+        }
+    }
+
+    /// What a request must be like before anybody looks at whose it is.
+    pub(in crate::http) fn check_framing<B: http_body::Body>(&self, request: &http::Request<B>) -> Result<(), Failure> {
+        framing::check(request)?;
+        match &self.inner.only_host {
+            Some(own) => framing::check_local(request.headers(), own),
+            None => Ok(()),
         }
     }
 
@@ -138,7 +151,7 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     let route = edge.route_of(&request);
     let (passage, context) = Passage::enter(&edge, &request, peer, route.as_ref().ok().map(|route| &***route));
     let client = context.client;
-    let framed = check_framing(&request);
+    let framed = edge.check_framing(&request);
     request.extensions_mut().insert(context);
     let log = passage.log();
     let serving = async {

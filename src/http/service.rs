@@ -15,7 +15,7 @@ use http_body::Body as HttpBody;
 use tower::ServiceExt;
 
 use super::{
-    edge::{Edge, Passage, Peer, check_framing},
+    edge::{Edge, Passage, Peer},
     extract::json_body,
     layers,
     openai::completions as handlers,
@@ -106,7 +106,7 @@ impl Inner {
         let outcome = {
             // Pinned where it is: it is large, and being wrapped would move it.
             let serving = pin!(async {
-                check_framing(&request)?;
+                self.edge.check_framing(&request)?;
                 let caller = self.edge.gate().program(request.headers(), told.client.0).await?;
                 passage.note_caller(&caller);
                 let account = caller.account().ok_or_else(Failure::unauthenticated)?;

@@ -21,6 +21,30 @@ async fn raw(app: &TestApp, request: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// A web page whose name is made to lead to a developer's machine is of the same origin as what it reaches there.
+#[tokio::test]
+async fn in_development_a_name_that_was_made_to_lead_here_is_not_served() {
+    let app = TestApp::start().await;
+    let key = register(&app).await.create_key().await.1;
+    for request in [
+        "GET /api/models HTTP/1.1\r\nHost: rebound.example\r\nConnection: close\r\n\r\n".to_owned(),
+        "GET /sign-in HTTP/1.1\r\nHost: rebound.example:3000\r\nConnection: close\r\n\r\n".to_owned(),
+        format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: rebound.example\r\nAuthorization: Bearer {key}\r\nContent-Length: 2\r\n\
+             Connection: close\r\n\r\n{{}}"
+        ),
+    ] {
+        let answer = raw(&app, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+    }
+    let own = raw(
+        &app,
+        "GET /api/models HTTP/1.1\r\nHost: localhost:1\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(own.starts_with("HTTP/1.1 200"), "{own}");
+}
+
 /// RFC 9112 3.2.
 #[tokio::test]
 async fn a_request_has_one_host() {

@@ -56,7 +56,7 @@ impl Things {
             )
             | ("GET", "/api/conversations/{id}" | "/c/{id}") => json!({}),
             // Models belong to everybody, invitation links to whoever holds one, and assets to nobody.
-            ("GET", "/v1/models/{id}" | "/invite/{token}" | "/assets/{name}") | ("POST", "/invite/{token}") => {
+            ("GET", "/v1/models/{*id}" | "/invite/{token}" | "/assets/{name}") | ("POST", "/invite/{token}") => {
                 return None;
             }
             other => panic!("{other:?} takes an id and has no case in the tenancy test"),

@@ -137,6 +137,7 @@ impl Server {
             traces.clone(),
             CacheControl::new(&config.cache.http),
             services.completions.memory().clone(),
+            only_host(&config),
         );
         let router = router::build(router, edge.clone(), state, &rules);
 
@@ -218,6 +219,15 @@ impl Server {
             records: config.usage,
         })
     }
+}
+
+/// Development is served at a name of the machine's own, or at the one that it was given; elsewhere a proxy sees to names.
+fn only_host(config: &Config) -> Option<Box<str>> {
+    let own = config.server.public_url.host_str().unwrap_or_default();
+    config
+        .environment
+        .is_development()
+        .then(|| own.to_ascii_lowercase().into())
 }
 
 /// Prepares the service while it answers probes already. What cannot be prepared ends the process.

@@ -1,5 +1,7 @@
 //! What a request must be like before anybody looks at whose it is: one Host, and a body that is not compressed.
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, Request, StatusCode, Version, header, uri::Authority};
 use http_body::Body;
 
@@ -27,6 +29,28 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Failure> {
         (Some(_), None) => "The Host header is not a host with an optional port.",
     };
     Err(Failure::new(StatusCode::BAD_REQUEST, "invalid_host", problem))
+}
+
+/// Whether a request is for this machine, by a name of its own, an address, or `own`. A web page whose name was made to lead here
+/// (DNS rebinding) is of the same origin as what it reaches, so that nothing else would keep it from reading; an address cannot
+/// be made to lead elsewhere.
+pub(super) fn check_local(headers: &HeaderMap, own: &str) -> Result<(), Failure> {
+    let named = headers
+        .get(header::HOST)
+        .and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let is_local = named.is_none_or(|authority| {
+        let host = authority.host().to_ascii_lowercase();
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        host == own || host == "localhost" || host.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()
+    });
+    if is_local {
+        return Ok(());
+    }
+    Err(Failure::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        "foreign_host",
+        "In development only requests for this machine are answered; server.public_url names another host that may be asked for.",
+    ))
 }
 
 /// `uri-host [ ":" port ]` (RFC 9110 7.2). Empty is allowed to those whose target has no authority.
@@ -62,7 +86,7 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_coding, check_host, is_host};
+    use super::{check_coding, check_host, check_local, is_host};
     use http::{HeaderMap, HeaderValue, Version, header};
     use proptest::prelude::*;
 
@@ -72,6 +96,31 @@ mod tests {
             headers.append(name, HeaderValue::from_static(value));
         }
         headers
+    }
+
+    #[test]
+    fn in_development_a_name_that_leads_here_is_not_enough() {
+        let check = |host: &'static str| check_local(&with(&header::HOST, &[host]), "maple.test").is_ok();
+        for own in [
+            "localhost:3000",
+            "LOCALHOST",
+            "app.localhost:1",
+            "127.0.0.1:3000",
+            "[::1]:3000",
+            "10.1.2.3",
+            "maple.test:9",
+        ] {
+            assert!(check(own), "{own}");
+        }
+        for foreign in [
+            "evil.example:3000",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "maple.test.evil.example",
+            "notlocalhost",
+        ] {
+            assert!(!check(foreign), "{foreign}");
+        }
     }
 
     #[test]

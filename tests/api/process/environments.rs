@@ -89,6 +89,25 @@ async fn the_demo_account_has_a_password_of_its_database() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outside_development_there_are_no_core_dumps() {
+    let database = TestDatabase::create().await;
+    let limit = |process: &crate::support::process::Process| {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.id())).unwrap();
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max core file size"))
+            .unwrap();
+        line.split_whitespace().skip(4).take(2).collect::<Vec<_>>().join(" ")
+    };
+    let closed = start(&staging(&database.url));
+    closed.ready().await;
+    assert_eq!(limit(&closed), "1 1");
+    let open = start(&development(&database.url));
+    open.ready().await;
+    assert_ne!(limit(&open), "1 1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_is_closed_until_an_operator_makes_an_organization() {
     let database = TestDatabase::create().await;
     let mut variables = staging(&database.url);

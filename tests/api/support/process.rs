@@ -91,6 +91,10 @@ impl Process {
         (client, operations)
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by its name, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill")
