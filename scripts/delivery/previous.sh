@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Prints the commit of the previous release and the path of its binary, which is built when it is not in the cache and has its
-# configuration beside it: the last tag before this commit, or, while there is none, the parent of the commit that brought the
-# newest migration.
+# configuration beside it: the commit that MAPLE_PREVIOUS names, or the last tag before this commit, or, while there is none, the
+# newest commit that lacks a migration of ours and whose own are all among ours, by number, name and content. One that numbered
+# them otherwise cannot share a schema with us, and was no release.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 # shellcheck source=scripts/environment.sh
@@ -9,15 +10,32 @@ source "$here/../environment.sh"
 cd "$MAPLE_ROOT"
 
 [ "$(git rev-parse --is-shallow-repository)" = false ] || die "the history is cut off; fetch all of it (git fetch --unshallow)"
-if tag=$(git describe --tags --abbrev=0 HEAD^ 2>/dev/null); then
+
+# migrations COMMIT: mode, content and name of each.
+migrations() {
+    git ls-tree "$1" migrations/ | grep '\.up\.sql$' | sort || true
+}
+
+if [ -n "${MAPLE_PREVIOUS:-}" ]; then
+    commit=$(git rev-parse --verify --quiet "$MAPLE_PREVIOUS^{commit}") || die "there is no commit $MAPLE_PREVIOUS"
+elif tag=$(git describe --tags --abbrev=0 HEAD^ 2>/dev/null); then
     commit=$(git rev-list -n 1 "$tag")
 else
     newest=$(git ls-files 'migrations/*.up.sql' | sort | tail -n 1)
     [ -n "$newest" ] || die "there is no migration in migrations/"
-    # By the first parents: it may have come with a merge, to which git log alone would not own up.
-    added=$(git log --first-parent -m --no-renames --diff-filter=A --format=%H -n 1 -- "$newest")
-    [ -n "$added" ] || die "$newest is in no commit yet; commit it first"
-    commit=$(git rev-parse --verify --quiet "$added^") || die "$newest came with the first commit: there is no previous release"
+    git cat-file -e "HEAD:$newest" 2>/dev/null || die "$newest is in no commit yet; commit it first"
+    ours=$(migrations HEAD)
+    commit=
+    # By the first parents: one may have come with a merge, to which git log alone would not own up.
+    for changed in $(git log --first-parent -m --format=%H -- migrations/); do
+        before=$(git rev-parse --verify --quiet "$changed^") || break
+        theirs=$(migrations "$before")
+        if [ "$theirs" != "$ours" ] && [ -z "$(comm -13 <(echo "$ours") <(echo "$theirs") | sed '/^$/d')" ]; then
+            commit=$before
+            break
+        fi
+    done
+    [ -n "$commit" ] || die "$newest came with the first commit: there is no previous release"
 fi
 binary=$MAPLE_CACHE/releases/$commit/mapleai
 if [ ! -x "$binary" ]; then

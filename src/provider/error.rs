@@ -71,7 +71,18 @@ impl ProviderError {
         }
     }
 
-    /// A bounded label for metrics and the log.
+    /// All that [`Self::kind`] says.
+    pub const KINDS: [&str; 7] = [
+        "unreachable",
+        "timeout",
+        "broken_off",
+        "error_in_answer",
+        "upstream_status",
+        "no_memory",
+        "bad_reply",
+    ];
+
+    /// A bounded label for metrics and the log, one of [`Self::KINDS`].
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "unreachable",

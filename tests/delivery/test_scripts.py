@@ -158,16 +158,28 @@ class TestPrevious:
         checkout.commit(folder, "Something else")
         return folder, before
 
-    def previous(self, folder, commit, cache):
+    def previous(self, folder, commit, cache, **environment):
         binary = cache / "releases" / commit / "mapleai"
         binary.parent.mkdir(parents=True)
         binary.write_text("#!/bin/sh\n")
         binary.chmod(0o755)
-        done = run(folder, "previous", MAPLE_CACHE=str(cache))
+        done = run(folder, "previous", MAPLE_CACHE=str(cache), **environment)
         says(done, f"{commit} {binary}", status=0)
 
     def test_without_a_tag_the_commit_before_the_newest_migration(self, history, tmp_path):
         self.previous(*history, tmp_path / "cache")
+
+    def test_a_commit_that_numbered_its_migrations_otherwise_was_no_release(self, history, tmp_path):
+        folder, before = history
+        (folder / "migrations/99999999999999_new.up.sql").rename(folder / "migrations/99999999999998_new.up.sql")
+        checkout.commit(folder, "Numbers that follow one another")
+        self.previous(folder, before, tmp_path / "cache")
+
+    def test_the_one_that_is_named(self, history, tmp_path):
+        folder, _ = history
+        commit = checkout.git(folder, "rev-parse", "HEAD^")
+        self.previous(folder, commit, tmp_path / "cache", MAPLE_PREVIOUS="HEAD^")
+        says(run(folder, "previous", MAPLE_PREVIOUS="v9"), "there is no commit v9")
 
     def test_the_last_tag_before_this_commit(self, history, tmp_path):
         folder, _ = history

@@ -42,7 +42,7 @@ def database(tmp_path):
         file = folder / "crates" / package / "RUSTSEC-2026-9999.md"
         file.parent.mkdir(parents=True)
         file.write_text(ADVISORY.format(package=package))
-        for arguments in (["init", "--quiet"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "x"]):
+        for arguments in (["init", "--quiet", "--initial-branch=main"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "x"]):
             subprocess.run(["git", "-C", str(folder), *arguments], check=True)
         deadline = time.monotonic() + 10
         while True:

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use metrics::counter;
+use metrics::{Counter, counter};
 
 use crate::{
     provider::ProviderError,
@@ -26,13 +26,21 @@ const MINUTE: Duration = Duration::from_mins(1);
 pub(super) struct ProviderFailures {
     provider: Arc<str>,
     lines: RateLimit,
+    /// By kind, from zero on: what a counter that comes into being holds is no increase to Prometheus, and the first failures count.
+    counts: [(&'static str, Counter); ProviderError::KINDS.len()],
 }
 
 impl ProviderFailures {
     fn new(provider: Arc<str>) -> Self {
+        let counts = ProviderError::KINDS.map(|kind| {
+            let counter = counter!(PROVIDER_FAILURES, "gen_ai_provider_name" => provider.to_string(), "kind" => kind);
+            counter.increment(0);
+            (kind, counter)
+        });
         Self {
             provider,
             lines: RateLimit::per(MINUTE, MAX_LINES),
+            counts,
         }
     }
 
@@ -40,7 +48,9 @@ impl ProviderFailures {
     /// served its request.
     pub(super) fn note(&self, model: &str, error: &ProviderError, request: Option<&Arc<RequestContext>>) {
         let kind = error.kind();
-        counter!(PROVIDER_FAILURES, "gen_ai_provider_name" => self.provider.to_string(), "kind" => kind).increment(1);
+        for (_, counter) in self.counts.iter().filter(|(counted, _)| *counted == kind) {
+            counter.increment(1);
+        }
         let Some(left_out) = self.lines.allow(Instant::now()) else {
             return;
         };
