@@ -1,7 +1,7 @@
 # What CI runs is what a person runs. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: advisories help run dev db build test lint fmt bench sqlx-prepare sqlx-check clean image image-test k8s-test scan sbom compatibility \
+.PHONY: advisories fuzz help run dev db build test lint fmt bench sqlx-prepare sqlx-check clean image image-test k8s-test scan sbom compatibility \
 	rehearse profile pin deploy rollback smoke bench-check measure notify evidence checklist
 MAKEFLAGS += --no-print-directory
 
@@ -46,6 +46,9 @@ k8s-test: ## Render, validate and check manifests, rules, dashboards, workflows 
 
 scan: ## Security scan: dependencies, manifests, Dockerfile, workflows
 	@scripts/delivery/shown.sh scan "make scan" scripts/k8s/scan.sh
+
+fuzz: ## Fuzz the readers of requests, cookies, headers and Markdown, 15 minutes each (SECONDS_EACH)
+	@scripts/test/fuzz.sh
 
 advisories: ## Known vulnerabilities in dependencies, by RustSec's database (ADVISORY_DB: another one)
 	@scripts/lint/deny.sh advisories
