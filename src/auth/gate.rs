@@ -211,29 +211,35 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &'a str) -> Option<&'a str> {
 
 /// The values of all cookies of a name, in the order in which they came.
 fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pairs(headers).filter_map(move |pair| {
+        let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        std::str::from_utf8(value).ok()
+    })
+}
+
+/// All that `Cookie` says, pair by pair. In bytes: another cookie may hold anything, and a sibling domain that sets one with letters
+/// beyond ASCII must not make the others unreadable.
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers
         .get_all(header::COOKIE)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .filter_map(move |(key, value)| (key == name).then_some(value))
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
+        .map(<[u8]>::trim_ascii)
 }
 
 /// Takes every other cookie of this name out of a request.
 fn keep_only(headers: &mut HeaderMap, name: &str, kept: &str) {
-    let others = headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter(|pair| pair.trim().split_once('=').is_none_or(|(key, _)| key != name));
-    let mut pairs = format!("{name}={kept}");
-    for pair in others {
-        pairs.push_str("; ");
-        pairs.push_str(pair.trim());
+    let mut kept = format!("{name}={kept}").into_bytes();
+    for pair in pairs(headers) {
+        let is_other = pair
+            .strip_prefix(name.as_bytes())
+            .is_none_or(|rest| !rest.starts_with(b"="));
+        if is_other {
+            kept.extend_from_slice(b"; ");
+            kept.extend_from_slice(pair);
+        }
     }
-    if let Ok(value) = http::HeaderValue::from_str(&pairs) {
+    if let Ok(value) = http::HeaderValue::from_bytes(&kept) {
         headers.insert(header::COOKIE, value);
     }
 }
@@ -290,6 +296,23 @@ mod tests {
         assert_eq!(found, ["planted", "own", "third"]);
         keep_only(&mut headers, "maple_session", "own");
         assert_eq!(headers[header::COOKIE], "maple_session=own; a=1; b=2");
+    }
+
+    /// A sibling domain may set cookies, of any bytes, for this one too.
+    #[test]
+    fn a_cookie_that_cannot_be_read_hides_no_other() {
+        let mut headers = HeaderMap::new();
+        let sent =
+            HeaderValue::from_bytes(b"theme=d\xc3\xa4mmer; x=\xff; maple_session=own;maple_session=\xff").unwrap();
+        headers.insert(header::COOKIE, sent);
+        assert_eq!(cookies(&headers, "maple_session").collect::<Vec<_>>(), ["own"]);
+        keep_only(&mut headers, "maple_session", "own");
+        assert_eq!(cookie(&headers, "maple_session"), Some("own"));
+        assert!(
+            headers[header::COOKIE]
+                .as_bytes()
+                .ends_with(b"theme=d\xc3\xa4mmer; x=\xff")
+        );
     }
 
     proptest! {

@@ -1,12 +1,13 @@
 //! `/api/organization`: the caller's organisation, and what it has settled for all of its people.
 
 use axum::{Json as JsonBody, extract::State};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::extract::Json;
 use crate::{
-    auth::extract::CurrentUser,
+    auth::extract::{ConfirmedUser, CurrentUser},
     domain::{account::SessionOwner, ids::OrganizationId},
     failure::Failure,
     service::organizations::Organizations,
@@ -19,6 +20,8 @@ pub struct OrganizationSettingsBody {
     /// Whether people of the organisation are given answers of models that others of it were given. Off, nobody can tell what a
     /// colleague asked; on, more is answered from the cache.
     share_answers: bool,
+    /// When the organisation will be deleted, unless an owner takes that back; null if it will not.
+    delete_after: Option<DateTime<Utc>>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -31,11 +34,12 @@ async fn current(
     organizations: &Organizations,
     caller: &SessionOwner,
 ) -> Result<JsonBody<OrganizationSettingsBody>, Failure> {
-    let (organization, settings) = organizations.get(caller).await?;
+    let (organization, settings, delete_after) = organizations.get(caller).await?;
     Ok(JsonBody(OrganizationSettingsBody {
         id: organization.id,
         name: organization.name,
         share_answers: settings.share_answers,
+        delete_after,
     }))
 }
 
@@ -52,7 +56,7 @@ pub async fn get(
 #[utoipa::path(patch, path = "/api/organization", tag = "Accounts", request_body = OrganizationChange, responses((status = 200, description = "The organisation as it is now", body = OrganizationSettingsBody)))]
 pub async fn change(
     State(organizations): State<Organizations>,
-    CurrentUser(caller): CurrentUser,
+    ConfirmedUser(caller): ConfirmedUser,
     Json(body): Json<OrganizationChange>,
 ) -> Result<JsonBody<OrganizationSettingsBody>, Failure> {
     organizations.set_share_answers(&caller, body.share_answers).await?;

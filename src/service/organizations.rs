@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::caches::{self, Caches};
 use crate::{
     cache::Key,
@@ -33,8 +35,11 @@ impl Organizations {
         Self { store, caches }
     }
 
-    /// The caller's organisation, as it is now.
-    pub async fn get(&self, caller: &SessionOwner) -> Result<(Organization, OrganizationSettings), OrganizationError> {
+    /// The caller's organisation, as it is now, and when it will be deleted, if it will.
+    pub async fn get(
+        &self,
+        caller: &SessionOwner,
+    ) -> Result<(Organization, OrganizationSettings, Option<DateTime<Utc>>), OrganizationError> {
         let found = self.store.get(caller.organization).await?;
         found.ok_or(OrganizationError::NotFound)
     }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::{api_keys::ApiKeys, sessions::Sessions};
 use crate::{
     config::RetentionConfig,
-    domain::clock::Clock,
+    domain::{clock::Clock, ids::OrganizationId},
     store::{self, StoreError, accounts::members::Removed},
     telemetry::metrics::RETENTION_DELETED,
 };
@@ -75,9 +75,7 @@ impl Retention {
             self.class("usage_record", || Box::pin(store.usage_records(before, BATCH)))
                 .await;
         }
-        if let Err(error) = self.organizations().await {
-            tracing::warn!(target: "mapleai::retention", error = %error, class = "organization", "could not delete what is kept no longer");
-        }
+        self.organizations().await;
     }
 
     /// The moment that is `kept` ago; nothing where there is none.
@@ -102,19 +100,40 @@ impl Retention {
         note(class, deleted);
     }
 
-    /// Whose time is over loses its people first: their sessions and keys end everywhere before the rows go that tell so.
-    async fn organizations(&self) -> Result<(), StoreError> {
+    /// Each by itself: one that fails holds up no other.
+    async fn organizations(&self) {
         let now = self.clock.now();
-        for (organization, peopled) in self.store.due_organizations(now).await? {
-            if peopled {
-                let Removed { sessions, keys } = self.accounts.erase_all(organization, now).await?;
-                tokio::join!(
-                    self.sessions.note_ended(organization, &sessions),
-                    self.api_keys.note_revoked(&keys)
-                );
-                tracing::warn!(target: "mapleai::security", organization_id = %organization, sessions = sessions.len(), keys = keys.len(), "organization deleted");
-            } else {
-                note("organization", self.store.remove_organization(organization, now).await?);
+        let failed = |error: &StoreError| {
+            tracing::warn!(target: "mapleai::retention", error = %error, class = "organization", "could not delete what is kept no longer");
+        };
+        let due = self.store.due_organizations(now).await;
+        for (organization, peopled) in due.inspect_err(failed).unwrap_or_default() {
+            let ended = self.organization(organization, peopled, now).await;
+            // Said above, or done.
+            let _ = ended.inspect_err(failed);
+        }
+    }
+
+    /// Whose time is over loses its people first: their sessions and keys end everywhere before the rows go that tell so.
+    async fn organization(
+        &self,
+        organization: OrganizationId,
+        peopled: bool,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        if !peopled {
+            note("organization", self.store.remove_organization(organization, now).await?);
+            return Ok(());
+        }
+        for _ in 0..BATCHES {
+            let (Removed { sessions, keys }, are_more) = self.accounts.erase_some(organization, now).await?;
+            tokio::join!(
+                self.sessions.note_ended(organization, &sessions),
+                self.api_keys.note_revoked(&keys)
+            );
+            tracing::warn!(target: "mapleai::security", organization_id = %organization, sessions = sessions.len(), keys = keys.len(), "people of a deleted organization erased");
+            if !are_more {
+                break;
             }
         }
         Ok(())

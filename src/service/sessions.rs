@@ -15,7 +15,7 @@ use super::{activity::Activity, caches::Caches, live_calls::LiveCalls, unknown_c
 use crate::{
     crypto::{
         access_token::{AccessTokenError, AccessTokens},
-        device::{DeviceId, DeviceSigner},
+        device::{Device, DeviceSigner},
         secret::NoEntropy,
         signing_keys::SigningKeys,
     },
@@ -139,13 +139,15 @@ impl Sessions {
     }
 
     /// A proof that `account` (folded) has been signed in to on this device, for [`DEVICE_TTL`].
-    pub fn device_token(&self, account: &str) -> Result<String, NoEntropy> {
+    pub fn device_token(&self, address: &str, user: UserId) -> Result<String, NoEntropy> {
         let expires_at = self.clock.now() + TimeDelta::from_std(DEVICE_TTL).unwrap_or_default();
-        self.devices.get().token(account, expires_at.timestamp())
+        self.devices
+            .get()
+            .token(address, *user.0.as_bytes(), expires_at.timestamp())
     }
 
-    pub(super) fn device_of(&self, account: &str, token: &str) -> Option<DeviceId> {
-        self.devices.get().verify(account, token, self.clock.now().timestamp())
+    pub(super) fn device_of(&self, address: &str, token: &str) -> Option<Device> {
+        self.devices.get().verify(address, token, self.clock.now().timestamp())
     }
 
     /// Where the caller is signed in, newest first.

@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     cache::counts::{CountName, SharedCount, SharedCounts},
+    crypto::device::Device,
     domain::network::Network,
     telemetry::metrics::REFUSALS,
 };
@@ -62,8 +63,8 @@ pub struct ThrottleRules {
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
     pub address: IpAddr,
-    /// A device on which the account has been signed in to before, if it has proven that.
-    pub device: Option<[u8; 16]>,
+    /// A device on which somebody has signed in by this address before, if it has proven that.
+    pub device: Option<Device>,
 }
 
 impl From<IpAddr> for Origin {
@@ -77,7 +78,7 @@ impl From<IpAddr> for Origin {
 enum Kind {
     /// Wrong passwords of one account, from everywhere. Slows down and does not refuse.
     Account,
-    /// The same from one network, or from one known device.
+    /// The same from one network, or from one known device, or from all known devices of one person.
     AccountFrom,
     /// Wrong passwords from one network.
     Network,
@@ -124,9 +125,15 @@ struct Inner {
 pub struct Attempt {
     throttle: Throttle,
     counted: Vec<Rule>,
+    device: Option<Device>,
 }
 
 impl Attempt {
+    /// The device that it was counted by, and by nothing else.
+    pub fn device(&self) -> Option<Device> {
+        self.device
+    }
+
     pub async fn forgive(self) {
         let wrong_guesses = self.counted.into_iter().filter(|rule| rule.kind != Kind::SignIns);
         self.throttle.take_back(wrong_guesses.collect()).await;
@@ -154,6 +161,7 @@ impl Throttle {
             let (rules, everywhere) = self.sign_in_rules(account, origin);
             let mut attempt = self.count(rules).await?;
             let Some(everywhere) = everywhere else {
+                attempt.device = origin.device;
                 return Ok(attempt);
             };
             let name = everywhere.name;
@@ -178,14 +186,24 @@ impl Throttle {
         counted.map(|_| ()).inspect_err(|_| self.0.refused.increment(1))
     }
 
-    /// What refuses an attempt, and what only slows it down. Who signs in on a known device is counted by that alone.
+    /// What refuses an attempt, and what only slows it down. Who signs in on a known device is counted by that alone, and by all
+    /// known devices of the person: each sign-in makes another, and whoever knew a password could keep as many as they liked.
     fn sign_in_rules(&self, account: &str, origin: Origin) -> (Vec<Rule>, Option<Rule>) {
         let rules = &self.0.rules;
         let account = account.as_bytes();
         if let Some(device) = origin.device {
-            let own = Rule::new(Kind::AccountFrom, &[account, b"device", &device], rules.per_account);
-            if !self.limit(own.kind).is_reached(&own.name, own.max, Instant::now()) {
-                return (vec![own], None);
+            let own = [account, b"device", &device.id];
+            let person = [account, b"devices", &device.user];
+            let all = rules.per_account.saturating_mul(FROM_EVERYWHERE);
+            let counted = vec![
+                Rule::new(Kind::AccountFrom, &own, rules.per_account),
+                Rule::new(Kind::AccountFrom, &person, all),
+                Rule::new(Kind::SignIns, &person, rules.sign_ins),
+            ];
+            let now = Instant::now();
+            let is_reached = |rule: &Rule| self.limit(rule.kind).is_reached(&rule.name, rule.max, now);
+            if !counted.iter().any(is_reached) {
+                return (counted, None);
             }
         }
         let mut refusing = by_network(Kind::SignIns, &[], origin.address, rules.sign_ins);
@@ -226,6 +244,7 @@ impl Throttle {
             return Ok(Attempt {
                 throttle: self.clone(),
                 counted: rules,
+                device: None,
             });
         }
         for rule in &rules {

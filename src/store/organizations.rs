@@ -1,5 +1,7 @@
 //! What an organisation has settled for all of its people.
 
+use chrono::{DateTime, Utc};
+
 use super::{Database, StoreError, run};
 use crate::domain::{
     account::{Organization, OrganizationSettings},
@@ -21,14 +23,15 @@ impl Organizations {
         }))
     }
 
+    /// Also when it will be deleted, if it will.
     pub async fn get(
         &self,
         organization: OrganizationId,
-    ) -> Result<Option<(Organization, OrganizationSettings)>, StoreError> {
+    ) -> Result<Option<(Organization, OrganizationSettings, Option<DateTime<Utc>>)>, StoreError> {
         let row = run!(
             self.0,
             sqlx::query!(
-                "SELECT id, name, share_answers FROM organizations WHERE id = $1",
+                "SELECT id, name, share_answers, delete_after FROM organizations WHERE id = $1",
                 organization.0
             ),
             fetch_optional
@@ -41,7 +44,7 @@ impl Organizations {
             let settings = OrganizationSettings {
                 share_answers: row.share_answers,
             };
-            (organization, settings)
+            (organization, settings, row.delete_after)
         }))
     }
 
@@ -56,8 +59,9 @@ impl Organizations {
             self.0,
             sqlx::query!(
                 "UPDATE organizations SET share_answers = $3
-                 WHERE id = $1 AND EXISTS (
-                     SELECT FROM users WHERE organization_id = $1 AND id = $2 AND role IN ('admin', 'owner') AND removed_at IS NULL
+                 WHERE id = $1 AND id = (
+                     SELECT organization_id FROM users
+                     WHERE organization_id = $1 AND id = $2 AND role IN ('admin', 'owner') AND removed_at IS NULL FOR SHARE
                  )",
                 organization.0,
                 by.0,

@@ -280,3 +280,168 @@ async fn what_is_kept_no_longer_goes_and_the_rest_stays() {
         "sums stay"
     );
 }
+
+/// Questions by SQL: a conversation that would take long to have.
+async fn fill(app: &TestApp, person: &Person, conversation: &str, messages: i32, letters: i32) {
+    let mut database = app.database().await;
+    sqlx::query(
+        "INSERT INTO messages (id, organization_id, conversation_id, author, content, status, created_at, updated_at)
+         SELECT gen_random_uuid(), $1::uuid, $2::uuid, 'user', n || repeat('x', $4), 'complete', now() + n / 4 * interval '1 second', now()
+         FROM generate_series(1, $3) n",
+    )
+    .bind(&person.organization)
+    .bind(conversation)
+    .bind(messages)
+    .bind(letters)
+    .execute(&mut database)
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_of_many_parts_is_exported_whole_and_in_order() {
+    let app = swift().await;
+    let owner = register(&app).await;
+    let ids = [owner.conversation().await, owner.conversation().await];
+    fill(&app, &owner, &ids[0], 2_500, 1).await;
+    let export = owner.client.get("/api/users/me/export").await.ok(200);
+    let conversations = export["conversations"].as_array().unwrap();
+    assert_eq!(conversations.len(), 2);
+    let filled = conversations.iter().find(|one| one["id"] == ids[0].as_str()).unwrap();
+    let moments: Vec<_> = filled["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| (message["created_at"].as_str().unwrap(), message["id"].as_str().unwrap()))
+        .collect();
+    assert_eq!(moments.len(), 2_500);
+    assert!(moments.is_sorted());
+    let others = conversations.iter().find(|one| one["id"] == ids[1].as_str()).unwrap();
+    assert_eq!(others["messages"], json!([]));
+}
+
+/// Somebody who finds out that a session was stolen ends it: what it is taking along ends, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_ends_with_its_session() {
+    let app = swift().await;
+    let owner = register(&app).await;
+    let id = owner.conversation().await;
+    // Far more than sockets hold.
+    fill(&app, &owner, &id, 60, 1_000_000).await;
+    let request = owner.client.request(http::Method::GET, "/api/users/me/export");
+    let mut response = request.send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(response.chunk().await.unwrap().is_some());
+    owner.client.post("/api/auth/logout", &json!({})).await.ok(204);
+    let mut rest = 0;
+    let ended = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => rest += chunk.len(),
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    assert!(ended.is_err(), "the export came to its end");
+    assert!(rest < 50_000_000, "{rest} bytes after the session");
+}
+
+/// An owner's word is an owner's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_ends_with_the_power_of_whoever_asked_for_it() {
+    let app = swift().await;
+    let owner = register(&app).await;
+    let right = json!({"current_password": PASSWORD});
+    let deletion = async || owner.client.get("/api/organization").await.ok(200)["delete_after"].clone();
+    for way in ["demoted", "removed", "left"] {
+        let other = join(&app, &owner, "owner").await;
+        let member = join(&app, &owner, "member").await;
+        let path = format!("/api/users/{}", other.id);
+        other
+            .client
+            .delete_with("/api/organization/deletion", &right)
+            .await
+            .ok(202);
+        assert!(deletion().await.is_string());
+        // Of somebody else that is no matter.
+        owner.client.delete(&format!("/api/users/{}", member.id)).await.ok(204);
+        assert!(deletion().await.is_string(), "{way}");
+        match way {
+            "demoted" => {
+                owner.client.patch(&path, &json!({"role": "admin"})).await.ok(200);
+            }
+            "removed" => {
+                owner.client.delete(&path).await.ok(204);
+            }
+            _ => {
+                other.client.delete_with("/api/users/me", &right).await.ok(204);
+            }
+        }
+        assert!(deletion().await.is_null(), "{way}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_organization_that_cannot_be_deleted_holds_up_no_other() {
+    let app = TestApp::start_with(|config| {
+        config.retention.interval = Duration::from_millis(50);
+        config.retention.organization_grace = Duration::from_secs(1);
+    })
+    .await;
+    let (stuck, other) = (register(&app).await, register(&app).await);
+    let mut database = app.database().await;
+    let refusal = format!(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'stuck'; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE OF removed_at ON users FOR EACH ROW WHEN (OLD.organization_id = '{}') EXECUTE FUNCTION refuse()",
+        stuck.organization
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(refusal))
+        .execute(&mut database)
+        .await
+        .unwrap();
+    let right = json!({"current_password": PASSWORD});
+    for person in [&stuck, &other] {
+        person
+            .client
+            .delete_with("/api/organization/deletion", &right)
+            .await
+            .ok(202);
+    }
+    eventually("the other organisation to be gone", || async {
+        let mut database = app.database().await;
+        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM organizations")
+            .fetch_one(&mut database)
+            .await
+            .unwrap();
+        (left == 1).then_some(())
+    })
+    .await;
+    stuck.client.get("/api/users/me").await.ok(200);
+}
+
+/// An account that had to give up its address has it all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_of_whoever_gave_up_an_address_before() {
+    let app = swift().await;
+    let first = register(&app).await;
+    let second = join(&app, &first, "owner").await;
+    let inviter = register(&app).await;
+    let invited = json!({"email": first.email, "role": "member"});
+    let invitation = inviter.client.post("/api/invitations", &invited).await.ok(201);
+    let accept = json!({"token": invitation["token"], "name": "Ada", "password": "another battery staple"});
+    app.client.post("/api/invitations/accept", &accept).await.ok(201);
+    let row = "SELECT t::text FROM users t WHERE id = $1::uuid";
+    let mut database = app.database().await;
+    let before: String = sqlx::query_scalar(row)
+        .bind(&first.id)
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    assert!(before.contains(&*first.email), "{before}");
+    second.client.delete(&format!("/api/users/{}", first.id)).await.ok(204);
+    let after: String = sqlx::query_scalar(row)
+        .bind(&first.id)
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    assert!(!after.contains(&*first.email), "{after}");
+}

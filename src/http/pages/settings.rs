@@ -152,7 +152,7 @@ async fn shares_answers(state: &AppState, caller: &SessionOwner) -> Option<bool>
         return None;
     }
     let found = tokio::time::timeout(PATIENCE, state.services.organizations.get(caller)).await;
-    found.ok()?.ok().map(|(_, settings)| settings.share_answers)
+    found.ok()?.ok().map(|(_, settings, _)| settings.share_answers)
 }
 
 /// Nothing if the report cannot be had for the moment, which is no reason to withhold the rest; the log says why.

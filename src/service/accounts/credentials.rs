@@ -10,10 +10,16 @@ use crate::{
     domain::{
         account::{SessionOwner, User},
         email::Email,
+        ids::UserId,
         network::Network,
         password,
     },
-    service::{activity, field::Faults, sessions::Proven, throttle::Origin},
+    service::{
+        activity,
+        field::Faults,
+        sessions::Proven,
+        throttle::{Attempt, Origin},
+    },
 };
 
 impl Accounts {
@@ -47,14 +53,37 @@ impl Accounts {
             address: from,
             device: device.and_then(|token| self.sessions.device_of(&folded, token)),
         };
-        let attempt = self.throttle.attempt(&folded, origin).await.inspect_err(|_| {
+        let throttled = || {
             tracing::warn!(target: "mapleai::security", address = %from, email_hash = name, "sign-in throttled");
             activity::signed_in("throttled");
-        })?;
-        let checked = self.check_credentials(&email, password, from).await;
-        // Only a wrong guess counts: not that the database was away, nor that too many were being checked.
-        if !matches!(checked, Ok(Err(_))) {
-            attempt.forgive().await;
+        };
+        let attempt = self
+            .throttle
+            .attempt(&folded, origin)
+            .await
+            .inspect_err(|_| throttled())?;
+        let known = attempt
+            .device()
+            .map(|device| UserId(uuid::Uuid::from_bytes(device.user)));
+        let found = self.store.find_by_email(&email).await;
+        let (own, others) = match found {
+            // A device vouches for who has signed in on it and for nobody else that shares the address.
+            Ok(found) => found
+                .into_iter()
+                .partition::<Vec<_>, _>(|(user, _)| known.is_none_or(|known| user.id == known)),
+            Err(error) => {
+                attempt.forgive().await;
+                return Err(error.into());
+            }
+        };
+        let mut checked = self.counted_check(attempt, own, &password, from).await;
+        if matches!(checked, Ok(Err(_))) && !others.is_empty() {
+            let attempt = self
+                .throttle
+                .attempt(&folded, from.into())
+                .await
+                .inspect_err(|_| throttled())?;
+            checked = self.counted_check(attempt, others, &password, from).await;
         }
         let proven = checked?.map_err(|account| {
             let user = account.as_ref().map(|user| tracing::field::display(user.id));
@@ -73,27 +102,42 @@ impl Accounts {
     pub fn device_token(&self, user: &User) -> Option<String> {
         let email = Email::parse(&user.email).ok()?;
         // Without entropy there is no session either, which says so.
-        self.sessions.device_token(&email.folded()).ok()
+        self.sessions.device_token(&email.folded(), user.id).ok()
     }
 
-    /// Whose address and password these are, or whose the address is, if anybody's.
+    /// The check of one attempt, which counts only if the guess was wrong: not if the database was away, or too many were being
+    /// checked.
+    async fn counted_check(
+        &self,
+        attempt: Attempt,
+        found: Vec<(User, String)>,
+        password: &SecretString,
+        from: IpAddr,
+    ) -> Result<Result<Proven, Option<User>>, AccountError> {
+        let checked = self.check_credentials(found, password, from).await;
+        if !matches!(checked, Ok(Err(_))) {
+            attempt.forgive().await;
+        }
+        checked
+    }
+
+    /// Whose password this is, or whose the address is, if anybody's.
     async fn check_credentials(
         &self,
-        email: &Email,
-        password: SecretString,
+        found: Vec<(User, String)>,
+        password: &SecretString,
         from: IpAddr,
     ) -> Result<Result<Proven, Option<User>>, AccountError> {
         let from = Network::widest(from);
-        let found = self.store.find_by_email(email).await?;
         if found.is_empty() {
-            self.hasher.verify(password, None, from).await?;
+            self.hasher.verify(password.clone(), None, from).await?;
             return Ok(Err(None));
         }
         let mut holder = None;
         for (user, hash) in found {
             let password_hash = match self.hasher.check(password.clone(), Some(hash.clone()), from).await? {
                 Verdict::Right => hash,
-                Verdict::Outdated => self.rehash(&user, password, hash, from).await?,
+                Verdict::Outdated => self.rehash(&user, password.clone(), hash, from).await?,
                 Verdict::Wrong => {
                     holder.get_or_insert(user);
                     continue;
@@ -151,7 +195,9 @@ impl Accounts {
         password: SecretString,
         from: IpAddr,
     ) -> Result<String, AccountError> {
-        let attempt = self.throttle.attempt(&user.email.to_lowercase(), from.into()).await?;
+        // By the name that sign-ins are counted by, or the two would have twice as many guesses.
+        let folded = Email::parse(&user.email).map_or_else(|_| user.email.to_lowercase(), |email| email.folded());
+        let attempt = self.throttle.attempt(&folded, from.into()).await?;
         let checked = async {
             let stored = self.store.password_hash(caller.organization, caller.user).await?;
             let from = Network::widest(from);

@@ -51,6 +51,13 @@ impl Sessions {
         self.still_valid(owner, now)
     }
 
+    /// Refuses once the session is over: for what goes on for long after it was recognised.
+    pub async fn require_open(&self, caller: &SessionOwner) -> Result<(), SessionError> {
+        let now = self.clock.now();
+        let owner = self.owner(caller.organization, caller.session, now).await?;
+        self.still_valid(owner, now).map(|_| ())
+    }
+
     async fn owner(
         &self,
         organization: OrganizationId,

@@ -1,5 +1,5 @@
 use super::{Origin, Throttle, ThrottleRules};
-use crate::cache::counts::SharedCounts;
+use crate::{cache::counts::SharedCounts, crypto::device::Device};
 use std::{net::IpAddr, time::Duration};
 use tokio::time::Instant;
 
@@ -15,6 +15,13 @@ fn throttle(per_account: u32, per_address: u32) -> Throttle {
 
 fn at(address: &str) -> Origin {
     address.parse::<IpAddr>().unwrap().into()
+}
+
+fn device(id: u8) -> Device {
+    Device {
+        id: [id; 16],
+        user: [7; 16],
+    }
 }
 
 #[tokio::test]
@@ -40,13 +47,33 @@ async fn a_known_device_is_counted_by_itself() {
     let throttle = throttle(2, 100);
     let here = at("192.0.2.1");
     let device = Origin {
-        device: Some([1; 16]),
+        device: Some(device(1)),
         ..here
     };
     while throttle.attempt("a", here).await.is_ok() {}
     assert!(throttle.attempt("a", device).await.is_ok());
     assert!(throttle.attempt("a", device).await.is_ok());
     assert!(throttle.attempt("a", device).await.is_err(), "its own guesses count");
+}
+
+/// Each sign-in makes another device: whoever knew a password, or shares the address, could collect them.
+#[tokio::test(start_paused = true)]
+async fn many_known_devices_of_one_person_are_worth_ten() {
+    let throttle = throttle(2, 30);
+    let mut passed = 0;
+    for id in 0..200 {
+        let origin = Origin {
+            device: Some(device(id)),
+            ..at("192.0.2.1")
+        };
+        while let Ok(attempt) = throttle.attempt("a", origin).await
+            && attempt.device().is_some()
+        {
+            passed += 1;
+        }
+    }
+    assert_eq!(passed, 20);
+    assert!(throttle.attempt("b", at("192.0.2.2")).await.is_ok());
 }
 
 #[tokio::test]
@@ -78,7 +105,7 @@ async fn an_account_under_attack_is_slow_for_strangers_and_as_ever_for_its_devic
     }
     let before = Instant::now();
     let device = Origin {
-        device: Some([1; 16]),
+        device: Some(device(1)),
         ..at("192.0.2.1")
     };
     throttle.attempt("a", device).await.unwrap();

@@ -20,6 +20,8 @@ use crate::{
     },
 };
 
+/// People whose accounts one transaction erases: with thousands it would exceed every limit of time, at each try.
+const ERASED_AT_ONCE: i64 = 100;
 /// What stands where a removed person's name stood.
 const NAME: &str = "Removed person";
 const KEY_NAME: &str = "Key of a removed person";
@@ -49,7 +51,8 @@ pub(super) async fn erase(
     .await?;
     // The address is free for another account. A version that does not know of removal finds nobody by it.
     sqlx::query!(
-        "UPDATE users SET removed_at = $3, updated_at = $3, email = '', name = $4, email_folded = 'removed:' || id, password_hash = ''
+        "UPDATE users SET removed_at = $3, updated_at = $3, email = '', name = $4, email_folded = 'removed:' || id,
+             displaced_email = NULL, password_hash = ''
          WHERE organization_id = $1 AND id = $2",
         organization.0,
         member.0,
@@ -79,6 +82,22 @@ pub(super) async fn erase(
         .await?;
     }
     Ok((sessions, keys))
+}
+
+/// What was asked for with a power ends with it: an organisation is not deleted because somebody wanted it who owns it no more.
+pub(super) async fn take_back_deletion(
+    connection: &mut sqlx::PgConnection,
+    organization: OrganizationId,
+    asked_by: UserId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE organizations SET delete_after = NULL, delete_by = NULL WHERE id = $1 AND delete_by = $2",
+        organization.0,
+        asked_by.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 pub(super) fn removed((sessions, keys): Ended) -> Result<Removed, StoreError> {
@@ -114,6 +133,7 @@ impl Accounts {
                     return Ok(Managed::LastOwner);
                 }
                 let ended = erase(&mut transaction, organization, user, None, now).await?;
+                take_back_deletion(&mut transaction, organization, user).await?;
                 transaction.commit().await?;
                 Ok(Managed::Done(ended))
             })
@@ -126,8 +146,13 @@ impl Accounts {
         })
     }
 
-    /// Erases everybody of an organisation whose time is over. Nothing if it was restored meanwhile.
-    pub async fn erase_all(&self, organization: OrganizationId, now: DateTime<Utc>) -> Result<Removed, StoreError> {
+    /// Erases people of an organisation whose time is over, a hundred at a time. Nothing if it was restored meanwhile. Also whether
+    /// there may be more.
+    pub async fn erase_some(
+        &self,
+        organization: OrganizationId,
+        now: DateTime<Utc>,
+    ) -> Result<(Removed, bool), StoreError> {
         let mut lease = self.0.lease().await?;
         let outcome = self
             .0
@@ -142,27 +167,31 @@ impl Accounts {
                 .await?;
                 let mut all: Ended = (Vec::new(), Vec::new());
                 if due.is_none() {
-                    return Ok(all);
+                    return Ok((all, false));
                 }
                 let people = sqlx::query_scalar!(
-                    "SELECT id FROM users WHERE organization_id = $1 AND removed_at IS NULL",
-                    organization.0
+                    "SELECT id FROM users WHERE organization_id = $1 AND removed_at IS NULL LIMIT $2",
+                    organization.0,
+                    ERASED_AT_ONCE
                 )
                 .fetch_all(&mut *transaction)
                 .await?;
+                let are_more = people.len() == usize::try_from(ERASED_AT_ONCE).unwrap_or(usize::MAX);
                 for person in people {
                     let (sessions, keys) = erase(&mut transaction, organization, person.into(), None, now).await?;
                     all.0.extend(sessions);
                     all.1.extend(keys);
                 }
                 transaction.commit().await?;
-                Ok(all)
+                Ok((all, are_more))
             })
             .await;
-        removed(lease.settle(outcome)?)
+        let (ended, are_more) = lease.settle(outcome)?;
+        Ok((removed(ended)?, are_more))
     }
 
-    /// Sets or takes back when the organisation ends, if `by` owns it now. False if not.
+    /// Sets or takes back when the organisation ends, if `by` owns it now. False if not. The lock makes a change of the role wait,
+    /// and this for one that is under way.
     pub async fn set_deletion(
         &self,
         organization: OrganizationId,
@@ -172,9 +201,10 @@ impl Accounts {
         let done = run!(
             self.0,
             sqlx::query!(
-                "UPDATE organizations SET delete_after = $3
-                 WHERE id = $1 AND EXISTS (
-                     SELECT FROM users WHERE organization_id = $1 AND id = $2 AND role = 'owner' AND removed_at IS NULL
+                "UPDATE organizations SET delete_after = $3, delete_by = CASE WHEN $3::timestamptz IS NULL THEN NULL ELSE $2 END
+                 WHERE id = $1 AND id = (
+                     SELECT organization_id FROM users
+                     WHERE organization_id = $1 AND id = $2 AND role = 'owner' AND removed_at IS NULL FOR SHARE
                  )",
                 organization.0,
                 by.0,

@@ -5,7 +5,7 @@ use sqlx::Connection;
 
 use super::{
     Accounts,
-    erasure::{erase, removed},
+    erasure::{erase, removed, take_back_deletion},
 };
 use crate::{
     domain::{
@@ -93,7 +93,7 @@ async fn is_member(
 
 impl Accounts {
     /// Sets a role, if the caller's own role, as it is now, allows it. Invitations that the new role could not have made are
-    /// withdrawn.
+    /// withdrawn, and so is a deletion of the organisation.
     pub async fn set_role(
         &self,
         organization: OrganizationId,
@@ -134,6 +134,9 @@ impl Accounts {
                 )
                 .execute(&mut *transaction)
                 .await?;
+                if role != Role::Owner {
+                    take_back_deletion(&mut transaction, organization, member).await?;
+                }
                 transaction.commit().await?;
                 Ok(Managed::Done(()))
             })
@@ -170,6 +173,7 @@ impl Accounts {
                     return Ok(Managed::NoHeir);
                 }
                 let ended = erase(&mut transaction, organization, member, heir, now).await?;
+                take_back_deletion(&mut transaction, organization, member).await?;
                 transaction.commit().await?;
                 Ok(Managed::Done(ended))
             })

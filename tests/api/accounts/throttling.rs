@@ -187,7 +187,7 @@ async fn a_known_browser_signs_in_while_its_network_has_to_wait() {
     while sign_in("not the right one", String::new()).await.status == 401 {}
     assert_eq!(sign_in(PASSWORD, String::new()).await.status, 429);
     assert_eq!(sign_in(PASSWORD, device.clone()).await.status, 303);
-    let planted = format!("maple_device={}", "A".repeat(75));
+    let planted = format!("maple_device={}", "A".repeat(96));
     assert_eq!(sign_in(PASSWORD, planted).await.status, 429);
     // It is of no use for another account.
     let eve = register(&app).await;
@@ -203,6 +203,44 @@ async fn a_known_browser_signs_in_while_its_network_has_to_wait() {
         .header("cookie", device)
         .body(form);
     assert_eq!(Answer::of(request).await.status, 429);
+}
+
+/// Accounts may share an address: one that was registered by anybody, and that of whoever was invited by it.
+#[tokio::test]
+async fn a_browser_of_one_account_is_unknown_to_another_of_the_same_address() {
+    let app = TestApp::start_with(|config| config.auth.throttle_per_account = 3).await;
+    let eve = register(&app).await;
+    let owner = register(&app).await;
+    let invited = json!({"email": eve.email, "role": "member"});
+    let invitation = owner.client.post("/api/invitations", &invited).await.ok(201);
+    let accept = json!({"token": invitation["token"], "name": "Ada", "password": "another battery staple"});
+    app.client.post("/api/invitations/accept", &accept).await.ok(201);
+    let sign_in = |password: &'static str, cookie: String| {
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("email", &*eve.email), ("password", password)])
+            .finish();
+        Answer::of(
+            app.client
+                .request(Method::POST, "/sign-in")
+                .header("content-type", "application/x-www-form-urlencoded")
+                .header("cookie", cookie)
+                .body(form),
+        )
+    };
+    let device = sign_in(PASSWORD, String::new())
+        .await
+        .headers
+        .get_all("set-cookie")
+        .iter()
+        .filter_map(|value| value.to_str().ok()?.split(';').next())
+        .find(|cookie| cookie.contains("maple_device="))
+        .unwrap()
+        .to_owned();
+    // Both are entered by it for as long as nobody guesses.
+    assert_eq!(sign_in("another battery staple", device.clone()).await.status, 303);
+    while sign_in("not the right one", String::new()).await.status == 401 {}
+    assert_eq!(sign_in(PASSWORD, device.clone()).await.status, 303);
+    assert_eq!(sign_in("another battery staple", device).await.status, 429);
 }
 
 /// Two instances are one service: what is guessed at one is counted at the other.

@@ -195,8 +195,7 @@ pub(in crate::http::pages) async fn end_other_sessions(
 
 pub(in crate::http::pages) async fn share_answers(
     State(state): State<AppState>,
-    CurrentUser(caller): CurrentUser,
-    Form(form): Form<SharingForm>,
+    ConfirmedForm(caller, form): ConfirmedForm<SharingForm>,
 ) -> Result<Response, Failure> {
     let organizations = &state.services.organizations;
     let changed = organizations.set_share_answers(&caller, form.share).await;
