@@ -204,6 +204,11 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case(SCHEME) && !token.is_empty()).then_some(token)
 }
 
+/// Whether the caller is told by a token, and not by a cookie. Another scheme may be meant for a proxy before us.
+pub fn is_by_token(headers: &HeaderMap) -> bool {
+    bearer(headers).is_some()
+}
+
 /// One cookie's value.
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &'a str) -> Option<&'a str> {
     cookies(headers, name).next()

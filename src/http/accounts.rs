@@ -16,7 +16,10 @@ use super::{
     extract::{Id, Json, PageQuery, Parameters},
 };
 use crate::{
-    auth::extract::{ConfirmedUser, CurrentUser},
+    auth::{
+        extract::{ConfirmedUser, CurrentUser},
+        gate::is_by_token,
+    },
     domain::{ids::UserId, role::Role},
     failure::Failure,
     service::accounts::{Accounts, ProfileChange},
@@ -77,7 +80,7 @@ pub async fn change_me(
         password: body.password,
         current_password: body.current_password,
         revoke_keys: body.revoke_keys,
-        by_cookie: !headers.contains_key(header::AUTHORIZATION),
+        by_cookie: !is_by_token(&headers),
     };
     let changed = accounts.change_profile(&caller, change, context.client.0).await?;
     let mut response = JsonBody(UserBody::from(changed.user)).into_response();

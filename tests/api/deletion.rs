@@ -425,8 +425,8 @@ async fn nothing_is_left_of_whoever_gave_up_an_address_before() {
     let first = register(&app).await;
     let second = join(&app, &first, "owner").await;
     let inviter = register(&app).await;
-    let invited = json!({"email": first.email, "role": "member"});
-    let invitation = inviter.client.post("/api/invitations", &invited).await.ok(201);
+    let person = json!({"email": first.email, "role": "member"});
+    let invitation = inviter.client.post("/api/invitations", &person).await.ok(201);
     let accept = json!({"token": invitation["token"], "name": "Ada", "password": "another battery staple"});
     app.client.post("/api/invitations/accept", &accept).await.ok(201);
     let row = "SELECT t::text FROM users t WHERE id = $1::uuid";
