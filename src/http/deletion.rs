@@ -41,6 +41,7 @@ pub struct OrganizationDeletion {
     (status = 204, description = "Erased"),
     (status = 403, description = "The password is wrong", body = crate::http::render::Problem, content_type = "application/problem+json"),
     (status = 409, description = "The organisation would be left without an owner", body = crate::http::render::Problem, content_type = "application/problem+json"),
+    (status = 429, description = "Too many attempts at the current password; see Retry-After", body = crate::http::render::Problem, content_type = "application/problem+json"),
 ))]
 pub async fn leave(
     State(accounts): State<Accounts>,
@@ -56,6 +57,7 @@ pub async fn leave(
 #[utoipa::path(delete, path = "/api/organization/deletion", tag = "Accounts", request_body = DeletionBody, responses(
     (status = 202, description = "It will be deleted, unless that is taken back", body = OrganizationDeletion),
     (status = 403, description = "The password is wrong, or the caller owns no organisation", body = crate::http::render::Problem, content_type = "application/problem+json"),
+    (status = 429, description = "Too many attempts at the current password; see Retry-After", body = crate::http::render::Problem, content_type = "application/problem+json"),
 ))]
 pub async fn delete_organization(
     State(accounts): State<Accounts>,
