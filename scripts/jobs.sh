@@ -38,7 +38,7 @@ start_job() {
     # Started with `nohup make test &`, as some runners do, this script ignores Ctrl-C and so would all that it starts; bash cannot
     # take that back for a child (POSIX, "Signals and Error Handling" of the shell), `env` can.
     if env --default-signal=INT,QUIT true 2>/dev/null; then
-        guard+=(env --default-signal=INT,QUIT)
+        guard+=(env '--default-signal=INT,QUIT')
     fi
     set -m
     "${guard[@]}" "$@" </dev/null 9>&- &

@@ -29,8 +29,9 @@ as_root=()
 if [ "$(id -u)" -ne 0 ]; then
     as_root=(sudo -n)
 fi
-command -v apt-get >/dev/null && "${as_root[@]}" true 2>/dev/null ||
+if ! command -v apt-get >/dev/null || ! "${as_root[@]}" true 2>/dev/null; then
     die "PgBouncer $oldest or newer is missing, and there is no apt with the right to install it"
+fi
 
 mkdir -p "$place"
 exec 9>"$place/lock"
