@@ -5,14 +5,21 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::SecretString;
 use subtle::ConstantTimeEq;
 
-/// 256 bits, beyond guessing, so that a plain SHA-256 of it is safe to store: there is no dictionary to try.
-const SECRET_BYTES: usize = 32;
-
-/// Characters of base64url for as many bytes.
+/// Characters of base64url after the prefix, as many as before there were checksums: releases from before take them, too, while
+/// both serve.
 const SECRET_CHARS: usize = 43;
-/// A CRC32 of all that stands before it, in base64url. It is no protection: it tells secrets from what merely looks like one,
-/// to us without a look-up and to scanners of leaks without asking anybody.
+/// Of these, chosen by chance: 222 bits, beyond guessing, so that a plain SHA-256 of it is safe to store: there is no dictionary
+/// to try.
+const RANDOM_CHARS: usize = SECRET_CHARS - CHECKSUM_CHARS;
+const RANDOM_BYTES: usize = 28;
+/// A CRC32 of all that stands before it and [`MARK`], in base64url. It is no protection: it tells secrets from what merely looks
+/// like one, to us without a look-up and to scanners of leaks without asking anybody.
 const CHECKSUM_CHARS: usize = 6;
+/// What is left of the last character beside the CRC32. There is none in 256 random bits, of which secrets without a checksum
+/// consist: theirs ends in zeros.
+const MARK: u8 = 0x10;
+/// The last characters that have the mark.
+const MARKED: &[u8; 4] = b"BRhx";
 
 /// What a secret is for, told by its prefix; secret scanners and people recognise a leak by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +49,15 @@ pub type Digest = [u8; 32];
 #[error("the system's random source failed")]
 pub struct NoEntropy;
 
-/// A new secret: prefix, 43 characters of base64url, and 6 that check them.
+/// A new secret: prefix, 37 characters of base64url, and 6 that check them.
 pub fn generate(kind: SecretKind) -> Result<String, NoEntropy> {
-    let mut bytes = [0_u8; SECRET_BYTES];
+    let mut bytes = [0_u8; RANDOM_BYTES];
     rand::fill(&mut bytes).map_err(|_| NoEntropy)?;
-    let mut text = String::with_capacity(kind.prefix().len() + SECRET_CHARS + CHECKSUM_CHARS);
+    let mut text = String::with_capacity(kind.prefix().len() + SECRET_CHARS);
     text.push_str(kind.prefix());
     URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
+    // The character beyond holds two bits and zeros.
+    text.truncate(kind.prefix().len() + RANDOM_CHARS);
     let checksum = checksum(&text);
     text.push_str(&checksum);
     Ok(text)
@@ -70,28 +79,27 @@ pub fn readable_password() -> Result<SecretString, NoEntropy> {
 }
 
 fn checksum(text: &str) -> String {
-    URL_SAFE_NO_PAD.encode(crc32fast::hash(text.as_bytes()).to_be_bytes())
+    let [a, b, c, d] = crc32fast::hash(text.as_bytes()).to_be_bytes();
+    let mut sum = URL_SAFE_NO_PAD.encode([a, b, c, d, MARK]);
+    sum.truncate(CHECKSUM_CHARS);
+    sum
 }
 
 /// The digest to store or look up, or `None` if the text cannot be a secret of this kind, which saves a look-up. Secrets from
-/// before there were checksums are shorter and stay good.
+/// before there were checksums have no mark and stay good.
 pub fn digest_of(kind: SecretKind, text: &str) -> Option<Digest> {
     let body = text.strip_prefix(kind.prefix())?;
-    if !body
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    if body.len() != SECRET_CHARS
+        || !body
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     {
         return None;
     }
-    match body.len() {
-        SECRET_CHARS => {}
-        length if length == SECRET_CHARS + CHECKSUM_CHARS => {
-            let (checked, sum) = text.split_at(text.len() - CHECKSUM_CHARS);
-            if checksum(checked) != sum {
-                return None;
-            }
-        }
-        _ => return None,
+    let (checked, sum) = text.split_at(text.len() - CHECKSUM_CHARS);
+    let is_marked = body.bytes().last().is_some_and(|last| MARKED.contains(&last));
+    if is_marked && checksum(checked) != sum {
+        return None;
     }
     Some(sha256(text.as_bytes()))
 }
@@ -110,19 +118,21 @@ pub fn equal(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{SecretKind, digest_of, equal, generate};
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     use proptest::prelude::*;
 
     #[test]
     fn a_secret_is_recognised_by_its_own_kind_only() {
         let key = generate(SecretKind::ApiKey).unwrap();
-        assert_eq!(key.len(), 52);
+        // What the release before takes.
+        assert_eq!(key.len(), 46);
         assert!(digest_of(SecretKind::ApiKey, &key).is_some());
         assert!(digest_of(SecretKind::Cookie, &key).is_none());
         assert_ne!(key, generate(SecretKind::ApiKey).unwrap());
         assert!(equal(&key, &key.clone()) && !equal(&key, "mk_"));
         // The example in the documents, checked there as anybody would check it.
-        let example = "mk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-        assert_eq!(super::checksum(example), "mxwu5g");
+        let example = format!("mk_{}", "A".repeat(37));
+        assert_eq!(super::checksum(&example), "yANYbR");
     }
 
     proptest! {
@@ -133,7 +143,7 @@ mod tests {
         }
 
         #[test]
-        fn one_changed_character_is_seen_without_a_look_up(at in 3_usize..52) {
+        fn one_changed_character_is_seen_without_a_look_up(at in 3_usize..45) {
             let key = generate(SecretKind::ApiKey).unwrap();
             let mut other = key.clone().into_bytes();
             other[at] = if other[at] == b'A' { b'B' } else { b'A' };
@@ -144,8 +154,8 @@ mod tests {
 
         /// They were made before there were checksums, and nobody can tell one from another without a look-up.
         #[test]
-        fn secrets_without_a_checksum_stay_good(body in "[A-Za-z0-9_-]{43}", at in 3_usize..46) {
-            let key = format!("mk_{body}");
+        fn secrets_without_a_checksum_stay_good(bytes in any::<[u8; 32]>(), at in 3_usize..45) {
+            let key = format!("mk_{}", URL_SAFE_NO_PAD.encode(bytes));
             let mut other = key.clone().into_bytes();
             other[at] = if other[at] == b'A' { b'B' } else { b'A' };
             let other = String::from_utf8(other).unwrap();
