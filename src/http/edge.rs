@@ -68,6 +68,7 @@ struct Inner {
 }
 
 impl Edge {
+    #[expect(clippy::too_many_arguments, reason = "called once, by the composition root")]
     pub fn new(
         table: RouteTable,
         gate: Gate,
