@@ -92,7 +92,7 @@ async fn each_failure_of_a_provider_has_a_line_up_to_a_bound_and_is_counted() {
             .openai_error(502, "provider_error");
     }
     let metrics = operations.with(OPS_TOKEN).get("/metrics").await.text();
-    let series = r#"maple_provider_failures_total{gen_ai_provider_name="fake",kind="upstream_status"} 21"#;
+    let series = r#"maple_provider_failures_total{gen_ai_provider_name="fake",kind="upstream_status"} 11"#;
     assert!(metrics.contains(series), "{metrics}");
     eventually("the last line", || async {
         (failures(&process).len() >= MAX_LINES).then_some(())
