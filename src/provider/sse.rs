@@ -3,6 +3,7 @@
 
 pub mod chunk;
 mod event;
+pub mod fault;
 pub mod said;
 mod skim;
 
@@ -110,7 +111,7 @@ fn ends_with_whole_line(bytes: &[u8]) -> bool {
 }
 
 /// A byte order mark.
-const MARK: &[u8] = b"\xef\xbb\xbf";
+pub const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Whether a body is a stream of events, by its first bytes; `None` if they do not tell yet. The content type does not:
 /// servers and proxies send events under any.

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Body;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{Limits, pool::AnswerBody};
@@ -120,7 +120,14 @@ pub(super) async fn collect(
 }
 
 /// A successful answer that is not streamed, under the content type that it has: what the upstream calls it says little.
-pub(super) fn whole(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Result<ProviderReply, ProviderError> {
+pub(super) fn whole(
+    status: StatusCode,
+    mut headers: HeaderMap,
+    mut body: Bytes,
+) -> Result<ProviderReply, ProviderError> {
+    if body.starts_with(sse::MARK) {
+        body.advance(sse::MARK.len());
+    }
     let content_type = if is_json(&body) {
         "application/json"
     } else if sse::begins_as_events(&body) == Some(true) {
@@ -137,8 +144,9 @@ pub(super) fn whole(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> 
 /// A refusal in the upstream's own words, if they are JSON; a page, or what a proxy says, is replaced.
 pub(super) fn refusal(status: StatusCode, mut headers: HeaderMap, told: &[u8]) -> ProviderReply {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let told = told.strip_prefix(sse::MARK).unwrap_or(told);
     let body = if is_json(told) {
-        Bytes::copy_from_slice(told)
+        as_error(told)
     } else {
         let kind = if status == StatusCode::TOO_MANY_REQUESTS {
             "rate_limit_error"
@@ -150,6 +158,17 @@ pub(super) fn refusal(status: StatusCode, mut headers: HeaderMap, told: &[u8]) -
         Bytes::from(json!({"error": error}).to_string())
     };
     ProviderReply::Whole { status, headers, body }
+}
+
+/// With an `error` that is an object, as OpenAI's clients look for it: of a list of details (FastAPI), a message alone (vLLM)
+/// or an error in a list (Gemini) they show nothing else but the status.
+fn as_error(told: &[u8]) -> Bytes {
+    match serde_json::from_slice::<Value>(told) {
+        Ok(value) if !value["error"].is_object() => {
+            Bytes::from(json!({"error": sse::fault::with_message(value)}).to_string())
+        }
+        _ => Bytes::copy_from_slice(told),
+    }
 }
 
 fn is_json(body: &[u8]) -> bool {

@@ -139,9 +139,11 @@ fn choice(skim: &mut Skim<'_>, info: &mut ChunkInfo, signs: &mut Signs) -> Optio
             message = None;
             part(skim, &mut message)
         }
+        // Some servers write an empty one into every chunk (adolfousier/opencrabs #1499).
         b"finish_reason" if !skim.null() => {
-            info.finished = true;
-            info.add_reason(skim.string()?);
+            let reason = skim.string()?;
+            info.finished |= !reason.is_empty();
+            info.add_reason(reason);
             Some(())
         }
         b"finish_reason" => Some(()),

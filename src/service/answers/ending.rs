@@ -29,8 +29,15 @@ pub(super) struct Seen {
     pub(super) has_thoughts: bool,
     pub(super) refused: bool,
     pub(super) calls_tools: bool,
-    /// The model was sent only the newest part of the conversation, which was too long for it.
-    pub(super) shortened: bool,
+    pub(super) omitted: Option<Omitted>,
+}
+
+/// What of the conversation the model was not sent, since it had refused it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Omitted {
+    /// It was too long for it.
+    Oldest,
+    Unanswered,
 }
 
 /// Why there is no more text, if that needs saying. Public reports: hermes-studio #3149, janhq/jan #418.
@@ -63,11 +70,16 @@ pub(super) fn of_finished(seen: Seen) -> Option<Ending> {
         ),
         (_, false) if seen.has_thoughts => ("empty", "The model reasoned, and ended without an answer."),
         (_, false) => ("empty", "The model ended without an answer."),
-        (_, true) if seen.shortened => (
-            "history_shortened",
-            "The conversation is longer than this model can read at once, so it was sent the newest part only.",
-        ),
-        (_, true) => return None,
+        (_, true) => match seen.omitted? {
+            Omitted::Oldest => (
+                "history_shortened",
+                "The conversation is longer than this model can read at once, so it was sent the newest part only.",
+            ),
+            Omitted::Unanswered => (
+                "history_shortened",
+                "The model failed again with your earlier questions that have no answer, so it was sent this one without them.",
+            ),
+        },
     };
     Some(Ending::new(reason, detail))
 }
@@ -210,7 +222,7 @@ fn sentence(error: &impl Display) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Seen, of_finished, sentence};
+    use super::{Omitted, Seen, of_finished, sentence};
     use crate::provider::sse::said::Finish;
 
     #[test]
@@ -270,7 +282,14 @@ mod tests {
             ),
             (
                 Seen {
-                    shortened: true,
+                    omitted: Some(Omitted::Oldest),
+                    ..finished
+                },
+                "history_shortened",
+            ),
+            (
+                Seen {
+                    omitted: Some(Omitted::Unanswered),
                     ..finished
                 },
                 "history_shortened",

@@ -14,10 +14,19 @@ pub(super) struct Turn<'a> {
     text: Cow<'a, str>,
 }
 
+/// What becomes of questions that have no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unanswered {
+    /// Joined with the next question.
+    Joined,
+    /// Left out: it may be one of them that the model fails at, and then each later question would fail with it.
+    LeftOut,
+}
+
 /// The newest turns that fit `room` bytes, oldest first; the question itself always goes. The two sides alternate, beginning
 /// with the person, as the templates of many models demand (400 "conversation roles must alternate"): what an answer that came
 /// to nothing leaves, two questions in a row, is joined. Public reports: CherryHQ/cherry-studio PR #5051, etkecc/baibot #13.
-pub(super) fn turns(history: &[Message], mut room: usize) -> Vec<Turn<'_>> {
+pub(super) fn turns(history: &[Message], mut room: usize, unanswered: Unanswered) -> Vec<Turn<'_>> {
     let newest = history
         .iter()
         .rev()
@@ -34,6 +43,13 @@ pub(super) fn turns(history: &[Message], mut room: usize) -> Vec<Turn<'_>> {
     let mut turns: Vec<Turn<'_>> = Vec::with_capacity(kept.len());
     for message in kept {
         match turns.last_mut() {
+            Some(last)
+                if last.author == Author::User
+                    && message.author == Author::User
+                    && unanswered == Unanswered::LeftOut =>
+            {
+                last.text = Cow::Borrowed(&message.content);
+            }
             Some(last) if last.author == message.author => {
                 let text = last.text.to_mut();
                 text.push_str("\n\n");
@@ -68,7 +84,7 @@ mod tests {
     use chrono::DateTime;
     use proptest::prelude::*;
 
-    use super::{Author, Message, turns};
+    use super::{Author, Message, Unanswered, turns};
     use crate::domain::{conversation::MessageStatus, ids::MessageId};
 
     fn message(author: Author, content: &str) -> Message {
@@ -86,7 +102,7 @@ mod tests {
 
     fn told(history: &[(Author, &str)], room: usize) -> Vec<(Author, String)> {
         let history: Vec<_> = history.iter().map(|(author, text)| message(*author, text)).collect();
-        let turns = turns(&history, room);
+        let turns = turns(&history, room, Unanswered::Joined);
         turns
             .into_iter()
             .map(|turn| (turn.author, turn.text.into_owned()))
@@ -103,6 +119,23 @@ mod tests {
             told(&history, 100),
             expected.map(|(author, text)| (author, text.to_owned()))
         );
+    }
+
+    #[test]
+    fn questions_without_an_answer_can_be_left_out() {
+        let history = [
+            (User, "a"),
+            (User, "b"),
+            (Assistant, "c"),
+            (Assistant, "d"),
+            (User, "e"),
+            (Assistant, ""),
+            (User, "f"),
+        ];
+        let history = history.map(|(author, text)| message(author, text));
+        let turns = turns(&history, 100, Unanswered::LeftOut);
+        let told: Vec<_> = turns.iter().map(|turn| (turn.author, &*turn.text)).collect();
+        assert_eq!(told, [(User, "b"), (Assistant, "c\n\nd"), (User, "f")]);
     }
 
     #[test]

@@ -15,7 +15,12 @@ use tokio::{
     time::{Interval, MissedTickBehavior},
 };
 
-use super::{AnswerEvent, AnswerFailure, MOST_HISTORY, ending, history, spool::Spool};
+use super::{
+    AnswerEvent, AnswerFailure, MOST_HISTORY,
+    ending::{self, Omitted},
+    history::{self, Unanswered},
+    spool::Spool,
+};
 use crate::{
     domain::{
         clock::Clock,
@@ -131,11 +136,12 @@ impl Writer {
         checkpoint.set_missed_tick_behavior(MissedTickBehavior::Delay);
         checkpoint.reset();
         let history = std::mem::take(&mut self.history);
-        let mut turns = history::turns(&history, usize::try_from(MOST_HISTORY.bytes).unwrap_or(usize::MAX));
-        let whole = (history::size(&turns), turns.len());
+        let room = usize::try_from(MOST_HISTORY.bytes).unwrap_or(usize::MAX);
+        let (mut unanswered, mut omitted) = (Unanswered::Joined, None);
+        let mut turns = history::turns(&history, room, unanswered);
+        let whole = history::size(&turns);
         let mut shorter = SHORTER.iter();
         loop {
-            let shortened = turns.len() < whole.1;
             let answer = match self
                 .call(history::request_body(&self.model, &turns), &mut checkpoint)
                 .await
@@ -144,9 +150,9 @@ impl Writer {
                 Err(broken) => return broken,
             };
             let failure = match answer {
-                Ok(Answer::Stream { events, .. }) => return self.take_stream(events, &mut checkpoint, shortened).await,
+                Ok(Answer::Stream { events, .. }) => return self.take_stream(events, &mut checkpoint, omitted).await,
                 Ok(Answer::Whole { status, body, .. }) if status.is_success() => {
-                    return self.take_whole(&body, shortened).await;
+                    return self.take_whole(&body, omitted).await;
                 }
                 Ok(Answer::Whole { status, headers, body }) => refused(status, &headers, &body),
                 Err(error) => return End::Failed(error.into()),
@@ -159,10 +165,23 @@ impl Writer {
                 }
             );
             // A long question alone is not cut; who asked it is told instead.
-            let Some(part) = shorter.next().filter(|_| is_too_long && turns.len() > 1) else {
+            let next = if is_too_long && turns.len() > 1 {
+                omitted = Some(Omitted::Oldest);
+                shorter
+                    .next()
+                    .map(|part| history::turns(&history, whole / part, unanswered))
+            } else if unanswered == Unanswered::Joined && may_lie_in_the_question(&failure) {
+                unanswered = Unanswered::LeftOut;
+                omitted = Some(Omitted::Unanswered);
+                let without = history::turns(&history, room, unanswered);
+                Some(without).filter(|without| history::size(without) < history::size(&turns))
+            } else {
+                None
+            };
+            let Some(next) = next else {
                 return End::Failed(failure);
             };
-            turns = history::turns(&history, whole.0 / part);
+            turns = next;
         }
     }
 
@@ -209,6 +228,21 @@ impl Writer {
             Interruption::Checkpoint if self.checkpoint().await => Ok(()),
             Interruption::Checkpoint => Err(End::Failed(AnswerFailure::Deleted)),
         }
+    }
+}
+
+/// Whether the same provider may answer another question at the same time.
+fn may_lie_in_the_question(failure: &AnswerFailure) -> bool {
+    use http::StatusCode;
+    match failure {
+        AnswerFailure::Refused { status, .. } => matches!(
+            *status,
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY
+        ),
+        AnswerFailure::Completion(CompletionError::Provider(error)) => {
+            error.status() == Some(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+        _ => false,
     }
 }
 

@@ -21,6 +21,12 @@ pub(super) struct Course {
 }
 
 impl Course {
+    /// Nothing follows that a caller is to see: some servers keep the connection open after an error as well
+    /// (EricLBuehler/mistral.rs #1874).
+    pub(super) fn is_over(self) -> bool {
+        self.is_marked || self.has_failed
+    }
+
     /// What is wrong with a stream that ends here, though in order: a worker that is killed, or a proxy that is restarted, ends its
     /// stream so (NVIDIA/TensorRT-LLM #18289). Many servers send no mark, and some no finish reason, but none of those that
     /// have finished sends neither.
@@ -110,7 +116,7 @@ pub(super) fn told(provider: &dyn Provider, data: &[u8]) -> Bytes {
         Ok(value) => {
             // Where it is not the object itself, it is in the choice.
             let nested = value.pointer("/choices/0/error").filter(|error| !error.is_null());
-            let text = with_message(nested.unwrap_or(&value).clone()).to_string();
+            let text = sse::fault::with_message(nested.unwrap_or(&value).clone()).to_string();
             ("data: {\"error\":", text.into_bytes().into(), "}\n\n")
         }
         Err(_) => {
@@ -119,18 +125,6 @@ pub(super) fn told(provider: &dyn Provider, data: &[u8]) -> Bytes {
         }
     };
     [before.as_bytes(), &told, after.as_bytes()].concat().into()
-}
-
-/// Clients show the message of an error: without one, whatever there is.
-fn with_message(mut error: Value) -> Value {
-    if let Some(fields) = error.as_object_mut()
-        && !fields.get("message").is_some_and(Value::is_string)
-    {
-        let detail = fields.get("detail").and_then(Value::as_str).map(str::to_owned);
-        let text = detail.unwrap_or_else(|| Value::Object(fields.clone()).to_string());
-        fields.insert("message".to_owned(), text.into());
-    }
-    error
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ impl Stream for AnswerStream {
 }
 
 /// Yields whole events, unchanged but for the usage chunk that the caller did not ask for and for errors. An error is the last
-/// item. The mark that ends an answer ends this, whatever the upstream does then. Dropping it ends the upstream call and records
+/// item. That, and the mark that ends an answer, ends this, whatever the upstream does then. Dropping it ends the upstream call and records
 /// what went by.
 pub struct MeteredStream {
     /// Until the answer has ended.
@@ -153,10 +153,10 @@ impl MeteredStream {
         let mut end = item.len();
         for event in sse::events(&item) {
             let (data, range) = (event.data(), event.range());
-            if sse::is_done(data) {
+            if sse::is_done(data) && !self.course.has_failed {
                 self.course.is_marked = true;
                 // An error that follows is not to stand behind the mark.
-                let is_passed = self.course.has_failed || self.course.end().is_ok();
+                let is_passed = self.course.end().is_ok();
                 end = if is_passed { range.end } else { range.start };
                 if let Some(kept) = kept.as_mut().filter(|_| is_passed) {
                     kept.extend_from_slice(&item[range]);
@@ -164,7 +164,7 @@ impl MeteredStream {
                 continue;
             }
             let chunk = sse::scan_chunk(data);
-            if self.course.is_marked {
+            if self.course.is_over() {
                 // Some servers count after they have said that it is over.
                 if let Some(usage) = chunk.usage {
                     self.recorder.note_usage(usage);
@@ -268,7 +268,7 @@ impl Stream for MeteredStream {
             match item {
                 Some(Ok(item)) => {
                     let passed = this.pass(item);
-                    if this.course.is_marked {
+                    if this.course.is_over() {
                         this.last = Some(Last {
                             item: passed,
                             timer: None,

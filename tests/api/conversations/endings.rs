@@ -175,6 +175,30 @@ async fn what_fails_does_not_break_the_alternation_of_roles() {
 }
 
 #[tokio::test]
+async fn a_question_that_a_model_fails_at_does_not_end_the_conversation() {
+    let (app, ada) = start().await;
+    for failure in [
+        Reply::json(500, &json!({})),
+        Reply::json(400, &json!({"detail": "too odd"})),
+    ] {
+        let conversation = ada.conversation().await;
+        let before = app.upstream.calls().len();
+        ask(&app, &ada, &conversation, failure.clone()).await;
+        assert_eq!(app.upstream.calls().len(), before + 1, "a question alone is asked once");
+        app.upstream.reply(failure);
+        let last = ask(&app, &ada, &conversation, Reply::events().text("Well").done()).await;
+        assert_eq!(
+            (&last["message"]["content"], &last["message"]["status"], &last["reason"]),
+            (&json!("Well"), &json!("complete"), &json!("history_shortened"))
+        );
+        let calls = app.upstream.calls();
+        let sent = |call: usize| calls[before + call].json()["messages"].clone();
+        assert_eq!(sent(1), json!([{"role": "user", "content": "Tell me\n\nTell me"}]));
+        assert_eq!(sent(2), json!([{"role": "user", "content": "Tell me"}]));
+    }
+}
+
+#[tokio::test]
 async fn thoughts_are_folded_and_never_sent_back() {
     let (app, ada) = start().await;
     let conversation = ada.conversation().await;

@@ -102,6 +102,47 @@ async fn a_success_without_an_answer_is_a_failure() {
     }
 }
 
+/// EricLBuehler/mistral.rs #1874, langgenius/dify PR #37236: an error, and a connection that stays open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_ends_an_answer_whose_connection_stays_open() {
+    let world = world().await;
+    let errors = [
+        "data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n",
+        "data: Number of choices must be greater than 0.\n\n",
+    ];
+    for (number, error) in errors.into_iter().enumerate() {
+        let reply = Reply::events()
+            .text("Two words")
+            .chunk(error)
+            .chunk("data: [DONE]\n\n")
+            .stall();
+        let asked = Instant::now();
+        let text = world.streamed(&reply, number).await;
+        assert!(last_event(&text)["error"]["message"].is_string(), "{text}");
+        world.app.upstream.reply(reply);
+        let (last, kept) = world.on_the_page().await;
+        assert_eq!((&*last, &kept["status"]), ("error", &json!("partial")));
+        assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+    }
+    for (outcome, ..) in world.records(6).await {
+        assert_eq!(outcome, "failed");
+    }
+}
+
+/// adolfousier/opencrabs #1499: chunks with an empty finish reason, and no end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_finish_reason_finishes_nothing() {
+    let world = world().await;
+    let mut chunk = delta("The first half of");
+    chunk["choices"][0]["finish_reason"] = json!("");
+    let reply = Reply::events().event(&chunk).ended();
+    let text = world.streamed(&reply, 0).await;
+    assert_eq!(last_event(&text)["error"]["code"], "provider_error", "{text}");
+    world.app.upstream.reply(reply);
+    let (last, kept) = world.on_the_page().await;
+    assert_eq!((&*last, &kept["status"]), ("error", &json!("partial")));
+}
+
 /// openai/openai-python #3520: some proxies never close after the mark.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_mark_ends_an_answer_whose_connection_stays_open() {

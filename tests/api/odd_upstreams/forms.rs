@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{CHAT, ask, finish, last_event, repeatable, world};
-use crate::support::{Reply, upstream::delta};
+use crate::support::{
+    Reply,
+    upstream::{completion, delta},
+};
 
 /// ramalama #2837, vllm-project/vllm-ascend #5033: events as JSON, plain text, bytes, or nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,6 +72,51 @@ async fn an_error_within_a_stream_is_one_in_every_shape_and_names_nothing_of_our
     }
     for (outcome, ..) in world.records(15).await {
         assert_eq!(outcome, "failed");
+    }
+}
+
+/// A character that was cut in two costs no more than itself, and a byte order mark nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_are_no_text_do_not_cost_the_text_around_them() {
+    let world = world().await;
+    let whole = completion("a@b", Some((9, 2))).to_string();
+    let stream = format!("data: {}\n\ndata: {}\n\ndata: [DONE]\n\n", delta("a@b"), finish());
+    for (kind, body) in [("application/json", whole.clone()), ("text/event-stream", stream)] {
+        let at = body.find('@').unwrap();
+        let bytes = [&body.as_bytes()[..at], b"\xe2\x82", &body.as_bytes()[at + 1..]].concat();
+        world
+            .app
+            .upstream
+            .reply(Reply::whole(200, &[("content-type", kind)], bytes));
+        let (last, kept) = world.on_the_page().await;
+        assert_eq!((&*last, &kept["content"]), ("done", &json!("a\u{fffd}b")), "{kind}");
+    }
+    let marked = format!("\u{feff}{whole}");
+    world
+        .app
+        .upstream
+        .reply(Reply::whole(200, &[("content-type", "application/json")], marked));
+    let answer = world.program.post(CHAT, &ask(false)).await.ok(200);
+    assert_eq!(answer["usage"]["completion_tokens"], 2);
+}
+
+/// FastAPI's, Gemini's, vLLM's: clients show the `message` of an `error` object.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_in_any_shape_tell_their_words_where_clients_look() {
+    let world = world().await;
+    for body in [
+        json!({"detail": [{"loc": ["body", "temperature"], "msg": "too high"}]}),
+        json!({"object": "error", "message": "too high", "code": 40001}),
+        json!([{"error": {"code": 400, "message": "too high", "status": "INVALID_ARGUMENT"}}]),
+        json!({"error": "too high"}),
+    ] {
+        world.app.upstream.reply(Reply::json(400, &body));
+        let answer = world.program.post(CHAT, &ask(true)).await;
+        let told = answer.ok(400);
+        assert!(
+            told["error"]["message"].as_str().unwrap().contains("too high"),
+            "{told}"
+        );
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) fn parsed(data: &[u8]) -> ChunkInfo {
     let mut info = ChunkInfo {
         has_choices: !choices.is_empty(),
         has_data: object["data"].as_array().is_some_and(|data| !data.is_empty()),
-        finished: choices.iter().any(|choice| !choice["finish_reason"].is_null()),
+        finished: choices.iter().any(|choice| !is_blank(&choice["finish_reason"])),
         ..ChunkInfo::default()
     };
     let is_error = |value: &Value| value.as_str() == Some("error");

@@ -17,6 +17,30 @@ fn counts(input: u64, output: u64, cached_input: u64) -> Option<ReportedUsage> {
 }
 
 #[test]
+fn an_empty_finish_reason_is_none() {
+    for data in [
+        r#"{"choices":[{"delta":{"content":"a"},"finish_reason":""}]}"#,
+        r#"{"choices":[{"delta":{"content":["a"]},"finish_reason":""}]}"#,
+    ] {
+        assert!(!scan_chunk(data.as_bytes()).finished, "{data}");
+    }
+}
+
+#[test]
+fn a_count_that_cannot_be_is_none() {
+    let usage = |count: &str| {
+        let data = format!(
+            r#"{{"choices":[],"usage":{{"prompt_tokens":{count},"completion_tokens":{count},"total_tokens":3}}}}"#
+        );
+        scan_chunk(data.as_bytes()).usage
+    };
+    assert_eq!(usage("1000000000"), counts(1_000_000_000, 1_000_000_000, 0));
+    for beyond in ["1000000001", "18446744073709551615", "\"1000000001\""] {
+        assert_eq!(usage(beyond), counts(3, 0, 0), "{beyond}");
+    }
+}
+
+#[test]
 fn reads_what_servers_send() {
     let text =
         br#"{"id":"x","choices":[{"index":0,"delta":{"content":"Hi \"you\""},"finish_reason":null}],"usage":null}"#;

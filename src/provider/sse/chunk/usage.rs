@@ -31,6 +31,9 @@ impl From<ReportedUsage> for TokenUsage {
     }
 }
 
+/// No call has more tokens: what is larger is no count, and would charge an organisation for what nobody can have used.
+const MAX_COUNT: u64 = 1_000_000_000;
+
 /// As it is written.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counts {
@@ -52,6 +55,8 @@ impl Counts {
             reasoning,
             cached,
         } = self;
+        let [prompt, completion, total, reasoning] =
+            [prompt, completion, total, reasoning].map(|count| count.filter(|count| *count <= MAX_COUNT));
         if prompt.is_none() && completion.is_none() && total.is_none() {
             return None;
         }

@@ -13,7 +13,7 @@ use crate::{
     service::{
         answers::{
             AnswerEvent, AnswerFailure,
-            ending::{self, Seen},
+            ending::{self, Omitted, Seen},
         },
         completions::{AnswerStream, stream::StreamError},
     },
@@ -27,11 +27,11 @@ impl Writer {
         &mut self,
         mut stream: AnswerStream,
         checkpoint: &mut Interval,
-        shortened: bool,
+        omitted: Option<Omitted>,
     ) -> End {
         let (mut text, mut splitter) = (sse::TextReader::default(), Splitter::default());
         let mut seen = Seen {
-            shortened,
+            omitted,
             ..Seen::default()
         };
         let broken = loop {
@@ -73,17 +73,18 @@ impl Writer {
     }
 
     /// A provider that does not stream.
-    pub(super) async fn take_whole(&mut self, body: &[u8], shortened: bool) -> End {
+    pub(super) async fn take_whole(&mut self, body: &[u8], omitted: Option<Omitted>) -> End {
         let usage = sse::usage_of_body(body, true).reported;
         let mut splitter = Splitter::default();
         let mut seen = Seen {
-            shortened,
+            omitted,
             ..Seen::default()
         };
         let mut piece = Piece::default();
-        let said = note(body, &mut seen);
+        let body = String::from_utf8_lossy(body);
+        let said = note(body.as_bytes(), &mut seen);
         piece.thoughts.push_str(&said.thoughts);
-        let text = sse::answer_text(body).unwrap_or_default();
+        let text = sse::answer_text(body.as_bytes()).unwrap_or_default();
         for told in [splitter.push(&text), splitter.push(&said.refusal), splitter.finish()] {
             piece.text.push_str(&told.text);
             piece.thoughts.push_str(&told.thoughts);
@@ -153,9 +154,11 @@ impl Writer {
 fn read(item: &[u8], reader: &mut sse::TextReader, splitter: &mut Splitter, seen: &mut Seen) -> Piece {
     let mut piece = Piece::default();
     for event in sse::events(item) {
-        let said = note(event.data(), seen);
+        // A character that a server cut in two costs no more than itself.
+        let data = String::from_utf8_lossy(event.data());
+        let said = note(data.as_bytes(), seen);
         piece.thoughts.push_str(&said.thoughts);
-        let text = reader.read(event.data()).unwrap_or_default();
+        let text = reader.read(data.as_bytes()).unwrap_or_default();
         for told in [splitter.push(&text), splitter.push(&said.refusal)] {
             piece.text.push_str(&told.text);
             piece.thoughts.push_str(&told.thoughts);

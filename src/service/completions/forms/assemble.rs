@@ -87,10 +87,15 @@ fn add_choice(choices: &mut Vec<Choice>, mut part: Map<String, Value>) -> Option
 /// What is said later holds, unless it is nothing.
 fn replace(known: &mut Map<String, Value>, more: Map<String, Value>) {
     for (name, value) in more {
-        if !value.is_null() || !known.contains_key(&name) {
+        if !is_nothing(&value) || !known.contains_key(&name) {
             known.insert(name, value);
         }
     }
+}
+
+/// Some servers write an empty text for `null`, as Azure does in chunks of its content filter.
+fn is_nothing(value: &Value) -> bool {
+    value.is_null() || value.as_str() == Some("")
 }
 
 /// Lists that grow, in an object.
@@ -167,7 +172,6 @@ impl Choice {
 
     /// What does not come in pieces: the same again, or nothing, changes nothing. Anything else may be a piece all the same.
     fn set(&mut self, name: String, value: Value) -> Option<()> {
-        let is_nothing = |value: &Value| value.is_null() || value.as_str() == Some("");
         match self.message.get(&name) {
             Some(known) if *known == value || is_nothing(&value) => {}
             Some(known) if !is_nothing(known) => return None,

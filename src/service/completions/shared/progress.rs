@@ -134,7 +134,10 @@ impl Progress {
                     let told = course::told(recorder.provider(), data);
                     self.push(told);
                 }
-                from = range.end;
+                from = item.len();
+                is_over = true;
+                self.take_counts(&item.slice(range.end..));
+                break;
             }
         }
         self.push(item.slice(from..));
