@@ -100,7 +100,8 @@ async fn a_stream_ends_as_the_provider_ended_it() {
             ends.push(answer.text());
         }
         assert_eq!(ends[0], ends[1], "with the cache as without");
-        assert_eq!(ends[0].contains("[DONE]"), number == 2, "{}", ends[0]);
+        // An error ends it, whatever follows.
+        assert!(!ends[0].contains("[DONE]"), "{}", ends[0]);
     }
 }
 
