@@ -155,7 +155,7 @@ impl Writer {
                     return self.take_whole(&body, omitted).await;
                 }
                 Ok(Answer::Whole { status, headers, body }) => refused(status, &headers, &body),
-                Err(error) => return End::Failed(error.into()),
+                Err(error) => error.into(),
             };
             let is_too_long = matches!(
                 failure,
