@@ -25,10 +25,14 @@ serve() {
 }
 
 announce() {
+    local account=
+    if [ "$MAPLE_ENV" = development ]; then
+        account=$("$CARGO_TARGET_DIR/debug/mapleai" seed | grep '^demo@' || true)
+    fi
     echo
     echo "  MapleAI is ready:  http://localhost:$serve_port"
     if [ "$MAPLE_ENV" = development ]; then
-        echo "  Sign in with:      $("$CARGO_TARGET_DIR/debug/mapleai" seed | grep '^demo@')"
+        echo "  Sign in with:      $account"
         echo "  API for programs:  http://localhost:$serve_port/v1 (make a key under \"API keys\"; models: maple-dev, maple-dev-embed)"
     fi
     echo "  Stop with Ctrl-C"

@@ -244,6 +244,7 @@ async fn every_form(client: &Client) -> Vec<String> {
             ("current_password", "MARKED-password-of-eve"),
             ("password", "MARKED-another-password-of-eve"),
             ("role", "member"),
+            ("share", "false"),
         ];
         let answer = send(&form.replace("{id}", nobody), &cookie, &fields).await;
         let expected = if form.contains("{id}") { 404 } else { 303 };
