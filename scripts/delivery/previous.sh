@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Prints the commit of the previous release and the path of its binary, which is built when it is not in the cache and has its
 # configuration beside it: the commit that MAPLE_PREVIOUS names, or the last tag before this commit, or, while there is none, the
+# commit in `released` beside this file, which runs somewhere, or the
 # newest commit that lacks a migration of ours and whose own are all among ours, by number, name and content. One that numbered
 # them otherwise cannot share a schema with us, and was no release.
 set -euo pipefail
@@ -20,6 +21,8 @@ if [ -n "${MAPLE_PREVIOUS:-}" ]; then
     commit=$(git rev-parse --verify --quiet "$MAPLE_PREVIOUS^{commit}") || die "there is no commit $MAPLE_PREVIOUS"
 elif tag=$(git describe --tags --abbrev=0 HEAD^ 2>/dev/null); then
     commit=$(git rev-list -n 1 "$tag")
+elif [ -f "$here/released" ] && git merge-base --is-ancestor "$(<"$here/released")" HEAD 2>/dev/null; then
+    commit=$(<"$here/released")
 else
     newest=$(git ls-files 'migrations/*.up.sql' | sort | tail -n 1)
     [ -n "$newest" ] || die "there is no migration in migrations/"
