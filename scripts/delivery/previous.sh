@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Prints the commit of the previous release and the path of its binary, which is built when it is not in the cache and has its
-# configuration beside it: the commit that MAPLE_PREVIOUS names, or the last tag before this commit, or, while there is none, the
-# commit in `released` beside this file, which runs somewhere, or the
-# newest commit that lacks a migration of ours and whose own are all among ours, by number, name and content. One that numbered
-# them otherwise cannot share a schema with us, and was no release.
+# configuration beside it: the commit that MAPLE_PREVIOUS names, or the last tag before this commit. While there is no tag, the commit
+# in `released` beside this file, which is what runs; in a history without that one, the newest commit that lacks a migration of ours
+# and whose own are all among ours, by number, name and content. One that numbered them otherwise cannot share a schema with us, and
+# was no release.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 # shellcheck source=scripts/environment.sh
