@@ -36,11 +36,13 @@ pub struct ChunkInfo {
     pub complete: u32,
     /// An error in place of an answer, which some servers send within a stream that began well.
     pub failed: bool,
+    /// No JSON: words, or a half of something. In a stream that is an error too: TensorRT-LLM writes the words of one so.
+    pub is_malformed: bool,
 }
 
 /// Whether this is the marker that ends a stream.
 pub fn is_done(data: &[u8]) -> bool {
-    data.trim_ascii() == b"[DONE]"
+    data.trim_ascii().eq_ignore_ascii_case(b"[DONE]")
 }
 
 /// Reads one answer object. What is not one says nothing.

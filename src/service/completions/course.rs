@@ -92,7 +92,7 @@ fn assembled(endpoint: Endpoint, events: &[u8]) -> Result<Bytes, ProviderError> 
             break;
         }
         let chunk = sse::scan_chunk(event.data());
-        course.has_failed |= chunk.failed || event.is_error();
+        course.has_failed |= chunk.failed || chunk.is_malformed || event.is_error();
         course.is_finished |= chunk.finished;
         course.has_answer |= chunk.has_choices;
     }
@@ -120,7 +120,14 @@ pub(super) fn told(provider: &dyn Provider, data: &[u8]) -> Bytes {
             ("data: {\"error\":", text.into_bytes().into(), "}\n\n")
         }
         Err(_) => {
-            let text = json!({"message": String::from_utf8_lossy(&data), "type": "server_error"}).to_string();
+            // Half of a chunk is nothing to be told in words.
+            let is_half = data.trim_ascii_start().starts_with(b"{");
+            let words: &[u8] = if is_half {
+                b"the provider sent an event that is not JSON"
+            } else {
+                &data
+            };
+            let text = json!({"message": String::from_utf8_lossy(words), "type": "server_error"}).to_string();
             ("data: {\"error\":", text.into_bytes().into(), "}\n\n")
         }
     };
@@ -226,6 +233,10 @@ mod tests {
             (
                 "out of memory",
                 r#"{"error":{"message":"out of memory","type":"server_error"}}"#,
+            ),
+            (
+                r#"{"choices":[{"del"#,
+                r#"{"error":{"message":"the provider sent an event that is not JSON","type":"server_error"}}"#,
             ),
         ] {
             let told = told(&provider, data.as_bytes());

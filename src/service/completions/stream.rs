@@ -188,7 +188,7 @@ impl MeteredStream {
                     continue;
                 }
             }
-            if chunk.failed || event.is_error() {
+            if chunk.failed || chunk.is_malformed || event.is_error() {
                 self.course.has_failed = true;
                 let kept = kept.get_or_insert_with(|| BytesMut::from(&item[..range.start]));
                 kept.extend_from_slice(&course::told(self.recorder.provider(), data));

@@ -106,9 +106,16 @@ async fn a_success_without_an_answer_is_a_failure() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_ends_an_answer_whose_connection_stays_open() {
     let world = world().await;
-    let error = "data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n";
+    let errors = [
+        "data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\n",
+        // Words alone, and the half of a chunk.
+        "data: Number of choices must be greater than 0.\n\n",
+        "data: {\"choices\":[{\"delta\":{\"con\n\n",
+    ];
     // With the mark behind it, and without.
-    for (number, mark) in ["data: [DONE]\n\n", ": nothing more\n\n"].into_iter().enumerate() {
+    let marks = ["data: [DONE]\n\n", ": nothing more\n\n"];
+    let each = errors.iter().flat_map(|error| marks.map(|mark| (*error, mark)));
+    for (number, (error, mark)) in each.enumerate() {
         let reply = Reply::events().text("Two words").chunk(error).chunk(mark).stall();
         let asked = Instant::now();
         let text = world.streamed(&reply, number).await;
@@ -118,7 +125,7 @@ async fn an_error_ends_an_answer_whose_connection_stays_open() {
         assert_eq!((&*last, &kept["status"]), ("error", &json!("partial")));
         assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
     }
-    for (outcome, ..) in world.records(6).await {
+    for (outcome, ..) in world.records(18).await {
         assert_eq!(outcome, "failed");
     }
 }

@@ -44,11 +44,14 @@ impl PgBouncer {
         );
         let file = folder.path().join("pgbouncer.ini");
         fs::write(&file, config).unwrap();
-        let mut command = Command::new(program);
+        // Whom it runs as may not be let into the folder it was made in, such as root's cache.
+        let copy = folder.path().join("pgbouncer");
+        fs::copy(program, &copy).unwrap();
+        let mut command = Command::new(&copy);
         command.arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
         if let Some((user, group)) = super::postgres::whom_to_run_as() {
             // It refuses to run as root, too.
-            for path in [folder.path(), &file, &users] {
+            for path in [folder.path(), &file, &users, &copy] {
                 std::os::unix::fs::chown(path, Some(user), Some(group)).unwrap();
             }
             command.uid(user).gid(group);

@@ -1,5 +1,6 @@
 //! Objects that are not quite OpenAI's, parsed whole.
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{ChunkInfo, Part, Signs, usage::Counts};
@@ -9,7 +10,10 @@ use super::{ChunkInfo, Part, Signs, usage::Counts};
 #[cold]
 pub(super) fn parsed(data: &[u8]) -> ChunkInfo {
     let Ok(object) = serde_json::from_slice::<Value>(data) else {
-        return ChunkInfo::default();
+        return ChunkInfo {
+            is_malformed: is_malformed(data),
+            ..ChunkInfo::default()
+        };
     };
     let choices = object["choices"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut info = ChunkInfo {
@@ -38,6 +42,14 @@ pub(super) fn parsed(data: &[u8]) -> ChunkInfo {
     }
     signs.conclude(&mut info);
     info
+}
+
+/// Python's `NaN` and halves of a surrogate pair are no JSON either, but nothing that a client has to stumble over: what has both
+/// braces is left to it.
+fn is_malformed(data: &[u8]) -> bool {
+    let data = data.trim_ascii();
+    let has_braces = data.starts_with(b"{") && data.ends_with(b"}");
+    !data.is_empty() && !has_braces && serde_json::from_slice::<IgnoredAny>(data).is_err()
 }
 
 fn is_blank(value: &Value) -> bool {

@@ -404,3 +404,27 @@ proptest! {
         prop_assert_eq!(delta_text(chunk.as_bytes()).unwrap_or_default(), text);
     }
 }
+
+#[test]
+fn what_is_no_json_is_malformed() {
+    for text in [
+        "Number of choices must be greater than 0.",
+        r#"{"choices":[{"delta":{"con"#,
+        "<html></html>",
+        "[DONE",
+    ] {
+        assert!(scan_chunk(text.as_bytes()).is_malformed, "{text}");
+    }
+    // Nothing, JSON of another kind, and what only some readers refuse: a number of Python's, half of a surrogate pair.
+    for text in [
+        "",
+        " ",
+        "null",
+        "7",
+        r#""ping""#,
+        r#"{"choices":[{"logprobs":NaN}]}"#,
+        r#"{"choices":[{"delta":{"content":["\ud83d"]}}]}"#,
+    ] {
+        assert!(!scan_chunk(text.as_bytes()).is_malformed, "{text}");
+    }
+}

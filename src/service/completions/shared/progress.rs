@@ -127,7 +127,7 @@ impl Progress {
                     from = range.end;
                 }
             }
-            if chunk.failed || event.is_error() {
+            if chunk.failed || chunk.is_malformed || event.is_error() {
                 self.course.has_failed = true;
                 self.push(item.slice(from..range.start));
                 if let Some(recorder) = &self.recorder {
