@@ -242,7 +242,13 @@ impl Completions {
                 Ok(Answer::Whole { status, headers, body })
             }
             Ok(ProviderReply::Events { headers, events }) => {
-                let events = MeteredStream::new(events, recorder, withhold_usage, self.0.stop.clone());
+                let events = MeteredStream::new(
+                    events,
+                    course::Course::of(request.choices),
+                    recorder,
+                    withhold_usage,
+                    self.0.stop.clone(),
+                );
                 Ok(Answer::Stream {
                     headers,
                     events: AnswerStream::Metered(Box::pin(events)),

@@ -228,7 +228,8 @@ impl Stream for UpstreamEvents {
 impl Events for UpstreamEvents {
     fn reached(mut self: Pin<&mut Self>, stage: Stage) {
         self.reached = match (self.reached, stage) {
-            (Reached::Finished(at), _) => Reached::Finished(at),
+            (Reached::Finished(at), Stage::Finished) => Reached::Finished(at),
+            // More text after all, which may have a pause of its own before it.
             (_, Stage::Content) => Reached::Content,
             (_, Stage::Finished) => Reached::Finished(Instant::now()),
         };

@@ -30,8 +30,8 @@ pub struct ChunkInfo {
     pub text_bytes: usize,
     /// There is something in it for who asked: content or a refusal that is more than white space, or a call of a tool.
     pub has_substance: bool,
-    /// A finish reason was given.
-    pub finished: bool,
+    /// Choices that were given a finish reason.
+    pub finished: u32,
     /// Choices that ended as an answer should: by themselves, at the length asked for, or with calls of tools.
     pub complete: u32,
     /// An error in place of an answer, which some servers send within a stream that began well.
@@ -144,7 +144,7 @@ fn choice(skim: &mut Skim<'_>, info: &mut ChunkInfo, signs: &mut Signs) -> Optio
         // Some servers write an empty one into every chunk (adolfousier/opencrabs #1499).
         b"finish_reason" if !skim.null() => {
             let reason = skim.string()?;
-            info.finished |= !reason.is_empty();
+            info.finished += u32::from(!reason.is_empty());
             info.add_reason(reason);
             Some(())
         }

@@ -4,16 +4,22 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::forms;
-use crate::provider::{Endpoint, Provider, ProviderError, sse};
+use crate::provider::{
+    Endpoint, Provider, ProviderError, Stage,
+    sse::{self, ChunkInfo},
+};
 
 /// What of a stream has come.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something else of the stream")]
 pub(super) struct Course {
     /// A chunk with choices.
-    pub(super) has_answer: bool,
-    /// A finish reason.
-    pub(super) is_finished: bool,
+    has_answer: bool,
+    has_text: bool,
+    /// A finish reason, and no text since.
+    is_finished: bool,
+    /// Choices that have not ended.
+    open: u32,
     /// The mark that nothing follows.
     pub(super) is_marked: bool,
     /// An error, which the caller has been told of.
@@ -21,6 +27,36 @@ pub(super) struct Course {
 }
 
 impl Course {
+    /// Of an answer of which so many choices were asked for.
+    pub(super) fn of(choices: u32) -> Self {
+        Self {
+            has_answer: false,
+            has_text: false,
+            is_finished: false,
+            open: choices.max(1),
+            is_marked: false,
+            has_failed: false,
+        }
+    }
+
+    /// Takes a chunk in, and tells what the answer reaches with it. One of several choices ends before the others, and some gateways
+    /// give a reason with every chunk (1jehuang/jcode #1326): an answer that goes on has not ended.
+    pub(super) fn note(&mut self, chunk: &ChunkInfo, mut reach: impl FnMut(Stage)) {
+        self.has_answer |= chunk.has_choices;
+        if chunk.text_bytes > 0 && (self.is_finished || !self.has_text) {
+            self.is_finished = false;
+            self.has_text = true;
+            reach(Stage::Content);
+        }
+        if chunk.finished > 0 {
+            self.is_finished = true;
+            self.open = self.open.saturating_sub(chunk.finished);
+            if self.open == 0 {
+                reach(Stage::Finished);
+            }
+        }
+    }
+
     /// Nothing follows that a caller is to see: some servers keep the connection open after an error as well
     /// (EricLBuehler/mistral.rs #1874).
     pub(super) fn is_over(self) -> bool {
@@ -83,7 +119,7 @@ fn assembled(endpoint: Endpoint, events: &[u8]) -> Result<Bytes, ProviderError> 
     if endpoint != Endpoint::ChatCompletions {
         return Err(ProviderError::BadReply("it is a stream of events"));
     }
-    let mut course = Course::default();
+    let mut course = Course::of(1);
     let mut end = events.len();
     for event in sse::events(events) {
         if sse::is_done(event.data()) {
@@ -93,8 +129,7 @@ fn assembled(endpoint: Endpoint, events: &[u8]) -> Result<Bytes, ProviderError> 
         }
         let chunk = sse::scan_chunk(event.data());
         course.has_failed |= chunk.failed || chunk.is_malformed || event.is_error();
-        course.is_finished |= chunk.finished;
-        course.has_answer |= chunk.has_choices;
+        course.note(&chunk, drop);
     }
     course.end()?;
     let whole = forms::assemble(&events[..end], b"");
@@ -139,7 +174,7 @@ mod tests {
     use super::{Course, told, whole};
     use crate::{
         config::{ProviderConfig, ProviderKind},
-        provider::{Endpoint, ProviderError, mock::MockProvider},
+        provider::{Endpoint, ProviderError, Stage, mock::MockProvider, sse::ChunkInfo},
     };
     use bytes::Bytes;
 
@@ -149,7 +184,7 @@ mod tests {
             has_answer,
             is_finished,
             is_marked,
-            has_failed: false,
+            ..Course::of(1)
         };
         assert!(course(true, true, false).end().is_ok() && course(true, false, true).end().is_ok());
         assert!(matches!(
@@ -165,6 +200,38 @@ mod tests {
             ..course(true, true, true)
         };
         assert!(matches!(failed.end(), Err(ProviderError::ErrorInAnswer)));
+    }
+
+    #[test]
+    fn an_answer_that_goes_on_has_not_ended() {
+        let chunk = |text_bytes, finished| ChunkInfo {
+            has_choices: true,
+            text_bytes,
+            finished,
+            ..ChunkInfo::default()
+        };
+        let reached = |course: &mut Course, chunk: ChunkInfo| {
+            let mut stages = String::new();
+            course.note(&chunk, |stage| {
+                stages.push(if matches!(stage, Stage::Content) { 'c' } else { 'f' })
+            });
+            (stages, course.end().is_ok())
+        };
+        let mut two = Course::of(2);
+        for (chunk, stages, may_end) in [
+            (chunk(1, 0), "c", false),
+            (chunk(1, 0), "", false),
+            (chunk(0, 1), "", true),
+            (chunk(1, 0), "c", false),
+            (chunk(0, 1), "f", true),
+        ] {
+            assert_eq!(reached(&mut two, chunk), (stages.to_owned(), may_end));
+        }
+        // A reason with every chunk.
+        let mut always = Course::of(1);
+        assert_eq!(reached(&mut always, chunk(1, 1)), ("cf".to_owned(), true));
+        assert_eq!(reached(&mut always, chunk(1, 1)), ("cf".to_owned(), true));
+        assert_eq!(reached(&mut always, chunk(1, 0)), ("c".to_owned(), false));
     }
 
     #[test]

@@ -105,6 +105,7 @@ enum End {
 
 impl SharedCall {
     pub(super) fn new(entering: Entering, keeping: Keeping) -> Arc<Self> {
+        let course = Course::of(keeping.choices);
         Arc::new(Self {
             progress: Mutex::new(Progress {
                 stage: Stage::Entering(entering),
@@ -118,7 +119,7 @@ impl SharedCall {
                 usage_chunk: Bytes::new(),
                 complete: 0,
                 has_substance: false,
-                course: Course::default(),
+                course,
                 end: None,
             }),
             wakers: Arc::default(),

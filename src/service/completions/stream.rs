@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     domain::{tokens::TokenUsage, usage::Outcome},
-    provider::{EventStream, ProviderError, Stage, sse},
+    provider::{EventStream, ProviderError, sse},
 };
 
 /// Why a stream ended before its answer did.
@@ -93,7 +93,6 @@ pub struct MeteredStream {
     withhold_usage: bool,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     course: Course,
-    has_text: bool,
     /// What is wrong with an answer that has ended, for the caller to be told last.
     fault: Option<ProviderError>,
     /// The last item, while counts may follow it.
@@ -111,14 +110,19 @@ struct Last {
 }
 
 impl MeteredStream {
-    pub(super) fn new(events: EventStream, recorder: Recorder, withhold_usage: bool, stop: CancellationToken) -> Self {
+    pub(super) fn new(
+        events: EventStream,
+        course: Course,
+        recorder: Recorder,
+        withhold_usage: bool,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             events: Some(events),
             recorder,
             withhold_usage,
             stop: Box::pin(stop.cancelled_owned()),
-            course: Course::default(),
-            has_text: false,
+            course,
             fault: None,
             last: None,
         }
@@ -171,15 +175,14 @@ impl MeteredStream {
                 }
                 continue;
             }
-            self.course.has_answer |= chunk.has_choices;
-            if chunk.text_bytes > 0 {
-                if !std::mem::replace(&mut self.has_text, true) {
-                    self.reach(Stage::Content);
+            let events = &mut self.events;
+            self.course.note(&chunk, |stage| {
+                if let Some(events) = events {
+                    events.as_mut().reached(stage);
                 }
+            });
+            if chunk.text_bytes > 0 {
                 self.recorder.note_text(chunk.text_bytes);
-            }
-            if chunk.finished && !std::mem::replace(&mut self.course.is_finished, true) {
-                self.reach(Stage::Finished);
             }
             if let Some(usage) = chunk.usage {
                 self.recorder.note_usage(usage);
@@ -236,13 +239,6 @@ impl MeteredStream {
         self.finish();
         let last = self.last.take().map(|last| last.item);
         Poll::Ready(last.filter(|item| !item.is_empty()))
-    }
-
-    /// What the upstream may do next depends on how far the answer is.
-    fn reach(&mut self, stage: Stage) {
-        if let Some(events) = &mut self.events {
-            events.as_mut().reached(stage);
-        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Answers that end otherwise than they should, or are none.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{CHAT, SOON, ask, finish, last_event, repeatable, world};
-use crate::support::{Reply, upstream::delta};
+use super::{CHAT, SOON, World, ask, finish, last_event, repeatable, world};
+use crate::support::{Reply, TestApp, accounts::register, upstream::delta};
 
 /// NVIDIA/TensorRT-LLM #18289: a worker that is killed, or a proxy that is restarted, ends its stream in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,6 +128,48 @@ async fn an_error_ends_an_answer_whose_connection_stays_open() {
     for (outcome, ..) in world.records(18).await {
         assert_eq!(outcome, "failed");
     }
+}
+
+/// 1jehuang/jcode #1326: a gateway that gives a reason with every chunk. And one of two choices that ends long before the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_goes_on_after_a_finish_reason_is_read_to_its_end() {
+    let app = TestApp::start_with(|config| {
+        config.providers.get_mut("fake").unwrap().chunk_timeout = Duration::from_millis(700);
+    })
+    .await;
+    let ada = register(&app).await;
+    let program = ada.program().await;
+    let world = World { app, ada, program };
+    let word = |index: u32, reason: Value| {
+        let mut chunk = delta("word ");
+        chunk["choices"][0]["index"] = json!(index);
+        chunk["choices"][0]["finish_reason"] = reason;
+        chunk
+    };
+    let mut always = Reply::events();
+    let mut other = Reply::events().event(&word(0, Value::Null)).event(&finish());
+    for _ in 0..8 {
+        let pause = Duration::from_millis(200);
+        always = always.event(&word(0, json!("stop"))).pause(pause);
+        other = other.event(&word(1, Value::Null)).pause(pause);
+    }
+    for (number, (reply, choices)) in [(always, 1), (other.clone(), 2)].into_iter().enumerate() {
+        for mut body in [ask(true), repeatable(true, number)] {
+            body["n"] = json!(choices);
+            world.app.upstream.reply(reply.clone().done());
+            let text = world.program.post(CHAT, &body).await.text();
+            assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+            assert!(text.matches("word").count() >= 8, "{text}");
+        }
+    }
+    // The second choice never ends.
+    let mut body = ask(true);
+    body["n"] = json!(2);
+    world.app.upstream.reply(other.ended());
+    let text = world.program.post(CHAT, &body).await.text();
+    assert_eq!(last_event(&text)["error"]["code"], "provider_error", "{text}");
+    let outcomes: Vec<_> = world.records(5).await.into_iter().map(|record| record.0).collect();
+    assert_eq!(outcomes, ["completed", "completed", "completed", "completed", "failed"]);
 }
 
 /// adolfousier/opencrabs #1499: chunks with an empty finish reason, and no end.

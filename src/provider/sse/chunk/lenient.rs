@@ -19,7 +19,6 @@ pub(super) fn parsed(data: &[u8]) -> ChunkInfo {
     let mut info = ChunkInfo {
         has_choices: !choices.is_empty(),
         has_data: object["data"].as_array().is_some_and(|data| !data.is_empty()),
-        finished: choices.iter().any(|choice| !is_blank(&choice["finish_reason"])),
         ..ChunkInfo::default()
     };
     let is_error = |value: &Value| value.as_str() == Some("error");
@@ -35,6 +34,7 @@ pub(super) fn parsed(data: &[u8]) -> ChunkInfo {
     };
     for choice in choices {
         info.add(part(&choice["delta"]), part(&choice["message"]));
+        info.finished += u32::from(!is_blank(&choice["finish_reason"]));
         info.add_reason(choice["finish_reason"].as_str().unwrap_or_default().as_bytes());
         if choice.get("usage").is_some() {
             signs.within_choices = Counts::parsed(&choice["usage"]);
@@ -44,12 +44,12 @@ pub(super) fn parsed(data: &[u8]) -> ChunkInfo {
     info
 }
 
-/// Python's `NaN` and halves of a surrogate pair are no JSON either, but nothing that a client has to stumble over: what has both
-/// braces is left to it.
+/// Words, or the beginning of an object. Python's `NaN` and halves of a surrogate pair are no JSON either, but nothing that every
+/// client stumbles over: they are left to it.
 fn is_malformed(data: &[u8]) -> bool {
     let data = data.trim_ascii();
-    let has_braces = data.starts_with(b"{") && data.ends_with(b"}");
-    !data.is_empty() && !has_braces && serde_json::from_slice::<IgnoredAny>(data).is_err()
+    !data.is_empty()
+        && serde_json::from_slice::<IgnoredAny>(data).is_err_and(|error| error.is_eof() || !data.starts_with(b"{"))
 }
 
 fn is_blank(value: &Value) -> bool {

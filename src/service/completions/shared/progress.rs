@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use super::{End, Head, Keeping, Progress, Stage};
 use crate::{
     domain::{tokens::TokenUsage, usage::Outcome},
-    provider::{Endpoint, ProviderError, ProviderReply, Stage as Reached, sse},
+    provider::{Endpoint, ProviderError, ProviderReply, sse},
     service::completions::{as_json, course, record::Recorder, stored::StoredAnswer, stream::COUNTS_AFTER_MARK},
 };
 
@@ -108,16 +108,16 @@ impl Progress {
                 break;
             }
             let chunk = sse::scan_chunk(data);
-            self.course.has_answer |= chunk.has_choices;
+            let stage = &mut self.stage;
+            self.course.note(&chunk, |reached| {
+                if let Stage::Streaming(events) = stage {
+                    events.as_mut().reached(reached);
+                }
+            });
             self.has_substance |= chunk.has_substance;
             self.complete += chunk.complete;
             if chunk.text_bytes > 0 {
-                self.reach(Reached::Content);
                 self.record(|recorder| recorder.note_text(chunk.text_bytes));
-            }
-            if chunk.finished && !self.course.is_finished {
-                self.course.is_finished = true;
-                self.reach(Reached::Finished);
             }
             if let Some(usage) = chunk.usage {
                 self.record(|recorder| recorder.note_usage(usage));
@@ -160,13 +160,6 @@ impl Progress {
                 self.record(|recorder| recorder.note_usage(usage));
                 self.usage_chunk = item.slice(event.range());
             }
-        }
-    }
-
-    /// What the upstream may do next depends on how far the answer is.
-    fn reach(&mut self, stage: Reached) {
-        if let Stage::Streaming(events) = &mut self.stage {
-            events.as_mut().reached(stage);
         }
     }
 
