@@ -36,6 +36,7 @@ export function showEnd(article, { status, reason, detail, retry_after: retryAft
 export class GrowingAnswer {
   #drawn;
   #frame = 0;
+  #later = 0;
   #html = null;
   /** What came after the last rendering, and how much of it is shown. */
   #tail = "";
@@ -82,6 +83,7 @@ export class GrowingAnswer {
 
   #draw(last) {
     cancelAnimationFrame(this.#frame);
+    clearTimeout(this.#later);
     this.#frame = 0;
     delete this.body.dataset.thinking;
     if (this.#html !== null) {
@@ -93,9 +95,15 @@ export class GrowingAnswer {
     if (this.body.classList.contains("plain")) {
       this.body.append(this.#tail);
       this.#tail = "";
-    } else if (this.#tail && (last || performance.now() - this.#renderedAt > UNRENDERED)) {
-      this.#tailShown ??= this.body.appendChild(make("p", { className: "tail", dir: "auto" }));
-      this.#tailShown.append(this.#tail.slice(this.#tailShown.textContent.length));
+    } else if (this.#tail) {
+      const left = this.#renderedAt + UNRENDERED - performance.now();
+      if (last || left <= 0) {
+        this.#tailShown ??= this.body.appendChild(make("p", { className: "tail", dir: "auto" }));
+        this.#tailShown.append(this.#tail.slice(this.#tailShown.textContent.length));
+      } else {
+        // The model may be silent for a while now, and no rendering follows without a word of it.
+        this.#later = setTimeout(() => this.#schedule(), left + 1);
+      }
     }
     this.#drawn();
   }

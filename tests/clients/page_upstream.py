@@ -16,7 +16,7 @@ MODELS = ["told", "told-too"]
 
 def told(**script):
     """A directive for a question. Either `status` and `error`, with `headers`; or `pieces` of an answer with `pause` seconds
-    after each, then `finish`, or `cut` for a connection that ends in the middle."""
+    after each, then `finish` after `hold` seconds, or `cut` for a connection that ends in the middle."""
     return f"[[told:{base64.b64encode(json.dumps(script).encode()).decode()}]]"
 
 
@@ -72,6 +72,10 @@ class Upstream(BaseHTTPRequestHandler):
                 time.sleep(script.get("pause", 0))
             if script.get("cut"):
                 return None
+            # In short waits, so that a reader who leaves is noticed.
+            for _ in range(script.get("hold", 0) * 10):
+                time.sleep(0.1)
+                self.wfile.write(b": on hold\n\n")
             event({}, script.get("finish", "stop"))
             self.wfile.write(b"data: [DONE]\n\n")
         except OSError:

@@ -375,6 +375,18 @@ def test_without_a_name_a_conversation_is_not_renamed(teller):
     teller.until(lambda: teller.conversation_titles() == ["Syrup"], message="the new title")
 
 
+@pytest.mark.parametrize("size", [40, 140_000])
+def test_the_last_words_are_shown_before_the_answer_ends(teller, size):
+    """However long an answer is, however seldom it can be rendered, and whatever its model waits for."""
+    words = pieces("word " * (size // 5), 2000)
+    ask(teller, told(pieces=[*words, " And so", " it ends", " here."], pause=0.05, hold=120))
+    teller.until(lambda: "And so it ends here." in teller.answer_text(), seconds=60, message="the last words")
+    assert teller.answer_status() == "streaming"
+    teller.click(hook("stop"))
+    teller.wait_for_status("partial")
+    assert "And so it ends here." in teller.answer_text()
+
+
 def test_a_phone_that_reads_is_not_asked_to_type(teller):
     teller.device("setDeviceMetricsOverride", **PHONE)
     teller.device("setTouchEmulationEnabled", enabled=True)
