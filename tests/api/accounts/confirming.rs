@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::{
     Answer, Client, TestApp,
-    accounts::{Browser, PASSWORD, fresh_email, join, register},
+    accounts::{Browser, PASSWORD, Person, fresh_email, join, register, registration},
 };
 
 /// As if everybody had signed in an hour ago, and no process remembered anything else.
@@ -36,6 +36,7 @@ async fn what_gives_or_takes_rights_asks_for_the_password_again() {
             201,
         ),
         (Method::PATCH, &*person, json!({"role": "admin"}), 200),
+        (Method::PATCH, "/api/organization", json!({"share_answers": true}), 200),
         (Method::DELETE, &*others, json!(null), 404),
         (Method::DELETE, &*person, json!(null), 204),
         (Method::DELETE, "/api/sessions", json!(null), 204),
@@ -47,6 +48,7 @@ async fn what_gives_or_takes_rights_asks_for_the_password_again() {
     for (method, path, body, _) in &sensitive {
         call(method, path, body).await.problem(403, "step_up_required");
     }
+    assert_eq!(client.get("/api/organization").await.ok(200)["share_answers"], false);
     // Looking, and what makes things safer, does not.
     for path in ["/api/keys", "/api/users", "/api/invitations", "/api/sessions"] {
         client.get(path).await.ok(200);
@@ -90,6 +92,55 @@ async fn the_password_is_guessed_no_faster_by_confirming() {
     answer.problem(429, "throttled");
 }
 
+/// Somebody at a screen that was left alone has one count of guesses, whichever door they try, and however the address is written.
+#[tokio::test]
+async fn a_guess_at_a_confirmation_is_a_guess_at_a_sign_in() {
+    let app = TestApp::start_with(|config| config.auth.throttle_per_account = 3).await;
+    let tokens = app
+        .client
+        .post("/api/auth/register", &registration("JOSÉ@Exämple.DE"))
+        .await;
+    let jose = Person::of(&app.client, &tokens.ok(201));
+    let browser = Browser::sign_in(&app, &jose).await;
+    let (server, second) = an_hour_later(&app).await;
+    let browser = Browser::with_cookie(&second, browser.cookie).await;
+    let client = second.with(&jose.access_token);
+    let share = async |password: &str| {
+        let fields = [("share", "true"), ("confirm_password", password)];
+        browser.submit("/settings/cache/sharing", &fields).await
+    };
+    let asked = share("wrong").await;
+    assert!(
+        asked.status == 403 && asked.text().contains("password is wrong"),
+        "{}",
+        asked.text()
+    );
+    client
+        .post("/api/auth/confirm", &json!({"password": "wrong"}))
+        .await
+        .problem(403, "wrong_password");
+    let written = json!({"email": "jose\u{301}@xn--exmple-cua.de", "password": "wrong"});
+    second
+        .post("/api/auth/login", &written)
+        .await
+        .problem(401, "invalid_credentials");
+    let refused = share(PASSWORD).await;
+    assert_eq!(refused.status, 429);
+    assert!(
+        refused.text().contains("Try again in"),
+        "it says for how long: {}",
+        refused.text()
+    );
+    client
+        .post("/api/auth/confirm", &json!({"password": PASSWORD}))
+        .await
+        .problem(429, "throttled");
+    let right = json!({"email": jose.email, "password": PASSWORD});
+    second.post("/api/auth/login", &right).await.problem(429, "throttled");
+    assert_eq!(client.get("/api/organization").await.ok(200)["share_answers"], false);
+    server.stop().await;
+}
+
 /// Without a script: the form comes back with a field for the password, and everything that was filled in.
 #[tokio::test]
 async fn the_page_asks_in_place() {
@@ -111,6 +162,11 @@ async fn the_page_asks_in_place() {
     ] {
         assert!(page.contains(&part), "{part} is missing in {page}");
     }
+    // What lets others see more is asked for as well, and not done before.
+    let sharing = browser.submit("/settings/cache/sharing", &[("share", "true")]).await;
+    assert_eq!(sharing.status, 403, "{}", sharing.text());
+    assert!(sharing.text().contains("name=\"share\" value=\"true\""));
+    assert!(browser.get("/settings").await.text().contains("Share answers within"));
     let wrong = browser
         .submit(&path, &[("role", "admin"), ("confirm_password", "wrong")])
         .await;
