@@ -143,6 +143,29 @@ fn with_cookie(mut response: Response, cookie: Option<HeaderValue>) -> Response 
     response
 }
 
+/// What is wrong, and for how long it will be.
+fn with_wait(failure: &Failure) -> String {
+    let Some(wait) = failure.retry_after else {
+        return failure.detail.to_string();
+    };
+    let seconds = wait.as_secs().max(1);
+    let (count, unit) = if seconds < 100 {
+        (seconds, "second")
+    } else {
+        (seconds.div_ceil(60), "minute")
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} Try again in {count} {unit}{plural}.", failure.detail)
+}
+
+/// What makes a good password, for whoever has to find one.
+fn password_hint(accounts: &Accounts) -> String {
+    format!(
+        "At least {} characters. A few random words do well.",
+        accounts.password_min_length()
+    )
+}
+
 /// What a form says about an error that its user can mend, or the failure that it is otherwise.
 fn faults_of(error: AccountError) -> Result<FormFaults, Failure> {
     match error {
@@ -165,7 +188,7 @@ fn faults_of(error: AccountError) -> Result<FormFaults, Failure> {
                 return Err(failure);
             }
             Ok(FormFaults {
-                general: Some(failure.detail.into_owned()),
+                general: Some(with_wait(&failure)),
                 fields: Vec::new(),
             })
         }

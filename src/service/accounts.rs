@@ -115,6 +115,11 @@ impl Accounts {
         }
     }
 
+    /// In characters.
+    pub fn password_min_length(&self) -> usize {
+        self.password_min_length
+    }
+
     pub(super) fn hasher(&self) -> &PasswordHasher {
         &self.hasher
     }

@@ -32,6 +32,8 @@ pub struct SignInPage {
 #[derive(Template)]
 #[template(path = "confirm.html")]
 pub struct ConfirmPage {
+    /// What is done then.
+    pub deed: String,
     /// Where the form goes.
     pub action: String,
     pub csrf_token: String,
@@ -48,6 +50,18 @@ pub struct FormFaults {
 }
 
 impl FormFaults {
+    /// The fields in the order in which the form has them.
+    pub fn in_order(mut self, form: &[&str]) -> Self {
+        let place = |name: &str| form.iter().position(|field| *field == name);
+        self.fields.sort_by_key(|(name, _)| place(name));
+        self
+    }
+
+    /// Whether it is the first of the fields to be mended, where a person goes on.
+    pub fn is_first(&self, field: &str) -> bool {
+        self.fields.first().is_some_and(|(name, _)| name == field)
+    }
+
     pub fn of(&self, field: &str) -> Option<&str> {
         self.fields
             .iter()
@@ -60,6 +74,7 @@ impl FormFaults {
 #[template(path = "register.html")]
 pub struct RegisterPage {
     pub faults: FormFaults,
+    pub password_hint: String,
     pub email: String,
     pub name: String,
     pub organization: String,
@@ -69,6 +84,7 @@ pub struct RegisterPage {
 #[template(path = "invite.html")]
 pub struct InvitePage {
     pub faults: FormFaults,
+    pub password_hint: String,
     pub token: String,
     pub email: String,
     pub organization: String,
@@ -233,12 +249,25 @@ pub struct UsageView {
     pub by_key: Vec<UsageRow>,
 }
 
+/// What was filled in where something else is to be mended. Passwords are not given back.
+#[derive(Default)]
+pub struct Typed {
+    /// The own name, if it was to be changed.
+    pub name: Option<String>,
+    pub revoke_keys: bool,
+    /// Who was to be invited, and as what.
+    pub email: String,
+    pub role: &'static str,
+}
+
 #[derive(Template)]
 #[template(path = "settings.html")]
 pub struct SettingsPage {
     pub viewer: Viewer,
     pub notice: Option<&'static str>,
     pub faults: FormFaults,
+    pub typed: Typed,
+    pub password_hint: String,
     pub members: Vec<MemberRow>,
     /// Where the next members begin, if there are more.
     pub more_members: Option<String>,

@@ -91,11 +91,7 @@ impl From<AccountError> for Failure {
                 "E-mail address or password is wrong.",
             ),
             AccountError::Throttled(error) => error.into(),
-            AccountError::WrongPassword => Self::new(
-                StatusCode::FORBIDDEN,
-                "wrong_password",
-                "The current password is wrong.",
-            ),
+            AccountError::WrongPassword => Self::new(StatusCode::FORBIDDEN, "wrong_password", "The password is wrong."),
             AccountError::NotAllowed => Self::new(
                 StatusCode::FORBIDDEN,
                 "not_allowed",

@@ -10,7 +10,7 @@ use http::StatusCode;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
-use super::draw;
+use super::{draw, with_wait};
 use crate::{
     auth::{csrf::CSRF_FIELD, extract::CurrentUser},
     domain::account::SessionOwner,
@@ -62,7 +62,7 @@ async fn read<T: DeserializeOwned>(
                 Ok(()) => {}
                 Err(error @ (AccountError::WrongPassword | AccountError::Throttled(_))) => {
                     let failure = Failure::from(error);
-                    ask.fault = Some(failure.detail.into_owned());
+                    ask.fault = Some(with_wait(&failure));
                     return Ok(Err((failure.status, draw(&ask)?).into_response()));
                 }
                 Err(error) => return Err(error.into()),
@@ -81,14 +81,35 @@ async fn ask(
     action: &str,
     mut fields: Vec<(String, String)>,
 ) -> Result<ConfirmPage, Failure> {
+    let deed = deed(action, &fields);
     let user = state.services.accounts.get(caller.organization, caller.user).await?;
     Ok(ConfirmPage {
+        deed,
         action: action.to_owned(),
         csrf_token: take(&mut fields, CSRF_FIELD).unwrap_or_default(),
         fields,
         email: user.email,
         fault: None,
     })
+}
+
+/// What the form does: it is not in sight any more.
+fn deed(action: &str, fields: &[(String, String)]) -> String {
+    let field = |name: &str| {
+        fields
+            .iter()
+            .find(|(field, _)| field == name)
+            .map_or("", |(_, value)| value)
+    };
+    match action.trim_start_matches("/settings/") {
+        "invitations" => format!("Invite {} as {}", field("email"), field("role")),
+        "cache/sharing" if field("share") == "true" => "Share answers within the organisation".to_owned(),
+        "cache/sharing" => "Stop sharing answers".to_owned(),
+        "sessions/end-others" => "Sign out everywhere else".to_owned(),
+        path if path.starts_with("sessions/") => "End a session".to_owned(),
+        path if path.ends_with("/remove") => "Remove somebody from the organisation".to_owned(),
+        _ => format!("Give somebody the role of {}", field("role")),
+    }
 }
 
 fn fields(bytes: &[u8]) -> Vec<(String, String)> {

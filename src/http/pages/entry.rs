@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{draw, enter, faults_of, with_cookie};
+use super::{draw, enter, faults_of, password_hint, with_cookie, with_wait};
 use crate::{
     auth::extract::CurrentUser,
     failure::Failure,
@@ -123,21 +123,6 @@ pub(super) async fn sign_in(
     }
 }
 
-/// What is wrong, and for how long it will be.
-fn with_wait(failure: &Failure) -> String {
-    let Some(wait) = failure.retry_after else {
-        return failure.detail.to_string();
-    };
-    let seconds = wait.as_secs().max(1);
-    let (count, unit) = if seconds < 100 {
-        (seconds, "second")
-    } else {
-        (seconds.div_ceil(60), "minute")
-    };
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} Try again in {count} {unit}{plural}.", failure.detail)
-}
-
 pub(super) async fn sign_out(
     State(sessions): State<Sessions>,
     State(site): State<Site>,
@@ -153,7 +138,10 @@ pub(super) async fn register_page(State(accounts): State<Accounts>) -> Result<Re
     if !accounts.registration_is_open() {
         return Err(AccountError::RegistrationClosed.into());
     }
-    draw(&RegisterPage::default())
+    draw(&RegisterPage {
+        password_hint: password_hint(&accounts),
+        ..RegisterPage::default()
+    })
 }
 
 pub(super) async fn register(
@@ -174,9 +162,10 @@ pub(super) async fn register(
     match accounts.register(registration, context.client.0).await {
         Ok(proven) => enter(&sessions, &site, &proven, &headers, "/").await,
         Err(error) => {
-            let faults = faults_of(error)?;
+            let faults = faults_of(error)?.in_order(&["organization", "name", "email", "password"]);
             let page = RegisterPage {
                 faults,
+                password_hint: password_hint(&accounts),
                 email,
                 name,
                 organization,
@@ -187,12 +176,14 @@ pub(super) async fn register(
 }
 
 pub(super) async fn invite_page(
+    State(accounts): State<Accounts>,
     State(invitations): State<Invitations>,
     context: RequestContext,
     Path(token): Path<String>,
 ) -> Result<Response, Failure> {
     draw_invitation(
         &invitations,
+        password_hint(&accounts),
         token,
         context.client.0,
         FormFaults::default(),
@@ -202,6 +193,7 @@ pub(super) async fn invite_page(
 }
 
 pub(super) async fn accept(
+    State(accounts): State<Accounts>,
     State(invitations): State<Invitations>,
     State(sessions): State<Sessions>,
     State(site): State<Site>,
@@ -214,7 +206,15 @@ pub(super) async fn accept(
     match invitations.accept(&token, &form.name, form.password, from).await {
         Ok(proven) => enter(&sessions, &site, &proven, &headers, "/").await,
         Err(InvitationError::Account(error)) => {
-            let page = draw_invitation(&invitations, token, from, faults_of(error)?, form.name).await?;
+            let page = draw_invitation(
+                &invitations,
+                password_hint(&accounts),
+                token,
+                from,
+                faults_of(error)?,
+                form.name,
+            )
+            .await?;
             Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
         }
         Err(error) => Err(error.into()),
@@ -223,6 +223,7 @@ pub(super) async fn accept(
 
 async fn draw_invitation(
     invitations: &Invitations,
+    password_hint: String,
     token: String,
     from: IpAddr,
     faults: FormFaults,
@@ -231,6 +232,7 @@ async fn draw_invitation(
     let invitation = invitations.find(&token, from).await?;
     draw(&InvitePage {
         faults,
+        password_hint,
         token,
         email: invitation.email,
         organization: invitation.organization.name,

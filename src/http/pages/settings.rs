@@ -13,7 +13,7 @@ use axum::{
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::{draw, viewer, with_cookie};
+use super::{draw, password_hint, viewer, with_cookie};
 use crate::{
     auth::extract::CurrentUser,
     domain::{
@@ -27,7 +27,7 @@ use crate::{
     state::AppState,
     web::{
         figures::Moment,
-        views::{FormFaults, InvitationRow, MemberRow, SessionRow, SettingsPage, UsageView},
+        views::{FormFaults, InvitationRow, MemberRow, SessionRow, SettingsPage, Typed, UsageView},
     },
 };
 
@@ -71,7 +71,20 @@ pub(super) async fn settings(
         fields: Vec::new(),
     };
     let notice = query.done.as_deref().and_then(told::done);
-    show(&state, &caller, &headers, parts, notice, faults).await
+    let said = Said {
+        notice,
+        faults,
+        typed: Typed::default(),
+    };
+    show(&state, &caller, &headers, parts, said).await
+}
+
+/// What the page says of the form that was sent before, and what was in it.
+#[derive(Default)]
+struct Said {
+    notice: Option<&'static str>,
+    faults: FormFaults,
+    typed: Typed,
 }
 
 /// The page, with what is wrong with a form that was sent.
@@ -80,8 +93,7 @@ async fn show(
     caller: &SessionOwner,
     headers: &HeaderMap,
     parts: Parts,
-    notice: Option<&'static str>,
-    faults: FormFaults,
+    said: Said,
 ) -> Result<Response, Failure> {
     // What the page offers goes by the role of this moment.
     let caller = &state.services.accounts.current(caller).await?;
@@ -102,11 +114,13 @@ async fn show(
     } else {
         Page::cut(Vec::new(), INVITATIONS, |_| Cursor::END)
     };
-    let is_refused = !faults.fields.is_empty();
+    let is_refused = !said.faults.fields.is_empty();
     let page = SettingsPage {
         viewer,
-        notice,
-        faults,
+        notice: said.notice,
+        faults: said.faults,
+        typed: said.typed,
+        password_hint: password_hint(accounts),
         more_members: members.next.map(Cursor::encode),
         is_first_part: parts.members.is_none(),
         members: members

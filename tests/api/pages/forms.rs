@@ -98,6 +98,96 @@ async fn forms_lead_back_to_the_page() {
     );
 }
 
+/// A password is refused in words beside its field, wherever one is chosen, and the rest is as it was filled in.
+#[tokio::test]
+async fn a_refused_password_is_explained_where_it_is_chosen_and_loses_nothing_else() {
+    let app = TestApp::start_with(|config| config.auth.password_min_length = 14).await;
+    let ada = register(&app).await;
+    let browser = Browser::sign_in(&app, &ada).await;
+    let body = json!({"email": fresh_email(), "role": "member"});
+    let invitation = ada.client.post("/api/invitations", &body).await.ok(201);
+    let invite = format!("/invite/{}", invitation["token"].as_str().unwrap());
+    let registering = [
+        ("email", "new@maple.test"),
+        ("name", "Grace \"G\" Hopper"),
+        ("organization", "A & B"),
+    ];
+    let kept = ["new@maple.test", "Grace &#34;G&#34; Hopper", "A &#38; B"];
+    for (path, fields, kept) in [
+        ("/register", &registering[..], &kept[..]),
+        (&*invite, &[("name", "Grace Hopper")], &["Grace Hopper"]),
+        (
+            "/settings/password",
+            &[("current_password", PASSWORD), ("revoke_keys", "on")],
+            &["name=\"revoke_keys\" checked"],
+        ),
+    ] {
+        for (password, says) in [
+            ("too-short-x7#", "Password must have at least 14 characters."),
+            (
+                "Password12345!",
+                "assword is one of the passwords that are guessed first",
+            ),
+            ("aaaaaaaaaaaaaaaa", "assword must have at least 5 different characters."),
+        ] {
+            let answer = browser
+                .submit(path, &[fields, &[("password", password)]].concat())
+                .await;
+            let page = answer.text();
+            assert_eq!(answer.status, 422, "{path}: {page}");
+            let field = page.split("name=\"password\"").nth(1).unwrap();
+            let tag = field.split('>').next().unwrap();
+            assert!(
+                tag.contains("aria-invalid=\"true\" aria-describedby=\"password-fault\"") && tag.contains("autofocus"),
+                "{path}: {tag}"
+            );
+            let fault = field.split("id=\"password-fault\"").nth(1).unwrap();
+            let fault = fault.split("</p>").next().unwrap().to_lowercase();
+            assert!(fault.contains(&says.to_lowercase()), "{path}: {fault}");
+            for text in kept {
+                assert!(page.contains(text), "{path} keeps {text}: {page}");
+            }
+            assert!(
+                !page.contains(password) && !page.contains(PASSWORD),
+                "{path} gives no password back"
+            );
+        }
+        let shown = if path == "/settings/password" {
+            "/settings"
+        } else {
+            path
+        };
+        let page = browser.get(shown).await.text();
+        assert!(
+            page.contains("At least 14 characters"),
+            "{path} says what is asked for: {page}"
+        );
+    }
+}
+
+/// A name or an address is corrected, not typed again.
+#[tokio::test]
+async fn what_is_refused_in_the_settings_stands_where_it_was_typed() {
+    let app = TestApp::start().await;
+    let ada = register(&app).await;
+    let browser = Browser::sign_in(&app, &ada).await;
+    let long = "A name that goes on ".repeat(6);
+    let renamed = browser.submit("/settings/profile", &[("name", &long)]).await;
+    assert_eq!(renamed.status, 422);
+    assert!(
+        renamed.text().contains(&format!("value=\"{long}\"")),
+        "{}",
+        renamed.text()
+    );
+    let invited = browser
+        .submit("/settings/invitations", &[("email", "grace@"), ("role", "admin")])
+        .await;
+    assert_eq!(invited.status, 422);
+    let page = invited.text();
+    assert!(page.contains("value=\"grace@\""), "{page}");
+    assert!(page.contains("<option selected>admin</option>"), "{page}");
+}
+
 #[tokio::test]
 async fn a_form_with_something_to_mend_is_answered_in_place_and_leads_nowhere_wrong() {
     let app = TestApp::start().await;

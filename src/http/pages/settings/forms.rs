@@ -9,7 +9,7 @@ use http::HeaderMap;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{Parts, show, told};
+use super::{Parts, Said, show, told};
 use crate::{
     auth::extract::CurrentUser,
     domain::{
@@ -29,6 +29,7 @@ use crate::{
         invitations::InvitationError,
     },
     state::AppState,
+    web::views::Typed,
 };
 
 #[derive(Deserialize)]
@@ -76,6 +77,10 @@ pub(in crate::http::pages) async fn change_profile(
     headers: HeaderMap,
     Form(form): Form<NameForm>,
 ) -> Result<Response, Failure> {
+    let typed = Typed {
+        name: Some(form.name.clone()),
+        ..Typed::default()
+    };
     let change = ProfileChange {
         name: Some(form.name),
         ..ProfileChange::default()
@@ -84,7 +89,7 @@ pub(in crate::http::pages) async fn change_profile(
         .services
         .accounts
         .change_profile(&caller, change, context.client.0);
-    mended(&state, &caller, &headers, changed.await, "profile").await
+    mended(&state, &caller, &headers, changed.await, "profile", typed).await
 }
 
 pub(in crate::http::pages) async fn change_password(
@@ -94,6 +99,10 @@ pub(in crate::http::pages) async fn change_password(
     headers: HeaderMap,
     Form(form): Form<PasswordForm>,
 ) -> Result<Response, Failure> {
+    let typed = Typed {
+        revoke_keys: form.revoke_keys.is_some(),
+        ..Typed::default()
+    };
     let change = ProfileChange {
         password: Some(form.password),
         current_password: Some(form.current_password),
@@ -108,7 +117,7 @@ pub(in crate::http::pages) async fn change_password(
         .await;
     let session = changed.as_ref().ok().and_then(|changed| changed.session.as_ref());
     let cookie = session.and_then(|session| state.site.session_cookie(session));
-    let response = mended(&state, &caller, &headers, changed, "password").await?;
+    let response = mended(&state, &caller, &headers, changed, "password", typed).await?;
     Ok(with_cookie(response, cookie))
 }
 
@@ -119,11 +128,28 @@ async fn mended<T>(
     headers: &HeaderMap,
     outcome: Result<T, AccountError>,
     done: &'static str,
+    typed: Typed,
 ) -> Result<Response, Failure> {
     match outcome {
         Ok(_) => led(Ok(done)),
-        Err(error) => show(state, caller, headers, Parts::default(), None, faults_of(error)?).await,
+        Err(error) => refused(state, caller, headers, error, typed).await,
     }
+}
+
+/// The page with what is to be mended, and the rest as it was filled in.
+async fn refused(
+    state: &AppState,
+    caller: &SessionOwner,
+    headers: &HeaderMap,
+    error: AccountError,
+    typed: Typed,
+) -> Result<Response, Failure> {
+    let said = Said {
+        notice: None,
+        faults: faults_of(error)?,
+        typed,
+    };
+    show(state, caller, headers, Parts::default(), said).await
 }
 
 fn led(outcome: Result<&'static str, Failure>) -> Result<Response, Failure> {
@@ -159,7 +185,12 @@ pub(in crate::http::pages) async fn invite(
             Ok(with_cookie(response, state.site.invitation_cookie(&token)))
         }
         Err(InvitationError::Account(error)) => {
-            show(&state, &caller, &headers, Parts::default(), None, faults_of(error)?).await
+            let typed = Typed {
+                email: form.email,
+                role: form.role.as_str(),
+                ..Typed::default()
+            };
+            refused(&state, &caller, &headers, error, typed).await
         }
         Err(error) => Err(error.into()),
     }

@@ -13,7 +13,7 @@ pub(super) fn done(word: &str) -> Option<&'static str> {
         "session" => "The session is ended.",
         "sessions" => "You are signed out everywhere else.",
         "shared" => "Answers are shared: people of the organisation are given each other's.",
-        "unshared" => "Answers are no longer shared: everybody is given the own ones only.",
+        "unshared" => "Answers are no longer shared: everybody is given their own only.",
         "purged" => "Remembered answers are forgotten.",
         "purged_here" => {
             "Remembered answers are forgotten by the instance that you are connected to. Without Redis others cannot be told, and \
