@@ -19,12 +19,19 @@ export function spoken(seconds) {
   return `${count} ${unit}${count === 1 ? "" : "s"}`;
 }
 
-/** Asks for the password, which then counts for some minutes. */
+/** Asks for the password, which then counts for some minutes; as often as it is wrong, or until the asked one gives up. */
 async function confirmPassword() {
-  const text = "This changes who may do what, so it needs your password once more.";
-  const password = await ask({ title: "Confirm it is you", text, value: "", ok: "Confirm", secret: true });
-  if (password === null) throw new Refusal("Nothing was changed.", { code: "cancelled" });
-  await api("POST", "/api/auth/confirm", { password });
+  const text = "This changes who may do or see what, so it needs your password once more.";
+  for (let fault; ; ) {
+    const password = await ask({ title: "Confirm it is you", text, value: "", ok: "Confirm", secret: true, fault });
+    if (password === null) throw new Refusal("Nothing was changed.", { code: "cancelled" });
+    try {
+      return await api("POST", "/api/auth/confirm", { password });
+    } catch (error) {
+      if (error.code !== "wrong_password" && error.code !== "throttled") throw error;
+      fault = error.message;
+    }
+  }
 }
 
 /** Calls the API with the page's credentials. Gives the response, or throws a Refusal. */

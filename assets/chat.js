@@ -13,6 +13,8 @@ import { Voice } from "./voice.js";
 const stage = $("#main"), list = $("#messages"), model = $("#model"), notice = $("#notice");
 const send = $("#send"), stop = $("#stop"), regenerate = $("#regenerate"), after = $("#after");
 const account = stage.dataset.account;
+/** As the server has it. */
+const LONGEST_TITLE = 200;
 const isEarlier = "earlier" in stage.dataset;
 let conversation = stage.dataset.conversation || null;
 let running = null;
@@ -200,7 +202,7 @@ $("#copy-answer").addEventListener("click", async () => {
 });
 
 $("#rename").addEventListener("click", async () => {
-  const title = await ask({ title: "Rename conversation", value: $("#title").textContent, ok: "Rename" });
+  const title = await ask({ title: "Rename conversation", value: $("#title").textContent, ok: "Rename", limit: LONGEST_TITLE });
   if (!title) return;
   try {
     retitle(conversation, (await (await api("PATCH", `/api/conversations/${conversation}`, { title })).json()).title);

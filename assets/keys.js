@@ -4,6 +4,7 @@ import { api } from "./api.js";
 import { $, ask, showLocalTimes, toast } from "./ui.js";
 
 const form = $("#key-form"), rows = $("#keys tbody");
+let busy = false;
 
 /** A row as the server writes it, from the page's own pattern. */
 function addRow(key) {
@@ -32,12 +33,16 @@ function addRow(key) {
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const button = $("button", form), days = form.days.value, fault = $("#key-fault");
-  button.disabled = true;
+  if (busy) return;
+  const name = form.elements.name, days = form.days.value, fault = $("#key-fault");
+  // Not disabled meanwhile: the focus would be lost while the password is asked for.
+  busy = true;
+  fault.textContent = "";
   fault.hidden = true;
+  name.removeAttribute("aria-invalid");
   try {
     const expires = days ? new Date(Date.now() + days * 86400000).toISOString() : undefined;
-    const key = await (await api("POST", "/api/keys", { name: form.elements.name.value, expires_at: expires })).json();
+    const key = await (await api("POST", "/api/keys", { name: name.value, expires_at: expires })).json();
     $("#key-value").textContent = key.key;
     $("#key-created").hidden = false;
     $("#no-keys").hidden = true;
@@ -48,8 +53,12 @@ form.addEventListener("submit", async (event) => {
   } catch (error) {
     fault.textContent = error.message;
     fault.hidden = false;
+    if (error.code === "invalid_fields") {
+      name.setAttribute("aria-invalid", "true");
+      name.focus();
+    }
   } finally {
-    button.disabled = false;
+    busy = false;
   }
 });
 

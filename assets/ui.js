@@ -38,9 +38,15 @@ export async function copy(text) {
   }
 }
 
-/** Asks in a dialog. Gives the text that was typed, true, or null if it was cancelled. */
-export function ask({ title, text, value, ok, danger, secret }) {
-  const dialog = $("#dialog"), input = $("#dialog-input"), button = $("#dialog-ok"), fault = $("#dialog-fault");
+/** As the server counts: code points, without the white space around them. */
+const length = (text) => [...text.trim()].length;
+
+/**
+ * Asks in a dialog. Gives the text that was typed, true, or null if it was cancelled. `limit` is the longest text that the server
+ * takes: what is longer is refused with its length and stays as it is, for a field that cuts what is pasted does so unsaid.
+ */
+export function ask({ title, text, value, ok, danger, secret, limit = Infinity, fault: first }) {
+  const dialog = $("#dialog"), input = $("#dialog-input"), button = $("#dialog-ok"), fault = $("#dialog-fault"), count = $("#dialog-count");
   const wantsText = value !== undefined;
   $("#dialog-title").textContent = title;
   $("#dialog-text").textContent = text ?? "";
@@ -48,28 +54,37 @@ export function ask({ title, text, value, ok, danger, secret }) {
   $("#dialog-field").hidden = !wantsText;
   const label = secret ? "Password" : "Title";
   $("label", $("#dialog-field")).textContent = label;
-  fault.textContent = `A ${label.toLowerCase()} needs at least one letter.`;
-  fault.hidden = true;
   input.type = secret ? "password" : "text";
   input.autocomplete = secret ? "current-password" : "off";
-  input.maxLength = secret ? 256 : 200;
   input.value = value ?? "";
   button.textContent = ok;
   button.className = danger ? "danger" : "primary";
+  const tooLong = () => length(input.value) > limit && `At most ${limit} characters. Nothing was cut: shorten it.`;
+  /** Written only where they change, so that a screen reader says them once and not at every key. */
+  const object = (words) => {
+    if (fault.textContent !== words) fault.textContent = words;
+    fault.hidden = !words;
+    if (words) input.setAttribute("aria-invalid", "true");
+    else input.removeAttribute("aria-invalid");
+    button.ariaDisabled = tooLong() ? "true" : null;
+  };
+  input.oninput = () => {
+    const written = length(input.value);
+    count.hidden = written < limit * 0.8;
+    count.textContent = `${written} of ${limit} characters`;
+    object(tooLong() || "");
+  };
   return new Promise((resolve) => {
     const form = $("form", dialog);
     form.onsubmit = (event) => {
-      if (!wantsText || input.value.trim()) return;
+      const objection = wantsText && (tooLong() || (!input.value.trim() && `A ${label.toLowerCase()} needs at least one letter.`));
+      if (!objection) return;
       event.preventDefault();
-      fault.hidden = false;
-      input.setAttribute("aria-invalid", "true");
+      object(objection);
       input.focus();
     };
-    input.oninput = () => {
-      fault.hidden = true;
-      input.removeAttribute("aria-invalid");
-    };
     input.oninput();
+    if (first) object(first);
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "ok" ? (wantsText ? (secret ? input.value : input.value.trim()) : true) : null), { once: true });
     dialog.returnValue = "";
     $("#dialog-cancel").onclick = () => dialog.close("");

@@ -27,6 +27,10 @@ start_server() {
         die "MapleAI did not become ready for the tests"
     fi
     export MAPLE_URL=http://localhost:$port
+    # For what a test looks at, or does, behind the server's back.
+    SERVER_LOG=$server_dir/log SERVER_DATABASE_URL=$(test_database_url "$database")
+    SERVER_PSQL=$(find_postgres)/psql || SERVER_PSQL=psql
+    export SERVER_LOG SERVER_DATABASE_URL SERVER_PSQL
 }
 
 # To be called on the way out with the script's status: a failed suite shows what the server had to say.

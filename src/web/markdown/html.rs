@@ -163,7 +163,8 @@ impl<'o> Writer<'o> {
             }
             NodeValue::Table(table) => {
                 self.alignments.clone_from(&table.alignments);
-                self.block("<table", " tabindex=\"0\">\n");
+                // The box scrolls and not the table, whose columns would be squeezed to fit before.
+                self.block("<div class=\"table\"", " tabindex=\"0\"><table>\n");
             }
             NodeValue::TableRow(is_heading) => {
                 self.heading_row = *is_heading;
@@ -225,9 +226,9 @@ impl<'o> Writer<'o> {
             NodeValue::Item(_) | NodeValue::TaskItem(_) => "</li>\n",
             NodeValue::Table(table) => {
                 if table.num_rows > 0 && node.last_child().is_some_and(|row| !is_heading(row)) {
-                    "</tbody>\n</table>\n"
+                    "</tbody>\n</table></div>\n"
                 } else {
-                    "</table>\n"
+                    "</table></div>\n"
                 }
             }
             NodeValue::TableRow(true) => "</tr>\n</thead>\n",

@@ -50,7 +50,7 @@ fn renders_what_models_write() {
         "<h3 dir=\"auto\">T</h3>",
         "<strong>b</strong>",
         "<pre tabindex=\"0\" dir=\"ltr\"><code class=\"language-rust\">fn x&lt;T&gt;() {}\n</code></pre>",
-        "<table dir=\"auto\" tabindex=\"0\">\n<thead>\n<tr><th>a</th><th align=\"center\">b</th></tr>\n</thead>\n<tbody>\n<tr><td>c</td><td align=\"center\">d</td></tr>\n</tbody>\n</table>",
+        "<div class=\"table\" dir=\"auto\" tabindex=\"0\"><table>\n<thead>\n<tr><th>a</th><th align=\"center\">b</th></tr>\n</thead>\n<tbody>\n<tr><td>c</td><td align=\"center\">d</td></tr>\n</tbody>\n</table></div>",
         "<li><input type=\"checkbox\" checked disabled aria-label=\"Done\"> done</li>",
         "<li><input type=\"checkbox\" disabled aria-label=\"To do\"> not</li>",
         "<ol dir=\"auto\" start=\"3\">\n<li><p>c</p>\n</li>",
