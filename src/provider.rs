@@ -80,7 +80,7 @@ pub struct ProviderRequest {
     pub traceparent: Option<HeaderValue>,
     /// Set by the provider before it sends the first byte.
     pub sent: SentMark,
-    /// What a whole answer is counted against; nothing is not counted.
+    /// What a whole answer, and what a stream holds, is counted against; nothing is not counted.
     pub memory: Option<Allowance>,
 }
 
@@ -101,7 +101,8 @@ pub trait Events: Stream<Item = Result<Bytes, ProviderError>> {
 }
 
 /// Whole server-sent events, as received but for framing that readers do not understand: every item ends at an event
-/// boundary. Among them are comments of ours, while the upstream says nothing. Dropping the stream closes the upstream connection.
+/// boundary. One of more than [`UNCOUNTED`](crate::memory::UNCOUNTED) bytes is counted for as long as anybody holds it. Among them are comments of
+/// ours, while the upstream says nothing. Dropping the stream closes the upstream connection.
 pub type EventStream = Pin<Box<dyn Events + Send>>;
 
 /// Room for the headers of an answer, those that the edge adds included, so that the map is made once.

@@ -21,7 +21,7 @@ pub struct AdmissionConfig {
     /// The longest wait. A call that would wait longer is refused at once.
     #[serde(with = "humantime_serde")]
     pub queue_timeout: Duration,
-    /// Bytes of bodies and whole answers in memory at a time.
+    /// Bytes of bodies, whole answers and large events of streams in memory at a time.
     pub memory_bytes: usize,
 }
 

@@ -187,7 +187,7 @@ impl OpenAiProvider {
                 (first, is_stream) = begin(&mut body, self.limits.of_whole(), started).await?;
             }
             if is_stream {
-                let events = UpstreamEvents::new(body, first, self.limits, started);
+                let events = UpstreamEvents::new(body, first, self.limits, started, request.memory);
                 let events = Box::pin(events);
                 return Ok(ProviderReply::Events { headers, events });
             }

@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     domain::{clock::Clock, ids::OrganizationId, model::ModelKind, usage::Outcome},
-    memory::{Budget, Holder},
+    memory::{Allowance, Budget, Holder},
     provider::{Endpoint, ProviderReply, ProviderRequest, Registry, registry::Route, sse},
     telemetry::traces::{OpenSpan, Traces},
 };
@@ -187,6 +187,11 @@ impl Completions {
         self.0.admission.memory()
     }
 
+    /// What of it is a call's to take.
+    fn allowance(&self, call: &Call) -> Allowance {
+        self.memory().of(Holder::Organization(call.account.organization.0))
+    }
+
     /// Takes the places that a call needs.
     async fn places(&self, organization: OrganizationId) -> Result<Places, NoPlace> {
         let permit = self.0.admission.enter(organization).await?;
@@ -206,9 +211,8 @@ impl Completions {
         let mut recorder = self.recorder(places, call, route, wanted.form);
         recorder.trace(span);
         let sent = recorder.not_before_sent();
-        let holder = Holder::Organization(call.account.organization.0);
         let request = ProviderRequest {
-            memory: Some(self.0.admission.memory().of(holder)),
+            memory: Some(self.allowance(call)),
             endpoint: call.endpoint,
             body: wanted.body,
             stream: wanted.form.streamed,

@@ -133,7 +133,7 @@ fn describe() {
     describe_gauge!(
         MEMORY_RESERVED,
         Unit::Bytes,
-        "What is counted for large bodies and whole answers, of admission.memory_bytes"
+        "What is counted for large bodies, whole answers and large events of streams, of admission.memory_bytes"
     );
     describe_counter!(
         RETENTION_DELETED,

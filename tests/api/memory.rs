@@ -27,12 +27,17 @@ struct World {
 
 impl World {
     async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(more: &[(&str, &str)]) -> Self {
         let database = TestDatabase::create().await;
         let (folder, upstream) = (tempfile::tempdir().unwrap(), FakeUpstream::start().await);
-        let variables = [
+        let mut variables = vec![
             ("MAPLE__SERVER__MAX_CONNECTIONS", "1000"),
             ("MAPLE__SERVER__MAX_CONNECTIONS_PER_ADDRESS", "1000"),
         ];
+        variables.extend(more);
         Self {
             process: Process::start(folder.path(), &database.url, &upstream, &variables),
             upstream,
@@ -48,6 +53,20 @@ impl World {
             .post("/api/auth/register", &registration(&fresh_email()))
             .await;
         Person::of(&self.process.client, &made.ok(201)).program().await
+    }
+
+    /// The value of a metric without labels.
+    async fn metric(&self, name: &str) -> f64 {
+        let metrics = self.process.client.get("/metrics").await.text();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().parse().unwrap()
+    }
+
+    async fn nothing_is_counted(&self) {
+        eventually("all of it to be given back", || async {
+            (self.metric("maple_memory_reserved_bytes").await == 0.0).then_some(())
+        })
+        .await;
     }
 }
 
@@ -174,4 +193,95 @@ async fn bodies_that_never_end_are_counted_before_they_are_held() {
     program.post(CHAT, &question).await.ok(200);
     let most = world.process.most_memory();
     assert!(most < MOST, "{} MiB", most / MIB);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thirty_two_streams_of_one_event_without_an_end_stay_within_bounds_and_leave_room_for_others() {
+    let world = World::with(&[("MAPLE__ADMISSION__MEMORY_BYTES", "67108864")]).await;
+    let (flooding, other) = (world.program().await, world.program().await);
+    let gate = Arc::new(Semaphore::new(0));
+    let part = Bytes::from("x".repeat(1 << 20));
+    let beginning = Bytes::from_static(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"");
+    let mut reply = Reply::events().text("Hi").chunk(beginning);
+    for _ in 0..30 {
+        reply = reply.chunk(part.clone());
+    }
+    let end = Bytes::from_static(b"\"},\"finish_reason\":\"stop\"}]}\n\n");
+    world.upstream.always(Some(reply.gate(&gate).chunk(end).done()));
+    let before = world.process.most_memory();
+    let mut calls = JoinSet::new();
+    for number in 0..32 {
+        let client = flooding.clone();
+        calls.spawn(async move {
+            let messages = json!([{"role": "user", "content": number.to_string()}]);
+            // One half could be joined by others, the other could not.
+            let body = json!({
+                "model": "maple-chat", "stream": true, "messages": messages, "temperature": number % 2
+            });
+            client.post(CHAT, &body).await.text()
+        });
+    }
+    // One has room for its event, most likely; two have not.
+    for _ in 0..31 {
+        let text = calls.join_next().await.unwrap().unwrap();
+        assert!(
+            text.len() < 1024 && text.contains("\"overloaded\""),
+            "{} bytes",
+            text.len()
+        );
+    }
+    let most = world.process.most_memory() - before;
+    assert!(most < 160 * MIB, "{} MiB more than before", most / MIB);
+    // Another organisation's large event passes meanwhile, and so does the flooding one's when it is alone.
+    let short = Reply::events()
+        .text(&"x".repeat(1 << 20))
+        .event(&json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}));
+    world.upstream.reply(short.done());
+    let question = json!({"model": "maple-chat", "stream": true, "temperature": 1, "messages": []});
+    let text = other.post(CHAT, &question).await.text();
+    assert!(text.len() > 1 << 20 && text.ends_with("data: [DONE]\n\n"));
+    gate.add_permits(1_000);
+    calls.join_next().await.unwrap().unwrap();
+    let text = flooding.post(CHAT, &question).await.text();
+    assert!(text.len() > 30 << 20 && text.ends_with("data: [DONE]\n\n"));
+    world.nothing_is_counted().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_calls_hold_for_those_who_may_join_is_counted_and_given_back() {
+    let world = World::with(&[
+        ("MAPLE__ADMISSION__MEMORY_BYTES", "4194304"),
+        ("MAPLE__CACHE__ANSWER_MAX_BYTES", "1048576"),
+    ])
+    .await;
+    let program = world.program().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let mut reply = Reply::events();
+    for _ in 0..30 {
+        reply = reply.text(&"x".repeat(32 * 1024)).pause(Duration::from_millis(1));
+    }
+    world.upstream.always(Some(reply.gate(&gate).done()));
+    let mut calls = JoinSet::new();
+    for number in 0..10 {
+        let client = program.clone();
+        calls.spawn(async move {
+            let messages = json!([{"role": "user", "content": number.to_string()}]);
+            let body = json!({"model": "maple-chat", "stream": true, "messages": messages, "temperature": 0});
+            client.stream(CHAT, &body).await.rest().await
+        });
+    }
+    // Three megabytes are one organisation's: not a megabyte each.
+    let mut refused = 0;
+    while refused < 6 {
+        let events = calls.join_next().await.unwrap().unwrap();
+        assert_eq!(events.last().unwrap().json()["error"]["code"], "overloaded");
+        refused += 1;
+    }
+    gate.add_permits(1_000);
+    let mut served = 0;
+    while let Some(events) = calls.join_next().await {
+        served += usize::from(events.unwrap().last().unwrap().data == "[DONE]");
+    }
+    assert!(served >= 1, "{served} were served");
+    world.nothing_is_counted().await;
 }

@@ -12,9 +12,12 @@ use hyper::body::Body;
 use tokio::time::Sleep;
 
 use super::{Limits, pool::AnswerBody};
-use crate::provider::{
-    Events, ProviderError, Stage,
-    sse::{self, EventSplitter, KEEP_ALIVE},
+use crate::{
+    memory::{Allowance, Gathering},
+    provider::{
+        Events, ProviderError, Stage,
+        sse::{self, EventSplitter, KEEP_ALIVE, MAX_EVENT},
+    },
 };
 
 /// An answer whose finish reason has come has so long for its usage and its last mark. Some servers send neither, and keep
@@ -29,6 +32,8 @@ pub(super) struct UpstreamEvents {
     /// What of the body has been read to find out that it is a stream.
     first: Bytes,
     splitter: EventSplitter,
+    /// What of the stream is held.
+    room: Gathering,
     limits: Limits,
     started: Instant,
     /// The last chunk, or the start. The timer is not touched for every chunk: it fires, sees that chunks have come
@@ -59,7 +64,13 @@ enum Reached {
 
 impl UpstreamEvents {
     /// `first` is what has been read of the body.
-    pub(super) fn new(body: AnswerBody, first: Bytes, limits: Limits, started: Instant) -> Self {
+    pub(super) fn new(
+        body: AnswerBody,
+        first: Bytes,
+        limits: Limits,
+        started: Instant,
+        memory: Option<Allowance>,
+    ) -> Self {
         let now = Instant::now();
         // The shortest of them, so that whichever applies by then is not noticed late.
         let limit = limits
@@ -72,6 +83,7 @@ impl UpstreamEvents {
             body: Some(body),
             first,
             splitter: EventSplitter::default(),
+            room: Gathering::new(memory),
             limits,
             started,
             last: started,
@@ -130,11 +142,18 @@ impl UpstreamEvents {
             };
             data = data.slice(skipped..);
         }
-        match self.splitter.push(data) {
-            Ok(Some(item)) => Ok(Some(self.regular(item))),
+        self.room.reach(self.splitter.held() + data.len(), MAX_EVENT)?;
+        match self.splitter.push(data, self.room.counted()) {
+            Ok(Some(item)) => Ok(Some(self.pass(item))),
             Ok(None) => Ok(None),
             Err(_) => Err(ProviderError::BadReply("an event is too large")),
         }
+    }
+
+    /// An item of more than [`UNCOUNTED`](crate::memory::UNCOUNTED) bytes is counted until nobody holds it.
+    fn pass(&mut self, item: Bytes) -> Bytes {
+        let item = self.regular(item);
+        self.room.pass(item)
     }
 
     fn regular(&mut self, item: Bytes) -> Bytes {
@@ -181,7 +200,7 @@ impl Stream for UpstreamEvents {
                         if let Some(body) = this.body.take() {
                             body.give_back();
                         }
-                        let rest = this.splitter.rest().map(|rest| Ok(this.regular(rest)));
+                        let rest = this.splitter.rest().map(|rest| Ok(this.pass(rest)));
                         return this.end(rest);
                     }
                     Poll::Pending => {

@@ -8,7 +8,7 @@ fn split(chunks: &[&[u8]]) -> (Vec<u8>, usize) {
     let mut all = Vec::new();
     let mut count = 0;
     for chunk in chunks {
-        if let Some(item) = splitter.push(Bytes::copy_from_slice(chunk)).unwrap() {
+        if let Some(item) = splitter.push(Bytes::copy_from_slice(chunk), 0).unwrap() {
             count += events(&item).count();
             all.extend_from_slice(&item);
         }
@@ -43,7 +43,7 @@ fn a_boundary_is_found_wherever_it_is_cut() {
         for cut in 1..text.len() {
             let (before, after) = text.as_bytes().split_at(cut);
             let mut splitter = EventSplitter::default();
-            let items = [before, after].map(|chunk| splitter.push(Bytes::copy_from_slice(chunk)).unwrap());
+            let items = [before, after].map(|chunk| splitter.push(Bytes::copy_from_slice(chunk), 0).unwrap());
             let ended = items
                 .iter()
                 .flatten()
@@ -60,9 +60,9 @@ fn an_endless_event_is_refused() {
     let mut splitter = EventSplitter::default();
     let half = Bytes::from(vec![b'x'; MAX_EVENT / 2]);
     for _ in 0..2 {
-        assert_eq!(splitter.push(half.clone()), Ok(None));
+        assert_eq!(splitter.push(half.clone(), 0), Ok(None));
     }
-    assert_eq!(splitter.push(Bytes::from_static(b"x")), Err(EventTooLarge));
+    assert_eq!(splitter.push(Bytes::from_static(b"x"), 0), Err(EventTooLarge));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_line_that_is_a_whole_chunk_is_an_event() {
         let mut splitter = EventSplitter::default();
         let lines = [r#"data: {"a":1}"#, r#"data:{"b":"\n"}"#, "data: [DONE]"].map(|line| format!("{line}{end}"));
         for line in &lines {
-            let item = splitter.push(Bytes::from(line.clone())).unwrap();
+            let item = splitter.push(Bytes::from(line.clone()), 0).unwrap();
             assert_eq!(item.as_deref(), Some(line.as_bytes()));
         }
         let all = lines.concat();
@@ -134,7 +134,7 @@ proptest! {
             let mut splitter = EventSplitter::default();
             let mut items = Vec::new();
             for chunk in chunks {
-                items.extend(splitter.push(Bytes::copy_from_slice(chunk)).unwrap());
+                items.extend(splitter.push(Bytes::copy_from_slice(chunk), 0).unwrap());
             }
             items.extend(splitter.rest());
             let data: Vec<_> = items

@@ -42,6 +42,8 @@ pub struct Recorder {
     places: Option<(Option<Permit>, UsageSlot)>,
     /// No provider was there: how long that took says nothing of calls.
     unreached: bool,
+    /// It failed by our doing, which says nothing of the provider.
+    ours: bool,
     /// The answer is another call's: it costs nothing.
     cached: bool,
     model: Arc<Model>,
@@ -85,6 +87,7 @@ impl Recorder {
             cached: places.0.is_none(),
             places: Some(places),
             unreached: false,
+            ours: false,
             model: Arc::clone(&route.model),
             upstream: Arc::clone(&route.upstream),
             account: call.account,
@@ -188,6 +191,7 @@ impl Recorder {
             self.metrics.failures.note(&self.model.id, error, self.request.as_ref());
         }
         self.unreached = !error.has_reached();
+        self.ours = matches!(error, ProviderError::NoMemory(_));
         let outcome = if error.is_timeout() {
             Outcome::TimedOut
         } else {
@@ -216,7 +220,7 @@ impl Recorder {
         };
         match outcome {
             // Whoever made the call has noted how it went.
-            _ if self.cached => {}
+            _ if self.cached || self.ours => {}
             Outcome::Completed => self.upstream.outcomes.note(true, now),
             Outcome::Failed | Outcome::TimedOut => self.upstream.outcomes.note(false, now),
             Outcome::Refused | Outcome::Cancelled => {}

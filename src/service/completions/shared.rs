@@ -24,6 +24,7 @@ use super::{NoPlace, course::Course, record::Recorder, stored::StoredAnswer};
 use crate::{
     cache::{Cached, Key},
     domain::{tokens::TokenUsage, usage::Outcome},
+    memory::{Allowance, Gathering},
     provider::{Endpoint, EventStream, ProviderError, ProviderReply},
 };
 pub use reader::SharedReader;
@@ -62,6 +63,9 @@ struct Progress {
     /// Of all items, and of those that are held.
     bytes: usize,
     held: usize,
+    /// Of those that are held, what is counted by `room`.
+    uncounted: usize,
+    room: Gathering,
     usage_chunk: Bytes,
     /// Choices that have ended well.
     complete: u32,
@@ -104,7 +108,7 @@ enum End {
 }
 
 impl SharedCall {
-    pub(super) fn new(entering: Entering, keeping: Keeping) -> Arc<Self> {
+    pub(super) fn new(entering: Entering, keeping: Keeping, memory: Allowance) -> Arc<Self> {
         let course = Course::of(keeping.choices);
         Arc::new(Self {
             progress: Mutex::new(Progress {
@@ -116,6 +120,8 @@ impl SharedCall {
                 dropped: 0,
                 bytes: 0,
                 held: 0,
+                uncounted: 0,
+                room: Gathering::new(Some(memory)),
                 usage_chunk: Bytes::new(),
                 complete: 0,
                 has_substance: false,

@@ -47,7 +47,7 @@ impl Completions {
             let sending: Sending = Box::pin(async move { ask::ask(&by.upstream, wanted, has_added_usage).await });
             Ok((recorder, sending))
         });
-        let shared = SharedCall::new(entering, keeping);
+        let shared = SharedCall::new(entering, keeping, self.allowance(call));
         let remembering = &self.0.remembering;
         if plan.reload {
             remembering.replace(plan.key, &shared);

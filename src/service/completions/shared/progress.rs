@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 use super::{End, Head, Keeping, Progress, Stage};
 use crate::{
     domain::{tokens::TokenUsage, usage::Outcome},
+    memory::UNCOUNTED,
     provider::{Endpoint, ProviderError, ProviderReply, sse},
     service::completions::{as_json, course, record::Recorder, stored::StoredAnswer, stream::COUNTS_AFTER_MARK},
 };
@@ -40,7 +41,10 @@ impl Progress {
                 Err(error) => self.fail(error),
             },
             Stage::Streaming(events) => match std::task::ready!(events.as_mut().poll_next(context)) {
-                Some(Ok(item)) => self.take_item(&item),
+                Some(Ok(item)) => {
+                    self.take_item(&item);
+                    self.count();
+                }
                 Some(Err(error)) => self.fail(error),
                 None => self.finish(),
             },
@@ -167,10 +171,21 @@ impl Progress {
         if !bytes.is_empty() {
             self.bytes += bytes.len();
             self.held += bytes.len();
+            self.uncounted += uncounted(&bytes);
             self.items.push_back(bytes);
         }
         while self.is_too_long() && self.held > FURTHEST_BEHIND && self.items.len() > 1 {
             self.let_go();
+        }
+    }
+
+    /// Ends the call if what is held is more than there is room for. Its readers are given what they have not read yet.
+    fn count(&mut self) {
+        let most = FURTHEST_BEHIND.max(self.keeping.most_bytes);
+        if let Err(error) = self.room.reach(self.uncounted, most)
+            && self.end.is_none()
+        {
+            self.fail(error.into());
         }
     }
 
@@ -238,6 +253,15 @@ impl Progress {
         if let Some(item) = self.items.pop_front() {
             self.dropped += 1;
             self.held -= item.len();
+            self.uncounted -= uncounted(&item);
+            if self.uncounted <= UNCOUNTED {
+                self.room.clear();
+            }
         }
     }
+}
+
+/// What of an item is still to be counted: a large one is as it comes ([`EventStream`](crate::provider::EventStream)).
+fn uncounted(item: &Bytes) -> usize {
+    if item.len() > UNCOUNTED { 0 } else { item.len() }
 }
