@@ -86,7 +86,7 @@ const FIELDS: &[Field] = &[
 impl Config {
     /// The rules between keys and those that depend on the environment; single values have been checked before.
     fn validate(&self, check: &mut Check<'_>) {
-        self.server.validate(check);
+        self.server.validate(self.usage.stop_timeout, check);
         self.database.validate(check);
         self.redis.validate(check);
         self.cache.validate(check);

@@ -68,8 +68,9 @@ pub struct ServerConfig {
     pub termination_grace: Option<Duration>,
 }
 
-/// What may come after the drain: last words of streams, records, the pool.
-const AFTER_DRAIN: Duration = Duration::from_secs(25);
+/// What may come after the drain, beside `usage.stop_timeout` for records: last words of streams, answers kept, pools. What stops the
+/// server says that it keeps to it.
+pub const AFTER_DRAIN: Duration = Duration::from_secs(32);
 
 /// Outside development, where a guessed token opens the operator's views to the world.
 const OPS_TOKEN_LENGTH: usize = 32;
@@ -135,15 +136,21 @@ fn is_origin_or_any(text: &str) -> bool {
 }
 
 impl ServerConfig {
-    pub(super) fn validate(&self, check: &mut Check<'_>) {
-        let needed = self.drain_delay + self.drain_timeout + AFTER_DRAIN;
+    /// From the signal to the end, at most.
+    pub fn longest_stop(&self, records: Duration) -> Duration {
+        self.drain_delay + self.drain_timeout + records + AFTER_DRAIN
+    }
+
+    /// `records` is how long a process that stops tries to bring records to the database.
+    pub(super) fn validate(&self, records: Duration, check: &mut Check<'_>) {
+        let needed = self.longest_stop(records);
         if let Some(grace) = self.termination_grace
             && grace < needed
         {
             check.refuse(
                 ["server", "termination_grace"],
                 format!(
-                    "must be at least {needed:?}: drain_delay, drain_timeout, and {AFTER_DRAIN:?} for what comes after; raise the platform's, or lower those"
+                    "must be at least {needed:?}: drain_delay, drain_timeout, usage.stop_timeout, and {AFTER_DRAIN:?} for what comes after; raise the platform's, or lower those"
                 ),
             );
         }

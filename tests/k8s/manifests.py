@@ -4,6 +4,7 @@ import functools
 import itertools
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +24,17 @@ COMBINATIONS = {
     "rolling-in-a-mesh": ["autoscaling", "istio", "monitoring"],
     "fixed-size": [],
 }
+
+
+def seconds(toml, key):
+    """A whole number of seconds in a file of settings."""
+    return int(re.search(rf'^{key} = "(\d+)s"$', toml, re.MULTILINE).group(1))
+
+
+def after_drain():
+    """What the server says comes after its drain, beside its records, in seconds."""
+    source = (ROOT / "src" / "config" / "server.rs").read_text()
+    return int(re.search(r"AFTER_DRAIN: Duration = Duration::from_secs\((\d+)\);", source).group(1))
 
 
 def all_combinations():

@@ -66,7 +66,7 @@ WRONG = [
     ("k8s/base/deployment.yaml", "replicas: 3", "replicas: 2", "k8s/test_rendered.py::number_of_pods", "the strategy has 3 replicas"),
     ("k8s/base/deployment.yaml", "initialDelaySeconds: 30", "initialDelaySeconds: 3", RENDERED + "probes", "liveness"),
     ("k8s/base/deployment.yaml", "timeoutSeconds: 4", "timeoutSeconds: 3", RENDERED + "probes", "the readiness budget is 3 s"),
-    ("k8s/base/deployment.yaml", "PeriodSeconds: 150", "PeriodSeconds: 60", RENDERED + "drain", "60 s are too few"),
+    ("k8s/base/deployment.yaml", "PeriodSeconds: 165", "PeriodSeconds: 60", RENDERED + "drain", "60 s are too few"),
     ("k8s/base/deployment.yaml", "runAsUser: 1001", "runAsUser: 0", RENDERED + "locked_up", "Deployment/mapleai-app"),
     ("k8s/components/blue-green/rollout.yaml", "setWeight: 10$", "setWeight: 20", "k8s/test_rollouts.py::production and weights", "[20, 50, 100]"),
     ("k8s/components/canary/rollout.yaml", "setWeight: 75", "setWeight: 80", "k8s/test_rollouts.py::canary and weights", "50, 80, 100"),

@@ -11,7 +11,7 @@ import sys
 import pytest
 import yaml
 
-from manifests import K8S, ROOT
+from manifests import K8S, ROOT, after_drain, seconds
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
@@ -173,6 +173,16 @@ def test_its_journal_is_on_a_volume_that_its_user_may_write():
     assert ("journal", folder, []) in list(mounts(SERVICES["mapleai"]))
     # A new volume takes over the owner of the image's folder.
     assert f"/image{folder}" in (ROOT / "Dockerfile").read_text()
+
+
+def test_it_has_time_to_stop():
+    assert environment("mapleai")["MAPLE_ENV"] == "development"
+    default, development = ((ROOT / "config" / f"{name}.toml").read_text() for name in ("default", "development"))
+    drain = sum(seconds(development, key) for key in ("drain_delay", "drain_timeout"))
+    needed = drain + seconds(default, "stop_timeout") + after_drain()
+    grace = SERVICES["mapleai"]["stop_grace_period"]
+    assert int(grace.removesuffix("s")) >= needed, f"{grace} are too few: {needed} s are needed"
+    assert environment("mapleai")["MAPLE__SERVER__TERMINATION_GRACE"] == grace, "the process checks its own stop against it"
 
 
 # --- Prometheus and Grafana. ----------------------------------------------------------------------------------------------

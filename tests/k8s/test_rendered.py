@@ -3,7 +3,19 @@
 import re
 
 import pytest
-from manifests import ROOT, app, config_files, container, every_overlay, find, of_kind, overlay, pod_templates
+from manifests import (
+    ROOT,
+    after_drain,
+    app,
+    config_files,
+    container,
+    every_overlay,
+    find,
+    of_kind,
+    overlay,
+    pod_templates,
+    seconds,
+)
 
 
 @pytest.mark.parametrize("name", every_overlay())
@@ -61,15 +73,12 @@ def test_a_pod_has_time_to_drain(name):
     assert variables["MAPLE__USAGE__JOURNAL_OUTLIVES_STOP"] == "false"
     records = int(variables["MAPLE__USAGE__STOP_TIMEOUT"].removesuffix("s"))
     assert records >= 60
-    # Last words, answers kept, pools: docs/OPERATIONS.md.
-    needed = sleep + delay + timeout + records + 15
+    # Last words, answers kept, pools: the server refuses less.
+    after = after_drain()
+    needed = sleep + delay + timeout + records + after
     given = template["terminationGracePeriodSeconds"]
-    assert given >= needed, f"{given} s are too few: {sleep} + {delay} + {timeout} + {records} + 15"
+    assert given >= needed, f"{given} s are too few: {sleep} + {delay} + {timeout} + {records} + {after}"
     assert variables["MAPLE__SERVER__TERMINATION_GRACE"] == f"{given - sleep}s", "the process checks its own drain against it"
-
-
-def seconds(toml, key):
-    return int(re.search(rf'^{key} = "(\d+)s"$', toml, re.MULTILINE).group(1))
 
 
 @pytest.mark.parametrize("name", every_overlay())

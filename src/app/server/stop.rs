@@ -3,13 +3,20 @@
 use std::time::{Duration, Instant};
 
 use super::Server;
-use crate::{lifecycle::wait_for, task};
+use crate::{config::server::AFTER_DRAIN, lifecycle::wait_for, task};
 
 /// For streams to send their last event once their time is up.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// For work that outlives its request and for background tasks, one after the other.
 const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// What is promised to the platform: twice the work that goes on, and the journal, the use of keys, the pool, traces and the operations
+/// listener, each within [`CLOSE_LIMIT`].
+const _: () = assert!(
+    LAST_WORDS.as_secs() + 2 * FLUSH_LIMIT.as_secs() + 5 * CLOSE_LIMIT.as_secs() <= AFTER_DRAIN.as_secs(),
+    "what comes after the drain does not fit"
+);
 
 impl Server {
     /// Ends in order: say so, stop accepting, let requests finish, keep what is to be kept, close.
@@ -37,7 +44,7 @@ impl Server {
         let journalled = if self.records.journal_outlives_stop { kept } else { 0 };
         let lost = left.saturating_sub(journalled);
         tracing::info!(target: "mapleai::lifecycle", phase = 4, written, journalled, lost, all_answers_kept = answers_kept, "usage records flushed");
-        let _ = self.services.api_keys.note_used().await;
+        let _ = tokio::time::timeout(CLOSE_LIMIT, self.services.api_keys.note_used()).await;
         self.database.close(CLOSE_LIMIT).await;
         if let Some(traces) = self.traces {
             let closed = tokio::task::spawn_blocking(move || traces.close());

@@ -180,3 +180,25 @@ fn production_asks_the_database_to_prove_who_it_is() {
     ];
     assert_eq!(faults(&production(&allowed)), [] as [&str; 0]);
 }
+
+#[test]
+fn a_stop_that_takes_longer_than_the_platform_waits_is_refused() {
+    let grace = |grace, records| {
+        with(&[
+            ("MAPLE__SERVER__TERMINATION_GRACE", grace),
+            ("MAPLE__USAGE__STOP_TIMEOUT", records),
+        ])
+    };
+    // In development 5 s of draining.
+    assert!(Config::load(&grace("47s", "10s")).is_ok());
+    for (least, records, needed) in [("46s", "10s", "47s"), ("47s", "60s", "97s")] {
+        let told = faults(&grace(least, records));
+        assert!(
+            told.len() == 1
+                && told[0].contains(&format!(
+                    "must be at least {needed}: drain_delay, drain_timeout, usage.stop_timeout"
+                )),
+            "{told:?}"
+        );
+    }
+}
