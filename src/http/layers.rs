@@ -101,6 +101,7 @@ pub fn cors(origins: &[String]) -> Option<CorsLayer> {
                 HeaderName::from_static("x-maple-cache"),
                 header::AGE,
                 header::RETRY_AFTER,
+                HeaderName::from_static("retry-after-ms"),
             ])
             .max_age(Duration::from_hours(1)),
     )

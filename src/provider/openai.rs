@@ -6,8 +6,10 @@ mod headers;
 mod limits;
 mod models;
 mod pool;
+mod read_on;
 mod redact;
 mod reply;
+mod retry;
 mod wire;
 
 use std::{
@@ -27,7 +29,7 @@ use super::{
 use crate::{config::ProviderConfig, domain::swap::Swap, turn::Pieces};
 use connect::{TimedConnector, is_connect_timeout};
 use events::UpstreamEvents;
-use headers::{caller_headers, is_encoded, is_event_stream, retry_after, sent_headers};
+use headers::{caller_headers, is_encoded, is_event_stream, sent_headers};
 use limits::{KEEP_ALIVE_AFTER, Limits};
 use pool::{AnswerBody, Pool, SendError};
 use redact::{redact, secrets_of};
@@ -168,7 +170,7 @@ impl OpenAiProvider {
             if Box::pin(drain(&mut body)).await {
                 body.give_back();
             }
-            return Err(match retry_after(status, &head.headers) {
+            return Err(match retry::of_busy(status, &head.headers) {
                 Some(retry_after) => ProviderError::Busy { status, retry_after },
                 None => ProviderError::Status(status),
             });
@@ -179,7 +181,7 @@ impl OpenAiProvider {
                 "its body is encoded, though that was not asked for",
             ));
         }
-        let headers = caller_headers(&head.headers);
+        let headers = caller_headers(status, &head.headers);
         let mut first = Bytes::new();
         if request.stream && status.is_success() {
             let mut is_stream = is_event_stream(&head.headers);

@@ -318,6 +318,36 @@ async fn an_upstreams_refusal_is_passed_on_as_it_is() {
     }
 }
 
+/// RFC 9110 10.2.3, and OpenAI's own header, which its clients look at first.
+#[tokio::test]
+async fn when_to_come_back_is_passed_on_as_numbers_within_bounds_or_not_at_all() {
+    const BODY: &str = r#"{"error":{"message":"slow down"}}"#;
+    const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:27 GMT");
+    let (app, program) = start().await;
+    for (headers, seconds, milliseconds) in [
+        (vec![("retry-after", "7")], "7", ""),
+        (vec![DATE, ("retry-after", "Sun, 06 Nov 1994 08:50:27 GMT")], "60", ""),
+        (vec![("retry-after-ms", "1500"), ("retry-after", "2")], "2", "1500"),
+        (vec![("retry-after-ms", "1500")], "2", "1500"),
+        (vec![("retry-after", "4000000000")], "86400", ""),
+        (vec![("retry-after", "later"), ("retry-after-ms", "-1")], "", ""),
+    ] {
+        app.upstream.reply(Reply::whole(429, &headers, BODY));
+        let answer = program.post("/v1/chat/completions", &chat("maple-chat")).await;
+        assert_eq!(answer.status, 429);
+        assert_eq!(
+            (answer.header("retry-after"), answer.header("retry-after-ms")),
+            (seconds, milliseconds),
+            "{headers:?}"
+        );
+    }
+    app.upstream
+        .reply(Reply::whole(503, &[("retry-after-ms", "1500")], BODY));
+    let answer = program.post("/v1/chat/completions", &chat("maple-chat")).await;
+    answer.openai_error(503, "provider_busy");
+    assert_eq!(answer.header("retry-after"), "2");
+}
+
 #[tokio::test]
 async fn an_upstreams_failure_is_a_bad_gateway() {
     let (app, program) = start().await;

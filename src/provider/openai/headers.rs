@@ -1,11 +1,9 @@
 //! Headers: those that are sent, and what those of an answer say.
 
-use std::time::Duration;
-
-use chrono::DateTime;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use secrecy::ExposeSecret;
 
+use super::retry;
 use crate::{config::ProviderConfig, provider::MOST_HEADERS};
 
 /// What is sent with every request. `None` if a configured value cannot stand in a header.
@@ -61,30 +59,10 @@ pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     })
 }
 
-/// How long an upstream that has too much to do wants to be left alone (RFC 9110 10.2.3): seconds, or a date, which is compared
-/// with the upstream's own. Only for the two statuses that mean so.
-pub(super) fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
-    const OVERLOADED: u16 = 529;
-    /// What is longer is not meant for a program that waits.
-    const LONGEST: Duration = Duration::from_hours(24);
-    if status != StatusCode::SERVICE_UNAVAILABLE && status.as_u16() != OVERLOADED {
-        return None;
-    }
-    let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.trim());
-    let date = |text: &str| DateTime::parse_from_rfc2822(text).ok();
-    let after = text(header::RETRY_AFTER)?;
-    let after = match after.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => (date(after)? - date(text(header::DATE)?)?).to_std().unwrap_or_default(),
-    };
-    Some(after.min(LONGEST))
-}
-
 /// The headers that are meant for the caller, but for the content type: when to come back, and the provider's own id and time
 /// for the call. All others stay here: they may name our organisation, or tell what other tenants have left of our limits.
-pub(super) fn caller_headers(upstream: &HeaderMap) -> HeaderMap {
-    const PASSED: [(&str, HeaderName); 4] = [
-        ("retry-after", header::RETRY_AFTER),
+pub(super) fn caller_headers(status: StatusCode, upstream: &HeaderMap) -> HeaderMap {
+    const PASSED: [(&str, HeaderName); 3] = [
         // Ours has that name; both are needed when a provider is asked about a call.
         ("x-request-id", HeaderName::from_static("x-upstream-request-id")),
         ("openai-processing-ms", HeaderName::from_static("openai-processing-ms")),
@@ -96,36 +74,14 @@ pub(super) fn caller_headers(upstream: &HeaderMap) -> HeaderMap {
             headers.insert(passed, value.clone());
         }
     }
+    retry::pass(status, upstream, &mut headers);
     headers
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{is_encoded, retry_after};
-    use http::{HeaderMap, HeaderValue, StatusCode, header};
-    use std::time::Duration;
-
-    #[test]
-    fn a_time_to_come_back_is_read_in_both_forms() {
-        let read = |status: u16, text: &'static str| {
-            let headers = HeaderMap::from_iter([
-                (header::DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:27 GMT")),
-                (header::RETRY_AFTER, HeaderValue::from_static(text)),
-            ]);
-            retry_after(StatusCode::from_u16(status).unwrap(), &headers)
-        };
-        assert_eq!(read(503, "20"), Some(Duration::from_secs(20)));
-        assert_eq!(read(529, " 7 "), Some(Duration::from_secs(7)));
-        assert_eq!(
-            read(503, "Sun, 06 Nov 1994 08:49:37 GMT"),
-            Some(Duration::from_secs(10))
-        );
-        assert_eq!(read(503, "Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(read(503, "99999999999"), Some(Duration::from_hours(24)));
-        for (status, text) in [(503, "soon"), (503, "-1"), (500, "20"), (502, "20")] {
-            assert_eq!(read(status, text), None, "{status} {text}");
-        }
-    }
+    use super::is_encoded;
+    use http::{HeaderMap, HeaderValue, header};
 
     #[test]
     fn any_encoding_but_identity_is_seen() {
