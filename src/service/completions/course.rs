@@ -87,6 +87,14 @@ pub(super) fn whole(endpoint: Endpoint, body: Bytes) -> Result<Bytes, ProviderEr
     if sse::begins_as_events(&body) == Some(true) {
         return assembled(endpoint, &body);
     }
+    if endpoint == Endpoint::Embeddings && !has_vectors(&body) {
+        let failed = sse::scan_chunk(&body).failed;
+        return Err(if failed {
+            ProviderError::ErrorInAnswer
+        } else {
+            NO_ANSWER
+        });
+    }
     if looks_answered(endpoint, &body) {
         return Ok(body);
     }
@@ -113,6 +121,29 @@ fn looks_answered(endpoint: Endpoint, body: &[u8]) -> bool {
     let beginning = &body[..body.len().min(BEGINNING)];
     let is_there = memchr::memmem::find(beginning, list).is_some_and(|at| at > 0 && beginning[at - 1] != b'\\');
     is_there && memchr::memmem::find(body, b"\"error\"").is_none()
+}
+
+/// Whether there is a vector, and nothing in the place of any: servers answer an input that they could not embed with `null` or an empty
+/// list. Not one number is read, and a text cannot be taken for a key: quotes in it have a backslash before them.
+fn has_vectors(body: &[u8]) -> bool {
+    const KEY: &[u8] = b"\"embedding\"";
+    let mut is_there = false;
+    for at in memchr::memmem::find_iter(body, KEY) {
+        let rest = body[at + KEY.len()..].trim_ascii_start();
+        // `"object": "embedding"` is a value.
+        let Some(value) = rest.strip_prefix(b":") else { continue };
+        let value = value.trim_ascii_start();
+        let is_empty_list = || {
+            value
+                .strip_prefix(b"[")
+                .is_some_and(|list| list.trim_ascii_start().starts_with(b"]"))
+        };
+        if value.starts_with(b"null") || value.starts_with(b"\"\"") || is_empty_list() {
+            return false;
+        }
+        is_there = true;
+    }
+    is_there
 }
 
 fn assembled(endpoint: Endpoint, events: &[u8]) -> Result<Bytes, ProviderError> {
@@ -258,7 +289,25 @@ mod tests {
         let told = chat(r#"{"choices":[{}],"error":{"message":"no capacity"}}"#);
         assert!(matches!(told, Err(ProviderError::ErrorInAnswer)));
         let vectors = |body: &'static str| whole(Endpoint::Embeddings, Bytes::from_static(body.as_bytes()));
-        assert!(vectors(r#"{"data":[{"embedding":[1]}]}"#).is_ok());
+        for body in [
+            r#"{"data":[{"embedding":[1]}]}"#,
+            r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":"AACAPw=="}],"model":"embedding"}"#,
+            r#"{"data" : [ {"embedding" : [ 0.5, null ]}, {"embedding":[[1],[]]} ]}"#,
+            r#"{"data":[{"embedding":[1],"text":"\"embedding\":null"}]}"#,
+        ] {
+            assert_eq!(vectors(body).unwrap(), body);
+        }
+        for body in [
+            r#"{"data":[{"embedding":null}]}"#,
+            r#"{"data":[{"embedding":[]}]}"#,
+            r#"{"data":[{"embedding":""}]}"#,
+            r#"{"data":[{"object":"embedding","index":0}]}"#,
+            r#"{"data":[{"embedding":[1]},{"object":"embedding","embedding" : [ ]}]}"#,
+        ] {
+            assert!(matches!(vectors(body), Err(ProviderError::BadReply(_))), "{body}");
+        }
+        let told = vectors(r#"{"data":[],"error":{"message":"no capacity"}}"#);
+        assert!(matches!(told, Err(ProviderError::ErrorInAnswer)));
         assert!(vectors(r#"{"data":[]}"#).is_err() && vectors(r#"{"choices":[{}]}"#).is_err());
     }
 

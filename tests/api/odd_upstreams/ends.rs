@@ -87,7 +87,13 @@ async fn a_success_without_an_answer_is_a_failure() {
         assert!(!text.contains("[DONE]"), "{text}");
     }
     let embed = json!({"model": "maple-embed", "input": "x"});
-    for body in [json!({"data": []}), json!({"error": {"message": "no"}}), json!({})] {
+    for body in [
+        json!({"data": []}),
+        json!({"error": {"message": "no"}}),
+        json!({}),
+        json!({"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": null}]}),
+        json!({"object": "list", "data": [{"embedding": [0.5]}, {"embedding": []}], "usage": {"prompt_tokens": 4}}),
+    ] {
         world.app.upstream.reply(json(body));
         world
             .program
@@ -95,8 +101,8 @@ async fn a_success_without_an_answer_is_a_failure() {
             .await
             .openai_error(502, "provider_error");
     }
-    let records = world.records(32).await;
-    assert_eq!(records.len(), 32);
+    let records = world.records(34).await;
+    assert_eq!(records.len(), 34);
     for record in records {
         assert_eq!(record, ("failed".to_owned(), 0, 0), "nothing is charged");
     }
