@@ -194,7 +194,7 @@ impl OpenAiProvider {
                 return Ok(ProviderReply::Events { headers, events });
             }
         }
-        let whole = collect(
+        let collected = collect(
             &mut body,
             first,
             LARGEST_ANSWER,
@@ -202,8 +202,16 @@ impl OpenAiProvider {
             started,
             request.memory.as_ref(),
         )
-        .await?;
-        body.give_back();
+        .await;
+        let whole = match collected {
+            Ok(whole) => {
+                body.give_back();
+                whole
+            }
+            // A server that refuses a body unread may close with its last words on their way: the status says it all.
+            Err(ProviderError::BrokenOff(_)) if !status.is_success() => Bytes::new(),
+            Err(error) => return Err(error),
+        };
         if status.is_success() {
             reply::whole(status, headers, whole)
         } else {

@@ -1,6 +1,7 @@
 //! Model servers and proxies that do what the API's document does not say: what a program, a person and the ledger get.
 
 mod asking;
+mod early;
 mod ends;
 mod forms;
 

@@ -19,6 +19,7 @@ use tower::Service;
 
 use super::{
     connect::TimedConnector,
+    read_on::ReadOn,
     wire::{Sent, Wire},
 };
 use crate::{
@@ -168,7 +169,7 @@ impl Pool {
             .map_err(SendError::Connect)?;
         let (sender, carrier) = http1::Builder::new()
             .max_buf_size(MOST_BUFFERED)
-            .handshake(Turn::new(stream, ()))
+            .handshake(Turn::new(ReadOn::new(stream), ()))
             .await?;
         Ok(Box::new(Wire::new(sender, carrier)))
     }

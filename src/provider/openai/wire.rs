@@ -30,13 +30,14 @@ use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::read_on::ReadOn;
 use crate::turn::{Pieces, Turn};
 
 /// A request as it goes out.
 pub(super) type Sent = Request<Whole>;
 pub(super) type Whole = Pieces<Full<Bytes>>;
 pub(super) type Sender = SendRequest<Whole>;
-pub(super) type Carrier = Connection<Turn<MaybeHttpsStream<TokioIo<TcpStream>>>, Whole>;
+pub(super) type Carrier = Connection<Turn<ReadOn<MaybeHttpsStream<TokioIo<TcpStream>>>>, Whole>;
 
 /// Dropping it closes the connection.
 pub(super) struct Wire {
