@@ -2,6 +2,7 @@
 
 mod machine;
 mod remote;
+mod settings;
 
 use std::{
     future::Future,
@@ -81,6 +82,9 @@ pub async fn examine(config: &Config) -> Vec<Check> {
         run("clock", remote::clock(config)),
         run("redis", remote::redis(config)),
         run("proxies", async { machine::proxies(config) }),
+        run("registration", async { settings::registration(config) }),
+        run("calls", async { settings::calls(config) }),
+        run("addresses", settings::addresses(config)),
         run("file limits", async { machine::file_limits(config) }),
         run("disk", async { machine::disk(config) }),
     ];

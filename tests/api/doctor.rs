@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
 
 use crate::support::{FakeUpstream, database::TestDatabase, postgres::Postgres};
 
@@ -176,4 +177,112 @@ async fn a_proxy_that_nobody_is_told_of_is_doubtful() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn registration_that_is_open_outside_development_is_doubtful() {
+    let open = ("MAPLE__AUTH__OPEN_REGISTRATION", "true".to_owned());
+    let production = || {
+        vec![
+            ("MAPLE_ENV", "production".to_owned()),
+            ("DATABASE_URL", "postgres://127.0.0.1:1/none".to_owned()),
+            ("MAPLE__SERVER__PUBLIC_URL", "https://maple.example".to_owned()),
+            ("MAPLE__AUTH__ACTIVE_KEY", "k1".to_owned()),
+            (
+                "MAPLE__AUTH__SIGNING_KEYS__K1",
+                "0123456789-abcdefghijklmnopqrstuvwxyz-0123".to_owned(),
+            ),
+        ]
+    };
+    let mut opened = production();
+    opened.push(open);
+    for (variables, status) in [(opened, "warn"), (production(), "ok")] {
+        let (_, examination) = examined(variables).await;
+        let found = check(&examination, "registration");
+        assert_eq!(found["status"], status, "{examination:#}");
+        let advice = found["advice"].as_str().unwrap();
+        assert_eq!(advice.contains("auth.open_registration"), status == "warn", "{found}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_have_not_what_they_need_are_doubtful() {
+    let fitting = [
+        ("MAPLE__ADMISSION__MAX_IN_FLIGHT", "80"),
+        ("MAPLE__ADMISSION__MAX_IN_FLIGHT_PER_ORGANIZATION", "60"),
+    ];
+    for (other, told) in [
+        (None, ""),
+        (
+            Some(("MAPLE__SERVER__MAX_CONNECTIONS", "50")),
+            "server.max_connections (50)",
+        ),
+        (
+            Some(("MAPLE__USAGE__QUEUE_CAPACITY", "70")),
+            "usage.queue_capacity (70)",
+        ),
+        (
+            Some(("MAPLE__SERVER__BODY_LIMIT", "201326592")),
+            "server.body_limit (201326592)",
+        ),
+        (
+            Some(("MAPLE__ADMISSION__MEMORY_BYTES", "1099511627776")),
+            "MiB of memory are there",
+        ),
+    ] {
+        let mut variables: Vec<_> = fitting.map(|(name, value)| (name, value.to_owned())).into();
+        variables.push(("DATABASE_URL", "postgres://127.0.0.1:1/none".to_owned()));
+        variables.push(("MAPLE__USAGE__BATCH_SIZE", "10".to_owned()));
+        variables.extend(other.map(|(name, value)| (name, value.to_owned())));
+        let (_, examination) = examined(variables).await;
+        let found = check(&examination, "calls");
+        assert_eq!(found["status"], if told.is_empty() { "ok" } else { "warn" }, "{found}");
+        assert!(found["finding"].as_str().unwrap().contains(told), "{found}");
+    }
+}
+
+/// As an earlier release stored them, which made letters small and no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_with_one_address_in_two_spellings_are_named() {
+    let database = TestDatabase::create().await;
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    let organization = Uuid::from_u128(1);
+    sqlx::query("INSERT INTO organizations (id, name, created_at) VALUES ($1, 'Corp', now())")
+        .bind(organization)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    // The second is whoever comes later: ß is folded to ss.
+    let people = [
+        (2, "strasse@corp.example"),
+        (3, "straße@corp.example"),
+        (4, "größe@corp.example"),
+    ];
+    for (number, email) in people {
+        sqlx::query(
+            "INSERT INTO users (id, organization_id, email, email_folded, name, role, password_hash, created_at, updated_at)
+             VALUES ($1, $2, $3, $3, 'Somebody', 'owner', '', now(), now())",
+        )
+        .bind(Uuid::from_u128(number))
+        .bind(organization)
+        .bind(email)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    }
+    let (code, examination) = examined(vec![("DATABASE_URL", database.url.clone())]).await;
+    let found = check(&examination, "addresses");
+    assert_eq!((code, &found["status"]), (Some(0), &"warn".into()), "{found}");
+    let finding = found["finding"].as_str().unwrap();
+    assert!(
+        finding.starts_with("1 accounts") && finding.contains(&Uuid::from_u128(3).to_string()),
+        "{finding}"
+    );
+    assert!(!finding.contains("corp.example"), "{finding}");
+    sqlx::query("DELETE FROM users WHERE email = 'strasse@corp.example'")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let (_, examination) = examined(vec![("DATABASE_URL", database.url.clone())]).await;
+    assert_eq!(check(&examination, "addresses")["status"], "ok");
 }

@@ -23,14 +23,16 @@ pub(super) fn file_limits(config: &Config) -> Found {
         return doubtful("/proc/self/limits cannot be read", "see `ulimit -n`");
     };
     let pools = u64::from(config.database.max_connections) * 2;
-    let wanted = config.server.max_connections as u64 + pools + OTHER_FILES;
+    // A call holds one connection to its caller and one to the provider.
+    let calls = config.admission.max_in_flight as u64;
+    let wanted = config.server.max_connections as u64 + calls + pools + OTHER_FILES;
     let finding = format!("{limit} open files allowed, up to {wanted} wanted");
     if limit >= wanted {
         well(finding)
     } else {
         doubtful(
             finding,
-            "raise it (`ulimit -n`, LimitNOFILE=) or lower server.max_connections",
+            "raise it (`ulimit -n`, LimitNOFILE=) or lower server.max_connections and admission.max_in_flight",
         )
     }
 }
@@ -61,6 +63,24 @@ fn soft_limit(limits: &str) -> Option<u64> {
         "unlimited" => Some(u64::MAX),
         number => number.parse().ok(),
     }
+}
+
+/// How much memory the process may have, in bytes: what its container has, or all there is.
+pub(super) fn memory() -> Option<u64> {
+    let limits = [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ];
+    let read = |path: &str| fs::read_to_string(path).ok()?.trim().parse().ok();
+    let there = || total(&fs::read_to_string("/proc/meminfo").ok()?);
+    let limit: Option<u64> = limits.into_iter().find_map(read);
+    limit.into_iter().chain(there()).min()
+}
+
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 /// Whether what the service writes has room, and may be written.
@@ -113,7 +133,7 @@ pub(super) fn disk(config: &Config) -> Found {
 
 #[cfg(test)]
 mod tests {
-    use super::soft_limit;
+    use super::{soft_limit, total};
 
     #[test]
     fn the_soft_limit_is_read() {
@@ -122,5 +142,11 @@ mod tests {
         assert_eq!(soft_limit(text), Some(1024));
         assert_eq!(soft_limit("Max open files  unlimited unlimited files"), Some(u64::MAX));
         assert_eq!(soft_limit(""), None);
+    }
+
+    #[test]
+    fn the_memory_that_is_there_is_read() {
+        assert_eq!(total("MemTotal:       16384 kB\nMemFree: 1 kB\n"), Some(16 << 20));
+        assert_eq!(total(""), None);
     }
 }

@@ -26,6 +26,12 @@ pub struct Refolded {
     pub collisions: Vec<UserId>,
 }
 
+/// Each with the form that is stored, and the last of those that were looked at, if there were any.
+struct FoldedOtherwise {
+    found: Vec<(uuid::Uuid, String, Email)>,
+    last: Option<uuid::Uuid>,
+}
+
 impl Accounts {
     /// The accounts that sign in with this address, whatever their organisation, with their password hashes: the one that holds
     /// it first. For signing in only.
@@ -82,42 +88,65 @@ impl Accounts {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Brings addresses that an earlier release has stored into the form that this one compares. Only those with letters beyond
-    /// ASCII can differ. Two accounts with one address are never made one: that is for people to decide.
+    /// Brings addresses that an earlier release has stored into the form that this one compares. Two accounts with one address are
+    /// never made one: that is for people to decide.
     pub async fn refold_emails(&self, now: DateTime<Utc>) -> Result<Refolded, StoreError> {
-        let (mut outcome, mut after) = (Refolded::default(), uuid::Uuid::nil());
-        loop {
-            let rows = run!(
-                self.0,
-                sqlx::query!(
-                    "SELECT id, email, email_folded FROM users
-                     WHERE id > $1 AND removed_at IS NULL AND displaced_email IS NULL AND email ~ '[^ -~]'
-                     ORDER BY id LIMIT $2",
-                    after,
-                    BATCH
-                ),
-                fetch_all
-            )?;
-            let Some(last) = rows.last() else {
-                return Ok(outcome);
-            };
-            after = last.id;
-            for row in rows {
-                // A character that is not seen is one that nobody meant to type.
-                let Ok(email) = Email::parse(&invisible::removed(&row.email)) else {
-                    continue;
-                };
-                let folded = email.folded();
-                if folded == row.email_folded {
-                    continue;
-                }
-                if self.refold(row.id, &row.email_folded, &folded, now).await? {
+        let (mut outcome, mut after) = (Refolded::default(), Some(uuid::Uuid::nil()));
+        while let Some(from) = after {
+            let some = self.folded_otherwise(from).await?;
+            after = some.last;
+            for (user, old, email) in some.found {
+                if self.refold(user, &old, &email.folded(), now).await? {
                     outcome.changed += 1;
                 } else {
-                    outcome.collisions.push(row.id.into());
+                    outcome.collisions.push(user.into());
                 }
             }
         }
+        Ok(outcome)
+    }
+
+    /// Accounts whose address, in the form that this release compares, another account has.
+    pub async fn colliding_emails(&self) -> Result<Vec<UserId>, StoreError> {
+        let (mut colliding, mut after) = (Vec::new(), Some(uuid::Uuid::nil()));
+        while let Some(from) = after {
+            let some = self.folded_otherwise(from).await?;
+            after = some.last;
+            for (user, _, email) in some.found {
+                // The one that holds the address comes first.
+                let holder = self.find_by_email(&email).await?.into_iter().next();
+                if holder.is_some_and(|(holder, _)| holder.id != user.into()) {
+                    colliding.push(user.into());
+                }
+            }
+        }
+        Ok(colliding)
+    }
+
+    /// Some accounts after this one whose address is stored in another form than this release compares. Only those with letters beyond
+    /// ASCII can be.
+    async fn folded_otherwise(&self, after: uuid::Uuid) -> Result<FoldedOtherwise, StoreError> {
+        let rows = run!(
+            self.0,
+            sqlx::query!(
+                "SELECT id, email, email_folded FROM users
+                     WHERE id > $1 AND removed_at IS NULL AND displaced_email IS NULL AND email ~ '[^ -~]'
+                     ORDER BY id LIMIT $2",
+                after,
+                BATCH
+            ),
+            fetch_all
+        )?;
+        let last = rows.last().map(|row| row.id);
+        let found = rows.into_iter().filter_map(|row| {
+            // A character that is not seen is one that nobody meant to type.
+            let email = Email::parse(&invisible::removed(&row.email)).ok()?;
+            (email.folded() != row.email_folded).then_some((row.id, row.email_folded, email))
+        });
+        Ok(FoldedOtherwise {
+            found: found.collect(),
+            last,
+        })
     }
 
     /// False if another account has the address.
