@@ -106,7 +106,7 @@ pub async fn list(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct RemovalQuery {
-    /// Who takes over the conversations; without it they are deleted.
+    /// Who takes over the conversations, for owners to say: somebody else of the organisation. Without it they are deleted.
     conversations_to: Option<UserId>,
 }
 
@@ -114,6 +114,7 @@ pub struct RemovalQuery {
 /// account it was is erased. Admins remove members and admins, owners anybody; the own account by `DELETE /api/users/me`.
 #[utoipa::path(delete, path = "/api/users/{id}", tag = "Accounts", params(("id" = UserId, Path), RemovalQuery), responses(
     (status = 204, description = "Removed"),
+    (status = 403, description = "The caller's role does not reach that far, or hands over no conversations", body = crate::http::render::Problem, content_type = "application/problem+json"),
     (status = 409, description = "It is the caller's own account, or the last owner's", body = crate::http::render::Problem, content_type = "application/problem+json"),
 ))]
 pub async fn remove(

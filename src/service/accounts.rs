@@ -55,7 +55,7 @@ pub enum AccountError {
     LastOwner,
     #[error("nobody removes the own account")]
     Yourself,
-    #[error("conversations can be handed over to people of the organisation who stay")]
+    #[error("conversations can be handed over to somebody else of the organisation who stays")]
     NoHeir,
     #[error("there is no such user")]
     NotFound,

@@ -82,19 +82,29 @@ async fn nothing_is_left_of_whoever_is_removed() {
 async fn conversations_are_handed_over_where_somebody_decides_so() {
     let app = swift().await;
     let owner = register(&app).await;
+    let (admin, colleague) = (join(&app, &owner, "admin").await, join(&app, &owner, "member").await);
     let member = join(&app, &owner, "member").await;
     let stranger = register(&app).await;
     let id = converse(&app, &member).await;
     assert!(titles(&owner.client).await.is_empty());
 
     let removal = |to: &str| format!("/api/users/{}?conversations_to={to}", member.id);
-    for nobody in [&stranger.id, &member.id] {
+    // Nobody makes oneself the reader of what somebody else asked, and an admin nobody.
+    for nobody in [&stranger.id, &member.id, &owner.id] {
         owner.client.delete(&removal(nobody)).await.problem(422, "no_heir");
     }
-    owner.client.delete(&removal(&owner.id)).await.ok(204);
-    assert_eq!(titles(&owner.client).await, [json!(id)]);
+    admin.client.delete(&removal(&admin.id)).await.problem(422, "no_heir");
+    admin
+        .client
+        .delete(&removal(&colleague.id))
+        .await
+        .problem(403, "not_allowed");
+    member.client.get("/api/users/me").await.ok(200);
+    owner.client.delete(&removal(&colleague.id)).await.ok(204);
+    assert_eq!(titles(&colleague.client).await, [json!(id)]);
+    assert!(titles(&owner.client).await.is_empty());
     assert_eq!(mentions(&app, &member.email).await, 0);
-    let read = owner.client.get(&format!("/api/conversations/{id}")).await.ok(200);
+    let read = colleague.client.get(&format!("/api/conversations/{id}")).await.ok(200);
     assert_eq!(read["messages"][0]["content"], MARK);
 }
 

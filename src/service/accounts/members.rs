@@ -36,7 +36,7 @@ impl Accounts {
     }
 
     /// Removes a member of the caller's organisation: sessions end and keys are revoked, at once here and within a second
-    /// in other processes.
+    /// in other processes. The conversations go to `heir`, where an owner says so, and never to whoever says it.
     pub async fn remove(
         &self,
         caller: &SessionOwner,
@@ -47,7 +47,7 @@ impl Accounts {
         if member == caller.user {
             return Err(AccountError::Yourself);
         }
-        if heir == Some(member) {
+        if heir == Some(member) || heir == Some(caller.user) {
             return Err(AccountError::NoHeir);
         }
         let (this, organization, by) = (self.clone(), caller.organization, caller.user);
@@ -57,7 +57,7 @@ impl Accounts {
                 .remove(organization, by, member, heir, this.clock.now())
                 .await?;
             let Removed { sessions, keys } = done(removed)?;
-            tracing::info!(target: "mapleai::security", organization_id = %organization, user_id = %by, member_id = %member, sessions = sessions.len(), keys = keys.len(), "member removed");
+            tracing::info!(target: "mapleai::security", organization_id = %organization, user_id = %by, member_id = %member, sessions = sessions.len(), keys = keys.len(), conversations_to = heir.map(tracing::field::display), "member removed");
             this.note_removed(organization, member, &sessions, &keys).await;
             if let Some(heir) = heir {
                 this.forget_conversations(organization, heir).await;

@@ -100,6 +100,20 @@ pub(super) async fn take_back_deletion(
     Ok(())
 }
 
+/// The end of a transaction by which a membership ends.
+pub(super) async fn end_membership(
+    mut transaction: sqlx::Transaction<'_, sqlx::Postgres>,
+    organization: OrganizationId,
+    member: UserId,
+    heir: Option<UserId>,
+    now: DateTime<Utc>,
+) -> Result<Managed<Ended>, sqlx::Error> {
+    let ended = erase(&mut transaction, organization, member, heir, now).await?;
+    take_back_deletion(&mut transaction, organization, member).await?;
+    transaction.commit().await?;
+    Ok(Managed::Done(ended))
+}
+
 pub(super) fn removed((sessions, keys): Ended) -> Result<Removed, StoreError> {
     let keys = keys.into_iter().map(RevokedKey::new);
     Ok(Removed {
@@ -132,18 +146,10 @@ impl Accounts {
                 if owners == [user.0] {
                     return Ok(Managed::LastOwner);
                 }
-                let ended = erase(&mut transaction, organization, user, None, now).await?;
-                take_back_deletion(&mut transaction, organization, user).await?;
-                transaction.commit().await?;
-                Ok(Managed::Done(ended))
+                end_membership(transaction, organization, user, None, now).await
             })
             .await;
-        Ok(match lease.settle(outcome)? {
-            Managed::Done(ended) => Managed::Done(removed(ended)?),
-            Managed::NotAllowed => Managed::NotAllowed,
-            Managed::LastOwner => Managed::LastOwner,
-            Managed::NoHeir => Managed::NoHeir,
-        })
+        lease.settle(outcome)?.try_map(removed)
     }
 
     /// Erases people of an organisation whose time is over, a hundred at a time. Nothing if it was restored meanwhile. Also whether

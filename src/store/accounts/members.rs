@@ -5,7 +5,7 @@ use sqlx::Connection;
 
 use super::{
     Accounts,
-    erasure::{erase, removed, take_back_deletion},
+    erasure::{end_membership, removed, take_back_deletion},
 };
 use crate::{
     domain::{
@@ -23,6 +23,17 @@ pub enum Managed<T> {
     LastOwner,
     /// Who is to take over is none of the people who stay.
     NoHeir,
+}
+
+impl<T> Managed<T> {
+    pub(super) fn try_map<U, E>(self, map: impl FnOnce(T) -> Result<U, E>) -> Result<Managed<U>, E> {
+        Ok(match self {
+            Self::Done(done) => Managed::Done(map(done)?),
+            Self::NotAllowed => Managed::NotAllowed,
+            Self::LastOwner => Managed::LastOwner,
+            Self::NoHeir => Managed::NoHeir,
+        })
+    }
 }
 
 /// What ended with a membership.
@@ -145,8 +156,8 @@ impl Accounts {
     }
 
     /// Removes a member, if the caller's role allows it, with all that lets anybody in on the member's account: sessions,
-    /// keys, and invitations that nobody has accepted. The member's conversations go to `heir`, if that is one of the people who
-    /// stay, or are deleted.
+    /// keys, and invitations that nobody has accepted. The member's conversations go to `heir`, if an owner says so and that is one of
+    /// the people who stay, or are deleted.
     pub async fn remove(
         &self,
         organization: OrganizationId,
@@ -167,22 +178,18 @@ impl Accounts {
                 if people.is_last_owner() {
                     return Ok(Managed::LastOwner);
                 }
+                // What somebody told a model is private: that others read it is for the organisation to say, which its owners speak for.
+                if heir.is_some() && people.caller != Some(Role::Owner) {
+                    return Ok(Managed::NotAllowed);
+                }
                 if let Some(heir) = heir
                     && !is_member(&mut transaction, organization, heir).await?
                 {
                     return Ok(Managed::NoHeir);
                 }
-                let ended = erase(&mut transaction, organization, member, heir, now).await?;
-                take_back_deletion(&mut transaction, organization, member).await?;
-                transaction.commit().await?;
-                Ok(Managed::Done(ended))
+                end_membership(transaction, organization, member, heir, now).await
             })
             .await;
-        Ok(match lease.settle(outcome)? {
-            Managed::Done(ended) => Managed::Done(removed(ended)?),
-            Managed::NotAllowed => Managed::NotAllowed,
-            Managed::LastOwner => Managed::LastOwner,
-            Managed::NoHeir => Managed::NoHeir,
-        })
+        lease.settle(outcome)?.try_map(removed)
     }
 }
