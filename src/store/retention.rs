@@ -7,13 +7,20 @@ use chrono::{DateTime, Utc};
 use super::{Database, StoreError, run};
 use crate::domain::ids::OrganizationId;
 
+/// How many rows a statement took away.
+macro_rules! deleted {
+    ($db:expr, $query:expr) => {
+        run!($db, $query, execute).map(|done| done.rows_affected())
+    };
+}
+
 #[derive(Clone)]
 pub struct Retention(pub(super) Database);
 
 impl Retention {
     /// Conversations of people who are no members any more, with their messages.
     pub async fn of_removed_people(&self, limit: i64) -> Result<u64, StoreError> {
-        let done = run!(
+        deleted!(
             self.0,
             sqlx::query!(
                 "DELETE FROM conversations WHERE id IN (
@@ -21,43 +28,37 @@ impl Retention {
                      WHERE u.removed_at IS NOT NULL LIMIT $1
                  )",
                 limit
-            ),
-            execute
-        )?;
-        Ok(done.rows_affected())
+            )
+        )
     }
 
     /// Conversations that nothing was said in since `before`.
     pub async fn conversations(&self, before: DateTime<Utc>, limit: i64) -> Result<u64, StoreError> {
-        let done = run!(
+        deleted!(
             self.0,
             sqlx::query!(
                 "DELETE FROM conversations WHERE id IN (SELECT id FROM conversations WHERE updated_at < $1 LIMIT $2)",
                 before,
                 limit
-            ),
-            execute
-        )?;
-        Ok(done.rows_affected())
+            )
+        )
     }
 
     /// Answers that another took the place of before `before`.
     pub async fn replaced_answers(&self, before: DateTime<Utc>, limit: i64) -> Result<u64, StoreError> {
-        let done = run!(
+        deleted!(
             self.0,
             sqlx::query!(
                 "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE replaced_at < $1 LIMIT $2)",
                 before,
                 limit
-            ),
-            execute
-        )?;
-        Ok(done.rows_affected())
+            )
+        )
     }
 
     /// Invitations that were accepted, or ended, before `before`.
     pub async fn invitations(&self, before: DateTime<Utc>, limit: i64) -> Result<u64, StoreError> {
-        let done = run!(
+        deleted!(
             self.0,
             sqlx::query!(
                 "DELETE FROM invitations WHERE id IN (
@@ -65,15 +66,13 @@ impl Retention {
                  )",
                 before,
                 limit
-            ),
-            execute
-        )?;
-        Ok(done.rows_affected())
+            )
+        )
     }
 
     /// Keys that were revoked, or ended, before `before`.
     pub async fn keys(&self, before: DateTime<Utc>, limit: i64) -> Result<u64, StoreError> {
-        let done = run!(
+        deleted!(
             self.0,
             sqlx::query!(
                 "DELETE FROM api_keys WHERE id IN (
@@ -81,15 +80,13 @@ impl Retention {
                  )",
                 before,
                 limit
-            ),
-            execute
-        )?;
-        Ok(done.rows_affected())
+            )
+        )
     }
 
     /// Records of calls before `before`; daily sums stay. Ids begin with the time, so the key's index finds the oldest.
     pub async fn usage_records(&self, before: DateTime<Utc>, limit: i64) -> Result<u64, StoreError> {
-        let done = run!(
+        deleted!(
             self.0,
             sqlx::query!(
                 "DELETE FROM usage_records WHERE id IN (
@@ -97,10 +94,8 @@ impl Retention {
                  )",
                 before,
                 limit
-            ),
-            execute
-        )?;
-        Ok(done.rows_affected())
+            )
+        )
     }
 
     /// Organisations whose time is over, and whether anybody is left in each.

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
 
 use crate::support::{
     Client, Reply, TestApp,
     accounts::{PASSWORD, Person, join, register},
+    database::TestDatabase,
     eventually,
 };
 
@@ -454,4 +456,21 @@ async fn nothing_is_left_of_whoever_gave_up_an_address_before() {
         .await
         .unwrap();
     assert!(!after.contains(&*first.email), "{after}");
+}
+
+#[tokio::test]
+async fn conversations_that_are_kept_no_longer_are_found_by_their_age() {
+    let database = TestDatabase::create().await;
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    sqlx::query("SET enable_seqscan = off")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let plan: Vec<String> = sqlx::query_scalar(
+        "EXPLAIN SELECT id FROM conversations WHERE updated_at < now() - interval '1 year' LIMIT 200",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert!(plan.concat().contains("conversations_by_age"), "{plan:#?}");
 }
