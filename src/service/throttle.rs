@@ -8,6 +8,7 @@
 //! Instances share their counts by Redis, where there is one that answers; each one's own hold in any case.
 
 mod limit;
+mod rule;
 
 use std::{
     net::IpAddr,
@@ -23,10 +24,10 @@ use tokio::sync::Semaphore;
 use crate::{
     cache::counts::{CountName, SharedCount, SharedCounts},
     crypto::device::Device,
-    domain::network::Network,
     telemetry::metrics::REFUSALS,
 };
 pub(super) use limit::Limit;
+use rule::{Kind, Rule, by_network};
 
 /// Of all guesses at one account, so many times what one network has.
 const FROM_EVERYWHERE: u32 = 10;
@@ -70,42 +71,6 @@ pub struct Origin {
 impl From<IpAddr> for Origin {
     fn from(address: IpAddr) -> Self {
         Self { address, device: None }
-    }
-}
-
-/// What is counted apart from each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// Wrong passwords of one account, from everywhere. Slows down and does not refuse.
-    Account,
-    /// The same from one network, or from one known device, or from all known devices of one person.
-    AccountFrom,
-    /// Wrong passwords from one network.
-    Network,
-    SignIns,
-    /// Apart from sign-ins: an office that registers must not be kept from signing in, nor the other way about.
-    Registrations,
-}
-
-struct Rule {
-    kind: Kind,
-    name: CountName,
-    max: u32,
-}
-
-impl Rule {
-    fn new(kind: Kind, parts: &[&[u8]], max: u32) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[kind as u8]);
-        for part in parts {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        Self {
-            kind,
-            name: *hasher.finalize().as_bytes(),
-            max,
-        }
     }
 }
 
@@ -301,19 +266,6 @@ impl Throttle {
         }
         join_all(rules.iter().map(|rule| self.0.shared.uncount(&rule.name))).await;
     }
-}
-
-/// The same rule for each network that an address is in, the wider ones with more room.
-fn by_network(kind: Kind, parts: &[&[u8]], address: IpAddr, max: u32) -> Vec<Rule> {
-    let ladder = Network::ladder(address);
-    ladder
-        .map(|(network, factor)| {
-            let network = network.to_string();
-            let mut parts = parts.to_vec();
-            parts.push(network.as_bytes());
-            Rule::new(kind, &parts, max.saturating_mul(factor))
-        })
-        .collect()
 }
 
 fn throttled(wait: Duration) -> Throttled {
