@@ -2,11 +2,11 @@
 
 mod begin;
 mod ending;
+mod event;
 mod history;
 pub mod spool;
+mod upkeep;
 pub mod writer;
-
-use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use spool::Spool;
@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     activity::Feature,
-    completions::{CompletionError, Completions},
+    completions::Completions,
     conversations::{ConversationError, Conversations},
     field::Faults,
     models::Models,
@@ -24,83 +24,20 @@ use crate::{
     domain::{
         account::SessionOwner,
         clock::Clock,
-        conversation::{Author, Ending, LONGEST_MESSAGE, Message, MessageStatus, title_from},
-        ids::{ConversationId, MessageId, OrganizationId},
+        conversation::{Author, LONGEST_MESSAGE, Message, MessageStatus, title_from},
+        ids::{ConversationId, MessageId},
         model::ModelKind,
         text,
-        tokens::TokenUsage,
     },
-    provider::sse::said::Objection,
-    store::{self, StoreError, messages::Most},
+    store::{self, messages::Most},
 };
+pub use event::{AnswerError, AnswerEvent, AnswerFailure};
 
 /// Earlier messages that go with a question, newest first: what models with large contexts take.
 const MOST_HISTORY: Most = Most {
     messages: 1_000,
     bytes: 400_000,
 };
-
-#[derive(Debug, thiserror::Error)]
-pub enum AnswerError {
-    #[error(transparent)]
-    Conversation(#[from] ConversationError),
-    #[error("the conversation has no question to answer")]
-    NothingAsked,
-    #[error("no chat model is configured")]
-    NoModel,
-    #[error("another answer is being written in the conversation")]
-    InProgress,
-    #[error("the conversation has messages that the question does not know of")]
-    Changed,
-    #[error("the task that stores the question ended before it had")]
-    Ended,
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// What a reader of an answer sees, in this order: `Started`, any number of `Thoughts` and `Delta`, then `Done` or `Failed`.
-#[derive(Debug)]
-pub enum AnswerEvent {
-    /// `question` is absent when an answer is asked for again.
-    Started {
-        question: Option<Message>,
-        answer: Message,
-    },
-    /// What the model writes before its answer.
-    Thoughts(String),
-    Delta(String),
-    /// `answer.ending` says if there is something to tell all the same.
-    Done {
-        answer: Message,
-        tokens: TokenUsage,
-    },
-    /// What had arrived is kept in `answer`, with the reason.
-    Failed {
-        answer: Message,
-        error: AnswerFailure,
-    },
-}
-
-/// Why an answer broke off.
-#[derive(Debug, thiserror::Error)]
-pub enum AnswerFailure {
-    #[error(transparent)]
-    Completion(#[from] CompletionError),
-    #[error(transparent)]
-    Stream(#[from] super::completions::stream::StreamError),
-    /// The upstream's refusal, such as of a prompt that is too long.
-    #[error("the provider refused the request with status {status}")]
-    Refused {
-        status: http::StatusCode,
-        objection: Objection,
-        retry_after: Option<Duration>,
-    },
-    #[error("the conversation was deleted")]
-    Deleted,
-    /// The text was shown but could not be kept.
-    #[error(transparent)]
-    Store(Arc<StoreError>),
-}
 
 /// An answer that is asked for.
 struct Asked {
@@ -269,43 +206,5 @@ impl Answers {
                 .map(|model| model.id.to_string())
         };
         asked.or(last).or_else(first).ok_or(AnswerError::NoModel)
-    }
-
-    /// Stores the answers that were put aside while the database was away, by this process or one before it. Gives how many.
-    pub async fn store_spooled(&self) -> Result<u64, StoreError> {
-        let Some(spool) = &self.spool else { return Ok(0) };
-        let mut stored = 0;
-        for path in spool.list().await {
-            let Some(finished) = spool.read(path.clone()).await else {
-                continue;
-            };
-            let (answer, hidden) = (finished.message(), finished.hidden());
-            let organization = OrganizationId(finished.organization);
-            let kept = self
-                .messages
-                .finish_answer(organization, &answer, &hidden, finished.at)
-                .await;
-            match kept {
-                Ok(_) => {
-                    stored += 1;
-                    spool.done(path, None).await;
-                }
-                Err(error @ StoreError::Unavailable(_)) => return Err(error),
-                Err(error) => spool.done(path, Some(error)).await,
-            }
-        }
-        Ok(stored)
-    }
-
-    /// Closes answers whose writer died with its process. Gives how many.
-    pub async fn sweep(&self) -> Result<u64, StoreError> {
-        let now = self.clock.now();
-        let ending = Ending::new(
-            "interrupted",
-            "The server that wrote this answer was restarted. Try again.",
-        );
-        self.messages
-            .close_abandoned(now - writer::SILENCE_MEANS_DEATH, &ending, now)
-            .await
     }
 }
