@@ -16,6 +16,7 @@ use crate::support::{
 
 const MIB: u64 = 1 << 20;
 const CHAT: &str = "/v1/chat/completions";
+const OPS_TOKEN: &str = "operations-token-of-these-tests-0123456789";
 const MOST: u64 = 512 * MIB;
 
 struct World {
@@ -197,7 +198,11 @@ async fn bodies_that_never_end_are_counted_before_they_are_held() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thirty_two_streams_of_one_event_without_an_end_stay_within_bounds_and_leave_room_for_others() {
-    let world = World::with(&[("MAPLE__ADMISSION__MEMORY_BYTES", "67108864")]).await;
+    let world = World::with(&[
+        ("MAPLE__ADMISSION__MEMORY_BYTES", "67108864"),
+        ("MAPLE__SERVER__OPS_TOKEN", OPS_TOKEN),
+    ])
+    .await;
     let (flooding, other) = (world.program().await, world.program().await);
     let gate = Arc::new(Semaphore::new(0));
     let part = Bytes::from("x".repeat(1 << 20));
@@ -232,6 +237,10 @@ async fn thirty_two_streams_of_one_event_without_an_end_stay_within_bounds_and_l
     }
     let most = world.process.most_memory() - before;
     assert!(most < 160 * MIB, "{} MiB more than before", most / MIB);
+    // Nothing of it speaks against the provider.
+    let health = world.process.client.with(OPS_TOKEN).get("/api/health").await.json();
+    let provider = &health["checks"]["external_services"]["components"]["fake"];
+    assert_eq!(provider["status"], "pass", "{health:#}");
     // Another organisation's large event passes meanwhile, and so does the flooding one's when it is alone.
     let short = Reply::events()
         .text(&"x".repeat(1 << 20))
