@@ -4,8 +4,14 @@ import { api } from "./api.js";
 import { $ } from "./ui.js";
 
 const place = $("#docs"), document_ = await (await api("GET", place.dataset.source)).json();
-const element = (name, text, className) => Object.assign(document.createElement(name), { textContent: text ?? "", className: className ?? "" });
-$("#docs-intro").replaceChildren(...document_.info.description.split("`").map((text, index) => (index % 2 ? element("code", text) : text)));
+/** Text in which the document marks code. */
+const prose = (text) => (text ?? "").split("`").map((part, index) => (index % 2 ? element("code", part) : part));
+function element(name, text, className) {
+  const made = Object.assign(document.createElement(name), { className: className ?? "" });
+  made.append(...prose(text));
+  return made;
+}
+$("#docs-intro").replaceChildren(...prose(document_.info.description));
 const groups = new Map();
 for (const [path, methods] of Object.entries(document_.paths)) {
   for (const [method, operation] of Object.entries(methods)) {
@@ -34,7 +40,7 @@ for (const [tag, operations] of groups) {
       const ul = document.createElement("ul");
       for (const [name, field] of Object.entries(fields.properties)) {
         const li = document.createElement("li");
-        li.append(element("code", name), ` ${[].concat(field.type ?? "").join(" or ")}${fields.required?.includes(name) ? ", required" : ""}${field.description ? `: ${field.description}` : ""}`);
+        li.append(element("code", name), ...prose(` ${[].concat(field.type ?? "").join(" or ")}${fields.required?.includes(name) ? ", required" : ""}${field.description ? `: ${field.description}` : ""}`));
         ul.append(li);
       }
       body.append(element("h3", "Body"), ul);
@@ -42,7 +48,7 @@ for (const [tag, operations] of groups) {
     const ul = document.createElement("ul");
     for (const [status, answer] of Object.entries(operation.responses ?? {})) {
       const li = document.createElement("li");
-      li.append(element("code", status), ` ${answer.description} `, element("span", schemaName(answer.content), "hint"));
+      li.append(element("code", status), ...prose(` ${answer.description} `), element("span", schemaName(answer.content), "hint"));
       ul.append(li);
     }
     body.append(element("h3", "Answers"), ul);
