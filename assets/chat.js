@@ -52,7 +52,7 @@ function refresh() {
   }
   send.hidden = running !== null;
   stop.hidden = running === null;
-  if (focused !== document.activeElement || focused?.checkVisibility?.() === false) composer.focus();
+  if (focused !== document.activeElement || focused?.checkVisibility?.() === false) composer.focus(list);
 }
 
 /** What stands between a person and their question, beside it until they go on. */

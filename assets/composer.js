@@ -96,8 +96,9 @@ export class Composer {
     this.#draft.keep();
   }
 
-  /** Where a person with a keyboard goes on. On a touch screen it would open the keyboard over what is to be read. */
-  focus() {
-    if (matchMedia("(pointer: fine)").matches) this.#question.focus({ preventScroll: true });
+  /** Where a person with a keyboard goes on, be there a mouse or not. On a touch screen it would open the keyboard over what is to be
+   * read: there the focus goes to `otherwise`, if anywhere. */
+  focus(otherwise) {
+    (matchMedia("(pointer: coarse)").matches ? otherwise : this.#question)?.focus({ preventScroll: true });
   }
 }

@@ -375,16 +375,27 @@ def test_without_a_name_a_conversation_is_not_renamed(teller):
     teller.until(lambda: teller.conversation_titles() == ["Syrup"], message="the new title")
 
 
-@pytest.mark.parametrize("size", [40, 140_000])
+@pytest.mark.parametrize("size", [7_000, 140_000])
 def test_the_last_words_are_shown_before_the_answer_ends(teller, size):
     """However long an answer is, however seldom it can be rendered, and whatever its model waits for."""
-    words = pieces("word " * (size // 5), 2000)
-    ask(teller, told(pieces=[*words, " And so", " it ends", " here."], pause=0.05, hold=120))
+    words = pieces("word " * (size // 5), size // 70)
+    ask(teller, told(pieces=[*words, " And so", " it ends", " here."], pause=0.01, hold=120))
     teller.until(lambda: "And so it ends here." in teller.answer_text(), seconds=60, message="the last words")
     assert teller.answer_status() == "streaming"
     teller.click(hook("stop"))
     teller.wait_for_status("partial")
     assert "And so it ends here." in teller.answer_text()
+
+
+def test_the_question_has_the_focus_where_there_is_a_keyboard(teller):
+    """With a mouse or without one: a person on the keyboard alone has none."""
+    for path in ("/", "/keys", "/"):
+        teller.open(path)
+    teller.until(lambda: focused(teller) == "question", message="the focus")
+    ask(teller, told(pieces=["word "] * 300, pause=0.05))
+    teller.find(hook("stop")).send_keys(Keys.ENTER)
+    teller.wait_for_status("partial")
+    assert focused(teller) == "question"
 
 
 def test_a_phone_that_reads_is_not_asked_to_type(teller):
@@ -393,8 +404,12 @@ def test_a_phone_that_reads_is_not_asked_to_type(teller):
     try:
         teller.open("/")
         teller.find(QUESTION)
-        touch = teller.driver.execute_script("return !matchMedia('(pointer: fine)').matches")
-        if touch:
-            assert focused(teller) != "question"
+        assert teller.driver.execute_script("return matchMedia('(pointer: coarse)').matches")
+        assert focused(teller) != "question"
+        ask(teller, told(pieces=["word "] * 300, pause=0.05))
+        teller.until(lambda: teller.answer_text(), message="words")
+        teller.click(hook("stop"))
+        teller.wait_for_status("partial")
+        assert focused(teller) == "messages", "it never falls to nowhere"
     finally:
         teller.device("setTouchEmulationEnabled", enabled=False)
