@@ -44,6 +44,7 @@ form.addEventListener("submit", async (event) => {
     const expires = days ? new Date(Date.now() + days * 86400000).toISOString() : undefined;
     const key = await (await api("POST", "/api/keys", { name: name.value, expires_at: expires })).json();
     $("#key-value").textContent = key.key;
+    $("#key-created").dataset.id = key.id;
     $("#key-created").hidden = false;
     $("#no-keys").hidden = true;
     $("#keys-box").hidden = false;
@@ -69,6 +70,8 @@ rows.addEventListener("click", async (event) => {
   try {
     await api("DELETE", `/api/keys/${button.dataset.revoke}`);
     button.closest("tr").remove();
+    // A key that is worth nothing is not offered for copying.
+    if ($("#key-created").dataset.id === button.dataset.revoke) $("#key-created").hidden = true;
     $("#no-keys").hidden = rows.rows.length > 0;
     $("#keys-box").hidden = rows.rows.length === 0;
     $("#key-name").focus();

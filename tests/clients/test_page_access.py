@@ -71,6 +71,7 @@ def test_no_barrier_before_signing_in(page, axe):
         page.open(path)
         if path == "/api/docs":
             page.until(lambda: page.all("details"), message="the operations")
+            assert "`" not in page.find("main").get_attribute("textContent"), "code is set as code"
         everywhere(page, axe, path)
     page.open("/sign-in")
     page.fill("[name='email']", "nobody@browser.example")
@@ -132,6 +133,35 @@ def test_what_can_be_done_with_a_row_is_in_view(signed_in, width):
         box = page.find(selector).rect
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width, (path, box)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_tables_scroll_only_where_they_must(signed_in, width):
+    page = signed_in
+    page.device("setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=False)
+    page.open("/settings")
+    page.find(".scroll")
+    scrolling = page.driver.execute_script(
+        "return [...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth || "
+        "box.scrollHeight > box.clientHeight).map((box) => box.getAttribute('aria-labelledby'))"
+    )
+    assert not scrolling
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_wide_table_in_an_answer_scrolls_and_is_not_squeezed(teller, width):
+    page = teller
+    page.device("setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=False)
+    row = "| " + " | ".join(["Some words that need their room to be read, more than a line of them", *["n log n"] * 4]) + " |"
+    ask(page, told(pieces=["| a | b | c | d | e |\n|---|---|---|---|---|\n" + row]))
+    page.wait_for_status("complete")
+    cell, box, whole = page.driver.execute_script(
+        "const cell = document.querySelector('.prose td'), box = cell.closest('.prose > *');"
+        "return [cell.offsetWidth, [box.scrollWidth, box.clientWidth], document.documentElement.scrollWidth]"
+    )
+    assert cell > 250, "columns are not squeezed"
+    assert (box[0] > box[1]) == (width == 390), box
+    assert whole <= width
 
 
 def test_figures_and_times_can_be_read(signed_in):

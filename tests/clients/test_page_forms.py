@@ -86,6 +86,22 @@ def test_a_keys_name_too_long_is_refused_beside_it(signed_in):
     assert field.get_attribute("aria-invalid") is None
 
 
+def test_a_key_that_was_revoked_is_not_offered_for_copying(signed_in):
+    page = signed_in
+    page.open("/keys")
+    for name in ("One", "Another"):
+        page.fill("#key-name", name).send_keys(Keys.ENTER)
+        page.until(lambda name=name: name in page.find("#keys tbody tr").text, message="the key's row")
+    page.all(hook("key-revoke"))[1].click()
+    page.confirm()
+    page.until(lambda: len(page.all(hook("key-revoke"))) == 1, message="the first to go")
+    assert page.find(hook("key-value")).text.startswith("mk_")
+    page.click(hook("key-revoke"))
+    page.confirm()
+    page.until(lambda: not page.all(hook("key-revoke")), message="the other to go")
+    assert not page.driver.find_element("id", "key-created").is_displayed()
+
+
 def test_nothing_cuts_what_is_typed(signed_in):
     page = signed_in
     for path in ("/", "/keys", "/settings", "/register", "/sign-in"):
