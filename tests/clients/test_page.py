@@ -393,6 +393,7 @@ def test_the_question_has_the_focus_where_there_is_a_keyboard(teller):
         teller.open(path)
     teller.until(lambda: focused(teller) == "question", message="the focus")
     ask(teller, told(pieces=["word "] * 300, pause=0.05))
+    teller.until(lambda: teller.answer_text(), message="words")
     teller.find(hook("stop")).send_keys(Keys.ENTER)
     teller.wait_for_status("partial")
     assert focused(teller) == "question"

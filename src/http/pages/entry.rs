@@ -19,10 +19,12 @@ use crate::{
         extract::{Form, Parameters},
     },
     service::{
+        Services,
         accounts::{AccountError, Accounts, Registration},
         invitations::{InvitationError, Invitations},
         sessions::Sessions,
     },
+    state::AppState,
     web::{
         Site, next,
         views::{DocsPage, FormFaults, InvitePage, RegisterPage, SignInPage},
@@ -162,7 +164,8 @@ pub(super) async fn register(
     match accounts.register(registration, context.client.0).await {
         Ok(proven) => enter(&sessions, &site, &proven, &headers, "/").await,
         Err(error) => {
-            let faults = faults_of(error)?.in_order(&["organization", "name", "email", "password"]);
+            let mut faults = faults_of(error)?;
+            faults.sort_as(&["organization", "name", "email", "password"]);
             let page = RegisterPage {
                 faults,
                 password_hint: password_hint(&accounts),
@@ -193,28 +196,24 @@ pub(super) async fn invite_page(
 }
 
 pub(super) async fn accept(
-    State(accounts): State<Accounts>,
-    State(invitations): State<Invitations>,
-    State(sessions): State<Sessions>,
-    State(site): State<Site>,
+    State(state): State<AppState>,
     context: RequestContext,
     Path(token): Path<String>,
     headers: HeaderMap,
     Form(form): Form<AcceptForm>,
 ) -> Result<Response, Failure> {
     let from = context.client.0;
+    let Services {
+        accounts,
+        invitations,
+        sessions,
+        ..
+    } = &state.services;
     match invitations.accept(&token, &form.name, form.password, from).await {
-        Ok(proven) => enter(&sessions, &site, &proven, &headers, "/").await,
+        Ok(proven) => enter(sessions, &state.site, &proven, &headers, "/").await,
         Err(InvitationError::Account(error)) => {
-            let page = draw_invitation(
-                &invitations,
-                password_hint(&accounts),
-                token,
-                from,
-                faults_of(error)?,
-                form.name,
-            )
-            .await?;
+            let (hint, faults) = (password_hint(accounts), faults_of(error)?);
+            let page = draw_invitation(invitations, hint, token, from, faults, form.name).await?;
             Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
         }
         Err(error) => Err(error.into()),
