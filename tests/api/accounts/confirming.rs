@@ -184,3 +184,38 @@ async fn the_page_asks_in_place() {
     assert_eq!(done.status, 303, "{}", done.text());
     server.stop().await;
 }
+
+/// Each form by itself: a confirmation that one of them got would do for all.
+#[tokio::test]
+async fn every_form_that_gives_or_takes_rights_asks() {
+    let app = TestApp::start().await;
+    let owner = register(&app).await;
+    let member = join(&app, &owner, "member").await;
+    let browser = Browser::sign_in(&app, &owner).await;
+    let (server, second) = an_hour_later(&app).await;
+    let browser = Browser::with_cookie(&second, browser.cookie).await;
+    let role = format!("/settings/members/{}", member.id);
+    let removal = format!("{role}/remove");
+    let session = format!("/settings/sessions/{}/end", uuid::Uuid::now_v7());
+    let email = fresh_email();
+    let forms: [(&str, &[(&str, &str)]); 6] = [
+        (&role, &[("role", "admin")]),
+        (&removal, &[]),
+        ("/settings/invitations", &[("email", &email), ("role", "member")]),
+        (&session, &[]),
+        ("/settings/sessions/end-others", &[]),
+        ("/settings/cache/sharing", &[("share", "true")]),
+    ];
+    for (path, fields) in forms {
+        let asked = browser.submit(path, fields).await;
+        assert_eq!(asked.status, 403, "{path}: {}", asked.text());
+        assert!(
+            asked.text().contains("name=\"confirm_password\""),
+            "{path}: {}",
+            asked.text()
+        );
+    }
+    let seen = app.client.with(&member.access_token).get("/api/users/me").await.ok(200);
+    assert_eq!(seen["role"], "member", "nothing was done");
+    server.stop().await;
+}
