@@ -1,5 +1,7 @@
 //! What is left of people, conversations and organisations once they are gone, and what they can take along.
 
+mod sweeping;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
