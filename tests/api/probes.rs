@@ -2,6 +2,7 @@
 
 mod listener;
 mod readiness;
+mod usage_records;
 
 use std::{
     collections::BTreeSet,
