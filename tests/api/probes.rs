@@ -2,6 +2,7 @@
 
 mod listener;
 mod readiness;
+mod redis_writes;
 mod usage_records;
 
 use std::{

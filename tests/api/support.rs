@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod app;
+pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod distance;

@@ -18,7 +18,7 @@ use crate::cache::key::slot_of;
 const PROBE_TTL_MS: u64 = 1_000;
 
 /// The word that a write was refused with, if it was refused for what the server is.
-fn refusal_of(error: &redis::RedisError) -> Option<&'static str> {
+pub(super) fn refusal_of(error: &redis::RedisError) -> Option<&'static str> {
     let code = error.code().unwrap_or_default();
     // From within a script older servers give a code of their own, and ours in the text.
     let detail = error.detail().unwrap_or_default();

@@ -1,5 +1,7 @@
 //! A Redis of the test's own, to be killed, hung and brought back.
 
+mod refusal;
+
 use std::{
     fs,
     net::TcpListener,
@@ -7,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-use super::eventually;
+use super::{certificates, eventually};
+pub use refusal::Refusal;
 
 pub struct Redis {
     folder: TempDir,
@@ -105,19 +107,8 @@ pub struct TlsRedis {
 impl TlsRedis {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority_key = KeyPair::generate().unwrap();
-        let pem = authority.self_signed(&authority_key).unwrap().pem();
-        let issuer = Issuer::new(authority, authority_key);
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec!["localhost".to_owned()])
-            .unwrap()
-            .signed_by(&key, &issuer)
-            .unwrap();
-        fs::write(folder.path().join("key.pem"), key.serialize_pem()).unwrap();
-        fs::write(folder.path().join("cert.pem"), certificate.pem()).unwrap();
-        fs::write(folder.path().join("ca.pem"), &pem).unwrap();
+        certificates::issue_into(folder.path());
+        let authority = fs::read(folder.path().join("ca.pem")).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Command::new("redis-server")
             .args([
@@ -151,10 +142,7 @@ impl TlsRedis {
             running: Some(child),
         };
         redis.is_there().await;
-        Self {
-            redis,
-            authority: pem.into_bytes(),
-        }
+        Self { redis, authority }
     }
 
     pub fn url(&self) -> String {

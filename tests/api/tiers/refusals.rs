@@ -3,34 +3,24 @@
 use std::time::{Duration, Instant};
 
 use super::rig::{Backend, Process, key};
-use crate::support::{eventually, redis::Redis};
+use crate::support::{
+    eventually,
+    redis::{Redis, Refusal},
+};
 
 /// Redis as it was saved is asked about for so long; contractual is a second.
 const WATCHED: Duration = Duration::from_secs(3);
 
-/// How a server comes to refuse writes, and to take them again.
-const CASES: [(&[&str], &[&str]); 3] = [
-    (&["replicaof", "127.0.0.1", "1"], &["replicaof", "no", "one"]),
-    (
-        &["config", "set", "min-replicas-to-write", "1"],
-        &["config", "set", "min-replicas-to-write", "0"],
-    ),
-    (
-        &["config", "set", "maxmemory", "1"],
-        &["config", "set", "maxmemory", "0"],
-    ),
-];
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_could_not_be_removed_is_shown_by_nobody_and_all_is_shared_again_afterwards() {
-    for (refuse, accept) in CASES {
+    for refusal in Refusal::ALL {
         let redis = Redis::start().await;
         let backend = Backend::at(&redis.url());
         let (one, two) = (Process::start(&backend).await, Process::start(&backend).await);
         assert_eq!(one.get(key(1, "list"), "old").await, "old");
         one.flush().await;
         assert_eq!(two.get(key(1, "list"), "not asked").await, "old");
-        redis.run(refuse);
+        redis.refuse_writes(refusal).await;
         one.cache.invalidate(&[key(1, "list")]).await;
         let written = Instant::now();
         assert_eq!(one.get(key(1, "list"), "new").await, "new");
@@ -38,7 +28,7 @@ async fn what_could_not_be_removed_is_shown_by_nobody_and_all_is_shared_again_af
             let seen = two.get(key(1, "list"), "new").await;
             assert!(
                 seen == "new" || written.elapsed() < Duration::from_secs(1),
-                "{refuse:?}: {seen} after {:?}",
+                "{refusal:?}: {seen} after {:?}",
                 written.elapsed()
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -46,14 +36,14 @@ async fn what_could_not_be_removed_is_shown_by_nobody_and_all_is_shared_again_af
         for process in [&one, &two] {
             assert!(
                 process.tiers.redis().unwrap().refuses_writes() && !process.tiers.shares(),
-                "{refuse:?}"
+                "{refusal:?}"
             );
         }
         // A process that starts now knows nothing of what went before.
         let third = Process::start_deaf(&backend).await;
-        assert_eq!(third.get(key(1, "list"), "new").await, "new", "{refuse:?}");
+        assert_eq!(third.get(key(1, "list"), "new").await, "new", "{refusal:?}");
 
-        redis.run(accept);
+        redis.take_writes(refusal).await;
         eventually("Redis to be believed again", || async {
             (one.tiers.shares() && two.tiers.shares() && !one.tiers.owes()).then_some(())
         })
@@ -62,7 +52,7 @@ async fn what_could_not_be_removed_is_shown_by_nobody_and_all_is_shared_again_af
             assert_eq!(
                 process.get(key(1, "list"), "newer").await.replace("newer", "new"),
                 "new",
-                "{refuse:?}"
+                "{refusal:?}"
             );
         }
         assert_eq!(one.get(key(1, "later"), "shared").await, "shared");
