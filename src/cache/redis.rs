@@ -79,6 +79,8 @@ struct Inner {
     connecting: tokio::sync::Mutex<()>,
     breakers: Breakers,
     told_away: AtomicBool,
+    /// Why there is no connection, as told since it went away.
+    told_reasons: Mutex<Vec<String>>,
     /// How many connections there have been.
     connections_made: AtomicU64,
     /// What writes are refused with, while they are.
@@ -117,6 +119,7 @@ impl Redis {
             connecting: tokio::sync::Mutex::default(),
             breakers: Breakers::new(parts),
             told_away: AtomicBool::new(false),
+            told_reasons: Mutex::default(),
             connections_made: AtomicU64::new(0),
             refusal: Mutex::default(),
         })))

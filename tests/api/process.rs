@@ -3,6 +3,7 @@
 mod environments;
 mod log;
 mod provider;
+mod redis_tls;
 mod secrets;
 
 use std::time::{Duration, Instant};

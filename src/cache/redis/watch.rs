@@ -1,7 +1,7 @@
 //! Looking after what does not answer, or takes no writes.
 
 use std::{
-    sync::atomic::Ordering,
+    sync::{PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -9,13 +9,16 @@ use deadpool_redis::redis;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::{BACKGROUND_LIMIT, Redis};
+use super::{BACKGROUND_LIMIT, Redis, RedisError};
 use crate::telemetry::error_chain;
 
 /// Between two looks.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// A part that does not come back on this connection by then is tried on a new one, and again after as long.
 pub(super) const RECONNECT_AFTER: Duration = Duration::from_millis(400);
+
+/// Reasons told of one absence.
+const REASONS_TOLD: usize = 4;
 
 impl Redis {
     /// Connects, and looks after what does not answer, until told to stop.
@@ -41,6 +44,9 @@ impl Redis {
             let made = self.replace().await;
             *connected = Some(Instant::now());
             self.tell(made.is_ok());
+            if let Err(error) = made {
+                self.tell_why(&error);
+            }
             return;
         }
         if let Some(link) = self.current() {
@@ -67,14 +73,31 @@ impl Redis {
         self.tell(false);
         if connected.is_none_or(|at| at.elapsed() >= RECONNECT_AFTER) {
             if let Err(error) = self.replace().await {
-                tracing::debug!(target: "mapleai::cache", address = self.address(), error = %error_chain(&error), "still no connection to Redis");
+                self.tell_why(&error);
             }
             *connected = Some(Instant::now());
         }
     }
 
+    /// Each reason once while it is away: without it a certificate that is not believed looks like a server that is down.
+    fn tell_why(&self, error: &RedisError) {
+        let error = error_chain(error);
+        let mut told = self.0.told_reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < REASONS_TOLD && !told.contains(&error) {
+            tracing::warn!(target: "mapleai::cache", address = self.address(), error, "no connection to Redis");
+            told.push(error);
+        }
+    }
+
     /// Changes of state are told, not calls.
     fn tell(&self, is_there: bool) {
+        if is_there {
+            self.0
+                .told_reasons
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
+        }
         if self.0.told_away.swap(!is_there, Ordering::Relaxed) == is_there {
             if is_there {
                 tracing::info!(target: "mapleai::cache", address = self.address(), "Redis answers again");

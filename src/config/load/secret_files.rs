@@ -10,6 +10,8 @@ use super::faults::Faults;
 const SUFFIX: &str = "_FILE";
 /// Plain names that may come from a file; others of these names belong to other programs.
 const PLAIN: [&str; 3] = ["DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY"];
+/// Keys whose own name ends so: what they name is read by whoever uses them.
+const KEYS: [&str; 1] = ["MAPLE__REDIS__CA_FILE"];
 /// No secret is longer, and a device file must not fill the memory.
 const LARGEST: u64 = 64 * 1024;
 
@@ -21,10 +23,11 @@ pub(super) struct Given {
     pub(super) files: BTreeMap<String, String>,
 }
 
-/// The variable whose value is in the file that `name` names. `MAPLE__LOG__FILE` is a key of its own, `log.file`.
+/// The variable whose value is in the file that `name` names. `MAPLE__LOG__FILE` is a key of its own, `log.file`, and so are
+/// [`KEYS`].
 pub(super) fn stands_for(name: &str) -> Option<&str> {
     let stem = name.strip_suffix(SUFFIX)?;
-    let ours = PLAIN.contains(&stem) || (stem.starts_with("MAPLE__") && !stem.ends_with('_'));
+    let ours = PLAIN.contains(&stem) || (stem.starts_with("MAPLE__") && !stem.ends_with('_') && !KEYS.contains(&name));
     ours.then_some(stem)
 }
 
@@ -83,6 +86,7 @@ mod tests {
         );
         for other in [
             "MAPLE__LOG__FILE",
+            "MAPLE__REDIS__CA_FILE",
             "SSL_CERT_FILE",
             "PORT_FILE",
             "MAPLE__AUTH__ACTIVE_KEY",

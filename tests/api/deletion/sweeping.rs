@@ -78,7 +78,6 @@ async fn replaced_answers_and_old_calls_are_found_without_reading_all_there_are(
         .await;
     }
     for ((index, table), (_, rows)) in looked_into.into_iter().zip(before) {
-        // Two hundred are a batch, of which the first of a table may be read in any order.
         let read = read(&app, index, table).await.1 - rows;
         assert_eq!(read, 0, "rows of {table} read beside {index}");
     }

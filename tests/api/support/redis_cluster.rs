@@ -1,46 +1,50 @@
 //! Six Redis servers as one cluster: three primaries, a replica each.
 
-use std::{
-    net::TcpListener,
-    process::{Child, Command, Stdio},
-};
+mod node;
+
+use std::{path::PathBuf, process::Command};
 
 use tempfile::TempDir;
 
-use super::{PATIENCE, eventually};
-
-/// What a cluster waits for a silent node before it takes over, in milliseconds.
-const NODE_TIMEOUT: &str = "2000";
+use super::{PATIENCE, certificates, eventually};
+use node::Node;
 
 pub struct RedisCluster {
     nodes: Vec<Node>,
-    _folder: TempDir,
-}
-
-struct Node {
-    port: u16,
-    child: Option<Child>,
-    hung: bool,
+    folder: TempDir,
+    /// Whether it speaks TLS only, with an authority of its own.
+    tls: bool,
 }
 
 impl RedisCluster {
     /// Servers that met on a busy machine sometimes do not agree who copies whom for a long time; then others try.
     pub async fn start() -> Self {
+        Self::start_with(false).await
+    }
+
+    pub async fn start_with_tls() -> Self {
+        Self::start_with(true).await
+    }
+
+    async fn start_with(tls: bool) -> Self {
         for _ in 0..3 {
-            if let Ok(cluster) = tokio::time::timeout(PATIENCE.mul_f32(0.9), Self::form()).await {
+            if let Ok(cluster) = tokio::time::timeout(PATIENCE.mul_f32(0.9), Self::form(tls)).await {
                 return cluster;
             }
         }
         panic!("three times six servers did not become a cluster");
     }
 
-    async fn form() -> Self {
+    async fn form(tls: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let nodes: Vec<_> = (0..6).map(|number| Node::start(&folder, number)).collect();
-        let cluster = Self { nodes, _folder: folder };
+        if tls {
+            certificates::issue_into(folder.path());
+        }
+        let nodes: Vec<_> = (0..6).map(|number| Node::start(&folder, number, tls)).collect();
+        let cluster = Self { nodes, folder, tls };
         for node in &cluster.nodes {
             eventually("a node's start", || async {
-                (cli(node.port, &["PING"]) == "PONG").then_some(())
+                (cluster.cli(node.port, &["PING"]) == "PONG").then_some(())
             })
             .await;
         }
@@ -49,7 +53,8 @@ impl RedisCluster {
             .iter()
             .map(|node| format!("127.0.0.1:{}", node.port))
             .collect();
-        let made = Command::new("redis-cli")
+        let made = cluster
+            .program()
             .args(["--cluster", "create"])
             .args(&addresses)
             .args(["--cluster-replicas", "1", "--cluster-yes"])
@@ -58,9 +63,9 @@ impl RedisCluster {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
         for node in &cluster.nodes {
             eventually("the cluster", || async {
-                let state = cli(node.port, &["CLUSTER", "INFO"]);
+                let state = cluster.cli(node.port, &["CLUSTER", "INFO"]);
                 // A replica that has not copied its primary yet cannot take over from it.
-                let replication = cli(node.port, &["INFO", "replication"]);
+                let replication = cluster.cli(node.port, &["INFO", "replication"]);
                 let ready = !replication.contains("role:slave") || replication.contains("master_link_status:up");
                 (ready && state.contains("cluster_state:ok") && state.contains("cluster_known_nodes:6")).then_some(())
             })
@@ -70,10 +75,11 @@ impl RedisCluster {
     }
 
     pub fn url(&self) -> String {
+        let scheme = if self.tls { "rediss" } else { "redis" };
         let urls: Vec<_> = self
             .nodes
             .iter()
-            .map(|node| format!("redis://127.0.0.1:{}", node.port))
+            .map(|node| format!("{scheme}://127.0.0.1:{}", node.port))
             .collect();
         urls.join(",")
     }
@@ -83,15 +89,18 @@ impl RedisCluster {
         self.find_primary_of(key).unwrap_or_else(|| {
             panic!(
                 "nobody serves {key}: {}",
-                cli(self.a_living_port(), &["CLUSTER", "NODES"])
+                self.cli(self.a_living_port(), &["CLUSTER", "NODES"])
             )
         })
     }
 
     /// The same, or nobody while there is none.
     pub fn find_primary_of(&self, key: &str) -> Option<usize> {
-        let slot: u32 = cli(self.a_living_port(), &["CLUSTER", "KEYSLOT", key]).parse().unwrap();
-        let table = cli(self.a_living_port(), &["CLUSTER", "NODES"]);
+        let slot: u32 = self
+            .cli(self.a_living_port(), &["CLUSTER", "KEYSLOT", key])
+            .parse()
+            .unwrap();
+        let table = self.cli(self.a_living_port(), &["CLUSTER", "NODES"]);
         let port = table.lines().find_map(|line| {
             let words: Vec<_> = line.split(' ').collect();
             let serves = words[2].contains("master")
@@ -104,6 +113,29 @@ impl RedisCluster {
             serves.then_some(port)
         });
         self.nodes.iter().position(|node| Some(node.port) == port)
+    }
+
+    /// The authority's certificate, in PEM.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    fn program(&self) -> Command {
+        let mut program = Command::new("redis-cli");
+        if self.tls {
+            program.arg("--tls").arg("--cacert").arg(self.authority());
+        }
+        program
+    }
+
+    fn cli(&self, port: u16, arguments: &[&str]) -> String {
+        let output = self
+            .program()
+            .args(["-p", &port.to_string()])
+            .args(arguments)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
     fn a_living_port(&self) -> u16 {
@@ -130,83 +162,20 @@ impl RedisCluster {
 
     /// A replica takes over from its living primary, in order.
     pub fn fail_over(&self, primary: usize) {
-        let id = cli(self.nodes[primary].port, &["CLUSTER", "MYID"]);
+        let id = self.cli(self.nodes[primary].port, &["CLUSTER", "MYID"]);
         let replica = self.nodes.iter().find(|node| {
             node.child.is_some()
                 && !node.hung
-                && cli(node.port, &["CLUSTER", "NODES"])
+                && self
+                    .cli(node.port, &["CLUSTER", "NODES"])
                     .lines()
                     .any(|line| line.contains("myself,slave") && line.contains(&id))
         });
-        assert_eq!(cli(replica.expect("a replica").port, &["CLUSTER", "FAILOVER"]), "OK");
-    }
-}
-
-impl Node {
-    fn start(folder: &TempDir, number: usize) -> Self {
-        let port = free_port();
-        let directory = folder.path().join(number.to_string());
-        std::fs::create_dir(&directory).unwrap();
-        let child = Command::new("redis-server")
-            .args([
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--cluster-enabled",
-                "yes",
-            ])
-            .args([
-                "--repl-diskless-sync-delay",
-                "0",
-                "--cluster-node-timeout",
-                NODE_TIMEOUT,
-                "--port",
-                &port.to_string(),
-                "--dir",
-            ])
-            .arg(&directory)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self {
-            port,
-            child: Some(child),
-            hung: false,
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.as_ref().expect("it runs").id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([&format!("-{name}"), &id])
-                .status()
-                .unwrap()
-                .success()
+        assert_eq!(
+            self.cli(replica.expect("a replica").port, &["CLUSTER", "FAILOVER"]),
+            "OK"
         );
     }
-}
-
-/// The port of the cluster's own bus is 10,000 above.
-fn free_port() -> u16 {
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
-            return port;
-        }
-    }
-}
-
-fn cli(port: u16, arguments: &[&str]) -> String {
-    let output = Command::new("redis-cli")
-        .args(["-p", &port.to_string()])
-        .args(arguments)
-        .output()
-        .unwrap();
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 impl Drop for RedisCluster {
