@@ -8,6 +8,7 @@ pub(crate) mod database;
 pub(crate) mod distance;
 pub(crate) mod far;
 pub(crate) mod haproxy;
+pub(crate) mod locks;
 pub(crate) mod nginx;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::support::{
     Answer, TestApp,
     accounts::{Browser, PASSWORD, register},
+    locks::Uncommitted,
 };
 
 const NEW: &str = "another horse, another battery";
@@ -52,6 +53,25 @@ async fn sign_ins_that_are_in_flight_do_not_outlive_a_new_password() {
         }
         ada.client.get("/api/users/me").await.ok(200);
     }
+}
+
+/// The same in slow motion: verified against the old password, and waiting for whoever sets the new one.
+#[tokio::test]
+async fn a_sign_in_that_waits_for_a_new_password_is_refused() {
+    let app = TestApp::start().await;
+    let ada = register(&app).await;
+    let statement = format!("UPDATE users SET password_hash = 'another' WHERE id = '{}'", ada.id);
+    let new = Uncommitted::change(&app, statement).await;
+    let (client, login) = (app.client.clone(), json!({"email": ada.email, "password": PASSWORD}));
+    let signing_in = tokio::spawn(async move { client.post("/api/auth/login", &login).await });
+    new.commit_under(&app).await;
+    let answer = signing_in.await.unwrap();
+    answer.problem(401, "invalid_credentials");
+    let sessions: i64 = sqlx::query_scalar("SELECT count(*) FROM sessions")
+        .fetch_one(&mut app.database().await)
+        .await
+        .unwrap();
+    assert_eq!(sessions, 1, "the one that she registered with");
 }
 
 #[tokio::test]

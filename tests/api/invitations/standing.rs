@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{
     Answer, Client, TestApp,
     accounts::{PASSWORD, Person, fresh_email, join, register},
+    locks::Uncommitted,
 };
 
 async fn invite(by: &Person, role: &str) -> Value {
@@ -87,6 +88,35 @@ async fn a_demotion_and_an_acceptance_at_once_leave_no_higher_role() {
             accept(&app, &made.json()).await.problem(404, "invitation_not_found");
         }
     }
+}
+
+/// Each in slow motion: the role was looked at, and goes before what it was looked at for is done. Nothing is withdrawn, as by a
+/// release that does not do so.
+#[tokio::test]
+async fn a_demotion_that_comes_in_between_is_seen() {
+    let app = TestApp::start().await;
+    let owner = register(&app).await;
+    let admin = join(&app, &owner, "admin").await;
+    let invitation = invite(&admin, "admin").await;
+    let demotion = |role: &str| {
+        Uncommitted::change(
+            &app,
+            format!("UPDATE users SET role = '{role}' WHERE id = '{}'", admin.id),
+        )
+    };
+
+    let uncommitted = demotion("member").await;
+    let (accepted, ()) = tokio::join!(accept(&app, &invitation), uncommitted.commit_under(&app));
+    accepted.problem(404, "invitation_not_found");
+
+    demotion("admin").await.commit().await;
+    let uncommitted = demotion("member").await;
+    let body = json!({"email": fresh_email(), "role": "admin"});
+    let (made, ()) = tokio::join!(
+        admin.client.post("/api/invitations", &body),
+        uncommitted.commit_under(&app)
+    );
+    made.problem(403, "not_allowed");
 }
 
 /// The session remembers a role that is no longer held; whatever bears rights asks the database.

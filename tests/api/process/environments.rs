@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::Connection as _;
 
 use super::{development, staging, start};
-use crate::support::database::TestDatabase;
+use crate::support::{PATIENCE, database::TestDatabase, eventually};
 
 fn mapleai(arguments: &[&str], variables: &[(&'static str, String)]) -> Output {
     let folder = tempfile::tempdir().unwrap();
@@ -52,10 +52,22 @@ async fn development_touches_no_database_of_another_environment() {
     unmark(&database).await;
     let before = counts(&database).await;
     let variables = development(&database.url);
-    for command in ["serve", "migrate", "seed"] {
+    // One that served would not end by itself.
+    let mut serving = start(&variables);
+    let served = serving.ended(PATIENCE).await.code();
+    let told = eventually("its last words", || async {
+        let told = serving.lines().join("\n");
+        told.contains("mapleai_development").then_some(told)
+    })
+    .await;
+    let mut outcomes = vec![("serve", served, told)];
+    for command in ["migrate", "seed"] {
         let output = mapleai(&[command], &variables);
         let told = text(&output.stdout) + &text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{command}: {told}");
+        outcomes.push((command, output.status.code(), told));
+    }
+    for (command, code, told) in outcomes {
+        assert_eq!(code, Some(1), "{command}: {told}");
         assert!(told.contains("is not development's own"), "{command}: {told}");
         assert!(told.contains("CREATE TABLE mapleai_development"), "{command}: {told}");
     }
