@@ -139,12 +139,16 @@ pub(super) const REDIS_FIELDS: &[Field] = &[
 ];
 
 fn is_postgres(url: &str) -> bool {
-    (url.starts_with("postgres://") || url.starts_with("postgresql://")) && !url.contains(char::is_whitespace)
+    (url.starts_with("postgres://") || url.starts_with("postgresql://"))
+        && !url.contains(char::is_whitespace)
+        && url::Url::parse(url).is_ok()
 }
 
 /// All with TLS or none: a cluster has it on every node.
 fn is_redis(urls: &str) -> bool {
-    let is_url = |url: &str, scheme: &str| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty());
+    let is_url = |url: &str, scheme: &str| {
+        url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()) && url::Url::parse(url).is_ok()
+    };
     !urls.contains(char::is_whitespace)
         && ["redis://", "rediss://"]
             .iter()

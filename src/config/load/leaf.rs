@@ -23,8 +23,11 @@ pub(super) fn read(kind: &Kind, value: &ValueKind) -> Option<ValueKind> {
         _ => None,
     };
     match kind {
-        Kind::Text(rule) | Kind::Secret(rule) => text.filter(|text| (rule.holds)(text)).map(ValueKind::from),
-        Kind::Url(rule) | Kind::SecretUrl(rule) => text
+        // The rule of a secret URL parses by itself: there may be several.
+        Kind::Text(rule) | Kind::Secret(rule) | Kind::SecretUrl(rule) => {
+            text.filter(|text| (rule.holds)(text)).map(ValueKind::from)
+        }
+        Kind::Url(rule) => text
             .filter(|text| Url::parse(text).is_ok() && (rule.holds)(text))
             .map(ValueKind::from),
         Kind::Flag => matches!(value, ValueKind::Boolean(_)).then(|| value.clone()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::{SECRET, faults, files, production, with};
-use crate::config::Config;
+use crate::config::{Config, load::Effective};
 
 #[test]
 fn later_sources_win_key_by_key() {
@@ -106,4 +106,29 @@ fn variables_find_entries_that_files_have_named() {
     let config = Config::load(&sources).unwrap();
     assert_eq!(config.providers.len(), 1);
     assert_eq!(config.providers["open-ai_eu"].headers["X-Team"].expose_secret(), "b");
+}
+
+#[test]
+fn a_cluster_is_named_by_several_servers_and_an_authority_by_a_path() {
+    let named = |urls: &str| {
+        Config::load(&with(&[
+            ("REDIS_URL", urls),
+            ("MAPLE__REDIS__MODE", "cluster"),
+            ("MAPLE__REDIS__CA_FILE", "/etc/ca.pem"),
+        ]))
+    };
+    let urls = "rediss://:hunter2@one:6379,rediss://:hunter2@two:6379";
+    let redis = named(urls).unwrap().redis;
+    assert_eq!(redis.url.unwrap().expose_secret(), urls);
+    assert_eq!(redis.ca_file.unwrap().to_str(), Some("/etc/ca.pem"));
+    for urls in [
+        "rediss://one:6379,redis://two:6379",
+        "rediss://one:6379,",
+        "rediss://one:port,rediss://two",
+    ] {
+        assert!(named(urls).is_err(), "{urls}");
+    }
+    let sources = with(&[("REDIS_URL", urls), ("MAPLE__REDIS__MODE", "cluster")]);
+    let shown = Effective::load(&sources).unwrap().to_toml();
+    assert!(!shown.contains("hunter2"), "{shown}");
 }
