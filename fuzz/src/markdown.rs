@@ -6,8 +6,12 @@ mod escape;
 mod families;
 #[path = "../../src/web/markdown/html.rs"]
 mod html;
+#[path = "../../src/web/markdown/node.rs"]
+mod node;
 #[path = "../../src/web/markdown/shape.rs"]
 mod shape;
+#[path = "../../src/web/markdown/writer.rs"]
+mod writer;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

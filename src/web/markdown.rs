@@ -6,7 +6,9 @@ pub mod html;
 
 mod cpu;
 mod kept;
+mod node;
 mod turns;
+mod writer;
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 //! Nobody runs it: whoever reads drives it, and wakes the others when there is more. So it goes as fast as its fastest
 //! reader, needs no task, and ends, at the provider too, when the last reader has left.
 
+mod held;
 mod progress;
 mod reader;
 mod wakers;
