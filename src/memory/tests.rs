@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use uuid::Uuid;
 
-use super::{Budget, Exhausted, Holder, Reservation, SMALL};
+use super::{Budget, Exhausted, Gathering, Holder, Reservation, SMALL, UNCOUNTED};
 
 const MIB: usize = 1 << 20;
 
@@ -96,4 +96,32 @@ async fn what_is_larger_than_the_share_has_it_alone() {
     let budget = budget();
     let all = at_once(&budget, organization(1), 100 * MIB);
     assert!(all.is_some() && at_once(&budget, organization(1), SMALL + 1).is_none());
+}
+
+#[tokio::test]
+async fn what_gathers_is_counted_once_it_is_much_and_until_it_is_let_go() {
+    let budget = budget();
+    let free = || budget.0.all.available_permits() * 1024;
+    let mut gathering = Gathering::new(Some(budget.of(organization(1))));
+    gathering.reach(UNCOUNTED, 4 * MIB).unwrap();
+    assert_eq!((gathering.counted(), free()), (0, 16 * MIB));
+    // Twice as much, so that it is seldom grown; at the end no more than is needed.
+    gathering.reach(MIB, 4 * MIB).unwrap();
+    assert_eq!((gathering.counted(), free()), (2 * MIB, 14 * MIB));
+    gathering.reach(3 * MIB, 4 * MIB).unwrap();
+    assert_eq!((gathering.counted(), free()), (4 * MIB, 12 * MIB));
+    // It does not wait, and what it had stays.
+    let other = at_once(&budget, organization(1), 8 * MIB).unwrap();
+    assert_eq!(gathering.reach(5 * MIB, 8 * MIB), Err(Exhausted));
+    assert_eq!(gathering.counted(), 4 * MIB);
+    let passed = gathering.pass(Bytes::from(vec![7; 3 * MIB]));
+    assert_eq!((gathering.counted(), free()), (0, 4 * MIB));
+    drop(other);
+    gathering.reach(MIB, MIB).unwrap();
+    assert_eq!(free(), 11 * MIB);
+    drop(passed);
+    assert_eq!(free(), 15 * MIB);
+    gathering.clear();
+    assert_eq!(free(), 16 * MIB);
+    assert!(budget.0.holders.lock().unwrap().is_empty());
 }
