@@ -68,6 +68,22 @@ function submit() {
   return composer.objection ? object(composer.objection) : run(composer.text);
 }
 
+/** For the server to say that it has stored a question, in ms. */
+const STORED_WITHIN = 3000;
+
+/**
+ * Stops the answer that is written. A question that is on its way is waited for: stopped now, it could be stored and stand in the composer
+ * as well, to be asked twice.
+ */
+function halt() {
+  const stopped = running;
+  if (!stopped || stopped.isStopped) return;
+  stopped.isStopped = true;
+  if (!stopped.isSent) stopped.abort();
+  else if (stopped.isStored) stopped.abort();
+  else setTimeout(() => stopped.abort(), STORED_WITHIN);
+}
+
 /** Runs one answer: a question if `content` is given, else the last answer again. */
 async function run(content) {
   if (running || !model.value) return;
@@ -91,6 +107,7 @@ async function run(content) {
   try {
     if (!conversation) await begin(started.signal);
     const path = `/api/conversations/${conversation}/${content === undefined ? "regenerate" : "messages"}`;
+    started.isSent = true;
     const response = await api("POST", path, { content, model: model.value, render: true }, started.signal);
     await readEvents(response, {
       message({ user, assistant }) {
@@ -108,6 +125,8 @@ async function run(content) {
         voice.begin(modelName(assistant.model));
         refresh();
         follow.start();
+        started.isStored = true;
+        if (started.isStopped) started.abort();
       },
       delta: ({ text }) => shown.delta(text),
       render: ({ html }) => shown.render(html),
@@ -176,10 +195,10 @@ function rememberModel() {
   }
 }
 
-stop.addEventListener("click", () => running?.abort());
+stop.addEventListener("click", halt);
 regenerate.addEventListener("click", () => run());
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !$("#dialog").open && !drawer(false)) running?.abort();
+  if (event.key === "Escape" && !$("#dialog").open && !drawer(false)) halt();
 });
 $("#question").addEventListener("input", () => (notice.hidden = true));
 addEventListener("popstate", () => {

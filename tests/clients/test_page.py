@@ -387,6 +387,25 @@ def test_the_last_words_are_shown_before_the_answer_ends(teller, size):
     assert "And so it ends here." in teller.answer_text()
 
 
+def test_a_question_that_is_stopped_on_its_way_is_not_there_twice(teller):
+    ask(teller, "Hello")
+    teller.wait_for_status("complete")
+    teller.driver.execute_cdp_cmd("Network.enable", {})
+    slow = {"offline": False, "latency": 800, "downloadThroughput": -1, "uploadThroughput": -1}
+    teller.driver.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
+    try:
+        ask(teller, "And then? " + told(pieces=["word "] * 300, pause=0.05))
+        teller.click(hook("stop"))
+        teller.until(lambda: not teller.driver.find_element(By.CSS_SELECTOR, hook("stop")).is_displayed(), message="its end")
+    finally:
+        teller.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {**slow, "latency": 0})
+    assert (len(teller.all(MESSAGE)), written(teller)) == (4, "")
+    assert teller.all(hook("end"))[-1].text == "Stopped here"
+    teller.driver.refresh()
+    teller.find(MESSAGE)
+    assert (len(teller.all(MESSAGE)), written(teller)) == (4, "")
+
+
 def test_the_question_has_the_focus_where_there_is_a_keyboard(teller):
     """With a mouse or without one: a person on the keyboard alone has none."""
     for path in ("/", "/keys", "/"):
