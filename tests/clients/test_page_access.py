@@ -117,9 +117,16 @@ def test_no_barrier_in_keys_and_settings(signed_in, axe):
     everywhere(page, axe, "a key")
     page.open("/settings")
     page.fill("#email", "somebody@browser.example").send_keys(Keys.ENTER)
-    page.find("#invitation-url")
+    invitation = page.find("#invitation-url").text
     page.driver.execute_script("for (const d of document.querySelectorAll('details')) d.open = true")
     everywhere(page, axe, "settings")
+    page.driver.get(invitation)
+    page.fill("[name='name']", "Somebody")
+    everywhere(page, axe, "an invitation")
+    page.fill("[name='password']", "too short").send_keys(Keys.ENTER)
+    page.find("#password-fault")
+    assert focused(page) == "password"
+    everywhere(page, axe, "a refused password")
 
 
 @pytest.mark.parametrize("width", [1280, 901, 900, 390, 320])
