@@ -1,5 +1,7 @@
 //! Credentials of programs.
 
+mod suspects;
+
 use std::{
     sync::{
         Arc,

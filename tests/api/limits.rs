@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::support::{
     Answer, TestApp,
     accounts::{PASSWORD, Person, fresh_email, join, register},
+    locks::Uncommitted,
 };
 
 async fn start() -> TestApp {
@@ -125,4 +126,42 @@ async fn at_a_sign_in_too_many_the_oldest_session_ends() {
     let newest = Person::of(&app.client, &sign_in().await.ok(200));
     let listed = newest.client.get("/api/sessions").await.ok(200);
     assert_eq!(listed["data"].as_array().unwrap().len(), 3, "{listed}");
+}
+
+/// Who adds one looks at the count when nobody else is adding: in slow motion, since both would have to look in the same moment.
+#[tokio::test]
+async fn who_adds_one_waits_for_another_who_does() {
+    let app = start().await;
+    let ada = register(&app).await;
+    let member = join(&app, &ada, "member").await;
+    let mut keys = Vec::new();
+    for _ in 0..3 {
+        keys.push(ada.create_key().await.0);
+        ada.conversation().await;
+    }
+    // Another instance makes the third of each.
+    ada.client.delete(&format!("/api/keys/{}", keys[0])).await.ok(204);
+    let third = format!(
+        "SELECT id FROM organizations WHERE id = '{}' FOR NO KEY UPDATE; UPDATE api_keys SET revoked_at = NULL WHERE id = '{}'",
+        ada.organization, keys[0]
+    );
+    let uncommitted = Uncommitted::change(&app, third).await;
+    let body = json!({"name": "a program"});
+    let (answer, ()) = tokio::join!(ada.client.post("/api/keys", &body), uncommitted.commit_under(&app));
+    told(&answer, "3");
+
+    let one = "SELECT id FROM conversations ORDER BY id LIMIT 1";
+    let given = format!("UPDATE conversations SET user_id = '{}' WHERE id = ({one})", member.id);
+    Uncommitted::change(&app, given).await.commit().await;
+    let third = format!(
+        "SELECT id FROM users WHERE id = '{}' FOR NO KEY UPDATE; UPDATE conversations SET user_id = '{}' WHERE id = ({one})",
+        ada.id, ada.id
+    );
+    let uncommitted = Uncommitted::change(&app, third).await;
+    let body = json!({});
+    let (answer, ()) = tokio::join!(
+        ada.client.post("/api/conversations", &body),
+        uncommitted.commit_under(&app)
+    );
+    told(&answer, "3");
 }

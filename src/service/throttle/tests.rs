@@ -151,3 +151,20 @@ async fn registrations_are_counted_apart() {
     assert!(throttle.registration("2001:db8::2".parse().unwrap()).await.is_err());
     assert!(throttle.attempt("a", here.into()).await.is_ok());
 }
+
+/// Attempts that are held up cost a connection each; beyond a number they are told when to come again.
+#[tokio::test(start_paused = true)]
+async fn only_so_many_are_held_up_at_a_time() {
+    let throttle = throttle(1, 1_000);
+    for network in 0..20 {
+        throttle.attempt("a", at(&format!("192.0.2.{network}"))).await.unwrap();
+    }
+    let attempts = (0..30).map(|network| throttle.attempt("a", at(&format!("198.51.100.{network}"))));
+    let (let_in, refused): (Vec<_>, Vec<_>) = futures_util::future::join_all(attempts)
+        .await
+        .into_iter()
+        .partition(Result::is_ok);
+    assert_eq!((let_in.len(), refused.len()), (super::MAX_DELAYED, 10));
+    let told = refused.into_iter().map(|refused| refused.err().unwrap().retry_after);
+    assert!(told.min().unwrap() >= Duration::from_secs(1));
+}

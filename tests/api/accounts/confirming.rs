@@ -74,6 +74,24 @@ async fn what_gives_or_takes_rights_asks_for_the_password_again() {
     server.stop().await;
 }
 
+/// Also where the session is remembered as it was before.
+#[tokio::test]
+async fn a_password_that_another_instance_was_given_is_enough() {
+    let app = TestApp::start_with(|config| config.auth.lookup_ttl = std::time::Duration::from_secs(4)).await;
+    let owner = register(&app).await;
+    let (one, other) = an_hour_later(&app).await;
+    let (two, third) = app.start_second().await;
+    let body = json!({"name": "late"});
+    let client = third.with(&owner.access_token);
+    client.post("/api/keys", &body).await.problem(403, "step_up_required");
+    let confirmation = json!({"password": PASSWORD});
+    let confirming = other.with(&owner.access_token);
+    confirming.post("/api/auth/confirm", &confirmation).await.ok(204);
+    client.post("/api/keys", &body).await.ok(201);
+    one.stop().await;
+    two.stop().await;
+}
+
 #[tokio::test]
 async fn the_password_is_guessed_no_faster_by_confirming() {
     let app = TestApp::start_with(|config| config.auth.throttle_per_account = 3).await;

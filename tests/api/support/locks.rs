@@ -21,6 +21,11 @@ impl Uncommitted {
 
     /// Commits once somebody waits for it.
     pub async fn commit_under(self, app: &TestApp) {
+        self.is_waited_for(app).await;
+        self.commit().await;
+    }
+
+    pub async fn is_waited_for(&self, app: &TestApp) {
         eventually("somebody to wait", || async {
             let waiting: i64 = sqlx::query_scalar(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
@@ -31,6 +36,5 @@ impl Uncommitted {
             (waiting > 0).then_some(())
         })
         .await;
-        self.commit().await;
     }
 }
