@@ -8,6 +8,7 @@ use std::{
 
 use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::{NEVER, ask, load_until_killed, missing, program, recorded};
 use crate::support::{FakeUpstream, database::TestDatabase, eventually, postgres::Postgres, served::Process};
@@ -123,6 +124,42 @@ async fn leftovers_with_damage_are_filed_as_far_as_they_go_and_kept() {
     assert!(ask(&program_of(&process, &program), 2_000_000).await);
     process.stop().await;
     assert_eq!(files(folder.path(), "damaged"), kept);
+}
+
+/// Each by itself: an end that is missing in the middle of a record, and one that only the length in the name tells of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_has_lost_its_end_is_kept() {
+    let (database, upstream) = (TestDatabase::create().await, FakeUpstream::start().await);
+    let folder = TempDir::new().unwrap();
+    let mut process = Process::start(folder.path(), &database.url, &upstream, &[NEVER]);
+    let program = program(&process.client).await;
+    load_until_killed(&mut process, &program, &Arc::new(AtomicI64::new(1_000_000)), 8).await;
+    let left = files(folder.path(), "usage");
+    let file = left.iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let whole = fs::read(file).unwrap();
+    // Under names of other processes: the owner's id, the segment's number and, once it is sealed, its length.
+    let left_by_another = |length: Option<usize>, bytes: &[u8]| {
+        let length = length.map_or(String::new(), |length| format!("-{length}"));
+        let stem = file.file_stem().unwrap().to_str().unwrap();
+        let number = stem.split('-').nth(5).unwrap();
+        let path = file.with_file_name(format!("{}-{number}{length}.usage", Uuid::new_v4()));
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+    let intact = left_by_another(Some(whole.len()), &whole);
+    let cut_off = left_by_another(None, &whole[..whole.len() - 5]);
+    let shorter = left_by_another(Some(whole.len() + 500), &whole);
+
+    let process = Process::start(folder.path(), &database.url, &upstream, &[NEVER]);
+    eventually("all files to be filed", || async {
+        let rest = [&intact, &cut_off, &shorter].map(|path| path.exists());
+        (rest == [false; 3]).then_some(())
+    })
+    .await;
+    let mut kept = [cut_off, shorter].map(|path| path.with_extension("damaged"));
+    kept.sort();
+    assert_eq!(files(folder.path(), "damaged"), kept);
+    process.stop().await;
 }
 
 fn program_of(process: &Process, program: &crate::support::Client) -> crate::support::Client {
