@@ -1,5 +1,6 @@
 //! What is left of people, conversations and organisations once they are gone, and what they can take along.
 
+mod confirmed;
 mod sweeping;
 
 use std::time::Duration;

@@ -118,6 +118,23 @@ async fn a_provider_is_judged_by_what_its_calls_came_to() {
     );
 }
 
+/// It is up, and does not do its work.
+#[tokio::test]
+async fn a_provider_that_has_had_enough_of_us_is_a_warning() {
+    let app = TestApp::start().await;
+    let program = register(&app).await.program().await;
+    for _ in 0..3 {
+        app.upstream
+            .reply(Reply::json(429, &json!({"error": {"message": "slow down"}})));
+        let ask = json!({"model": "maple-chat", "messages": []});
+        assert_eq!(program.post("/v1/chat/completions", &ask).await.status, 429);
+    }
+    let health = operations(&app).get("/api/health").await.ok(200);
+    let provider = &check(&health, "external_services")["components"]["fake"];
+    assert_eq!(provider["status"], "warn");
+    assert_eq!(provider["detail"], "0 calls succeeded and 3 failed in the last 30 s");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_hanging_is_told_in_time_and_liveness_does_not_care() {
     let postgres = Postgres::start().await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::{ask_path, messages, start};
-use crate::support::{Reply, eventually};
+use crate::support::{Reply, eventually, locks::Uncommitted};
 
 /// Public reports: epam/ai-dial-chat #8688, LibreChat #3858.
 #[tokio::test]
@@ -89,6 +89,46 @@ async fn deleting_a_conversation_ends_its_answer_with_a_word() {
     );
     assert_eq!(events.next().await, None);
     app.upstream.hung_up().await;
+}
+
+/// Without the look that the writer takes every other second, which finds it out as well: it cannot look.
+#[tokio::test]
+async fn deleting_a_conversation_ends_its_answer_by_itself() {
+    let (app, ada) = start().await;
+    let conversation = ada.conversation().await;
+    app.upstream.reply(Reply::events().text("Half an").stall());
+    let mut events = ada
+        .client
+        .stream(&ask_path(&conversation), &json!({"content": "One"}))
+        .await;
+    events.until("delta").await;
+    let path = format!("/api/conversations/{conversation}");
+    ada.client.delete(&path).await.ok(204);
+    let statement = "LOCK TABLE messages IN ACCESS EXCLUSIVE MODE";
+    let lock = Uncommitted::change(&app, statement.to_owned()).await;
+    app.upstream.hung_up().await;
+    lock.commit().await;
+    assert_eq!(events.until("error").await.json()["reason"], "deleted");
+}
+
+/// In slow motion: the conversation was read, and another instance adds to it before the question is stored.
+#[tokio::test]
+async fn a_question_to_what_has_changed_meanwhile_is_not_stored() {
+    let (app, ada) = start().await;
+    let conversation = ada.conversation().await;
+    let added = format!(
+        "SELECT id FROM conversations WHERE id = '{conversation}' FOR NO KEY UPDATE;
+         INSERT INTO messages (id, organization_id, conversation_id, author, content, status, created_at, updated_at)
+         SELECT gen_random_uuid(), organization_id, id, 'user', 'From elsewhere', 'complete', now(), now()
+         FROM conversations WHERE id = '{conversation}'"
+    );
+    let uncommitted = Uncommitted::change(&app, added).await;
+    let (path, question) = (ask_path(&conversation), json!({"content": "One"}));
+    let (asked, ()) = tokio::join!(ada.client.post(&path, &question), uncommitted.commit_under(&app));
+    asked.problem(409, "conversation_changed");
+    let kept = messages(&ada.client, &conversation).await;
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert!(app.upstream.calls().is_empty());
 }
 
 /// As when another instance deletes it, or an administrator removes its person: this process is not told.

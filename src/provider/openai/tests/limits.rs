@@ -152,9 +152,12 @@ async fn an_answer_that_has_finished_ends_whatever_follows() {
         let mut stream = events(&limited(address, |config| config.chunk_timeout = SHORT)).await;
         assert_eq!(next(&mut stream).await.unwrap().unwrap(), HELLO);
         stream.as_mut().reached(Stage::Finished);
+        let mut seen = 0;
         while let Some(item) = next(&mut stream).await {
             assert!(item.unwrap().starts_with(b": ping"));
+            seen += 1;
         }
+        assert!(seen < 200, "it was listened to until it had no more to say");
     }
 }
 
