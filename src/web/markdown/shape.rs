@@ -2,12 +2,13 @@
 
 use super::escape::is_safe_url;
 
-const TAGS: [&str; 25] = [
+const TAGS: [&str; 26] = [
     "a",
     "blockquote",
     "br",
     "code",
     "del",
+    "div",
     "em",
     "h3",
     "h4",
@@ -67,6 +68,10 @@ pub fn check(html: &str) -> Result<(), String> {
         let (name, attributes) = tag.split_once(' ').unwrap_or((tag, ""));
         if !TAGS.contains(&name) {
             return Err(format!("<{name}>"));
+        }
+        // Around a table, and nothing else.
+        if name == "div" && !(attributes.starts_with("class=\"table\"") && rest.starts_with("<table>")) {
+            return Err(format!("<{tag}>{rest:.20}"));
         }
         if open.contains(&"a") && name == "a" {
             return Err("a link in a link".to_owned());
