@@ -146,18 +146,18 @@ async fn an_answer_that_goes_on_after_a_finish_reason_is_read_to_its_end() {
     let ada = register(&app).await;
     let program = ada.program().await;
     let world = World { app, ada, program };
-    let word = |index: u32, reason: Value| {
+    let piece = |index: u32, reason: Value| {
         let mut chunk = delta("word ");
         chunk["choices"][0]["index"] = json!(index);
         chunk["choices"][0]["finish_reason"] = reason;
         chunk
     };
     let mut always = Reply::events();
-    let mut other = Reply::events().event(&word(0, Value::Null)).event(&finish());
+    let mut other = Reply::events().event(&piece(0, Value::Null)).event(&finish());
     for _ in 0..8 {
         let pause = Duration::from_millis(200);
-        always = always.event(&word(0, json!("stop"))).pause(pause);
-        other = other.event(&word(1, Value::Null)).pause(pause);
+        always = always.event(&piece(0, json!("stop"))).pause(pause);
+        other = other.event(&piece(1, Value::Null)).pause(pause);
     }
     for (number, (reply, choices)) in [(always, 1), (other.clone(), 2)].into_iter().enumerate() {
         for mut body in [ask(true), repeatable(true, number)] {

@@ -40,7 +40,7 @@ fn an_answer_that_goes_on_has_not_ended() {
     let reached = |course: &mut Course, chunk: ChunkInfo| {
         let mut stages = String::new();
         course.note(&chunk, |stage| {
-            stages.push(if matches!(stage, Stage::Content) { 'c' } else { 'f' })
+            stages.push(if matches!(stage, Stage::Content) { 'c' } else { 'f' });
         });
         (stages, course.end().is_ok())
     };
