@@ -226,3 +226,24 @@ async fn a_form_with_something_to_mend_is_answered_in_place_and_leads_nowhere_wr
         unreadable.text()
     );
 }
+
+/// Whoever got hold of a page's token cannot use it from a page of their own.
+#[tokio::test]
+async fn a_form_that_another_site_sends_is_refused_whatever_it_carries() {
+    let app = TestApp::start().await;
+    let ada = register(&app).await;
+    let browser = Browser::sign_in(&app, &ada).await;
+    let form = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("csrf_token", &browser.csrf_token)
+        .finish();
+    for (site, status) in [("cross-site", 403), ("same-site", 403), ("same-origin", 303)] {
+        let sent = app
+            .client
+            .request(http::Method::POST, "/settings/sessions/end-others")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("cookie", &browser.cookie)
+            .header("sec-fetch-site", site)
+            .body(form.clone());
+        assert_eq!(crate::support::Answer::of(sent).await.status, status, "{site}");
+    }
+}
