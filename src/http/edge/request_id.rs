@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
 /// Longest id that is taken over from a caller.
 const LONGEST: usize = 128;
+
+static NAME: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The caller's own `X-Request-Id` if it is one, else a new UUIDv7.
 #[derive(Debug, Clone)]
@@ -14,7 +16,7 @@ pub struct RequestId(Arc<str>);
 
 impl RequestId {
     pub(in crate::http) fn of(headers: &HeaderMap) -> Self {
-        let sent = headers.get("x-request-id").and_then(|value| value.to_str().ok());
+        let sent = headers.get(&NAME).and_then(|value| value.to_str().ok());
         match sent {
             Some(id) if is_plain(id) => Self(id.into()),
             _ => {

@@ -8,7 +8,8 @@ use crate::{config::ProviderConfig, provider::MOST_HEADERS};
 
 /// What is sent with every request. `None` if a configured value cannot stand in a header.
 pub(super) fn sent_headers(config: &ProviderConfig, host: &str) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::new();
+    // With room for the length, which is added to a copy of these for each call.
+    let mut headers = HeaderMap::with_capacity(7 + config.headers.len());
     headers.insert(header::HOST, HeaderValue::from_str(host).ok()?);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(
@@ -62,16 +63,25 @@ pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
 /// The headers that are meant for the caller, but for the content type: when to come back, and the provider's own id and time
 /// for the call. All others stay here: they may name our organisation, or tell what other tenants have left of our limits.
 pub(super) fn caller_headers(status: StatusCode, upstream: &HeaderMap) -> HeaderMap {
-    const PASSED: [(&str, HeaderName); 3] = [
+    static PASSED: [(HeaderName, HeaderName); 3] = [
         // Ours has that name; both are needed when a provider is asked about a call.
-        ("x-request-id", HeaderName::from_static("x-upstream-request-id")),
-        ("openai-processing-ms", HeaderName::from_static("openai-processing-ms")),
-        ("openai-version", HeaderName::from_static("openai-version")),
+        (
+            HeaderName::from_static("x-request-id"),
+            HeaderName::from_static("x-upstream-request-id"),
+        ),
+        (
+            HeaderName::from_static("openai-processing-ms"),
+            HeaderName::from_static("openai-processing-ms"),
+        ),
+        (
+            HeaderName::from_static("openai-version"),
+            HeaderName::from_static("openai-version"),
+        ),
     ];
     let mut headers = HeaderMap::with_capacity(MOST_HEADERS);
-    for (name, passed) in PASSED {
+    for (name, passed) in &PASSED {
         if let Some(value) = upstream.get(name) {
-            headers.insert(passed, value.clone());
+            headers.insert(passed.clone(), value.clone());
         }
     }
     retry::pass(status, upstream, &mut headers);

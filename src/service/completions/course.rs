@@ -1,6 +1,9 @@
 //! How an answer has to go: what must have come before it is one, in a stream and whole.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
+use memchr::memmem::Finder;
 use serde_json::{Value, json};
 
 use super::forms;
@@ -114,13 +117,19 @@ pub(super) fn whole(endpoint: Endpoint, body: Bytes) -> Result<Bytes, ProviderEr
 fn looks_answered(endpoint: Endpoint, body: &[u8]) -> bool {
     /// Servers begin with an id, a time and the model's name.
     const BEGINNING: usize = 512;
-    let list: &[u8] = match endpoint {
-        Endpoint::ChatCompletions => b"\"choices\":[{",
-        Endpoint::Embeddings => b"\"data\":[{",
+    /// Made once: making one costs as much as a search.
+    static FINDERS: LazyLock<[Finder<'static>; 3]> =
+        LazyLock::new(|| [&b"\"choices\":[{"[..], b"\"data\":[{", b"\"error\""].map(Finder::new));
+    let [choices, data, error] = &*FINDERS;
+    let list = match endpoint {
+        Endpoint::ChatCompletions => choices,
+        Endpoint::Embeddings => data,
     };
     let beginning = &body[..body.len().min(BEGINNING)];
-    let is_there = memchr::memmem::find(beginning, list).is_some_and(|at| at > 0 && beginning[at - 1] != b'\\');
-    is_there && memchr::memmem::find(body, b"\"error\"").is_none()
+    let is_there = list
+        .find(beginning)
+        .is_some_and(|at| at > 0 && beginning[at - 1] != b'\\');
+    is_there && error.find(body).is_none()
 }
 
 /// Whether there is a vector, and nothing in the place of any: servers answer an input that they could not embed with `null` or an empty
