@@ -164,8 +164,13 @@ impl OpenAiProvider {
         let sent = || self.request(Method::POST, uri, request.body.clone(), request.traceparent.clone());
         let (head, mut body) = self.head(sent, &request.sent, limits).await?.into_parts();
         let status = head.status;
-        // Our credentials with the upstream are nothing the caller can mend, and its message may quote them.
-        let ours = status == http::StatusCode::UNAUTHORIZED || status == http::StatusCode::FORBIDDEN;
+        // Our credentials with the upstream, or with a proxy before it, are nothing the caller can mend, and its message may quote them.
+        let ours = matches!(
+            status,
+            http::StatusCode::UNAUTHORIZED
+                | http::StatusCode::FORBIDDEN
+                | http::StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        );
         if ours || !(status.is_success() || status.is_client_error()) {
             if Box::pin(drain(&mut body)).await {
                 body.give_back();
@@ -204,8 +209,12 @@ impl OpenAiProvider {
         )
         .await;
         let whole = match collected {
-            Ok(whole) => {
+            Ok((whole, true)) => {
                 body.give_back();
+                whole
+            }
+            Ok((whole, false)) => {
+                body.give_back_at_end();
                 whole
             }
             // A server that refuses a body unread may close with its last words on their way: the status says it all.
@@ -213,7 +222,7 @@ impl OpenAiProvider {
             Err(error) => return Err(error),
         };
         if status.is_success() {
-            reply::whole(status, headers, whole)
+            reply::whole(headers, whole)
         } else {
             let told = if is_encoded { Bytes::new() } else { whole };
             Ok(reply::refusal(status, headers, &self.redacted(&told)))
@@ -237,7 +246,7 @@ impl OpenAiProvider {
             ));
         }
         let mut answer = response.into_body();
-        let body = collect(&mut answer, Bytes::new(), LARGEST_LIST, limits, started, None).await?;
+        let (body, _) = collect(&mut answer, Bytes::new(), LARGEST_LIST, limits, started, None).await?;
         answer.give_back();
         models::ids_of(&body).ok_or(ProviderError::BadReply("its list of models is not one"))
     }

@@ -120,9 +120,6 @@ impl Completions {
         let request = Request::read(&call.body, call.endpoint)?;
         self.note_use(&call);
         let route = self.route(&request.model, call.endpoint)?;
-        if !request.form(call.endpoint).streamed {
-            return self.answer(&call, &request, route).await;
-        }
         // Whatever is long enough to outlive its credential ends with it.
         let live = self.0.live.enter(call.account.credential);
         let answering = Box::pin(self.answer(&call, &request, route));
@@ -132,6 +129,10 @@ impl Completions {
                 headers,
                 events: AnswerStream::Live(Box::new(LiveStream::new(events, live))),
             },
+            // Some servers do not stream some models. OpenAI's clients find nothing in an answer of the other form, and raise nothing.
+            Answer::Whole { status, headers, body } if status.is_success() && request.form(call.endpoint).streamed => {
+                stored::as_stream(status, headers, body, request.include_usage)
+            }
             whole @ Answer::Whole { .. } => whole,
         };
         Ok(answered)
@@ -235,7 +236,12 @@ impl Completions {
         match ask::ask(&route.upstream, wanted, has_added_usage).await {
             Ok(ProviderReply::Whole { status, headers, body }) => {
                 let (headers, body) = if status.is_success() {
-                    let body = course::whole(call.endpoint, body).inspect_err(|error| recorder.fail(error))?;
+                    let body = course::whole(call.endpoint, body.clone()).inspect_err(|error| {
+                        if let Some(usage) = course::spent(&body) {
+                            recorder.note_usage(usage);
+                        }
+                        recorder.fail(error);
+                    })?;
                     recorder.note_whole(sse::usage_of_body(&body, call.endpoint == Endpoint::ChatCompletions));
                     recorder.finish(Outcome::Completed);
                     (as_json(headers), body)

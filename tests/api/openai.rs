@@ -351,8 +351,8 @@ async fn when_to_come_back_is_passed_on_as_numbers_within_bounds_or_not_at_all()
 #[tokio::test]
 async fn an_upstreams_failure_is_a_bad_gateway() {
     let (app, program) = start().await;
-    // 401 and 403 are about our key with the upstream, which the caller can neither see nor mend.
-    for status in [500, 502, 503, 529, 401, 403] {
+    // 401, 403 and 407 are about our key with the upstream or its proxy, which the caller can neither see nor mend.
+    for status in [500, 502, 503, 529, 401, 403, 407] {
         app.upstream.reply(Reply::json(
             status,
             &json!({"error": {"message": "secret stack trace"}}),
@@ -425,13 +425,12 @@ async fn an_upstream_that_is_too_slow_is_given_up() {
 }
 
 #[tokio::test]
-async fn an_unstreamed_answer_to_a_streamed_request_is_passed_on() {
+async fn an_unstreamed_answer_to_a_streamed_request_that_is_no_stream_in_any_form_is_passed_on() {
     let (app, program) = start().await;
-    app.upstream.reply(Reply::json(200, &completion("all at once", None)));
+    let mut odd = completion("all at once", None);
+    odd["choices"][0]["message"] = json!(["all at once"]);
+    app.upstream.reply(Reply::json(200, &odd));
     let mut body = chat("maple-chat");
     body["stream"] = true.into();
-    assert_eq!(
-        program.post("/v1/chat/completions", &body).await.ok(200),
-        completion("all at once", None)
-    );
+    assert_eq!(program.post("/v1/chat/completions", &body).await.ok(200), odd);
 }

@@ -5,7 +5,12 @@ use http::{HeaderMap, header};
 /// The token of `Authorization: Bearer` (RFC 6750); the scheme's case does not matter (RFC 9110 11.1).
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     const SCHEME: &str = "bearer ";
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let mut sent = headers.get_all(header::AUTHORIZATION).iter();
+    let value = sent.next()?.to_str().ok()?;
+    // A proxy before us may have looked at the other.
+    if sent.next().is_some() {
+        return None;
+    }
     let (scheme, token) = value.split_at_checked(SCHEME.len())?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case(SCHEME) && !token.is_empty()).then_some(token)

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, Request, StatusCode, Version, header, uri::Authority};
+use http::{HeaderMap, Request, StatusCode, Uri, Version, header, uri::Authority};
 use http_body::Body;
 
 use crate::failure::Failure;
@@ -10,6 +10,7 @@ use crate::failure::Failure;
 /// Refuses what no client that means well sends, and what we do not read.
 pub(in crate::http) fn check<B: Body>(request: &Request<B>) -> Result<(), Failure> {
     check_host(request.version(), request.headers())?;
+    check_target(request.uri(), request.headers())?;
     if request.headers().contains_key(header::CONTENT_ENCODING) && !request.body().is_end_stream() {
         check_coding(request.headers())?;
     }
@@ -29,6 +30,23 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Failure> {
         (Some(_), None) => "The Host header is not a host with an optional port.",
     };
     Err(Failure::new(StatusCode::BAD_REQUEST, "invalid_host", problem))
+}
+
+/// A target that names a host itself is to be believed rather than Host (RFC 9112 3.2.2). Both are looked at here and there, so they have
+/// to say the same.
+fn check_target(target: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
+    let Some(authority) = target.authority() else {
+        return Ok(());
+    };
+    let host = headers.get(header::HOST).map(|host| host.as_bytes());
+    if host.is_some_and(|host| host.eq_ignore_ascii_case(authority.as_str().as_bytes())) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        StatusCode::BAD_REQUEST,
+        "invalid_host",
+        "The request's target and its Host header name different hosts.",
+    ))
 }
 
 /// Whether a request is for this machine, by a name of its own, an address, or `own`. A web page whose name was made to lead here
@@ -86,7 +104,7 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_coding, check_host, check_local, is_host};
+    use super::{check_coding, check_host, check_local, check_target, is_host};
     use http::{HeaderMap, HeaderValue, Version, header};
     use proptest::prelude::*;
 
@@ -96,6 +114,16 @@ mod tests {
             headers.append(name, HeaderValue::from_static(value));
         }
         headers
+    }
+
+    #[test]
+    fn a_target_with_a_host_of_its_own_says_the_same() {
+        let check = |target: &str, host: &'static str| {
+            check_target(&target.parse().unwrap(), &with(&header::HOST, &[host])).is_ok()
+        };
+        assert!(check("/api/health", "maple.test") && check("*", "maple.test"));
+        assert!(check("http://Maple.test:80/", "maple.test:80"));
+        assert!(!check("http://evil.example/", "maple.test") && !check("http://maple.test/", "maple.test:80"));
     }
 
     #[test]

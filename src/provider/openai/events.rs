@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use futures_util::Stream;
 use hyper::body::Body;
 use tokio::time::Sleep;
@@ -156,7 +156,11 @@ impl UpstreamEvents {
         self.room.pass(item)
     }
 
-    fn regular(&mut self, item: Bytes) -> Bytes {
+    fn regular(&mut self, mut item: Bytes) -> Bytes {
+        // Strict readers pass over a byte order mark, others lose the first event by it.
+        if self.is_odd && item.starts_with(sse::MARK) {
+            item.advance(sse::MARK.len());
+        }
         self.marked = sse::ends_with_mark(&item);
         let is_ended = sse::ends_with_blank_line(&item);
         if !self.is_odd && is_ended {

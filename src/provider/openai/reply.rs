@@ -50,7 +50,9 @@ pub(super) async fn begin(
 }
 
 /// Reads a body whole, within the limits on pauses, time and size, and counts what is not small before it is read; `first` is what has
-/// been read of it. One that comes in one piece is not copied. Until its first byte there is no pause, but a model that thinks.
+/// been read of it. One that comes in one piece is not copied. Until its first byte there is no pause, but a model that thinks. Events
+/// that nobody asked for are read up to the mark that ends them: some proxies never close after it (openai/openai-python #3520). Says
+/// whether the body has ended as well.
 pub(super) async fn collect(
     body: &mut AnswerBody,
     mut first: Bytes,
@@ -58,7 +60,7 @@ pub(super) async fn collect(
     limits: Limits,
     started: Instant,
     memory: Option<&Allowance>,
-) -> Result<Bytes, ProviderError> {
+) -> Result<(Bytes, bool), ProviderError> {
     const TOO_LARGE: ProviderError = ProviderError::BadReply("it is too large");
     if body.size_hint().lower() > largest as u64 {
         return Err(TOO_LARGE);
@@ -73,7 +75,12 @@ pub(super) async fn collect(
         room.insert(memory.reserve()).grow(promised).await?;
     }
     let mut all = BytesMut::new();
+    let mut has_ended = false;
     loop {
+        let read = if all.is_empty() { &first[..] } else { &all[..] };
+        if sse::ends_with_mark(read) && sse::begins_as_events(read) == Some(true) {
+            break;
+        }
         let mut is_total = false;
         let limit = || {
             let left = limits.total.saturating_sub(started.elapsed());
@@ -81,7 +88,10 @@ pub(super) async fn collect(
             if is_total { left } else { limits.chunk }
         };
         let data = match deadline::within_what_is_left(limit, body.frame()).await {
-            Ok(None) => break,
+            Ok(None) => {
+                has_ended = true;
+                break;
+            }
             Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             Ok(Some(Err(error))) => return Err(ProviderError::BrokenOff(Box::new(error))),
             Err(_) if is_total => return Err(ProviderError::TotalTimeout(limits.total)),
@@ -113,18 +123,15 @@ pub(super) async fn collect(
         }
     }
     let whole = if all.is_empty() { first } else { all.freeze() };
-    Ok(match room {
+    let whole = match room {
         Some(room) => room.hold(whole),
         None => whole,
-    })
+    };
+    Ok((whole, has_ended))
 }
 
 /// A successful answer that is not streamed, under the content type that it has: what the upstream calls it says little.
-pub(super) fn whole(
-    status: StatusCode,
-    mut headers: HeaderMap,
-    mut body: Bytes,
-) -> Result<ProviderReply, ProviderError> {
+pub(super) fn whole(mut headers: HeaderMap, mut body: Bytes) -> Result<ProviderReply, ProviderError> {
     if body.starts_with(sse::MARK) {
         body.advance(sse::MARK.len());
     }
@@ -138,6 +145,8 @@ pub(super) fn whole(
         return Err(ProviderError::BadReply("it is neither JSON nor a stream of events"));
     };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // Whatever success it was called: clients know of one.
+    let status = StatusCode::OK;
     Ok(ProviderReply::Whole { status, headers, body })
 }
 

@@ -36,9 +36,9 @@ pub(super) fn pass(status: StatusCode, upstream: &HeaderMap, headers: &mut Heade
 /// `Retry-After` (RFC 9110 10.2.3): seconds, or a date, which is compared with the upstream's own.
 fn standard(headers: &HeaderMap) -> Option<Duration> {
     let after = text(headers, &header::RETRY_AFTER)?;
-    if !after.is_empty() && after.bytes().all(|byte| byte.is_ascii_digit()) {
-        // So many digits that they are no number are long enough.
-        return Some(after.parse().map_or(LONGEST, Duration::from_secs).min(LONGEST));
+    // A fraction is none of RFC 9110's, but OpenAI's clients take one.
+    if let Some(seconds) = number(after) {
+        return Some(Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())));
     }
     let until = date(after)? - date(text(headers, &header::DATE)?)?;
     Some(until.to_std().unwrap_or_default().min(LONGEST))
@@ -46,12 +46,16 @@ fn standard(headers: &HeaderMap) -> Option<Duration> {
 
 /// `retry-after-ms`, which may have a fraction.
 fn milliseconds(headers: &HeaderMap) -> Option<Duration> {
-    let after = text(headers, &RETRY_AFTER_MS)?;
-    let is_number = after.starts_with(|first: char| first.is_ascii_digit())
-        && after.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let whole = after.parse::<f64>().ok().filter(|_| is_number)?.ceil();
+    let milliseconds = number(text(headers, &RETRY_AFTER_MS)?)?.ceil();
     let longest = LONGEST.as_secs_f64() * 1000.0;
-    Some(Duration::from_secs_f64(whole.min(longest) / 1000.0))
+    Some(Duration::from_secs_f64(milliseconds.min(longest) / 1000.0))
+}
+
+/// Digits, with a point among them or without.
+fn number(text: &str) -> Option<f64> {
+    let is_number = text.starts_with(|first: char| first.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    text.parse().ok().filter(|_| is_number)
 }
 
 /// Each of the three forms that a date in HTTP has (RFC 9110 5.6.7).
@@ -97,6 +101,7 @@ mod tests {
         };
         assert_eq!(read(503, "20"), Some(Duration::from_secs(20)));
         assert_eq!(read(529, " 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(read(503, "1.5"), Some(Duration::from_millis(1500)));
         for date in [
             "Sun, 06 Nov 1994 08:49:37 GMT",
             "Sunday, 06-Nov-94 08:49:37 GMT",
@@ -117,7 +122,9 @@ mod tests {
             (503, "-1"),
             (503, "+1"),
             (503, ""),
-            (503, "1.5"),
+            (503, "1.5.0"),
+            (503, ".5"),
+            (503, "1e3"),
             (500, "20"),
             (502, "20"),
         ] {

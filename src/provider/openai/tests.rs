@@ -22,7 +22,7 @@ use crate::{
 /// What a test takes for "never".
 const LONG: Duration = Duration::from_secs(8);
 /// A limit that is meant to run out.
-const SHORT: Duration = Duration::from_millis(150);
+const SHORT: Duration = Duration::from_millis(300);
 /// How soon an upstream must learn that nobody listens.
 const SOON: Duration = Duration::from_secs(1);
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::forms;
 use crate::provider::{
     Endpoint, Provider, ProviderError, Stage,
-    sse::{self, ChunkInfo},
+    sse::{self, ChunkInfo, ReportedUsage},
 };
 
 /// What of a stream has come.
@@ -113,6 +113,18 @@ pub(super) fn whole(endpoint: Endpoint, body: Bytes) -> Result<Bytes, ProviderEr
     }
 }
 
+/// What a whole answer that is none has cost all the same, if it says so.
+#[cold]
+pub(super) fn spent(body: &[u8]) -> Option<ReportedUsage> {
+    if sse::begins_as_events(body) == Some(true) {
+        sse::events(body)
+            .filter_map(|event| sse::scan_chunk(event.data()).usage)
+            .last()
+    } else {
+        sse::scan_chunk(body).usage
+    }
+}
+
 /// Tells the common answer without reading all of it: there is a list with something in it, and no word of an error.
 fn looks_answered(endpoint: Endpoint, body: &[u8]) -> bool {
     /// Servers begin with an id, a time and the model's name.
@@ -172,7 +184,7 @@ fn assembled(endpoint: Endpoint, events: &[u8]) -> Result<Bytes, ProviderError> 
         course.note(&chunk, drop);
     }
     course.end()?;
-    let whole = forms::assemble(&events[..end], b"");
+    let whole = forms::assemble_anyhow(&events[..end]);
     whole
         .map(Bytes::from)
         .ok_or(ProviderError::BadReply("its events are not chunks of an answer"))
@@ -202,7 +214,9 @@ pub(super) fn told(provider: &dyn Provider, data: &[u8]) -> Bytes {
             } else {
                 &data
             };
-            let text = json!({"message": String::from_utf8_lossy(words), "type": "server_error"}).to_string();
+            let text = String::from_utf8_lossy(words);
+            let text =
+                json!({"message": text, "type": "server_error", "param": null, "code": "provider_error"}).to_string();
             ("data: {\"error\":", text.into_bytes().into(), "}\n\n")
         }
     };

@@ -6,7 +6,7 @@ mod tools;
 
 use serde_json::{Map, Value, json};
 
-pub(super) use assemble::assemble;
+pub(super) use assemble::{assemble, assemble_anyhow};
 
 /// The chunks that an answer could have come in, and apart from them its usage chunk. `None` if it is no chat answer.
 pub(super) fn disassemble(whole: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {

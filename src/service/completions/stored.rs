@@ -3,9 +3,14 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::{HeaderMap, StatusCode, header};
 
-use super::forms;
-use crate::{cache::Value, domain::tokens::TokenUsage, provider::sse::KEEP_ALIVE};
+use super::{Answer, forms, stream::AnswerStream};
+use crate::{
+    cache::Value,
+    domain::tokens::TokenUsage,
+    provider::sse::{self, KEEP_ALIVE},
+};
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
@@ -79,6 +84,23 @@ impl StoredAnswer {
         };
         let usage = if with_usage { &usage[..] } else { &[] };
         Some([&events, usage, DONE].concat().into())
+    }
+}
+
+/// A whole answer for a caller who asked for a stream; as it is, if it cannot be given so.
+pub(super) fn as_stream(status: StatusCode, mut headers: HeaderMap, body: Bytes, with_usage: bool) -> Answer {
+    let tokens = sse::usage_of_body(&body, true).reported.map(TokenUsage::from);
+    let answer = StoredAnswer::whole(&body, tokens.unwrap_or_default());
+    let Some(events) = answer.as_events(with_usage) else {
+        return Answer::Whole { status, headers, body };
+    };
+    headers.remove(header::CONTENT_TYPE);
+    Answer::Stream {
+        headers,
+        events: AnswerStream::Replayed {
+            events: Some(events),
+            tokens: answer.usage(),
+        },
     }
 }
 

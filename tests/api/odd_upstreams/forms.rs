@@ -1,10 +1,10 @@
 //! Answers in other forms than were asked for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{CHAT, ask, finish, last_event, repeatable, world};
+use super::{CHAT, SOON, ask, finish, last_event, repeatable, world};
 use crate::support::{
     Reply,
     upstream::{completion, delta},
@@ -137,16 +137,74 @@ async fn a_stream_that_nobody_asked_for_is_put_together() {
         assert_eq!(answer["choices"][0]["message"]["content"], "Put me together");
         assert_eq!(answer["usage"]["completion_tokens"], 2);
     }
-    world.app.upstream.reply(Reply::events().text("Half").ended());
+    // What is not an answer has its price all the same, where the provider says so.
+    world
+        .app
+        .upstream
+        .reply(Reply::events().text("Half").usage(8, 1).ended());
     world
         .program
         .post(CHAT, &ask(false))
         .await
         .openai_error(502, "provider_error");
-    let records = world.records(3).await;
+    // Nothing is waited for behind the mark, nor is a success known by another number.
+    let asked = Instant::now();
+    let open = Reply::events().text("Put me together").event(&finish());
+    world.app.upstream.reply(open.chunk("data: [DONE]\n\n").stall());
+    let answer = world.program.post(CHAT, &ask(false)).await.ok(200);
+    assert_eq!(answer["choices"][0]["message"]["content"], "Put me together");
+    assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+    let created = Reply::json(206, &completion("Put me together", None));
+    world.app.upstream.reply(created);
+    world.program.post(CHAT, &ask(false)).await.ok(200);
+    let records = world.records(5).await;
+    assert_eq!((records[2].1, records[2].2), (8, 1));
     assert_eq!(records[0], ("completed".to_owned(), 9, 2));
     assert_eq!(records[1], ("completed".to_owned(), 9, 2));
     assert_eq!(records[2].0, "failed");
+}
+
+/// openai/openai-python takes nothing from an answer in the form that was not asked for, and raises nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_whole_in_place_of_a_stream_becomes_one() {
+    let world = world().await;
+    for (number, mut body) in [ask(true), repeatable(true, 0)].into_iter().enumerate() {
+        body["stream_options"] = json!({"include_usage": true});
+        world
+            .app
+            .upstream
+            .reply(Reply::json(200, &completion("All at once", Some((9, 3)))));
+        let answer = world.program.post(CHAT, &body).await;
+        assert_eq!(answer.header("content-type"), "text/event-stream", "{number}");
+        let text = answer.text();
+        assert!(
+            text.contains("All at once") && text.ends_with("data: [DONE]\n\n"),
+            "{text}"
+        );
+        assert!(text.contains("\"completion_tokens\":3"), "{text}");
+    }
+    world
+        .app
+        .upstream
+        .reply(Reply::json(200, &completion("All at once", Some((9, 3)))));
+    let (last, kept) = world.on_the_page().await;
+    assert_eq!((&*last, &kept["content"]), ("done", &json!("All at once")));
+    for record in &world.records(3).await[..2] {
+        assert_eq!(*record, ("completed".to_owned(), 9, 3));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_byte_order_mark_before_a_stream_stays_here() {
+    let world = world().await;
+    let reply = Reply::events().chunk("\u{feff}").text("First").done();
+    let together = Reply::events()
+        .chunk(format!("\u{feff}data: {}\n\n", delta("First")))
+        .done();
+    for (number, reply) in [together, reply].iter().enumerate() {
+        let text = world.streamed(reply, number).await;
+        assert!(text.starts_with("data: {"), "{text:?}");
+    }
 }
 
 /// songquanpeng/one-api #277: one line end between events.

@@ -37,6 +37,33 @@ async fn every_upstream_call_is_over(app: &TestApp) {
     .await;
 }
 
+/// One that is not streamed may take minutes as well.
+#[tokio::test]
+async fn a_call_that_waits_for_its_whole_answer_ends_with_its_key() {
+    let (app, _) = start().await;
+    let ada = register(&app).await;
+    let (id, key) = ada.create_key().await;
+    let program = app.client.with(&key);
+    let shared = json!({"model": "maple-chat", "seed": 1, "messages": []});
+    let mut calls = Vec::new();
+    for body in [ask(false), shared] {
+        app.upstream.reply(Reply::silent());
+        let program = program.clone();
+        calls.push(tokio::spawn(async move {
+            program.post("/v1/chat/completions", &body).await
+        }));
+    }
+    eventually("the upstream calls", || async {
+        (app.upstream.calls().len() == 2).then_some(())
+    })
+    .await;
+    ada.client.delete(&format!("/api/keys/{id}")).await.ok(204);
+    for call in calls {
+        call.await.unwrap().openai_error(401, "invalid_api_key");
+    }
+    every_upstream_call_is_over(&app).await;
+}
+
 #[tokio::test]
 async fn a_stream_ends_with_its_key_and_is_charged() {
     let (app, _) = start().await;

@@ -144,11 +144,11 @@ fn errors_in_any_shape_become_one_that_clients_raise() {
         (r#"{"detail":"x"}"#, r#"{"error":{"detail":"x","message":"x"}}"#),
         (
             "out of memory",
-            r#"{"error":{"message":"out of memory","type":"server_error"}}"#,
+            r#"{"error":{"message":"out of memory","type":"server_error","param":null,"code":"provider_error"}}"#,
         ),
         (
             r#"{"choices":[{"del"#,
-            r#"{"error":{"message":"the provider sent an event that is not JSON","type":"server_error"}}"#,
+            r#"{"error":{"message":"the provider sent an event that is not JSON","type":"server_error","param":null,"code":"provider_error"}}"#,
         ),
     ] {
         let told = told(&provider, data.as_bytes());

@@ -10,13 +10,50 @@ const PIECEWISE: [&str; 4] = ["content", "reasoning_content", "reasoning", "refu
 
 /// Puts a stream's chunks together. `None` if they are not chunks of an answer, or if it is not clear what they make.
 pub(in crate::service::completions) fn assemble(events: &[u8], usage: &[u8]) -> Option<Vec<u8>> {
+    put_together(events, usage, |data| serde_json::from_slice(data).ok())
+}
+
+/// The same, where there is nothing else to be had: what is no text has U+FFFD in its place.
+pub(in crate::service::completions) fn assemble_anyhow(events: &[u8]) -> Option<Vec<u8>> {
+    put_together(events, b"", |data| {
+        let strict = serde_json::from_slice(data).ok();
+        strict.or_else(|| serde_json::from_str(&with_whole_pairs(&String::from_utf8_lossy(data))).ok())
+    })
+}
+
+/// Halves of surrogate pairs without the other half are replaced: servers that cut their text between UTF-16 units escape them so.
+fn with_whole_pairs(json: &str) -> String {
+    const LENGTH: usize = "\\u0000".len();
+    let unit = |at: usize| {
+        let digits = json.get(at..at + LENGTH)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut whole = String::with_capacity(json.len());
+    let mut from = 0;
+    while let Some(found) = json[from..].find('\\') {
+        let at = from + found;
+        whole.push_str(&json[from..at]);
+        let (length, is_half) = match unit(at) {
+            Some(0xD800..0xDC00) if matches!(unit(at + LENGTH), Some(0xDC00..0xE000)) => (2 * LENGTH, false),
+            Some(0xD800..0xE000) => (LENGTH, true),
+            // The next is taken with it: it may be another backslash.
+            _ => (1 + json[at + 1..].chars().next().map_or(0, char::len_utf8), false),
+        };
+        whole.push_str(if is_half { "\\ufffd" } else { &json[at..at + length] });
+        from = at + length;
+    }
+    whole.push_str(&json[from..]);
+    whole
+}
+
+fn put_together(events: &[u8], usage: &[u8], parse: impl Fn(&[u8]) -> Option<Value>) -> Option<Vec<u8>> {
     let mut whole: Option<Map<String, Value>> = None;
     let mut choices: Vec<Choice> = Vec::new();
     for event in sse::events(events).chain(sse::events(usage)) {
         if event.data().is_empty() || sse::is_done(event.data()) {
             continue;
         }
-        let Ok(Value::Object(mut chunk)) = serde_json::from_slice(event.data()) else {
+        let Some(Value::Object(mut chunk)) = parse(event.data()) else {
             return None;
         };
         if let Some(Value::Array(parts)) = chunk.remove("choices") {

@@ -1,6 +1,6 @@
 //! Each form from the other, and what has none.
 
-use super::{assemble, disassemble};
+use super::{assemble, assemble_anyhow, disassemble};
 use serde_json::{Value, json};
 
 fn parsed(bytes: &[u8]) -> Value {
@@ -281,4 +281,29 @@ fn what_may_be_a_piece_of_something_unknown_is_not_guessed_at() {
         joined(&function, &json!({})).unwrap()["message"]["function_call"],
         json!({"name": "get", "arguments": "{\"a\":1}"})
     );
+}
+
+/// Servers that cut their text between the halves of a surrogate pair, or between the bytes of a letter.
+#[test]
+fn what_is_no_text_costs_no_more_than_itself_where_there_is_no_other_form() {
+    let answer = |pieces: &[&[u8]]| {
+        let mut events = Vec::new();
+        for piece in pieces {
+            events.extend_from_slice(br#"data: {"choices":[{"delta":{"content":""#);
+            events.extend_from_slice(piece);
+            events.extend_from_slice(b"\"}}]}\n\n");
+        }
+        assert_eq!(assemble(&events, b""), None, "for others who ask the same");
+        parsed(&assemble_anyhow(&events).unwrap())["choices"][0]["message"]["content"].clone()
+    };
+    for (pieces, text) in [
+        (&[&br"Globe: \ud83c"[..], br"\udf0d!"][..], "Globe: \u{fffd}\u{fffd}!"),
+        (
+            &[br"\ud83c\udf0d and \udf0d", br"\\ud83c"],
+            "\u{1f30d} and \u{fffd}\\ud83c",
+        ),
+        (&[b"caf\xc3", b"\xa9"], "caf\u{fffd}\u{fffd}"),
+    ] {
+        assert_eq!(answer(pieces), text);
+    }
 }

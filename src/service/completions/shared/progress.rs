@@ -66,9 +66,14 @@ impl Progress {
             self.end = Some(End::Done(TokenUsage::default(), None));
             return;
         }
-        let body = match course::whole(self.keeping.endpoint, body) {
+        let body = match course::whole(self.keeping.endpoint, body.clone()) {
             Ok(body) => body,
-            Err(error) => return self.fail(error),
+            Err(error) => {
+                if let Some(usage) = course::spent(&body) {
+                    self.record(|recorder| recorder.note_usage(usage));
+                }
+                return self.fail(error);
+            }
         };
         let headers = as_json(headers);
         let info = sse::scan_chunk(&body);
