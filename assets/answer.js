@@ -32,15 +32,42 @@ export function showEnd(article, { status, reason, detail, retry_after: retryAft
   return article.append(card);
 }
 
+/** What the writer closed last was a block of code. */
+const FENCE = /(?:^|\n)[\s>]*(?:`{3,}|~{3,})\s*$/;
+/** Signs of the text that are kept to see how it goes on: a line with nothing but a fence, and blank ones after it. */
+const RECENT = 200;
+
+/**
+ * Where `text` goes on in the rendering of what came before it, which ended with `recent`, and what white space the rendering left out;
+ * nothing where another paragraph begins. Text that is put into a paragraph of its own looks like an end that is none.
+ */
+function goesOn(body, recent, text) {
+  let block = body.lastElementChild;
+  while (block?.matches("ul, ol, li, blockquote") && block.lastElementChild?.matches("ul, ol, li, blockquote, p, h3, h4, h5, h6, .code")) block = block.lastElementChild;
+  const code = block?.matches(".code") && block.querySelector("code");
+  if (code) {
+    const isClosed = code.textContent && FENCE.test(recent);
+    // Its last line is rendered with an end that it need not have yet.
+    if (!isClosed && !recent.endsWith("\n")) code.textContent = code.textContent.replace(/\n$/, "");
+    return isClosed ? null : { block: code, space: "" };
+  }
+  const [space] = /\s*$/.exec(recent), lines = (space + /^\s*/.exec(text)[0]).split("\n").length;
+  const most = block?.matches("p, li") ? 2 : block?.matches("h3, h4, h5, h6") ? 1 : 0;
+  return lines <= most ? { block, space } : null;
+}
+
 /** An answer while it is written: drawn once a frame, the newest state only. */
 export class GrowingAnswer {
   #drawn;
   #frame = 0;
   #later = 0;
   #html = null;
-  /** What came after the last rendering, and how much of it is shown. */
+  /** The end of all that came, and of what the last rendering is of. */
+  #recent = "";
+  #rendered = "";
+  /** What came after the last rendering, and where it is shown. */
   #tail = "";
-  #tailShown = null;
+  #shown = null;
   #renderedAt = 0;
 
   constructor(message, drawn) {
@@ -60,11 +87,13 @@ export class GrowingAnswer {
 
   delta(text) {
     this.#tail += text;
+    this.#recent = (this.#recent + text).slice(-RECENT);
     this.#schedule();
   }
 
   render(html) {
     this.#html = html;
+    this.#rendered = this.#recent;
     this.#tail = "";
     this.#schedule();
   }
@@ -89,22 +118,33 @@ export class GrowingAnswer {
     if (this.#html !== null) {
       showHtml(this.body, this.#html);
       this.#html = null;
-      this.#tailShown = null;
+      this.#shown = null;
       this.#renderedAt = performance.now();
     }
     if (this.body.classList.contains("plain")) {
       this.body.append(this.#tail);
       this.#tail = "";
-    } else if (this.#tail) {
+    } else if (this.#tail.trim()) {
       const left = this.#renderedAt + UNRENDERED - performance.now();
       if (last || left <= 0) {
-        this.#tailShown ??= this.body.appendChild(make("p", { className: "tail", dir: "auto" }));
-        this.#tailShown.append(this.#tail.slice(this.#tailShown.textContent.length));
+        this.#showTail();
       } else {
         // The model may be silent for a while now, and no rendering follows without a word of it.
         this.#later = setTimeout(() => this.#schedule(), left + 1);
       }
     }
     this.#drawn();
+  }
+
+  #showTail() {
+    if (!this.#shown) {
+      const on = goesOn(this.body, this.#rendered, this.#tail);
+      const element = on ? make("span", { className: "tail" }, on.space) : make("p", { className: "tail", dir: "auto" });
+      (on?.block ?? this.body).append(element);
+      this.#shown = { element, from: on ? 0 : this.#tail.search(/\S/) };
+    }
+    const { element, from } = this.#shown;
+    element.append(this.#tail.slice(from));
+    this.#shown.from = this.#tail.length;
   }
 }

@@ -9,6 +9,7 @@ import { drawer, retitle, toTop } from "./sidebar.js";
 import { readEvents } from "./stream.js";
 import { $, ask, make, toast } from "./ui.js";
 import { Voice } from "./voice.js";
+import { watch } from "./watch.js";
 
 const stage = $("#main"), list = $("#messages"), model = $("#model"), notice = $("#notice");
 const send = $("#send"), stop = $("#stop"), regenerate = $("#regenerate"), after = $("#after");
@@ -29,6 +30,12 @@ if (messages().length) follow.start();
 rememberModel();
 refresh();
 composer.focus();
+for (const article of list.querySelectorAll('[data-status="streaming"]')) {
+  watch(article, place, () => follow.grown()).then(() => {
+    if (article.isConnected) voice.ended(article);
+    refresh();
+  });
+}
 
 function messages() {
   return list.querySelectorAll('[data-test="message"]');
@@ -39,7 +46,7 @@ function refresh() {
   const all = messages(), last = all[all.length - 1], focused = document.activeElement;
   $("#tools").hidden = !conversation;
   $("#welcome").hidden = all.length > 0;
-  after.hidden = !last || running !== null || isEarlier;
+  after.hidden = !last || running !== null || isEarlier || last.dataset.status === "streaming";
   regenerate.hidden = after.hidden;
   $("#copy-answer").hidden = last?.dataset.role !== "assistant" || last.dataset.status === "failed";
   after.append(regenerate);

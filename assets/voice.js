@@ -32,6 +32,13 @@ export class Voice {
     this.#timer = setInterval(() => (this.#region.textContent = `${name} is still answering${times++ % 2 ? "." : ""}`), AGAIN);
   }
 
+  /** An answer that was not written here has ended, as it stands on the page. */
+  ended(article) {
+    const why = article.querySelector(".end, .why p");
+    if (article.dataset.status !== "complete" && why) this.say(why.textContent);
+    else this.complete(article.querySelector(".prose").textContent);
+  }
+
   complete(text) {
     const words = countWords(text);
     this.say(`Answer complete, ${words} word${words === 1 ? "" : "s"}`);
