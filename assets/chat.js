@@ -34,6 +34,7 @@ for (const article of list.querySelectorAll('[data-status="streaming"]')) {
   watch(article, place, () => follow.grown()).then(() => {
     if (article.isConnected) voice.ended(article);
     refresh();
+    follow.grown();
   });
 }
 

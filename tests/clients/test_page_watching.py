@@ -4,7 +4,7 @@ import pytest
 import requests
 
 from test_browser import ANSWER, MESSAGE, chromium, hook, page
-from test_page import api, ask, distance, focused, teller, why, write, written
+from test_page import PARAGRAPH, api, ask, distance, focused, teller, why, write, written
 from page_upstream import told
 
 __all__ = ["chromium", "page", "teller"]
@@ -45,7 +45,7 @@ def second_tab(teller):
 
 
 def test_an_answer_whose_page_was_reloaded_is_seen_to_have_ended(teller):
-    ask(teller, told(pieces=words(400), pause=0.05))
+    ask(teller, told(pieces=[PARAGRAPH * 8, *words(400)], pause=0.05))
     teller.until(lambda: "s5" in teller.answer_text(), message="words")
     write(teller, "A draft")
     teller.driver.refresh()
@@ -55,6 +55,8 @@ def test_an_answer_whose_page_was_reloaded_is_seen_to_have_ended(teller):
     assert [end.text for end in ends] == ["The answer was stopped, or its page was left, before it was finished."]
     assert "s5" in teller.answer_text()
     assert not has_cursor(teller)
+    teller.find(hook("regenerate"))
+    assert distance(teller) <= 8, "what can be done is in sight"
     assert "was stopped" in teller.driver.execute_script(SAID)
     assert (focused(teller), written(teller)) == ("question", "A draft")
     teller.click(hook("regenerate"))
@@ -125,6 +127,21 @@ def test_a_second_tab_is_told_that_its_conversation_was_deleted(teller, second_t
     teller.until(lambda: teller.all(hook("why")), message="the word")
     assert "deleted" in why(teller)
     assert not has_cursor(teller)
+
+
+def test_a_page_whose_session_ended_says_that_it_cannot_see_on(teller, second_tab):
+    ask(teller, told(pieces=words(400), pause=0.05))
+    teller.until(lambda: "s3" in teller.answer_text(), message="words")
+    second_tab()
+    path = teller.path()
+    write(teller, "A draft")
+    teller.driver.delete_all_cookies()
+    link = teller.find(f"{ANSWER} {hook('end')} a")
+    assert (link.text, link.get_attribute("href")) == ("Load the page again", teller.url + path)
+    assert not has_cursor(teller)
+    assert (teller.path(), written(teller)) == (path, "A draft")
+    link.click()
+    teller.find("[name='password']")
 
 
 def test_a_page_that_nobody_sees_does_not_look(teller, second_tab):
