@@ -16,10 +16,14 @@ async function seen(ms) {
   while (document.hidden) await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
 }
 
-/** The page as it is now. A session that has ended is for the reader to find out, who may be in the middle of a question. */
+/**
+ * The page as it is now; nothing if it is another one. A session that has ended is for the reader to find out, who may be in the middle of
+ * a question.
+ */
 async function look(place) {
   const response = await api("GET", place, undefined, AbortSignal.timeout(LONGEST));
-  return response.redirected ? null : new DOMParser().parseFromString(await response.text(), "text/html");
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  return page.querySelector("#messages") && page;
 }
 
 /** Makes a change, and leaves the focus where it was, if need be on the like of what had it. */
