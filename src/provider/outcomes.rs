@@ -36,6 +36,11 @@ impl Recent {
     pub fn is_failing(self) -> bool {
         self.failed > 0 && self.failed >= self.succeeded
     }
+
+    /// Several calls failed and none went well: too many for chance.
+    fn is_all_failed(self) -> bool {
+        self.succeeded == 0 && self.failed >= 3
+    }
 }
 
 const COUNT_BITS: u32 = 20;
@@ -72,6 +77,12 @@ impl Outcomes {
         self.recent_at(self.started.elapsed())
     }
 
+    /// Whether the last calls failed, whatever went well before them in the window: at least every second one in it, or all of the
+    /// latest five seconds that had any.
+    pub fn is_failing(&self) -> bool {
+        self.is_failing_at(self.started.elapsed())
+    }
+
     fn note_at(&self, age: Duration, succeeded: bool) {
         let number = number_of(age);
         let slot = &self.slots[usize::try_from(number).unwrap_or_default() % SLOTS];
@@ -88,6 +99,15 @@ impl Outcomes {
             }
             Some(pack(number, recent))
         });
+    }
+
+    fn is_failing_at(&self, age: Duration) -> bool {
+        let now = number_of(age);
+        let slots = self.slots.iter().map(|slot| unpack(slot.load(Ordering::Relaxed)));
+        let latest = slots
+            .filter(|(number, _)| number + SLOTS as u64 > now)
+            .max_by_key(|(number, _)| *number);
+        self.recent_at(age).is_failing() || latest.is_some_and(|(_, latest)| latest.is_all_failed())
     }
 
     fn recent_at(&self, age: Duration) -> Recent {
@@ -147,6 +167,25 @@ mod tests {
                 failed: 0
             }
         );
+    }
+
+    /// A provider that dies after many good calls, and that nobody asks again.
+    #[test]
+    fn the_latest_calls_outweigh_those_before_them() {
+        let outcomes = Outcomes::default();
+        let at = Duration::from_secs;
+        for _ in 0..20 {
+            outcomes.note_at(at(101), true);
+        }
+        for failed in 1..=3 {
+            assert!(!outcomes.is_failing_at(at(111)), "{failed} may be chance");
+            outcomes.note_at(at(111), false);
+        }
+        assert!(outcomes.is_failing_at(at(111)) && outcomes.is_failing_at(at(130)));
+        for _ in 0..4 {
+            outcomes.note_at(at(131), true);
+        }
+        assert!(!outcomes.is_failing_at(at(131)));
     }
 
     #[test]

@@ -230,6 +230,11 @@ impl Usage {
         self.queue.capacity() == 0
     }
 
+    /// Why records that wait would be lost if the process were killed now, where there should be a journal.
+    pub fn journal_fault(&self) -> Option<String> {
+        self.journal.as_ref()?.fault()
+    }
+
     /// Lets nobody wait for a disk that has stalled: every [`journal::WATCH_INTERVAL`].
     pub fn watch_journal(&self) {
         if let Some(journal) = &self.journal {

@@ -211,6 +211,16 @@ async fn without_a_usable_folder_it_serves_on_and_says_so() {
         line.unwrap_or_else(|| panic!("{metrics}")).ends_with(" 1")
     };
     assert!(!is_up().await);
+    let health = async |status: &str| {
+        eventually("health to notice", || async {
+            let health = process.client.get("/api/health").await.json();
+            let checks = health["checks"].as_object().unwrap().clone();
+            let check = checks.into_iter().find(|(name, _)| name.starts_with("usage_records"));
+            (check.unwrap().1["status"] == status).then_some(())
+        })
+        .await;
+    };
+    health("warn").await;
     assert!(ask(&program, 1_000_000).await && ask(&program, 1_000_001).await);
     eventually("the records", || async {
         let recorded = recorded(&mut database.connection().await).await;
@@ -221,6 +231,7 @@ async fn without_a_usable_folder_it_serves_on_and_says_so() {
     fs::remove_file(&place).unwrap();
     process.told("the usage journal is written again");
     assert!(is_up().await);
+    health("pass").await;
     assert!(ask(&program, 1_000_002).await);
     process.stop().await;
     assert_eq!(fs::read_dir(&place).unwrap().count(), 0);

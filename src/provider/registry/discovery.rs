@@ -30,6 +30,8 @@ pub(super) struct Discovered {
     asking: tokio::sync::Mutex<()>,
     /// That it does not answer has been told.
     told: AtomicBool,
+    /// That it lists more than is taken has been told.
+    told_rest: AtomicBool,
 }
 
 /// What holds for each model that a provider lists.
@@ -55,6 +57,7 @@ impl Discovered {
             first: OnceLock::new(),
             asking: tokio::sync::Mutex::default(),
             told: AtomicBool::new(false),
+            told_rest: AtomicBool::new(false),
         }
     }
 
@@ -85,6 +88,12 @@ impl Discovered {
                 let known = self.routes().count();
                 let added = self.add(&ids, MOST.saturating_sub(known));
                 let models = known + added;
+                if models >= MOST && ids.len() > models && !self.told_rest.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        target: "mapleai::providers", provider, listed = ids.len(), models,
+                        "the provider lists more models than are taken over; name the others under [[models]]"
+                    );
+                }
                 if models > 0 && (self.told.swap(false, Ordering::Relaxed) || (known > 0 && added > 0)) {
                     tracing::warn!(target: "mapleai::providers", provider, models, added, "the provider has listed models that were not known");
                 }

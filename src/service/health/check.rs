@@ -106,7 +106,7 @@ impl Component {
     async fn check_provider(&self, upstream: &Upstream, listed: &Listed) -> (Status, String) {
         let recent = upstream.outcomes.recent();
         if !recent.is_empty() {
-            let status = if recent.is_failing() {
+            let status = if upstream.outcomes.is_failing() {
                 Status::Warn
             } else {
                 Status::Pass
@@ -145,6 +145,11 @@ fn check_usage(usage: &Usage) -> (Status, String) {
         (
             Status::Warn,
             format!("{waiting}; there is no room for more, so every call is refused"),
+        )
+    } else if let Some(fault) = usage.journal_fault() {
+        (
+            Status::Warn,
+            format!("{waiting}; until then they are in memory alone, since there is no journal: {fault}"),
         )
     } else {
         (Status::Pass, waiting)

@@ -47,7 +47,10 @@ pub(crate) use self::{
 };
 use crate::{
     domain::usage::UsageRecord,
-    telemetry::metrics::{USAGE_JOURNAL_BYTES, USAGE_JOURNAL_UP},
+    telemetry::{
+        error_chain,
+        metrics::{USAGE_JOURNAL_BYTES, USAGE_JOURNAL_UP},
+    },
 };
 
 /// What a write may take. Beyond it the disk counts as stalled: those who wait are let go, and records are not journalled
@@ -223,6 +226,11 @@ impl Journal {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn fault(&self) -> Option<String> {
+        let state = self.state();
+        state.fault.as_ref().map(|fault| error_chain(fault))
     }
 
     fn tell_fault(&self, state: &State) {
