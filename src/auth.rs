@@ -59,6 +59,11 @@ impl Caller {
                 Self::Key(owner) => Credential::Key(owner.key),
                 Self::Operator => return None,
             },
+            until: match self {
+                Self::Session(owner) => Some(owner.expires_at),
+                Self::Key(owner) => owner.expires_at,
+                Self::Operator => None,
+            },
         })
     }
 }

@@ -16,6 +16,7 @@ use std::{
 };
 
 use moka::sync::Cache;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use uuid::Uuid;
 
@@ -26,6 +27,8 @@ const SHARDS: usize = 16;
 /// Credentials whose end is remembered, for streams that were about to begin: their bodies may take half a minute to arrive.
 const MAX_ENDED: u64 = 100_000;
 const ENDED_FOR: Duration = Duration::from_hours(1);
+/// The largest `total_timeout` there is: what is good for longer outlives its calls.
+const LONGEST_CALL: Duration = Duration::from_hours(24);
 
 /// What a call is made by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,6 +67,8 @@ pub struct LiveCall {
     number: u64,
     end: CancellationToken,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Of a credential that ends by itself, soon enough to matter.
+    expiry: Option<Pin<Box<Sleep>>>,
 }
 
 impl Default for LiveCalls {
@@ -77,7 +82,8 @@ impl Default for LiveCalls {
 }
 
 impl LiveCalls {
-    pub fn enter(&self, credential: Credential) -> LiveCall {
+    /// With how long the credential is good for, if it ends by itself.
+    pub fn enter(&self, credential: Credential, left: Option<Duration>) -> LiveCall {
         let credential = credential.id();
         let number = self.0.last_number.fetch_add(1, Ordering::Relaxed);
         let end = CancellationToken::new();
@@ -95,6 +101,9 @@ impl LiveCalls {
             number,
             ended: Box::pin(end.clone().cancelled_owned()),
             end,
+            expiry: left
+                .filter(|left| *left <= LONGEST_CALL)
+                .map(|left| Box::pin(tokio::time::sleep(left))),
         }
     }
 
@@ -118,17 +127,29 @@ impl LiveCalls {
 
 impl LiveCall {
     pub fn is_ended(&self) -> bool {
-        self.end.is_cancelled()
+        self.end.is_cancelled() || self.expires().is_some_and(|at| at <= Instant::now())
+    }
+
+    fn expires(&self) -> Option<Instant> {
+        self.expiry.as_ref().map(|expiry| expiry.deadline())
     }
 
     /// Ready once the credential is no longer good.
     pub fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let expired = self.expiry.as_mut().map(|expiry| expiry.as_mut().poll(context));
+        if expired.is_some_and(|expired| expired.is_ready()) {
+            return Poll::Ready(());
+        }
         self.ended.as_mut().poll(context)
     }
 
     /// What the work gives, unless the credential ends before.
     pub async fn unless_ended<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        self.end.run_until_cancelled(work).await
+        let work = self.end.run_until_cancelled(work);
+        match self.expires() {
+            None => work.await,
+            Some(at) => tokio::time::timeout_at(at, work).await.ok()?,
+        }
     }
 }
 
@@ -158,12 +179,16 @@ mod tests {
         let calls = LiveCalls::default();
         let (key, session) = (ApiKeyId::generate(), SessionId::generate());
         let (key, session) = (Credential::Key(key), Credential::Session(session));
-        let (first, second, other) = (calls.enter(key), calls.enter(key), calls.enter(session));
+        let (first, second, other) = (
+            calls.enter(key, None),
+            calls.enter(key, None),
+            calls.enter(session, None),
+        );
         calls.end(key);
         assert!(first.is_ended() && second.is_ended() && !other.is_ended());
         assert_eq!(second.unless_ended(std::future::pending::<()>()).await, None);
         assert_eq!(other.unless_ended(async { 7 }).await, Some(7));
-        assert!(calls.enter(key).is_ended(), "one that was about to begin");
+        assert!(calls.enter(key, None).is_ended(), "one that was about to begin");
         drop((first, second, other));
         assert_eq!(places(&calls), 0);
     }

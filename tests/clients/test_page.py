@@ -375,12 +375,12 @@ def test_without_a_name_a_conversation_is_not_renamed(teller):
     teller.until(lambda: teller.conversation_titles() == ["Syrup"], message="the new title")
 
 
-@pytest.mark.parametrize("size", [7_000, 140_000])
+@pytest.mark.parametrize("size", [7_000, 70_000])
 def test_the_last_words_are_shown_before_the_answer_ends(teller, size):
     """However long an answer is, however seldom it can be rendered, and whatever its model waits for."""
     words = pieces("word " * (size // 5), size // 70)
     ask(teller, told(pieces=[*words, " And so", " it ends", " here."], pause=0.01, hold=120))
-    teller.until(lambda: "And so it ends here." in teller.answer_text(), seconds=60, message="the last words")
+    teller.until(lambda: "And so it ends here." in teller.answer_text(), seconds=110, message="the last words")
     assert teller.answer_status() == "streaming"
     teller.click(hook("stop"))
     teller.wait_for_status("partial")

@@ -63,6 +63,7 @@ impl Answers {
                 user,
                 api_key: None,
                 credential: Credential::Session(caller.session),
+                until: Some(caller.expires_at),
             },
             // Entered before anything is stored: a deletion that comes in between is not missed.
             running: self.conversations.enter(conversation),

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{
@@ -24,6 +25,8 @@ pub struct Account {
     pub api_key: Option<ApiKeyId>,
     /// What ends the call when it is no longer good.
     pub credential: Credential,
+    /// When that ends by itself, if it does.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// One call as it came in.

@@ -130,6 +130,7 @@ impl Known {
                     user,
                     api_key: _,
                     credential: _,
+                    until: _,
                 },
             body,
             traceparent: _,

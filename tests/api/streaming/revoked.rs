@@ -65,6 +65,26 @@ async fn a_call_that_waits_for_its_whole_answer_ends_with_its_key() {
 }
 
 #[tokio::test]
+async fn calls_end_when_their_key_or_session_expires() {
+    let app = TestApp::start().await;
+    let ada = register(&app).await;
+    let until = chrono::Utc::now() + chrono::TimeDelta::seconds(2);
+    let key = ada
+        .client
+        .post("/api/keys", &json!({"name": "short", "expires_at": until}))
+        .await
+        .ok(201);
+    let program = app.client.with(key["key"].as_str().unwrap());
+    let stream = begun(&app, &program, &ask(true)).await;
+    app.upstream.reply(Reply::silent());
+    let whole = program.post("/v1/chat/completions", &ask(false)).await;
+    whole.openai_error(401, "invalid_api_key");
+    is_told(stream).await;
+    every_upstream_call_is_over(&app).await;
+    assert!(chrono::Utc::now() >= until);
+}
+
+#[tokio::test]
 async fn a_stream_ends_with_its_key_and_is_charged() {
     let (app, _) = start().await;
     let ada = register(&app).await;

@@ -50,6 +50,7 @@ fn call() -> Call {
             user: UserId::generate(),
             api_key: None,
             credential: Credential::Session(SessionId::generate()),
+            until: None,
         },
         body: Bytes::from_static(BODY.as_bytes()),
         traceparent: None,
