@@ -38,7 +38,7 @@ fn check_target(target: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
     let Some(authority) = target.authority() else {
         return Ok(());
     };
-    let host = headers.get(header::HOST).map(|host| host.as_bytes());
+    let host = headers.get(header::HOST).map(http::HeaderValue::as_bytes);
     if host.is_some_and(|host| host.eq_ignore_ascii_case(authority.as_str().as_bytes())) {
         return Ok(());
     }

@@ -64,11 +64,8 @@ async fn instances_share_by_a_cluster_over_tls_and_believe_no_stranger_in_its_pl
     let (client, operations) = process.ready().await;
     let line = eventually("the reason in the log", || async {
         let lines = process.lines();
-        let of_redis = lines.iter().filter(|line| line.contains("no connection to Redis"));
-        of_redis
-            .filter(|line| line.contains("invalid peer certificate"))
-            .cloned()
-            .next()
+        let mut of_redis = lines.iter().filter(|line| line.contains("no connection to Redis"));
+        of_redis.find(|line| line.contains("invalid peer certificate")).cloned()
     })
     .await;
     assert!(line.contains("\"WARN\""), "{line}");
