@@ -73,8 +73,9 @@ async fn keys_that_are_not_ours_are_refused() {
     let app = TestApp::start().await;
     let (_, key) = register(&app).await.create_key().await;
     let mut almost = key.clone();
-    let last = if almost.ends_with('A') { 'B' } else { 'A' };
-    almost.replace_range(almost.len() - 2..almost.len() - 1, &last.to_string());
+    let place = almost.len() - 2..almost.len() - 1;
+    let other = if &almost[place.clone()] == "A" { "B" } else { "A" };
+    almost.replace_range(place, other);
     for bad in [
         almost.as_str(),
         "mk_",
