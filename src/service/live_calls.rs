@@ -1,7 +1,7 @@
-//! Streams by the credential that they were asked for with, so that they end when it does: a key is revoked, a session ends, a
-//! person is removed, which ends both.
+//! Calls by the credential that they were asked for with, streamed or not, so that they end when it does: a key is revoked or expires, a
+//! session ends, a person is removed, which ends both.
 //!
-//! A stream takes its place when it begins and gives it back when it is over; what it says in between passes nothing that is
+//! A call takes its place when it begins and gives it back when it is over; what a stream says in between passes nothing that is
 //! shared.
 
 use std::{
@@ -24,7 +24,7 @@ use crate::domain::ids::{ApiKeyId, SessionId};
 
 /// Parts of the map with a lock each.
 const SHARDS: usize = 16;
-/// Credentials whose end is remembered, for streams that were about to begin: their bodies may take half a minute to arrive.
+/// Credentials whose end is remembered, for calls that were about to begin: their bodies may take half a minute to arrive.
 const MAX_ENDED: u64 = 100_000;
 const ENDED_FOR: Duration = Duration::from_hours(1);
 /// The largest `total_timeout` there is: what is good for longer outlives its calls.
@@ -47,10 +47,10 @@ impl Credential {
     }
 }
 
-/// Credential -> its streams, each with a number and what ends it.
+/// Credential -> its calls, each with a number and what ends it.
 type Calls = HashMap<Uuid, Vec<(u64, CancellationToken)>>;
 
-/// Cheap to clone. As large as there are streams, which admission bounds.
+/// Cheap to clone. As large as there are calls, which admission bounds.
 #[derive(Clone)]
 pub struct LiveCalls(Arc<Inner>);
 
@@ -60,7 +60,7 @@ struct Inner {
     last_number: AtomicU64,
 }
 
-/// A stream's place, until it is dropped.
+/// A call's place, until it is dropped.
 pub struct LiveCall {
     calls: LiveCalls,
     credential: Uuid,
@@ -107,7 +107,7 @@ impl LiveCalls {
         }
     }
 
-    /// Ends the streams of a credential that is no longer good.
+    /// Ends the calls of a credential that is no longer good.
     pub fn end(&self, credential: Credential) {
         let credential = credential.id();
         self.0.ended.insert(credential, ());
