@@ -22,9 +22,10 @@ FROM toolchain AS dependencies
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 COPY --from=auditable /opt/auditable/bin/cargo-auditable /usr/local/cargo/bin/
 COPY Cargo.toml Cargo.lock profil[e]/*.profdata ./
-RUN mkdir -p src benches/gateway \
-    && echo 'fn main() {}' | tee src/main.rs >benches/gateway/main.rs \
-    && touch src/lib.rs \
+COPY crates/local-model/Cargo.toml crates/local-model/
+RUN mkdir -p src benches/gateway crates/local-model/src \
+    && echo 'fn main() {}' | tee src/main.rs crates/local-model/src/main.rs >benches/gateway/main.rs \
+    && touch src/lib.rs crates/local-model/src/lib.rs \
     && for profile in *.profdata; do \
         [ ! -f "$profile" ] || echo "-Cprofile-use=$PWD/$profile -Cllvm-args=-no-pgo-warn-mismatch"; \
     done >release-flags

@@ -1,0 +1,37 @@
+//! Command line of the program.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    fetch::FetchArgs,
+    serve::{self, ServeArgs},
+    supervise::RunArgs,
+};
+
+#[derive(Debug, Parser)]
+#[command(name = "local-model", version, about = "A small language model on this machine, for MapleAI in development")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Find or fetch the model's file, check it, and print its path
+    Fetch(FetchArgs),
+    /// Fetch the model, serve it, start it again when it dies, and tell its state in a file
+    Run(RunArgs),
+    /// Serve a model on a loopback port until standard input ends
+    Serve(ServeArgs),
+}
+
+/// Runs what the command line says; the status is that of the process.
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Fetch(args) => crate::fetch::run(&args),
+        Command::Run(args) => crate::supervise::run(&args),
+        Command::Serve(args) => serve::run(&args),
+    }
+}

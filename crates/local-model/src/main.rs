@@ -1,0 +1,7 @@
+//! The program `local-model`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    local_model::cli::run()
+}
