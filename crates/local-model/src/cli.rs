@@ -11,7 +11,11 @@ use crate::{
 };
 
 #[derive(Debug, Parser)]
-#[command(name = "local-model", version, about = "A small language model on this machine, for MapleAI in development")]
+#[command(
+    name = "local-model",
+    version,
+    about = "A small language model on this machine, for MapleAI in development"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

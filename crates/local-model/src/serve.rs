@@ -39,6 +39,9 @@ pub struct Listening {
 /// Runs until standard input ends or a signal comes.
 #[allow(clippy::print_stderr)]
 pub fn run(args: &ServeArgs) -> ExitCode {
-    eprintln!("this build cannot run a model yet, so {} is not served", args.model.display());
+    eprintln!(
+        "this build cannot run a model yet, so {} is not served",
+        args.model.display()
+    );
     ExitCode::from(UNFIT)
 }
