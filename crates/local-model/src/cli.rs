@@ -36,6 +36,15 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Fetch(args) => crate::fetch::run(&args),
         Command::Run(args) => crate::supervise::run(&args),
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => {
+            die_with_parent();
+            serve::run(&args)
+        }
     }
+}
+
+/// A server whose parent was killed serves nobody. Where the kernel does not know this, the end of standard input is told.
+fn die_with_parent() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
 }

@@ -7,3 +7,4 @@ pub mod cli;
 pub mod fetch;
 pub mod serve;
 pub mod supervise;
+pub mod weights;

@@ -1,0 +1,147 @@
+//! Requests for the file: limits, proxies, certificates and redirects.
+
+use std::{error::Error as _, fs, net::IpAddr, path::PathBuf};
+
+use reqwest::{
+    Certificate, Proxy, StatusCode, Url,
+    blocking::{Client, Response},
+    header::{HeaderMap, LOCATION},
+    redirect::Policy,
+};
+
+use super::{Limits, WeightsError};
+
+const MAX_REDIRECTS: usize = 5;
+
+/// What a person set up for another program that fetches, beyond what the environment says.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    /// PEM files of further authorities.
+    pub certificates: Vec<PathBuf>,
+    /// A proxy for all addresses but those of this machine.
+    pub proxy: Option<String>,
+}
+
+/// Two clients: what is on this machine is never asked for through a proxy, whatever the environment says.
+#[derive(Debug)]
+pub struct Fetcher {
+    outside: Client,
+    inside: Client,
+}
+
+impl Fetcher {
+    pub fn new(limits: &Limits, trust: &Trust) -> Result<Self, WeightsError> {
+        let base = || {
+            Client::builder()
+                .user_agent(concat!("mapleai-local-model/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(limits.connect)
+                // In the blocking client this is a limit for each read, not for the whole.
+                .timeout(limits.stall)
+                .redirect(Policy::none())
+        };
+        let mut outside = base();
+        for path in &trust.certificates {
+            let authorities = fs::read(path)
+                .ok()
+                .and_then(|pem| Certificate::from_pem_bundle(&pem).ok());
+            for authority in authorities.unwrap_or_default() {
+                outside = outside.add_root_certificate(authority);
+            }
+        }
+        if let Some(proxy) = trust.proxy.as_deref().and_then(|address| Proxy::all(address).ok()) {
+            outside = outside.proxy(proxy);
+        }
+        let failed = |error: reqwest::Error| WeightsError::Unreachable {
+            from: "the network".to_owned(),
+            reason: reason_of(&error),
+        };
+        Ok(Self {
+            outside: outside.build().map_err(failed)?,
+            inside: base().no_proxy().build().map_err(failed)?,
+        })
+    }
+
+    /// GET with redirects followed: few, to http or https only, and never from https to http.
+    pub fn get(&self, url: &Url, headers: &HeaderMap) -> Result<Response, WeightsError> {
+        let mut url = url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let client = if is_loopback(&url) { &self.inside } else { &self.outside };
+            let answer = client
+                .get(url.clone())
+                .headers(headers.clone())
+                .send()
+                .map_err(|error| WeightsError::Unreachable {
+                    from: label(&url),
+                    reason: reason_of(&error),
+                })?;
+            if !is_redirect(answer.status()) {
+                return Ok(answer);
+            }
+            let to = answer
+                .headers()
+                .get(LOCATION)
+                .and_then(|to| to.to_str().ok())
+                .unwrap_or("");
+            url = next(&url, to)?;
+        }
+        Err(WeightsError::Redirect {
+            from: label(&url),
+            to: label(&url),
+            reason: "that is one redirect too many",
+        })
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+fn next(url: &Url, to: &str) -> Result<Url, WeightsError> {
+    let refused = |reason| WeightsError::Redirect {
+        from: label(url),
+        to: to.chars().take(200).collect(),
+        reason,
+    };
+    let next = url.join(to).map_err(|_| refused("that is no address"))?;
+    match (url.scheme(), next.scheme()) {
+        ("https", "http") => Err(refused("what was asked for under TLS is not fetched without it")),
+        (_, "http" | "https") => Ok(next),
+        _ => Err(refused("only http and https are followed")),
+    }
+}
+
+/// Host and port: what a person may know a server by, without a password that the address may hold.
+pub fn label(url: &Url) -> String {
+    let host = url.host_str().unwrap_or("nowhere");
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    let host = url
+        .host_str()
+        .unwrap_or("")
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .trim_end_matches('.');
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The innermost cause, which is the one that says something.
+pub(crate) fn reason_of(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    // What `reqwest` says by itself ends with the address, which may hold a password.
+    if error.source().is_none() {
+        "the request failed".to_owned()
+    } else {
+        cause.to_string()
+    }
+}
