@@ -101,11 +101,10 @@ impl Place {
     }
 
     /// Removes what transfers left a week ago, of this and of other models.
-    pub(crate) fn remove_old_parts(&self) {
+    pub(crate) fn remove_old_parts(&self, now: SystemTime) {
         let Ok(entries) = fs::read_dir(&self.folder) else {
             return;
         };
-        let now = SystemTime::now();
         for entry in entries.flatten() {
             let path = entry.path();
             let is_part = path

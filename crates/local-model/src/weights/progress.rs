@@ -3,6 +3,7 @@
 //! The bar goes back by a carriage return and covers itself with spaces: no escape sequence, so nothing to leave behind.
 
 use std::{
+    fmt::Write as _,
     io::Write,
     time::{Duration, Instant},
 };
@@ -65,7 +66,7 @@ impl<W: Write> Shown<W> {
         let mut facts = format!(" {percent:>3} %  {} of {} MB", done / 1_000_000, total / 1_000_000);
         if let Some(left) = left {
             let seconds = left.as_secs();
-            facts += &format!("  {}:{:02} left", seconds / 60, seconds % 60);
+            let _ = write!(facts, "  {}:{:02} left", seconds / 60, seconds % 60);
         }
         // One column stays free: a full line moves some terminals to the next.
         let room = columns.saturating_sub(1);

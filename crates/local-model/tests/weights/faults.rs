@@ -205,9 +205,9 @@ fn a_wheel_that_cannot_be_read_is_damaged() {
 #[test]
 fn a_transfer_that_is_compressed_unasked_is_unpacked_and_not_resumed() {
     let body = model(1_000_000);
-    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
-    packer.write_all(&body).unwrap();
-    let packed = packer.finish().unwrap();
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(&body).unwrap();
+    let packed = gzip.finish().unwrap();
     let server = Server::start(move |_, before| {
         let reply = Reply::whole(&packed).header("Content-Encoding", "gzip");
         if before == 0 { reply.cut(HALF) } else { reply }
