@@ -1,9 +1,13 @@
 // Messages as elements, as the server's template writes them, and an answer that grows.
 
+import { spoken } from "./api.js";
 import { make, showHtml } from "./ui.js";
 
 /** Longer without a rendering, in ms, and what came since is shown as it came: the text never stands still. */
 const UNRENDERED = 1000;
+
+/** Longer without a sign of an answer, in ms, and it is said how long that has been. */
+const UNANSWERED = 3000;
 
 /** Model names by id, from the menu; an id that is no longer offered names itself. */
 export function modelName(id) {
@@ -30,6 +34,17 @@ export function showEnd(article, { status, reason, detail, retry_after: retryAft
   const card = make("div", { className: "why", dataset: { test: "why", reason: reason ?? "" } }, make("p", { dir: "auto" }, words), make("div", { className: "acts" }));
   if (retryAfter) card.dataset.retryAt = new Date(Date.now() + retryAfter * 1000).toISOString();
   return article.append(card);
+}
+
+const grouped = new Intl.NumberFormat("en"), exact = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+
+/** What an answer took, below its text, on the page that saw it come: the speed is not stored. */
+export function showUsage(article, usage) {
+  if (!usage?.output_tokens) return;
+  const { output_tokens: count, tokens_per_second: speed, estimated } = usage;
+  const tokens = `${estimated ? "about " : ""}${grouped.format(count)} token${count === 1 ? "" : "s"}`;
+  const text = speed === null ? tokens : `${tokens} · ${exact.format(speed)} tokens/s`;
+  article.querySelector(".prose").after(make("p", { className: "took", dataset: { test: "took" } }, text));
 }
 
 /** What the writer closed last was a block of code. */
@@ -69,10 +84,24 @@ export class GrowingAnswer {
   #tail = "";
   #shown = null;
   #renderedAt = 0;
+  #waiting;
 
   constructor(message, drawn) {
     Object.assign(this, messageElement(message));
     this.#drawn = drawn;
+    const begun = performance.now();
+    // A small model takes minutes to read a long question, and looks dead meanwhile.
+    this.#waiting = setInterval(() => {
+      const waited = performance.now() - begun;
+      if (!this.article.isConnected) this.#comes();
+      else if (waited >= UNANSWERED) this.body.dataset.waiting = `Waiting for the first word, ${spoken(waited / 1000)}`;
+    }, 1000);
+  }
+
+  /** There is something of it, or there will be nothing. */
+  #comes() {
+    clearInterval(this.#waiting);
+    delete this.body.dataset.waiting;
   }
 
   get text() {
@@ -81,6 +110,7 @@ export class GrowingAnswer {
 
   /** The model is at work on what it will say. */
   thinks() {
+    this.#comes();
     if (!this.text) this.body.dataset.thinking = "";
     this.#drawn();
   }
@@ -115,6 +145,7 @@ export class GrowingAnswer {
     clearTimeout(this.#later);
     this.#frame = 0;
     delete this.body.dataset.thinking;
+    this.#comes();
     if (this.#html !== null) {
       showHtml(this.body, this.#html);
       this.#html = null;

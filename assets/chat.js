@@ -1,9 +1,10 @@
 // The chat page: asking, watching the answer come, asking again.
 
-import { GrowingAnswer, messageElement, modelName } from "./answer.js";
+import { GrowingAnswer, messageElement, modelName, showUsage } from "./answer.js";
 import { api } from "./api.js";
 import { Composer } from "./composer.js";
 import { Follow } from "./follow.js";
+import { LocalNote } from "./local.js";
 import { showRemedies } from "./remedies.js";
 import { drawer, retitle, toTop } from "./sidebar.js";
 import { readEvents } from "./stream.js";
@@ -28,6 +29,7 @@ const composer = new Composer(account, () => conversation, submit);
 
 if (messages().length) follow.start();
 rememberModel();
+const local = new LocalNote(model, (text) => running || voice.say(text));
 refresh();
 composer.focus();
 for (const article of list.querySelectorAll('[data-status="streaming"]')) {
@@ -138,9 +140,10 @@ async function run(content) {
       },
       delta: ({ text }) => shown.delta(text),
       render: ({ html }) => shown.render(html),
-      done({ message, html }) {
+      done({ message, html, usage }) {
         over = true;
         shown.finish(message, html);
+        showUsage(shown.article, usage);
         voice.complete(shown.text);
       },
       thoughts: () => shown.thinks(),
@@ -158,6 +161,7 @@ async function run(content) {
     running = null;
     refresh();
     follow.grown();
+    local.look();
   }
 }
 

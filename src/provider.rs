@@ -4,6 +4,7 @@
 //! replaced, usage asked for) and gives back what the upstream sent, within its timeouts.
 
 pub mod error;
+pub mod local;
 pub mod mock;
 pub mod openai;
 pub mod outcomes;
@@ -139,6 +140,12 @@ pub trait Provider: Send + Sync {
 
     /// Takes up another key or other headers for calls from now on.
     fn rotate(&self, config: &ProviderConfig) -> Result<(), ProviderSetupError>;
+
+    /// Which of several servers behind this provider answers now, by which its answers are remembered; nothing while what it answers
+    /// is not to be remembered. Most have one, which their configuration names.
+    fn edition(&self) -> Option<u64> {
+        Some(0)
+    }
 
     /// The upstream's own model ids, by its free list request.
     fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ProviderError>>;

@@ -1,6 +1,7 @@
 //! Background work beside the edge. Every task is tracked, watches its token, and calls services only.
 
 pub mod discovery;
+pub mod local_models;
 pub mod retention;
 pub mod revocations;
 pub mod sweep;

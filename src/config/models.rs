@@ -54,14 +54,18 @@ pub(super) const PRICE: Kind = Kind::Text(Rule {
     holds: |text| text.parse::<Price>().is_ok(),
 });
 
+pub(super) const MODEL_ID: Kind = Kind::Text(Rule {
+    allowed: "1 to 128 visible ASCII characters without spaces",
+    holds: is_model_id,
+});
+
+pub(super) const MODEL_NAME: Kind = Kind::Text(Rule {
+    allowed: "1 to 128 characters without line ends",
+    holds: |name| (1..=128).contains(&name.chars().count()) && !name.contains(char::is_control),
+});
+
 pub(super) const FIELDS: &[Field] = &[
-    required(
-        "id",
-        Kind::Text(Rule {
-            allowed: "1 to 128 visible ASCII characters without spaces",
-            holds: is_model_id,
-        }),
-    ),
+    required("id", MODEL_ID),
     required(
         "provider",
         Kind::Text(Rule {
@@ -70,20 +74,8 @@ pub(super) const FIELDS: &[Field] = &[
         }),
     ),
     required("kind", Kind::Choice(&["chat", "embedding"])),
-    optional(
-        "upstream",
-        Kind::Text(Rule {
-            allowed: "1 to 128 visible ASCII characters without spaces",
-            holds: is_model_id,
-        }),
-    ),
-    optional(
-        "name",
-        Kind::Text(Rule {
-            allowed: "1 to 128 characters without line ends",
-            holds: |name| (1..=128).contains(&name.chars().count()) && !name.contains(char::is_control),
-        }),
-    ),
+    optional("upstream", MODEL_ID),
+    optional("name", MODEL_NAME),
     optional("input_price", PRICE),
     optional("cached_input_price", PRICE),
     optional("output_price", PRICE),

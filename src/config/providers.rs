@@ -1,8 +1,9 @@
 //! `[providers.<name>]`: the upstreams.
 
 mod defaults;
+mod rules;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use secrecy::SecretString;
@@ -10,15 +11,11 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{
-    load::{
-        check::Check,
-        path::Path,
-        schema::{
-            DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Preset, Rule, is_visible_ascii, optional, preset,
-            required, span,
-        },
+    load::schema::{
+        DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Preset, Rule, is_visible_ascii, optional, preset,
+        required, span,
     },
-    models::PRICE,
+    models::{MODEL_ID, MODEL_NAME, PRICE},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +25,8 @@ pub enum ProviderKind {
     Openai,
     /// Deterministic answers without a network; refused outside development.
     Mock,
+    /// A model that a process beside this one runs, told of by a file; refused outside development.
+    Local,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -86,6 +85,18 @@ pub struct ProviderConfig {
     /// Of listed models: patterns of those that are neither for chat nor for embeddings. The built-in ones if absent.
     #[serde(default)]
     pub skipped_models: Option<Vec<String>>,
+    /// Local only, required there: where the process that runs the model tells how it is.
+    #[serde(default)]
+    pub state_file: Option<PathBuf>,
+    /// Local only: the id of its model in the catalogue.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// Local only: the model's name for people.
+    #[serde(default)]
+    pub model_name: Option<String>,
+    /// Local only: how long a call waits for a model that is being loaded.
+    #[serde(with = "humantime_serde", default = "defaults::ready")]
+    pub ready_timeout: Duration,
     /// Mock only: before the first token.
     #[serde(with = "humantime_serde", default = "defaults::first_token_delay")]
     pub first_token_delay: Duration,
@@ -117,7 +128,7 @@ pub(super) const FIELDS: &Entries = &Entries {
 };
 
 const PROVIDER_FIELDS: &[Field] = &[
-    required("kind", Kind::Choice(&["openai", "mock"])),
+    required("kind", Kind::Choice(&["openai", "mock", "local"])),
     optional(
         "base_url",
         Kind::Url(Rule {
@@ -162,6 +173,16 @@ const PROVIDER_FIELDS: &[Field] = &[
     preset("usage_in_streams", Kind::Flag, Preset::Flag(true)),
     optional("embedding_models", Kind::Texts(PATTERN)),
     optional("skipped_models", Kind::Texts(PATTERN)),
+    optional(
+        "state_file",
+        Kind::Text(Rule {
+            allowed: "the path of a file, such as \".local/model-state.json\"",
+            holds: |path| !path.trim().is_empty() && !path.contains(char::is_control),
+        }),
+    ),
+    optional("model", MODEL_ID),
+    optional("model_name", MODEL_NAME),
+    preset("ready_timeout", span(Duration::ZERO, HOUR), Preset::Text("30s")),
     preset("first_token_delay", span(Duration::ZERO, MINUTE), Preset::Text("250ms")),
     preset("token_delay", span(Duration::ZERO, MINUTE), Preset::Text("25ms")),
 ];
@@ -188,51 +209,4 @@ fn is_base_url(text: &str) -> bool {
 
 fn is_free_header(name: &str) -> bool {
     HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| !RESERVED_HEADERS.contains(&name.as_str()))
-}
-
-impl ProviderConfig {
-    pub(super) fn validate(&self, path: &Path, check: &mut Check<'_>) {
-        if check.is_refused(path.key("kind")) {
-            return;
-        }
-        if self.kind == ProviderKind::Mock && !check.environment().is_development() {
-            let name = check.environment().as_str();
-            check.refuse(
-                path.key("kind"),
-                format!("must be \"openai\" in {name}; \"mock\" is for development"),
-            );
-        }
-        if self.kind == ProviderKind::Openai && self.base_url.is_none() {
-            check.refuse(
-                path.key("base_url"),
-                "missing; a provider of kind \"openai\" must have one, such as \"https://api.openai.com/v1\"",
-            );
-        }
-        self.validate_discovery(path, check);
-    }
-
-    /// Calls to a model without a price are recorded at nothing, whatever the provider asks for them.
-    fn validate_discovery(&self, path: &Path, check: &mut Check<'_>) {
-        let prices = [&self.discovered_input_price, &self.discovered_output_price];
-        let (any, all) = (
-            prices.iter().any(|price| price.is_some()),
-            prices.iter().all(|price| price.is_some()),
-        );
-        if any && self.discovered_free {
-            check.refuse(
-                path.key("discovered_free"),
-                "must not be true beside discovered_input_price or discovered_output_price",
-            );
-        }
-        if self.discover_models && !all && !self.discovered_free && !check.environment().is_development() {
-            let name = check.environment().as_str();
-            check.refuse(
-                path.key("discover_models"),
-                format!(
-                    "must go with both discovered_input_price and discovered_output_price in {name}, or with \
-                     discovered_free = true if they cost nothing; or name the models under [[models]] with their prices"
-                ),
-            );
-        }
-    }
 }

@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{domain::model::Model, service::models::Models};
+use crate::{domain::model::Model, provider::local::LocalStatus, service::models::Models};
 
 #[derive(Serialize, ToSchema)]
 pub struct ModelBody {
@@ -20,11 +20,37 @@ pub struct ModelBody {
     output_price_per_million: String,
     /// Always `USD`.
     currency: &'static str,
+    /// Only of a model that a process beside MapleAI runs, in development.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local: Option<LocalBody>,
 }
 
-impl From<&Model> for ModelBody {
-    fn from(model: &Model) -> Self {
+/// How a model is that runs beside MapleAI.
+#[derive(Serialize, ToSchema)]
+pub struct LocalBody {
+    /// `not_started`, `building`, `downloading`, `loading`, `ready`, `restarting` or `failed`. In each but `ready` a question gets
+    /// a made-up answer in the end, which says so.
+    state: &'static str,
+    /// Of the download.
+    percent: Option<u8>,
+    /// The same for people.
+    sentence: String,
+}
+
+impl From<LocalStatus> for LocalBody {
+    fn from(status: LocalStatus) -> Self {
         Self {
+            state: status.state,
+            percent: status.percent,
+            sentence: status.sentence,
+        }
+    }
+}
+
+impl ModelBody {
+    fn new(model: &Model, local: Option<LocalStatus>) -> Self {
+        Self {
+            local: local.map(Into::into),
             id: model.id.to_string(),
             name: model.name.to_string(),
             kind: model.kind.as_str(),
@@ -46,6 +72,9 @@ pub struct CatalogueBody {
 #[utoipa::path(get, path = "/api/models", tag = "Models", responses((status = 200, description = "The catalogue, by id", body = CatalogueBody)))]
 pub async fn list(State(models): State<Models>) -> Json<CatalogueBody> {
     Json(CatalogueBody {
-        data: models.list().map(|model| ModelBody::from(&**model)).collect(),
+        data: models
+            .list()
+            .map(|model| ModelBody::new(model, models.local_status(model)))
+            .collect(),
     })
 }

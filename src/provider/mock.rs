@@ -63,7 +63,12 @@ impl MockProvider {
         }
     }
 
-    async fn answer(&self, request: ProviderRequest) -> Result<ProviderReply, ProviderError> {
+    /// An answer in a real model's place, which `note` says in its last sentence.
+    pub(super) async fn canned(&self, request: ProviderRequest, note: &str) -> Result<ProviderReply, ProviderError> {
+        self.answer(request, Some(note)).await
+    }
+
+    async fn answer(&self, request: ProviderRequest, note: Option<&str>) -> Result<ProviderReply, ProviderError> {
         request.sent.set();
         let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
             return Ok(refused(&Refusal::new("body", "the body is not valid JSON")));
@@ -74,12 +79,12 @@ impl MockProvider {
                 Ok(embedding::answer(&body)
                     .map_or_else(|refusal| refused(&refusal), |answer| whole(StatusCode::OK, &answer)))
             }
-            Endpoint::ChatCompletions => self.chat(&body, request.stream).await,
+            Endpoint::ChatCompletions => self.chat(&body, request.stream, note).await,
         }
     }
 
-    async fn chat(&self, body: &Value, streamed: bool) -> Result<ProviderReply, ProviderError> {
-        let answer = match Answer::of(body) {
+    async fn chat(&self, body: &Value, streamed: bool, note: Option<&str>) -> Result<ProviderReply, ProviderError> {
+        let answer = match Answer::of(body, note) {
             Ok(answer) => answer,
             Err(refusal) => return Ok(refused(&refusal)),
         };
@@ -161,7 +166,7 @@ impl Provider for MockProvider {
     }
 
     fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>> {
-        Box::pin(self.answer(request))
+        Box::pin(self.answer(request, None))
     }
 
     fn rotate(&self, _: &ProviderConfig) -> Result<(), ProviderSetupError> {

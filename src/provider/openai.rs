@@ -26,7 +26,12 @@ use tokio::time::timeout;
 use super::{
     Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark, registry::ProviderSetupError,
 };
-use crate::{config::ProviderConfig, domain::swap::Swap, turn::Pieces};
+use crate::{
+    config::{ProviderConfig, ProviderKind},
+    domain::swap::Swap,
+    turn::Pieces,
+};
+pub(super) use connect::is_refused;
 use connect::{TimedConnector, is_connect_timeout};
 use events::UpstreamEvents;
 use headers::{caller_headers, is_encoded, is_event_stream, sent_headers};
@@ -94,6 +99,7 @@ impl OpenAiProvider {
                 whole: config.whole_timeout,
                 total: config.total_timeout,
                 keep_alive: KEEP_ALIVE_AFTER,
+                is_lively: config.kind == ProviderKind::Local,
             },
         })
     }

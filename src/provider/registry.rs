@@ -13,7 +13,13 @@ use std::{
 
 use futures_util::future::join_all;
 
-use super::{Provider, mock::MockProvider, openai::OpenAiProvider, outcomes::Outcomes};
+use super::{
+    Provider,
+    local::{self, LocalModel, LocalProvider},
+    mock::MockProvider,
+    openai::OpenAiProvider,
+    outcomes::Outcomes,
+};
 use crate::{
     config::{self, AnswerCaching, ModelConfig, ProviderConfig, ProviderKind},
     domain::{
@@ -54,6 +60,7 @@ pub struct Route {
 pub struct Upstream {
     pub provider: Box<dyn Provider>,
     pub outcomes: Outcomes,
+    pub kind: ProviderKind,
     /// Streams are asked for their usage where the caller has not asked.
     asks_for_usage: AtomicBool,
     /// Tells servers apart that have, or had, the same name in the configuration. Holds no secret.
@@ -79,6 +86,8 @@ pub struct Registry {
     upstreams: Vec<Arc<Upstream>>,
     /// Providers whose models are those they list.
     discovered: Vec<Discovered>,
+    /// Models that processes beside this one run.
+    local: Vec<Arc<LocalModel>>,
 }
 
 impl Registry {
@@ -89,17 +98,31 @@ impl Registry {
     ) -> Result<Self, ProviderSetupError> {
         let mut by_name: BTreeMap<&str, Arc<Upstream>> = BTreeMap::new();
         let mut discovered = Vec::new();
+        let (mut run_here, mut routes) = (Vec::new(), HashMap::new());
         for (name, config) in providers {
+            let mut added = None;
             let provider: Box<dyn Provider> = match config.kind {
                 ProviderKind::Openai => Box::new(OpenAiProvider::new(name, config)?),
                 ProviderKind::Mock => Box::new(MockProvider::new(name, config)),
+                ProviderKind::Local => {
+                    let model = local::entry(name, config, caching_of(caching));
+                    let run = Arc::new(LocalModel::new(&model, config));
+                    run_here.push(Arc::clone(&run));
+                    added = Some(model);
+                    Box::new(LocalProvider::new(run, config))
+                }
             };
             let upstream = Arc::new(Upstream {
                 provider,
                 outcomes: Outcomes::default(),
+                kind: config.kind,
                 asks_for_usage: AtomicBool::new(config.usage_in_streams),
                 identity: config.base_url.as_ref().map_or("mock", |url| url.as_str()).into(),
             });
+            if let Some(model) = added.map(Arc::new) {
+                let upstream = Arc::clone(&upstream);
+                routes.insert(Arc::clone(&model.id), Route { model, upstream });
+            }
             if config.discover_models {
                 let of_whom = || format!("those that providers.{name} lists");
                 let terms = Terms {
@@ -113,9 +136,10 @@ impl Registry {
             by_name.insert(name, upstream);
         }
         let mut registry = Self {
-            routes: HashMap::new(),
+            routes,
             upstreams: by_name.values().cloned().collect(),
             discovered,
+            local: run_here,
         };
         for model in models {
             let upstream = by_name
@@ -142,6 +166,11 @@ impl Registry {
     /// Whether there are such providers.
     pub fn has_discovered(&self) -> bool {
         !self.discovered.is_empty()
+    }
+
+    /// Models that processes beside this one run.
+    pub fn local(&self) -> &[Arc<LocalModel>] {
+        &self.local
     }
 
     /// What is configured wins over what a provider lists, for it has a price.

@@ -192,19 +192,14 @@ impl Answers {
         }
     }
 
-    /// What was asked for, else what the conversation used last if it still exists, else the first of the catalogue.
+    /// What was asked for, else what the conversation used last if it still exists, else the one for who has chosen none.
     fn choose_model(&self, asked: Option<String>, last: Option<String>) -> Result<String, AnswerError> {
         let last = last.filter(|model| {
             self.models
                 .get(model)
                 .is_some_and(|model| model.kind == ModelKind::Chat)
         });
-        let first = || {
-            self.models
-                .list()
-                .find(|model| model.kind == ModelKind::Chat)
-                .map(|model| model.id.to_string())
-        };
-        asked.or(last).or_else(first).ok_or(AnswerError::NoModel)
+        let preferred = || self.models.preferred_chat().map(|model| model.id.to_string());
+        asked.or(last).or_else(preferred).ok_or(AnswerError::NoModel)
     }
 }

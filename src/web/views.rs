@@ -133,6 +133,16 @@ pub struct ModelOption {
     pub id: String,
     pub name: String,
     pub selected: bool,
+    /// Of a model that a process beside this one runs.
+    pub local: Option<LocalView>,
+}
+
+/// How such a model is.
+pub struct LocalView {
+    pub state: &'static str,
+    /// Of the download; empty at other times.
+    pub percent: String,
+    pub sentence: String,
 }
 
 #[derive(Template)]
@@ -147,6 +157,18 @@ pub struct ChatPage {
     /// One of the models was asked last in this conversation; otherwise the browser's last one is offered.
     pub model_is_chosen: bool,
     pub models: Vec<ModelOption>,
+}
+
+impl ChatPage {
+    /// Whether any of them is run beside this process.
+    fn has_local(&self) -> bool {
+        self.models.iter().any(|model| model.local.is_some())
+    }
+
+    /// How the model is that is selected in the menu, if it is such a one.
+    fn selected_local(&self) -> Option<&LocalView> {
+        self.models.iter().find(|model| model.selected)?.local.as_ref()
+    }
 }
 
 #[derive(Default)]

@@ -32,6 +32,7 @@ mod http_cache;
 mod invitations;
 mod journal;
 mod limits;
+mod local_model;
 mod members;
 mod memory;
 mod metering;

@@ -53,6 +53,7 @@ pub(super) fn start(parts: Parts<'_>) {
     lifecycle.run("revocations", task::revocations::run(sessions, keys, stop()));
     lifecycle.run("retention", task::retention::run(services.retention.clone(), stop()));
     lifecycle.run("discovery", task::discovery::run(services.models.clone(), stop()));
+    lifecycle.run("local models", task::local_models::run(services.models.clone(), stop()));
     if let Some(redis) = tiers.redis().cloned() {
         lifecycle.run("Redis watch", watch_redis(redis, stop()));
         lifecycle.run("cache channel", channel::listen(tiers.clone(), stop()));

@@ -12,6 +12,8 @@ const SUFFIX: &str = "_FILE";
 const PLAIN: [&str; 3] = ["DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY"];
 /// Keys whose own name ends so: what they name is read by whoever uses them.
 const KEYS: [&str; 1] = ["MAPLE__REDIS__CA_FILE"];
+/// The same of every provider.
+const PROVIDERS_KEY: (&str, &str) = ("MAPLE__PROVIDERS__", "__STATE_FILE");
 /// No secret is longer, and a device file must not fill the memory.
 const LARGEST: u64 = 64 * 1024;
 
@@ -27,7 +29,9 @@ pub(super) struct Given {
 /// [`KEYS`].
 pub(super) fn stands_for(name: &str) -> Option<&str> {
     let stem = name.strip_suffix(SUFFIX)?;
-    let ours = PLAIN.contains(&stem) || (stem.starts_with("MAPLE__") && !stem.ends_with('_') && !KEYS.contains(&name));
+    let (section, key) = PROVIDERS_KEY;
+    let is_key = KEYS.contains(&name) || (name.starts_with(section) && name.ends_with(key));
+    let ours = PLAIN.contains(&stem) || (stem.starts_with("MAPLE__") && !stem.ends_with('_') && !is_key);
     ours.then_some(stem)
 }
 
@@ -87,6 +91,7 @@ mod tests {
         for other in [
             "MAPLE__LOG__FILE",
             "MAPLE__REDIS__CA_FILE",
+            "MAPLE__PROVIDERS__LOCAL__STATE_FILE",
             "SSL_CERT_FILE",
             "PORT_FILE",
             "MAPLE__AUTH__ACTIVE_KEY",

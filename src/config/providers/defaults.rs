@@ -27,6 +27,10 @@ impl ProviderConfig {
             usage_in_streams: usage_in_streams(),
             embedding_models: None,
             skipped_models: None,
+            state_file: None,
+            model: None,
+            model_name: None,
+            ready_timeout: ready(),
             first_token_delay: first_token_delay(),
             token_delay: token_delay(),
         }
@@ -67,6 +71,10 @@ pub(super) fn chunk() -> Duration {
 
 pub(super) fn total() -> Duration {
     Duration::from_mins(10)
+}
+
+pub(super) fn ready() -> Duration {
+    Duration::from_secs(30)
 }
 
 pub(super) fn first_token_delay() -> Duration {

@@ -57,13 +57,31 @@ struct Broken<'a> {
 struct UsageBody {
     input_tokens: u64,
     output_tokens: u64,
+    /// The provider did not count: these are estimates.
+    estimated: bool,
+    /// Of output, from the first to the end. Absent where it came too fast to tell, as remembered answers do.
+    tokens_per_second: Option<f64>,
 }
 
-impl From<TokenUsage> for UsageBody {
-    fn from(tokens: TokenUsage) -> Self {
+/// What is over sooner says nothing of a model's speed.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+impl UsageBody {
+    fn new(tokens: TokenUsage, took: Option<Duration>) -> Self {
+        let speed = |took: Duration| {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "no answer has so many tokens that it would show"
+            )]
+            let speed = tokens.output as f64 / took.as_secs_f64();
+            (speed * 10.0).round() / 10.0
+        };
+        let took = took.filter(|took| *took >= SHORTEST && tokens.output > 0);
         Self {
             input_tokens: tokens.input,
             output_tokens: tokens.output,
+            estimated: tokens.estimated,
+            tokens_per_second: took.map(speed),
         }
     }
 }
@@ -132,7 +150,7 @@ impl Rendering {
                 self.thoughts.push_str(&text);
                 vec![named("thoughts", &serde_json::json!({ "text": text }))]
             }
-            AnswerEvent::Done { answer, tokens } => {
+            AnswerEvent::Done { answer, tokens, took } => {
                 let html = self.html_of(&answer).await;
                 let message = MessageBody::from(answer);
                 let done = Done {
@@ -141,7 +159,7 @@ impl Rendering {
                     retry_after: message.retry_after,
                     message,
                     html,
-                    usage: tokens.into(),
+                    usage: UsageBody::new(tokens, took),
                 };
                 vec![named("done", &done)]
             }
@@ -175,4 +193,23 @@ impl Rendering {
 fn named(name: &'static str, data: &impl Serialize) -> Event {
     // Only strings and numbers: nothing in it can fail to serialise.
     Event::default().event(name).json_data(data).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TokenUsage, UsageBody};
+    use std::time::Duration;
+
+    #[test]
+    fn a_speed_is_told_of_what_took_long_enough_to_have_one() {
+        let tokens = TokenUsage {
+            output: 60,
+            ..TokenUsage::default()
+        };
+        let speed = |tokens, took| UsageBody::new(tokens, took).tokens_per_second;
+        assert_eq!(speed(tokens, Some(Duration::from_millis(6500))), Some(9.2));
+        assert_eq!(speed(tokens, Some(Duration::from_millis(3))), None, "remembered");
+        assert_eq!(speed(tokens, None), None);
+        assert_eq!(speed(TokenUsage::default(), Some(Duration::from_secs(1))), None);
+    }
 }

@@ -27,7 +27,7 @@ use crate::{
     state::AppState,
     web::{
         markdown,
-        views::{ChatPage, ConversationLink, CurrentConversation, MessageView, ModelOption},
+        views::{ChatPage, ConversationLink, CurrentConversation, LocalView, MessageView, ModelOption},
     },
 };
 
@@ -86,14 +86,23 @@ async fn show(
             message.model = model.name.to_string();
         }
     }
+    let is_chat = |id: &str| models.get(id).is_some_and(|model| model.kind == ModelKind::Chat);
     let chosen = current.as_ref().and_then(|current| current.model.clone());
+    let chosen = chosen.filter(|id| is_chat(id));
+    let model_is_chosen = chosen.is_some();
+    let selected = chosen.or_else(|| models.preferred_chat().map(|model| model.id.to_string()));
     let offered: Vec<_> = models
         .list()
         .filter(|model| model.kind == ModelKind::Chat)
         .map(|model| ModelOption {
-            selected: chosen.as_deref() == Some(&*model.id),
+            selected: selected.as_deref() == Some(&*model.id),
             id: model.id.to_string(),
             name: model.name.to_string(),
+            local: models.local_status(model).map(|status| LocalView {
+                state: status.state,
+                percent: status.percent.map(|percent| percent.to_string()).unwrap_or_default(),
+                sentence: status.sentence,
+            }),
         })
         .collect();
     let listed = conversations
@@ -119,7 +128,7 @@ async fn show(
             .collect(),
         is_earlier: current.as_ref().is_some_and(|current| current.is_earlier),
         current,
-        model_is_chosen: offered.iter().any(|model| model.selected),
+        model_is_chosen,
         models: offered,
     };
     draw(&page)

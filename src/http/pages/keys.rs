@@ -7,10 +7,7 @@ use serde::Deserialize;
 use super::{draw, viewer};
 use crate::{
     auth::extract::CurrentUser,
-    domain::{
-        model::ModelKind,
-        page::{Cursor, PageRequest},
-    },
+    domain::page::{Cursor, PageRequest},
     failure::Failure,
     http::extract::{Parameters, read_cursor},
     service::{accounts::Accounts, api_keys::ApiKeys, models::Models},
@@ -40,7 +37,7 @@ pub(super) async fn keys(
 ) -> Result<Response, Failure> {
     let after = read_cursor(query.cursor.as_deref())?;
     let listed = keys.list(&caller, PageRequest { limit: LISTED, after }).await?;
-    let example = models.list().find(|model| model.kind == ModelKind::Chat);
+    let example = models.preferred_chat();
     draw(&KeysPage {
         viewer: viewer(&accounts, &site, &caller, &headers).await?,
         older: listed.next.map(Cursor::encode),

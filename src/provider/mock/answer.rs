@@ -35,12 +35,15 @@ pub(super) struct Answer {
     /// The same answer this many times: a deterministic model has no other.
     choices: u64,
     most_tokens: Option<usize>,
+    /// What ends it, however it is sized.
+    closing: Vec<String>,
     prompt_tokens: usize,
     include_usage: bool,
 }
 
 impl Answer {
-    pub(super) fn of(body: &Value) -> Result<Self, Refusal> {
+    /// With a `note` it closes with that, whatever is asked of its length, and calls no tool: nothing is done on a made-up answer.
+    pub(super) fn of(body: &Value, note: Option<&str>) -> Result<Self, Refusal> {
         let messages = body["messages"]
             .as_array()
             .filter(|messages| !messages.is_empty())
@@ -73,18 +76,18 @@ impl Answer {
         let tool = body["tools"]
             .as_array()
             .and_then(|tools| tools.iter().find_map(|tool| tool["function"]["name"].as_str()))
-            .filter(|_| last["role"] == "user" && body["tool_choice"] != "none");
+            .filter(|_| note.is_none() && last["role"] == "user" && body["tool_choice"] != "none");
         let (content, text) = match tool {
             Some(name) => (
                 Content::ToolCall(name.to_owned()),
                 arguments(&body["tools"][0]["function"]["parameters"]),
             ),
-            None if wants_json(body) => (
-                Content::Text,
-                json!({"answer": question, "model": "maple-dev"}).to_string(),
-            ),
-            None => (Content::Text, prose(&question, messages.len())),
+            None if wants_json(body) => (Content::Text, in_json(&question, note)),
+            None => (Content::Text, prose(&question, messages.len(), note.is_none())),
         };
+        let closing = note
+            .filter(|_| !wants_json(body))
+            .map_or_else(Vec::new, |note| pieces(&format!("\n\n{note}")));
         Ok(Self {
             id: format!("chatcmpl-{:016x}", hash(&body.to_string())),
             model: body["model"].clone(),
@@ -96,6 +99,7 @@ impl Answer {
             most_tokens: limit.and_then(|limit| usize::try_from(limit).ok()),
             choices,
             question,
+            closing,
             parts: pieces(&text),
             content,
             finish_reason: if tool.is_some() { "tool_calls" } else { "stop" },
@@ -107,10 +111,12 @@ impl Answer {
         if let Some(tokens) = tokens.filter(|_| matches!(self.content, Content::Text) && !self.parts.is_empty()) {
             self.parts = self.parts.iter().cycle().take(tokens.max(1)).cloned().collect();
         }
-        if let Some(most) = self.most_tokens.filter(|most| self.parts.len() > *most) {
+        let most = self.most_tokens.map(|most| most.saturating_sub(self.closing.len()));
+        if let Some(most) = most.filter(|most| self.parts.len() > *most) {
             self.parts.truncate(most);
             self.finish_reason = "length";
         }
+        self.parts.append(&mut self.closing);
         self
     }
 
@@ -201,6 +207,14 @@ fn text_of(content: &Value) -> String {
             .join("\n"),
         _ => String::new(),
     }
+}
+
+fn in_json(question: &str, note: Option<&str>) -> String {
+    let mut answer = json!({"answer": question, "model": "maple-dev"});
+    if let Some(note) = note {
+        answer["note"] = note.into();
+    }
+    answer.to_string()
 }
 
 fn wants_json(body: &Value) -> bool {

@@ -16,6 +16,8 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::{net::TcpStream, time::timeout};
 use tower::Service;
 
+use crate::provider::ProviderError;
+
 type BoxError = Box<dyn Error + Send + Sync>;
 
 #[derive(Debug, thiserror::Error)]
@@ -80,15 +82,23 @@ impl Service<Uri> for TimedConnector {
 
 /// Whether a failure to connect is one that took too long, by our limit or by the system's own.
 pub(super) fn is_connect_timeout(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let timed_out = error
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
-        if error.is::<ConnectTimedOut>() || timed_out {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    causes(error).any(|cause| cause.is::<ConnectTimedOut>() || is_of(cause, io::ErrorKind::TimedOut))
+}
+
+/// Whether nobody listens at the address, so that nothing has been sent.
+pub(in crate::provider) fn is_refused(error: &ProviderError) -> bool {
+    let ProviderError::Unreachable(source) = error else {
+        return false;
+    };
+    causes(&**source).any(|cause| is_of(cause, io::ErrorKind::ConnectionRefused))
+}
+
+/// The error and what caused it, outermost first.
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |cause| (*cause).source())
+}
+
+fn is_of(error: &(dyn Error + 'static), kind: io::ErrorKind) -> bool {
+    let system = error.downcast_ref::<io::Error>();
+    system.is_some_and(|error| error.kind() == kind)
 }

@@ -105,6 +105,12 @@ impl UpstreamEvents {
                 self.started + limits.first_byte,
                 Some(ProviderError::FirstByteTimeout(limits.first_byte)),
             ),
+            Reached::Greeting if limits.is_lively && self.last + limits.chunk < self.started + limits.first_content => {
+                (
+                    self.last + limits.chunk,
+                    Some(ProviderError::ChunkTimeout(limits.chunk)),
+                )
+            }
             Reached::Greeting => (
                 self.started + limits.first_content,
                 Some(ProviderError::FirstContentTimeout(limits.first_content)),

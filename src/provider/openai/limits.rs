@@ -12,6 +12,8 @@ pub(in crate::provider) struct Limits {
     /// For an answer that is not streamed.
     pub(in crate::provider) whole: Duration,
     pub(in crate::provider) total: Duration,
+    /// The server gives signs of life before the first text, so that `chunk` holds between those as well.
+    pub(in crate::provider) is_lively: bool,
     /// Silence of a stream after which its caller is sent a comment.
     pub(in crate::provider) keep_alive: Duration,
 }

@@ -75,6 +75,8 @@ impl Answers {
             answer: answer.clone(),
             replaces,
             events,
+            begun: None,
+            took: None,
         };
         let (stored, outcome) = oneshot::channel();
         let (messages, conversations) = (self.messages.clone(), self.conversations.clone());

@@ -45,6 +45,8 @@ pub enum AnswerEvent {
     Done {
         answer: Message,
         tokens: TokenUsage,
+        /// From the first of its text, or of what the model wrote before that, to its end; nothing for one that came all at once.
+        took: Option<Duration>,
     },
     /// What had arrived is kept in `answer`, with the reason.
     Failed {

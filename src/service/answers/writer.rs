@@ -64,6 +64,9 @@ pub(super) struct Writer {
     pub(super) answer: Message,
     pub(super) replaces: Vec<MessageId>,
     pub(super) events: mpsc::Sender<AnswerEvent>,
+    /// When the first of it came, and how long it then took.
+    pub(super) begun: Option<Instant>,
+    pub(super) took: Option<Duration>,
 }
 
 /// How the writing went.
@@ -122,7 +125,8 @@ impl Writer {
                     _ => None,
                 };
                 answer.ending = answer.ending.or(place);
-                return AnswerEvent::Done { answer, tokens };
+                let took = self.took;
+                return AnswerEvent::Done { answer, tokens, took };
             }
             // Nobody reads this.
             (End::Stopped, _) => return AnswerEvent::Delta(String::new()),

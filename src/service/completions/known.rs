@@ -62,6 +62,7 @@ pub(super) struct Reading {
     /// By the name that was asked for.
     pub(super) model: Box<str>,
     route: (Arc<Model>, Arc<Upstream>),
+    edition: Option<u64>,
 }
 
 impl Completions {
@@ -85,7 +86,9 @@ impl Completions {
 impl Reading {
     /// Whether the model is still who it was: another one has another key.
     pub(super) fn is_of(&self, route: &Route) -> bool {
-        Arc::ptr_eq(&self.route.0, &route.model) && Arc::ptr_eq(&self.route.1, &route.upstream)
+        Arc::ptr_eq(&self.route.0, &route.model)
+            && Arc::ptr_eq(&self.route.1, &route.upstream)
+            && self.edition == route.upstream.provider.edition()
     }
 }
 
@@ -115,6 +118,7 @@ impl Known {
             form: request.form(call.endpoint),
             model: (*request.model).into(),
             route: (Arc::clone(&route.model), Arc::clone(&route.upstream)),
+            edition: route.upstream.provider.edition(),
         };
         self.readings.insert(mark, Arc::new(reading));
         self.is_used.store(true, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! Whether a call may be answered by an earlier one's answer, and under which key that is remembered.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use super::{Call, canonical::canonical, request::Request};
 use crate::{
@@ -102,11 +102,16 @@ pub(super) fn plan(call: &Call, route: &Route, shares: Shares) -> Option<Plan> {
     let text = std::str::from_utf8(&call.body).ok()?;
     let UserId(person) = account.user;
     let person = if shares.is_shared { &[][..] } else { person.as_bytes() };
+    let identity = route.upstream.identity.as_bytes();
+    let identity = match route.upstream.provider.edition()? {
+        0 => Cow::Borrowed(identity),
+        edition => [identity, &edition.to_le_bytes()].concat().into(),
+    };
     let key = KeyBuilder::new(Class::Answer, StoredAnswer::SCHEMA, account.organization.into())
         .field(person)
         .field(endpoint.path())
         .field(&*route.model.provider)
-        .field(&*route.upstream.identity)
+        .field(&*identity)
         .field(&*route.model.upstream)
         .field(canonical(text, &WITHOUT)?)
         .build();

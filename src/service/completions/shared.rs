@@ -18,7 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use tokio::time::Sleep;
 
 use super::{NoPlace, course::Course, record::Recorder, stored::StoredAnswer};
@@ -97,6 +97,20 @@ enum Head {
     },
 }
 
+impl Head {
+    /// Whether the answer is for later callers as well (RFC 9111 5.2.2.5): not one that stands in for the model's.
+    fn may_be_stored(&self) -> bool {
+        let (Self::Whole { headers, .. } | Self::Stream { headers }) = self;
+        may_be_stored(headers)
+    }
+}
+
+fn may_be_stored(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CACHE_CONTROL)
+        .is_none_or(|value| value.as_bytes() != b"no-store")
+}
+
 /// How it ended, once it has.
 enum End {
     /// With what was consumed, and the answer in a form for everybody, if it is one to be remembered.
@@ -140,7 +154,8 @@ impl SharedCall {
     /// Whether somebody new would get all of it.
     pub(super) fn may_be_joined(&self) -> bool {
         let progress = self.progress();
-        !progress.is_too_long() && progress.end.is_none()
+        let is_for_all = progress.head.as_ref().is_none_or(Head::may_be_stored);
+        is_for_all && !progress.is_too_long() && progress.end.is_none()
     }
 
     /// The process ends, and this with it.

@@ -202,3 +202,18 @@ fn a_stop_that_takes_longer_than_the_platform_waits_is_refused() {
         );
     }
 }
+
+#[test]
+fn a_local_model_is_for_development_and_needs_its_file() {
+    let file = ("MAPLE__PROVIDERS__LOCAL__STATE_FILE", ".local/model-state.json");
+    let kind = ("MAPLE__PROVIDERS__LOCAL__KIND", "local");
+    let config = Config::load(&with(&[kind, file])).unwrap();
+    let local = &config.providers["local"];
+    assert_eq!(local.kind, ProviderKind::Local);
+    assert_eq!(local.state_file.as_deref(), Some(std::path::Path::new(file.1)));
+    assert_eq!(local.ready_timeout, Duration::from_secs(30));
+    let refused = Config::load(&with(&[kind])).unwrap_err().to_string();
+    assert!(refused.contains("providers.local.state_file"), "{refused}");
+    let refused = Config::load(&production(&[kind, file])).unwrap_err().to_string();
+    assert!(refused.contains("must be \"openai\" in production"), "{refused}");
+}

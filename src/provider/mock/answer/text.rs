@@ -37,7 +37,8 @@ pub(super) fn pieces(text: &str) -> Vec<String> {
     pieces
 }
 
-pub(super) fn prose(question: &str, turns: usize) -> String {
+/// `invites` to connect a real model at its end.
+pub(super) fn prose(question: &str, turns: usize, invites: bool) -> String {
     let quoted: String = question.chars().take(200).collect::<String>().replace('\n', " ");
     let opening = match hash(question) % 3 {
         0 => "Good question.",
@@ -65,6 +66,8 @@ pub(super) fn prose(question: &str, turns: usize) -> String {
         text.push_str(&turns.to_string());
         text.push_str(" messages so far, and I was given all of them.\n");
     }
-    text.push_str("\nSet `OPENAI_API_KEY` or `OPENAI_BASE_URL` to talk to a real model.");
+    if invites {
+        text.push_str("\nSet `OPENAI_API_KEY` or `OPENAI_BASE_URL` to talk to a real model.");
+    }
     text
 }

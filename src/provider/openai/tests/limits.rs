@@ -303,3 +303,33 @@ async fn the_head_of_an_answer_is_bounded() {
         "{error:?}"
     );
 }
+
+/// Silence is death only where signs of life are promised.
+#[tokio::test]
+async fn a_server_that_gives_signs_of_life_is_given_up_when_they_stop() {
+    let address = serve(|_, connection| {
+        connection.request();
+        connection.begin_stream();
+        for _ in 0..4 {
+            connection.chunk(": reading\n\n");
+            std::thread::sleep(SHORT / 2);
+        }
+        connection.stall();
+    });
+    let lively = limited(address, |config| {
+        config.kind = crate::config::ProviderKind::Local;
+        config.chunk_timeout = SHORT;
+    });
+    let mut stream = events(&lively).await;
+    let error = loop {
+        match next(&mut stream).await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error,
+            None => panic!("it ended"),
+        }
+    };
+    assert!(
+        matches!(error, ProviderError::ChunkTimeout(limit) if limit == SHORT),
+        "{error:?}"
+    );
+}

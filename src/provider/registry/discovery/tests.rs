@@ -45,6 +45,7 @@ fn discovered(lists: Vec<Vec<String>>) -> Discovered {
     let upstream = Upstream {
         provider: Box::new(Lists(Mutex::new(lists.into()))),
         outcomes: Outcomes::default(),
+        kind: crate::config::ProviderKind::Openai,
         asks_for_usage: AtomicBool::new(true),
         identity: "lists".into(),
     };

@@ -1,5 +1,7 @@
 //! Reading an answer as it comes: its text, its thoughts, and why it ends.
 
+use std::time::Instant;
+
 use futures_util::StreamExt;
 use tokio::time::Interval;
 
@@ -96,6 +98,7 @@ impl Writer {
     }
 
     fn finished(&mut self, tokens: TokenUsage, mut seen: Seen) -> End {
+        self.took = self.begun.map(|begun| begun.elapsed());
         // Where the opening mark of thoughts was swallowed, only the whole tells them apart.
         if self.answer.thoughts.is_none() {
             let told = split(&self.answer.content);
@@ -113,6 +116,9 @@ impl Writer {
     async fn take(&mut self, piece: Piece) -> Result<(), Broken> {
         let piece = self.add(&piece);
         let (thoughts, text) = (piece.thoughts, piece.text);
+        if !(thoughts.is_empty() && text.is_empty()) {
+            self.begun.get_or_insert_with(Instant::now);
+        }
         for event in [
             (!thoughts.is_empty()).then_some(AnswerEvent::Thoughts(thoughts)),
             (!text.is_empty()).then_some(AnswerEvent::Delta(text)),

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::{End, Head, Keeping, Progress, Stage};
+use super::{End, Head, Keeping, Progress, Stage, may_be_stored};
 use crate::{
     domain::{tokens::TokenUsage, usage::Outcome},
     provider::{Endpoint, ProviderError, ProviderReply, sse},
@@ -90,7 +90,7 @@ impl Progress {
             Endpoint::ChatCompletions => self.is_complete(info.complete) && info.has_substance,
             Endpoint::Embeddings => info.has_data,
         };
-        let is_kept = is_answer && body.len() <= self.keeping.most_bytes;
+        let is_kept = is_answer && body.len() <= self.keeping.most_bytes && may_be_stored(&headers);
         let stored = is_kept.then(|| self.keep(StoredAnswer::whole(&body, usage)));
         self.head = Some(Head::Whole { status, headers, body });
         self.end = Some(End::Done(usage, stored));
@@ -180,7 +180,9 @@ impl Progress {
         }
         let usage = self.tokens();
         let is_whole = self.course.is_marked && !self.course.has_failed;
-        let is_kept = is_whole && !self.is_too_long() && self.is_complete(self.complete) && self.has_substance;
+        let may_be_stored = self.head.as_ref().is_none_or(Head::may_be_stored);
+        let is_kept =
+            is_whole && may_be_stored && !self.is_too_long() && self.is_complete(self.complete) && self.has_substance;
         let stored = is_kept.then(|| {
             let items = self.items.make_contiguous();
             let answer = StoredAnswer::events(items, &self.usage_chunk, usage);

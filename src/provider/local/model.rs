@@ -1,0 +1,175 @@
+//! A model that is run beside this process: its place in the catalogue, and what its file says of it.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use super::{
+    status::{Live, LocalStatus, Status, edition_of},
+    told::{Look, Told, Writing, look},
+};
+use crate::{
+    config::ProviderConfig,
+    domain::{
+        model::{Caching, Model, ModelKind},
+        money::Price,
+    },
+};
+
+/// Id and name where nothing else is configured.
+const USUAL: (&str, &str) = ("smollm2-135m", "SmolLM2 135M (on this machine)");
+/// Between two looks at the state file.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// A model that is run beside this process, and how it is. Shared by its provider and whoever watches its file.
+pub struct LocalModel {
+    pub(super) provider: String,
+    /// In the catalogue.
+    pub id: Arc<str>,
+    /// In sentences: its name without what stands in brackets behind it.
+    pub(super) shown: String,
+    file: PathBuf,
+    config: ProviderConfig,
+    pub(super) status: watch::Sender<Status>,
+}
+
+impl LocalModel {
+    pub(in crate::provider) fn new(model: &Model, config: &ProviderConfig) -> Self {
+        Self {
+            provider: model.provider.to_string(),
+            id: Arc::clone(&model.id),
+            shown: model.name.split(" (").next().unwrap_or_default().to_owned(),
+            file: config.state_file.clone().unwrap_or_default(),
+            config: with_limits(config),
+            status: watch::Sender::new(Status::NotStarted),
+        }
+    }
+
+    pub fn status(&self) -> LocalStatus {
+        self.status.borrow().told(&self.shown)
+    }
+
+    /// Follows the state file for as long as it is polled.
+    pub async fn watch(&self) {
+        let (mut before, mut unreadable) = (None, None);
+        loop {
+            let path = self.file.clone();
+            match tokio::task::spawn_blocking(move || look(&path, before)).await {
+                Ok(Look::Unreadable(error)) => {
+                    if unreadable.replace(error.kind()) != Some(error.kind()) {
+                        tracing::warn!(target: "mapleai::providers", provider = self.provider, %error, "the state file of the local model cannot be read");
+                    }
+                    self.become_status(Status::NotStarted);
+                    before = None;
+                }
+                Ok(seen) => {
+                    unreadable = None;
+                    before = self.follow(seen, before);
+                }
+                // The process ends.
+                Err(_) => return,
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    fn follow(&self, seen: Look, before: Option<Writing>) -> Option<Writing> {
+        match seen {
+            Look::Unchanged => before,
+            Look::Missing | Look::Unreadable(_) => {
+                self.become_status(Status::NotStarted);
+                None
+            }
+            Look::Changed(writing, Ok(told)) => {
+                self.take(told);
+                Some(writing)
+            }
+            Look::Changed(writing, Err(unusable)) => {
+                tracing::warn!(target: "mapleai::providers", provider = self.provider, %unusable, "the state file of the local model is not used");
+                self.become_status(Status::Failed(format!("its state file is not used: {unusable}")));
+                Some(writing)
+            }
+        }
+    }
+
+    fn take(&self, told: Told) {
+        let status = match told {
+            Told::Building => Status::Building,
+            Told::Downloading { percent } => Status::Downloading(percent),
+            Told::Loading => Status::Loading,
+            Told::Restarting { reason } => Status::Restarting(reason),
+            Told::Failed { reason } => Status::Failed(reason),
+            Told::Ready { url, key, model } => {
+                let edition = edition_of(&url, &key, &model);
+                if self.edition() == Some(edition) {
+                    return;
+                }
+                match Live::new(&self.provider, &self.config, url, key, model) {
+                    Ok(live) => Status::Ready(Arc::new(live)),
+                    Err(error) => Status::Failed(format!("its state file is not used: {error}")),
+                }
+            }
+        };
+        self.become_status(status);
+    }
+
+    fn become_status(&self, status: Status) {
+        let (before, now) = (self.status.borrow().state(), status.state());
+        self.status.send_replace(status);
+        if before != now {
+            tracing::info!(target: "mapleai::providers", provider = self.provider, model = &*self.id, state = now, "the local model");
+        }
+    }
+
+    /// Nobody listens where `live` was. Its port may be another program's next, so it is not tried again.
+    pub(super) fn lose(&self, live: &Arc<Live>) {
+        self.status.send_if_modified(|status| {
+            let is_it = matches!(status, Status::Ready(ready) if Arc::ptr_eq(ready, live));
+            if is_it {
+                *status = Status::Lost(Instant::now());
+            }
+            is_it
+        });
+    }
+
+    pub(super) fn edition(&self) -> Option<u64> {
+        match &*self.status.borrow() {
+            Status::Ready(live) => Some(live.edition),
+            _ => None,
+        }
+    }
+}
+
+/// What a small model on busy cores takes: reading a prompt of 6,000 tokens may be four minutes, behind another caller's. The server
+/// gives a sign of life every five seconds meanwhile, so that one that has died is known by its silence.
+fn with_limits(config: &ProviderConfig) -> ProviderConfig {
+    ProviderConfig {
+        first_byte_timeout: Duration::from_mins(1),
+        first_content_timeout: Duration::from_mins(15),
+        chunk_timeout: Duration::from_mins(1),
+        whole_timeout: Duration::from_mins(20),
+        total_timeout: Duration::from_mins(30),
+        ..config.clone()
+    }
+}
+
+/// The one model of a provider of kind `local`, which costs nothing.
+pub(in crate::provider) fn entry(provider: &str, config: &ProviderConfig, caching: Caching) -> Model {
+    let (id, name) = USUAL;
+    let id: Arc<str> = config.model.as_deref().unwrap_or(id).into();
+    Model {
+        name: config.model_name.as_deref().unwrap_or(name).into(),
+        kind: ModelKind::Chat,
+        provider: provider.into(),
+        upstream: Arc::clone(&id),
+        id,
+        input_price: Price::default(),
+        cached_input_price: Price::default(),
+        output_price: Price::default(),
+        caching,
+    }
+}

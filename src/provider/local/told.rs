@@ -1,0 +1,233 @@
+//! What the state file of a local model says.
+//!
+//! The program that runs the model replaces the file as a whole at every change. It is another process's word, so it is held against
+//! bounds, and an address is taken only where it is this machine's own.
+
+use std::{
+    fs::File,
+    io::{ErrorKind, Read},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use url::{Host, Url};
+
+/// Largest state file, in bytes; a usual one has 200.
+pub(super) const LARGEST: u64 = 16 * 1024;
+/// Longest reason that is passed on to people, in characters.
+const LONGEST_REASON: usize = 500;
+/// Longest key and model name, in bytes.
+const LONGEST_NAME: usize = 256;
+
+/// The contents of the file.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub(super) enum Told {
+    Building,
+    Downloading {
+        #[serde(default)]
+        percent: u8,
+    },
+    Loading,
+    Ready {
+        url: Url,
+        key: SecretString,
+        model: String,
+    },
+    Restarting {
+        #[serde(default)]
+        reason: String,
+    },
+    Failed {
+        #[serde(default)]
+        reason: String,
+    },
+}
+
+/// What tells one writing of the file from another: device, inode, time in nanoseconds and length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Writing(u64, u64, i128, u64);
+
+/// What came of looking at the file.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// The same file as before.
+    Unchanged,
+    Changed(Writing, Result<Told, Unusable>),
+    Missing,
+    /// It cannot be read, for this reason.
+    Unreadable(std::io::Error),
+}
+
+/// Why the contents of a state file are not used. Never quotes them: they hold a key.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(super) enum Unusable {
+    #[error("it is larger than {LARGEST} bytes")]
+    TooLarge,
+    #[error("it does not hold a state in JSON")]
+    NotAState,
+    #[error("its url is not http on a loopback address of this machine")]
+    Foreign,
+    #[error("its key or model has characters that a request cannot carry, or is longer than {LONGEST_NAME} bytes")]
+    NotSendable,
+}
+
+/// Reads the file unless it is still `before`. Blocks on the file system.
+pub(super) fn look(path: &Path, before: Option<Writing>) -> Look {
+    match read(path, before) {
+        Ok(look) => look,
+        Err(error) if error.kind() == ErrorKind::NotFound => Look::Missing,
+        Err(error) => Look::Unreadable(error),
+    }
+}
+
+fn read(path: &Path, before: Option<Writing>) -> std::io::Result<Look> {
+    // Opening a pipe would wait for whoever writes to it.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    let file = File::open(path)?;
+    let about = file.metadata()?;
+    let time = i128::from(about.mtime()) * 1_000_000_000 + i128::from(about.mtime_nsec());
+    let writing = Writing(about.dev(), about.ino(), time, about.len());
+    if before == Some(writing) {
+        return Ok(Look::Unchanged);
+    }
+    let mut content = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut content)?;
+    Ok(Look::Changed(writing, parse(&content)))
+}
+
+fn parse(content: &[u8]) -> Result<Told, Unusable> {
+    if content.len() as u64 > LARGEST {
+        return Err(Unusable::TooLarge);
+    }
+    let mut told = serde_json::from_slice(content).map_err(|_| Unusable::NotAState)?;
+    match &mut told {
+        Told::Downloading { percent } if *percent > 100 => return Err(Unusable::NotAState),
+        Told::Ready { url, key, model } => {
+            if !is_loopback(url) {
+                return Err(Unusable::Foreign);
+            }
+            if ![secrecy::ExposeSecret::expose_secret(key), model.as_str()]
+                .into_iter()
+                .all(is_sendable)
+            {
+                return Err(Unusable::NotSendable);
+            }
+        }
+        Told::Restarting { reason } | Told::Failed { reason } => *reason = shortened(reason),
+        _ => {}
+    }
+    Ok(told)
+}
+
+/// A name would be looked up, and could lead anywhere: only addresses count.
+fn is_loopback(url: &Url) -> bool {
+    let is_own = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        _ => false,
+    };
+    let is_bare = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+    url.scheme() == "http" && is_own && is_bare && url.fragment().is_none()
+}
+
+fn is_sendable(text: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// One line without its full stop, for the middle of a sentence.
+fn shortened(reason: &str) -> String {
+    let words = reason.split(|c: char| c.is_whitespace() || c.is_control());
+    let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let short: String = line.chars().take(LONGEST_REASON).collect();
+    short.trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LARGEST, Look, Told, Unusable, look, parse};
+
+    fn ready(url: &str, key: &str) -> Result<Told, Unusable> {
+        let told = serde_json::json!({"state": "ready", "url": url, "key": key, "model": "smollm2-135m"});
+        parse(told.to_string().as_bytes())
+    }
+
+    #[test]
+    fn an_address_counts_only_on_this_machine() {
+        for own in [
+            "http://127.0.0.1:41234/v1",
+            "http://127.9.8.7/v1",
+            "http://[::1]:8080/v1",
+        ] {
+            assert!(ready(own, "secret").is_ok(), "{own}");
+        }
+        for foreign in [
+            "https://127.0.0.1:41234/v1",
+            "http://localhost:41234/v1",
+            "http://127.0.0.1.example:80/v1",
+            "http://192.168.0.1:41234/v1",
+            "http://0.0.0.0:41234/v1",
+            "http://[::ffff:10.0.0.1]/v1",
+            "http://user:word@127.0.0.1/v1",
+            "http://127.0.0.1/v1?to=elsewhere",
+            "file:///etc/passwd",
+        ] {
+            assert_eq!(ready(foreign, "secret").unwrap_err(), Unusable::Foreign, "{foreign}");
+        }
+        for key in ["", "two words", "line\nend", &"k".repeat(257)] {
+            assert_eq!(ready("http://127.0.0.1:1/v1", key).unwrap_err(), Unusable::NotSendable);
+        }
+    }
+
+    #[test]
+    fn what_is_no_state_is_refused_without_being_quoted() {
+        for content in [
+            "",
+            "ready",
+            "[]",
+            "{}",
+            r#"{"state":"asleep"}"#,
+            r#"{"state":"ready","url":"http://127.0.0.1:1/v1","model":"m"}"#,
+            r#"{"state":"downloading","percent":101}"#,
+            r#"{"state":"downloading","percent":-1}"#,
+            "\u{feff}{\"state\":\"loading\"}",
+        ] {
+            assert_eq!(parse(content.as_bytes()).unwrap_err(), Unusable::NotAState, "{content}");
+        }
+        let huge = format!("{:>1$}", "{}", usize::try_from(LARGEST).unwrap() + 1);
+        assert_eq!(parse(huge.as_bytes()).unwrap_err(), Unusable::TooLarge);
+    }
+
+    #[test]
+    fn a_reason_becomes_one_short_line() {
+        let told = serde_json::json!({"state": "failed", "reason": format!("No\u{1b}\n\n  room{}.", "!".repeat(900))});
+        let Ok(Told::Failed { reason }) = parse(told.to_string().as_bytes()) else {
+            panic!("{told}")
+        };
+        assert!(reason.starts_with("No room!!!") && reason.len() == 500, "{reason}");
+    }
+
+    #[test]
+    fn a_file_is_read_again_when_it_was_replaced_and_a_folder_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, beside) = (folder.path().join("state.json"), folder.path().join("beside"));
+        assert!(matches!(look(&path, None), Look::Missing));
+        assert!(matches!(look(folder.path(), None), Look::Unreadable(_)));
+        std::fs::write(&path, r#"{"state":"loading"}"#).unwrap();
+        let Look::Changed(first, Ok(Told::Loading)) = look(&path, None) else {
+            panic!("not read")
+        };
+        assert!(matches!(look(&path, Some(first)), Look::Unchanged));
+        std::fs::write(&beside, r#"{"state":"failed"}"#).unwrap();
+        std::fs::rename(&beside, &path).unwrap();
+        let second = look(&path, Some(first));
+        assert!(
+            matches!(second, Look::Changed(_, Ok(Told::Failed { .. }))),
+            "{second:?}"
+        );
+    }
+}
