@@ -12,8 +12,8 @@ cd "$MAPLE_ROOT"
 end_jobs_on_exit
 
 "$here/../dev/install.sh" compiler
-phase rustfmt cargo fmt --check
-phase clippy cargo clippy --all-targets --locked -- -D warnings
+phase rustfmt cargo fmt --all --check
+phase clippy cargo clippy --workspace --all-targets --locked -- -D warnings
 phase cargo-deny "$here/deny.sh"
 phase shellcheck "$here/shell.sh"
 report_phases

@@ -19,12 +19,13 @@ phase rust "$MAPLE_ROOT/scripts/test/rust.sh"
 phase clients "$MAPLE_ROOT/scripts/test/clients.sh"
 phase browser "$MAPLE_ROOT/scripts/test/browser.sh"
 phase openapi "$MAPLE_ROOT/scripts/test/openapi.sh"
+phase local-model "$MAPLE_ROOT/scripts/test/local-model.sh"
 phase make-run "$MAPLE_ROOT/scripts/test/make-run.sh"
 report_phases
 
 # The runners' own closing lines once more, together.
 printf '\n'
-for suite in rust clients browser openapi; do
+for suite in rust clients browser openapi local-model; do
     grep -hE '^ +Summary \[|^test result:|^[^ ]+ (tests|pass|fail) [0-9]+$|^=+ .* in [0-9.]+s.* =+$' "$phase_logs/$suite" || true
 done
 phases_passed

@@ -4,7 +4,9 @@
 //! `fetch` and `run` ask the network and start processes; `serve` does neither.
 
 pub mod cli;
+pub mod engine;
 pub mod fetch;
 pub mod serve;
+pub mod server;
 pub mod supervise;
 pub mod weights;

@@ -1,0 +1,257 @@
+//! A request for a chat completion: read, checked, and what is not supported refused by name.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::error::RequestError;
+use crate::engine::{
+    prompt::{Message, Role},
+    sampler::Sampling,
+};
+
+/// Tokens of an answer for which no limit is given: small models do not end by themselves.
+pub const DEFAULT_MAX_TOKENS: usize = 1024;
+
+/// What the authors of the default model recommend; the API's own default, 1, is for larger ones.
+const DEFAULT_TEMPERATURE: f64 = 0.2;
+const DEFAULT_TOP_P: f64 = 0.9;
+
+/// OpenAI's limit.
+const MAX_STOPS: usize = 4;
+const MAX_STOP_BYTES: usize = 512;
+
+/// The fields that are looked at. Unknown ones are ignored, as llama.cpp's server does.
+#[derive(Debug, Deserialize)]
+struct Body {
+    model: Option<Value>,
+    #[serde(default)]
+    messages: Value,
+    #[serde(default)]
+    stream: Value,
+    #[serde(default)]
+    stream_options: Value,
+    #[serde(default)]
+    temperature: Value,
+    #[serde(default)]
+    top_p: Value,
+    #[serde(default)]
+    presence_penalty: Value,
+    #[serde(default)]
+    frequency_penalty: Value,
+    #[serde(default)]
+    seed: Value,
+    #[serde(default)]
+    stop: Value,
+    #[serde(default)]
+    max_tokens: Value,
+    #[serde(default)]
+    max_completion_tokens: Value,
+    #[serde(default)]
+    n: Value,
+    #[serde(default)]
+    tools: Value,
+    #[serde(default)]
+    functions: Value,
+    #[serde(default)]
+    response_format: Value,
+    #[serde(default)]
+    logprobs: Value,
+    #[serde(default)]
+    logit_bias: Value,
+}
+
+/// A request within what the API allows.
+#[derive(Debug, PartialEq)]
+pub struct ChatRequest {
+    pub model: Option<String>,
+    pub messages: Vec<Message>,
+    pub is_stream: bool,
+    pub includes_usage: bool,
+    pub sampling: Sampling,
+    pub stops: Vec<String>,
+    pub max_tokens: usize,
+}
+
+impl ChatRequest {
+    /// `seed` is taken where the request names none.
+    pub fn parse(body: &[u8], seed: u64) -> Result<Self, RequestError> {
+        let body: Body = serde_json::from_slice(body).map_err(|error| RequestError::NotJson(error.to_string()))?;
+        refuse_unsupported(&body)?;
+        let model = match body.model {
+            None | Some(Value::Null) => None,
+            Some(Value::String(model)) => Some(model),
+            Some(_) => return Err(refused("model", "model must be a text")),
+        };
+        let max_tokens = match limit(&body.max_completion_tokens, "max_completion_tokens")? {
+            Some(limit) => limit,
+            None => limit(&body.max_tokens, "max_tokens")?.unwrap_or(DEFAULT_MAX_TOKENS),
+        };
+        let number = |value, parameter, default, range| {
+            #[allow(clippy::cast_possible_truncation)] // Of 0 to 2, to the engine's precision.
+            number(value, parameter, range).map(|found| found.unwrap_or(default) as f32)
+        };
+        let sampling = Sampling {
+            temperature: number(&body.temperature, "temperature", DEFAULT_TEMPERATURE, (0.0, 2.0))?,
+            top_p: number(&body.top_p, "top_p", DEFAULT_TOP_P, (0.0, 1.0))?,
+            presence_penalty: number(&body.presence_penalty, "presence_penalty", 0.0, (-2.0, 2.0))?,
+            frequency_penalty: number(&body.frequency_penalty, "frequency_penalty", 0.0, (-2.0, 2.0))?,
+            seed: match &body.seed {
+                Value::Null => seed,
+                value => value
+                    .as_i64()
+                    .map(i64::cast_unsigned)
+                    .or(value.as_u64())
+                    .ok_or_else(|| refused("seed", "seed must be a whole number of 64 bits"))?,
+            },
+        };
+        Ok(Self {
+            model,
+            messages: messages(&body.messages)?,
+            is_stream: flag(&body.stream, "stream")?,
+            includes_usage: flag(&body.stream_options["include_usage"], "stream_options.include_usage")?,
+            sampling,
+            stops: stops(&body.stop)?,
+            max_tokens,
+        })
+    }
+}
+
+fn refused(parameter: impl Into<String>, message: impl Into<String>) -> RequestError {
+    RequestError::Parameter {
+        parameter: parameter.into(),
+        message: message.into(),
+    }
+}
+
+fn refuse_unsupported(body: &Body) -> Result<(), RequestError> {
+    let is_empty = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    };
+    let unsupported = [
+        ("tools", &body.tools),
+        ("functions", &body.functions),
+        ("logprobs", &body.logprobs),
+        ("logit_bias", &body.logit_bias),
+    ];
+    if let Some((name, _)) = unsupported.into_iter().find(|(_, value)| !is_empty(value)) {
+        return Err(refused(
+            name,
+            format!("this model does not support {name}; leave it out"),
+        ));
+    }
+    let format = &body.response_format;
+    if !format.is_null() && format["type"] != "text" {
+        return Err(refused(
+            "response_format",
+            "this model answers in text only; leave response_format out",
+        ));
+    }
+    match &body.n {
+        Value::Null => Ok(()),
+        n if n.as_u64() == Some(1) => Ok(()),
+        _ => Err(refused("n", "n must be 1: this model gives one answer a request")),
+    }
+}
+
+fn flag(value: &Value, parameter: &str) -> Result<bool, RequestError> {
+    match value {
+        Value::Null => Ok(false),
+        Value::Bool(flag) => Ok(*flag),
+        _ => Err(refused(parameter, format!("{parameter} must be true or false"))),
+    }
+}
+
+fn number(value: &Value, parameter: &str, (least, most): (f64, f64)) -> Result<Option<f64>, RequestError> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    let found = value.as_f64().filter(|found| (least..=most).contains(found));
+    let message = || format!("{parameter} must be a number of {least} to {most}");
+    found.map(Some).ok_or_else(|| refused(parameter, message()))
+}
+
+fn limit(value: &Value, parameter: &str) -> Result<Option<usize>, RequestError> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    let found = value
+        .as_u64()
+        .filter(|limit| *limit >= 1)
+        .and_then(|limit| usize::try_from(limit).ok());
+    let message = || format!("{parameter} must be a whole number of at least 1");
+    found.map(Some).ok_or_else(|| refused(parameter, message()))
+}
+
+fn stops(value: &Value) -> Result<Vec<String>, RequestError> {
+    let message =
+        || format!("stop must be a text or a list of at most {MAX_STOPS} texts of at most {MAX_STOP_BYTES} bytes");
+    let text = |value: &Value| {
+        let text = value.as_str().filter(|text| text.len() <= MAX_STOP_BYTES);
+        text.map(str::to_owned).ok_or_else(|| refused("stop", message()))
+    };
+    match value {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(stops) if stops.len() <= MAX_STOPS => stops.iter().map(text).collect(),
+        Value::Array(_) => Err(refused("stop", message())),
+        one => Ok(vec![text(one)?]),
+    }
+}
+
+fn messages(value: &Value) -> Result<Vec<Message>, RequestError> {
+    let allowed = || {
+        refused(
+            "messages",
+            "messages must be a list of at least one message with role and content",
+        )
+    };
+    let list = value.as_array().filter(|list| !list.is_empty()).ok_or_else(allowed)?;
+    list.iter()
+        .enumerate()
+        .map(|(index, value)| message(index, value))
+        .collect()
+}
+
+fn message(index: usize, value: &Value) -> Result<Message, RequestError> {
+    let at = |field: &str| format!("messages[{index}].{field}");
+    let role = match value["role"].as_str() {
+        // OpenAI's later name for it.
+        Some("system" | "developer") => Role::System,
+        Some("user") => Role::User,
+        Some("assistant") => Role::Assistant,
+        Some("tool" | "function") => {
+            return Err(refused(
+                at("role"),
+                "this model does not support tools, so no message can be of one",
+            ));
+        }
+        _ => return Err(refused(at("role"), "role must be system, developer, user or assistant")),
+    };
+    let content = match &value["content"] {
+        Value::String(text) => text.clone(),
+        Value::Null if role == Role::Assistant => String::new(),
+        Value::Array(parts) => parts
+            .iter()
+            .enumerate()
+            .map(|(part, value)| text_part(&at("content"), part, value))
+            .collect::<Result<_, _>>()?,
+        _ => return Err(refused(at("content"), "content must be a text or a list of text parts")),
+    };
+    Ok(Message { role, content })
+}
+
+fn text_part(path: &str, index: usize, part: &Value) -> Result<String, RequestError> {
+    match (part["type"].as_str(), &part["text"]) {
+        (Some("text"), Value::String(text)) => Ok(text.clone()),
+        (Some(kind), _) if kind != "text" => Err(refused(
+            format!("{path}[{index}]"),
+            format!("this model reads text only, and no {kind}"),
+        )),
+        _ => Err(refused(
+            format!("{path}[{index}]"),
+            "a part must have the type \"text\" and a text",
+        )),
+    }
+}

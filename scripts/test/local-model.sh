@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The crate of the small model: its tests without weights, then those with the real ones, which are fetched once and kept.
+#
+# Where the weights cannot be had, the latter are NOT CHECKED and the run says so; CI fails then, unless OFFLINE=1.
+set -euo pipefail
+# shellcheck source=scripts/test/suite.sh
+source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
+
+# shellcheck source=scripts/test/weights.sh
+source "$MAPLE_ROOT/scripts/test/weights.sh"
+
+# As `serve` sets it: with as many threads as processors, each waits for one that something else is using.
+export RAYON_NUM_THREADS=1
+
+model_tests() {
+    if cargo nextest --version >/dev/null 2>&1; then
+        run_job cargo nextest run --locked --cargo-profile model -p local-model --no-fail-fast "$@"
+    else
+        run_job cargo test --locked --profile model -p local-model --no-fail-fast "${@:1:2}"
+    fi
+}
+
+failed=
+without_weights=(--lib)
+for test in crates/local-model/tests/*/main.rs; do
+    name=$(basename "$(dirname "$test")")
+    [ "$name" = real_weights ] || without_weights+=(--test "$name")
+done
+model_tests "${without_weights[@]}" || failed=yes
+# One at a time: they compute, and one measures memory.
+if weights_at_hand; then
+    LOCAL_MODEL_FILE=$weights_file model_tests --test real_weights --test-threads 1 || failed=yes
+fi
+[ -z "$failed" ]
