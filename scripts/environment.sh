@@ -10,6 +10,10 @@ CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$MAPLE_CACHE/target}
 SQLX_OFFLINE=true
 # rustup's own place is not on the PATH of every shell (cron, CI, sudo).
 command -v cargo >/dev/null || PATH=$PATH:$HOME/.cargo/bin
+# cargo draws its progress with escape sequences also where it leaves out colours.
+if [ -n "${NO_COLOR:-}" ] || [ "${TERM:-dumb}" = dumb ]; then
+    export CARGO_TERM_COLOR=never CARGO_TERM_PROGRESS_WHEN=never
+fi
 export HOME MAPLE_ROOT MAPLE_CACHE CARGO_TARGET_DIR SQLX_OFFLINE PATH
 
 die() {

@@ -5,12 +5,31 @@
 # job gets a process group of its own and is waited for; the traps pass signals on, once.
 
 jobs_running=()
+jobs_guarded=
 
 # Ends the script's jobs on every way out. Extra clean-up goes into a function named `on_exit`, which gets the status.
 end_jobs_on_exit() {
     trap 'leave $?' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
+}
+
+# Called first by what `make` runs for long: `make` that is killed takes the script along. The script is started anew with that
+# request to the kernel, which knows of no other parent: one that `nohup` or a shell has started goes on when that ends.
+end_with_make() {
+    if [ -n "${MAPLE_ENDS_WITH_MAKE:-}" ]; then
+        unset MAPLE_ENDS_WITH_MAKE
+        # Killed before the request was made.
+        parent_is_make || exit 143
+    elif parent_is_make && setpriv --pdeathsig TERM true 2>/dev/null; then
+        MAPLE_ENDS_WITH_MAKE=yes exec setpriv --pdeathsig TERM -- "$0" "$@"
+    fi
+}
+
+parent_is_make() {
+    local name
+    name=$(cat "/proc/$PPID/comm" 2>/dev/null || true)
+    [[ $name =~ ^g?make$ ]]
 }
 
 leave() {
@@ -27,9 +46,28 @@ leave() {
     exit "$1"
 }
 
+# A process that outlives this script only to end its jobs, should it be killed. It knows of the script's end by descriptor 7.
+guard_jobs() {
+    [ -z "$jobs_guarded" ] || return 0
+    jobs_guarded=yes
+    local session=()
+    # Ctrl-C and the end of the terminal are for the script.
+    if command -v setsid >/dev/null; then
+        session=(setsid)
+    fi
+    if [ -t 0 ]; then
+        exec 6<&0
+    else
+        exec 6</dev/null
+    fi
+    exec 7> >(exec "${session[@]}" "$MAPLE_ROOT/scripts/job-guard.sh" "$$" 3<&6 6<&- >/dev/null 2>&1 9>&-)
+    exec 6<&-
+}
+
 # Starts a command in a process group of its own; its id is in $started_job. Descriptor 9 is the database lease, which
-# must end with the script and not with a child.
+# must end with the script and not with a child; so must 7.
 start_job() {
+    guard_jobs
     local guard=()
     # The kernel ends the child even when this script is killed without a chance to clean up.
     if setpriv --pdeathsig TERM true 2>/dev/null; then
@@ -41,10 +79,11 @@ start_job() {
         guard+=(env '--default-signal=INT,QUIT')
     fi
     set -m
-    "${guard[@]}" "$@" </dev/null 9>&- &
+    "${guard[@]}" "$@" </dev/null 7>&- 9>&- &
     started_job=$!
     set +m
     jobs_running+=("$started_job")
+    tell_guard start "$started_job"
 }
 
 # wait_job JOB [SECONDS]: waits for a job and returns its status. One that takes longer is ended, which is 124.
@@ -57,7 +96,7 @@ wait_job() {
             kill -TERM -- "-$1"
             sleep 10
             kill -KILL -- "-$1"
-        ) </dev/null >/dev/null 2>&1 9>&- &
+        ) </dev/null >/dev/null 2>&1 7>&- 9>&- &
         watch=$!
         set +m
         local began=$SECONDS
@@ -99,8 +138,14 @@ stop_job() {
 
 forget_job() {
     local job kept=()
+    tell_guard end "$1"
     for job in "${jobs_running[@]}"; do
         [ "$job" = "$1" ] || kept+=("$job")
     done
     jobs_running=("${kept[@]}")
+}
+
+# A guard that was killed is missed only by a script that is.
+tell_guard() {
+    (trap '' PIPE && echo "$1 $2" >&7) 2>/dev/null || true
 }

@@ -17,6 +17,11 @@ source "$here/lease.sh"
 source "$here/redis.sh"
 # shellcheck source=scripts/dev/serve.sh
 source "$here/serve.sh"
+# shellcheck source=scripts/dev/local-model.sh
+source "$here/local-model.sh"
+# shellcheck source=scripts/dev/rust-version.sh
+source "$here/rust-version.sh"
+end_with_make "$@"
 cd "$MAPLE_ROOT"
 
 # Polling sees every kind of change on every kind of file system and needs nothing installed; a few hundred files take
@@ -31,6 +36,7 @@ fingerprint() {
 }
 
 on_exit() {
+    forget_local_model
     release_postgres
 }
 
@@ -44,16 +50,19 @@ restart() {
         stop_job "$server_job"
     fi
     serve
+    start_local_model
 }
 
 end_jobs_on_exit
 trap 'echo; echo "Stopping MapleAI ..."; exit 0' INT
 
+ensure_rust
 needs=(compiler)
 [ -n "${DATABASE_URL:-}" ] || needs+=(postgres)
 "$here/install.sh" "${needs[@]}"
 lease_postgres
 start_redis_if_any
+announce_local_model
 built=
 while true; do
     seen=$(fingerprint)

@@ -26,7 +26,12 @@ lease_postgres() {
     exec 9>"$lease_file"
     flock -s -w 120 9 || die "another command has been stopping the private PostgreSQL for 2 minutes"
     leased=yes
-    "$MAPLE_ROOT/scripts/dev/postgres.sh" start 9>&-
+    # Before the server: whoever is killed in between leaves none running.
+    (
+        [ -z "$(command -v setsid)" ] || exec setsid "$MAPLE_ROOT/scripts/dev/lease-guard.sh" "$lease_file"
+        exec "$MAPLE_ROOT/scripts/dev/lease-guard.sh" "$lease_file"
+    ) </dev/null >/dev/null 2>&1 7>&- 9>&- &
+    "$MAPLE_ROOT/scripts/dev/postgres.sh" start 7>&- 9>&-
     DATABASE_URL=$("$MAPLE_ROOT/scripts/dev/postgres.sh" url)
     export DATABASE_URL
 }

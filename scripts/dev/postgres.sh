@@ -19,6 +19,9 @@ source "$here/postgres-binaries.sh"
 # shellcheck source=scripts/dev/postgres-place.sh
 source "$here/postgres-place.sh"
 
+# The server outlives whoever starts it, and so must not hold what tells of the end of that.
+exec 7>&-
+
 requested=${MAPLE_PG_DIR:-$MAPLE_ROOT/.local/postgres}
 profile=${MAPLE_PG_PROFILE:-dev}
 superuser=maple

@@ -16,9 +16,15 @@ source "$here/lease.sh"
 source "$here/redis.sh"
 # shellcheck source=scripts/dev/serve.sh
 source "$here/serve.sh"
+# shellcheck source=scripts/dev/local-model.sh
+source "$here/local-model.sh"
+# shellcheck source=scripts/dev/rust-version.sh
+source "$here/rust-version.sh"
+end_with_make "$@"
 cd "$MAPLE_ROOT"
 
 on_exit() {
+    forget_local_model
     release_postgres
 }
 
@@ -26,11 +32,14 @@ on_exit() {
 end_jobs_on_exit
 trap 'echo; echo "Stopping MapleAI ..."; exit 0' INT
 
+ensure_rust
 needs=(compiler)
 [ -n "${DATABASE_URL:-}" ] || needs+=(postgres)
 "$here/install.sh" "${needs[@]}"
 build
 lease_postgres
 start_redis_if_any
+announce_local_model
 serve
+start_local_model
 wait_job "$server_job"

@@ -16,5 +16,6 @@ phase rustfmt cargo fmt --all --check
 phase clippy cargo clippy --workspace --all-targets --locked -- -D warnings
 phase cargo-deny "$here/deny.sh"
 phase shellcheck "$here/shell.sh"
+phase line-ends "$here/line-ends.sh"
 report_phases
 phases_passed

@@ -21,6 +21,7 @@ phase browser "$MAPLE_ROOT/scripts/test/browser.sh"
 phase openapi "$MAPLE_ROOT/scripts/test/openapi.sh"
 phase local-model "$MAPLE_ROOT/scripts/test/local-model.sh"
 phase make-run "$MAPLE_ROOT/scripts/test/make-run.sh"
+phase run-ends "$MAPLE_ROOT/scripts/test/run-ends.sh"
 report_phases
 
 # The runners' own closing lines once more, together.

@@ -22,7 +22,7 @@ ask() {
 }
 
 # Not of this shell's environment: the suite's own servers are not the newcomer's.
-start_job env -u DATABASE_URL -u REDIS_URL PORT="$port" "$MAPLE_ROOT/scripts/dev/run.sh" >"$output" 2>&1
+start_job env -u DATABASE_URL -u REDIS_URL LOCAL_MODEL=off PORT="$port" "$MAPLE_ROOT/scripts/dev/run.sh" >"$output" 2>&1
 run=$started_job
 for ((tries = 1200; ; tries--)); do
     ! grep -q 'MapleAI is ready' "$output" || break

@@ -9,7 +9,10 @@ mod json;
 mod pretty;
 mod sink;
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    env,
+    io::{self, IsTerminal as _},
+};
 
 use tracing::Subscriber;
 use tracing_subscriber::{fmt, fmt::MakeWriter, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
@@ -35,7 +38,7 @@ pub enum LoggingError {
 /// an error.
 pub fn init(config: &LogConfig) -> Result<LogGuard, LoggingError> {
     let (writer, guard, trouble) = sink::open(config.file.as_deref());
-    let colours = config.file.is_none() && io::stdout().is_terminal();
+    let colours = config.file.is_none() && io::stdout().is_terminal() && colours_wanted(|name| env::var(name).ok());
     let (subscriber, control) = subscriber(config, writer, colours)?;
     subscriber.try_init()?;
     control::install(control);
@@ -43,6 +46,11 @@ pub fn init(config: &LogConfig) -> Result<LogGuard, LoggingError> {
         tracing::error!(target: "mapleai::lifecycle", error = %error, file = config.file.as_deref().unwrap_or_default(), "the log file cannot be written; the log goes to standard output");
     }
     Ok(guard)
+}
+
+/// NO_COLOR that is not empty (no-color.org) and a terminal that knows no escape sequences want none.
+fn colours_wanted(variable: impl Fn(&str) -> Option<String>) -> bool {
+    variable("NO_COLOR").is_none_or(|value| value.is_empty()) && variable("TERM").is_none_or(|term| term != "dumb")
 }
 
 fn subscriber<W>(

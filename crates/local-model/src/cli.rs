@@ -37,7 +37,9 @@ pub fn run() -> ExitCode {
         Command::Fetch(args) => crate::fetch::run(&args),
         Command::Run(args) => crate::supervise::run(&args),
         Command::Serve(args) => {
-            die_with_parent();
+            if !args.detached {
+                die_with_parent();
+            }
             serve::run(&args)
         }
     }

@@ -1,4 +1,4 @@
-use super::{LogControl, subscriber};
+use super::{LogControl, colours_wanted, subscriber};
 use crate::{
     config::{LogConfig, log::LogFormat},
     telemetry::context::{RequestContext, within_sync},
@@ -162,4 +162,19 @@ fn the_level_can_be_changed_and_falls_back() {
     let levels: Vec<&str> = text.lines().filter(|line| line.contains("during")).collect();
     assert_eq!(levels.len(), 1);
     assert!(!text.contains("before") && !text.contains("after"), "{text}");
+}
+
+#[test]
+fn colours_are_left_out_where_the_person_or_the_terminal_wants_none() {
+    let wanted = |set: &[(&str, &str)]| {
+        colours_wanted(|name| {
+            set.iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
+    };
+    assert!(wanted(&[("TERM", "xterm")]));
+    assert!(wanted(&[("TERM", "xterm"), ("NO_COLOR", "")]));
+    assert!(!wanted(&[("TERM", "xterm"), ("NO_COLOR", "1")]));
+    assert!(!wanted(&[("TERM", "dumb")]));
 }

@@ -103,3 +103,18 @@ pub(crate) fn megabytes(bytes: u64) -> u64 {
 fn sentences(failures: &[WeightsError]) -> String {
     failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_in_a_sentence_of_its_own() {
+        let full = io::Error::from(rustix::io::Errno::NOSPC);
+        let told = WeightsError::disk("written", std::path::Path::new("/cache/model.part"), full).to_string();
+        assert!(
+            told.contains("/cache has become full") && told.contains("MAPLE_CACHE"),
+            "{told}"
+        );
+    }
+}

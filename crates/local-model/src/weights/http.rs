@@ -145,3 +145,49 @@ pub(crate) fn reason_of(error: &reqwest::Error) -> String {
         cause.to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(address: &str) -> Url {
+        Url::parse(address).unwrap()
+    }
+
+    #[test]
+    fn a_redirect_never_leaves_tls_or_the_web() {
+        let secure = url("https://mirror.example/a/model.gguf");
+        assert_eq!(next(&secure, "../b").unwrap().as_str(), "https://mirror.example/b");
+        assert_eq!(
+            next(&secure, "https://other.example/").unwrap().as_str(),
+            "https://other.example/"
+        );
+        assert!(next(&secure, "http://mirror.example/a/model.gguf").is_err());
+        assert!(next(&secure, "file:///etc/passwd").is_err());
+        assert!(next(&url("http://mirror.example/"), "https://mirror.example/").is_ok());
+    }
+
+    #[test]
+    fn loopback_is_known_in_each_of_its_spellings() {
+        for near in [
+            "http://127.0.0.1/",
+            "http://127.8.9.1:80/",
+            "http://[::1]:1/",
+            "http://LOCALHOST/",
+            "http://a.localhost./",
+        ] {
+            assert!(is_loopback(&url(near)), "{near}");
+        }
+        for far in ["http://128.0.0.1/", "http://localhost.example/", "http://[::2]/"] {
+            assert!(!is_loopback(&url(far)), "{far}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_told_without_the_password_of_its_address() {
+        assert_eq!(
+            label(&url("https://user:secret@mirror.example:8443/x?token=secret")),
+            "mirror.example:8443"
+        );
+    }
+}

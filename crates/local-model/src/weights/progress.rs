@@ -64,10 +64,9 @@ impl<W: Write> Shown<W> {
     fn draw(&mut self, done: u64, total: u64, left: Option<Duration>, columns: usize, unicode: bool) {
         let percent = percent(done, total);
         let mut facts = format!(" {percent:>3} %  {} of {} MB", done / 1_000_000, total / 1_000_000);
-        if let Some(left) = left {
-            let seconds = left.as_secs();
-            let _ = write!(facts, "  {}:{:02} left", seconds / 60, seconds % 60);
-        }
+        let rest = left.map(|left| format!("{}:{:02} left", left.as_secs() / 60, left.as_secs() % 60));
+        // Of one width, so that the bar keeps its own.
+        let _ = write!(facts, "  {:<10}", rest.unwrap_or_default());
         // One column stays free: a full line moves some terminals to the next.
         let room = columns.saturating_sub(1);
         let bar = room.saturating_sub(facts.len()).min(40);
