@@ -43,6 +43,8 @@ impl Server {
             .arg("--model")
             .arg(model)
             .env("LOCAL_MODEL_KEY", &key)
+            // Its last line is a sentence for people, into which libraries would write where they were.
+            .env("RUST_LIB_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

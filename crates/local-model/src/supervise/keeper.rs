@@ -2,12 +2,15 @@
 
 use std::{
     io::{self, Write},
+    os::unix::process::ExitStatusExt as _,
     path::PathBuf,
     process::{ExitCode, ExitStatus},
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender},
     thread,
     time::{Duration, Instant},
 };
+
+use signal_hook::consts::{SIGKILL, SIGTERM};
 
 use super::{
     child::Server,
@@ -163,7 +166,7 @@ impl Keeper {
                 },
             ) if start == self.start => {
                 self.say(&format!(
-                    "The model {} answers now ({} threads, a window of {} tokens).",
+                    "The model {} answers now (threads: {}, window: {} tokens).",
                     about.name, about.threads, about.context
                 ));
                 let url = format!("http://127.0.0.1:{}/v1", about.port);
@@ -222,6 +225,7 @@ impl Keeper {
 
     fn died(&mut self, status: ExitStatus, last: &str) -> Result<Phase, String> {
         if status.code() == Some(i32::from(UNFIT)) {
+            let last = last.trim_start_matches("error: ");
             let said = if last.is_empty() {
                 "the file or the machine is not fit for it"
             } else {
@@ -229,7 +233,9 @@ impl Keeper {
             };
             return Err(said.trim_end_matches('.').to_owned());
         }
-        let said = if last.is_empty() {
+        // Who was killed from outside had no time to say why, and said something else before.
+        let was_killed = matches!(status.signal(), Some(SIGKILL | SIGTERM));
+        let said = if last.is_empty() || was_killed {
             String::new()
         } else {
             format!(": {last}")
