@@ -5,6 +5,7 @@ import os
 import re
 
 import pytest
+import requests
 from selenium.webdriver.common.keys import Keys
 
 from test_browser import ANSWER, chromium, hook, page
@@ -31,12 +32,20 @@ def ready():
 
 
 @pytest.fixture
-def beside(teller):
+def beside(page, eventually):
     """Somebody who has chosen the model beside the server, which is being downloaded."""
     tell(state="downloading", percent=7)
-    choose(teller, MODEL)
-    says(teller, "is still being downloaded (7 %)")
-    return teller
+
+    # A page that finds the model ready looks again only after an answer.
+    def is_known():
+        models = requests.get(f"{page.url}/api/models", timeout=10).json()["data"]
+        return any(model["id"] == MODEL and model["local"]["percent"] == 7 for model in models)
+
+    eventually(is_known, message="the state to be known")
+    page.email = page.register()
+    choose(page, MODEL)
+    says(page, "is still being downloaded (7 %)")
+    return page
 
 
 def says(page, words, seconds=15):
