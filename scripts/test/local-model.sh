@@ -31,4 +31,20 @@ model_tests "${without_weights[@]}" || failed=yes
 if weights_at_hand; then
     LOCAL_MODEL_FILE=$weights_file model_tests --test real_weights --test-threads 1 || failed=yes
 fi
+
+# And as people meet it: MapleAI, its page and OpenAI's package, with the model's process beside it as `make run` has it.
+if [ -n "$weights_file" ]; then
+    "$MAPLE_ROOT/scripts/dev/install.sh" browser
+    start_services postgres
+    state=$(mktemp -d "${TMPDIR:-/tmp}/mapleai-model.XXXXXX")/state.json
+    on_exit() {
+        rm -rf "$(dirname "$state")"
+        remove_server "$1"
+        stop_services
+    }
+    start_job "$CARGO_TARGET_DIR/model/local-model" run --state "$state" --model "$weights_file"
+    server_environment=(MAPLE__PROVIDERS__LOCAL__KIND=local "MAPLE__PROVIDERS__LOCAL__STATE_FILE=$state")
+    start_server
+    LOCAL_STATE=$state run_pytest tests/clients/test_real_model.py || failed=yes
+fi
 [ -z "$failed" ]
