@@ -83,7 +83,7 @@ pub struct Generation {
 impl Generation {
     pub fn new(mut job: Job, model: &Model) -> Self {
         Self {
-            memory: model.network.memory(),
+            memory: model.network.memory(job.tokens()),
             sampler: Sampler::new(job.sampling.clone()),
             text: TextAssembler::new(std::mem::take(&mut job.stops)),
             made: 0,

@@ -67,9 +67,6 @@ impl Memory {
     }
 }
 
-/// Tokens by which a memory grows.
-const GROWTH: usize = 256;
-
 impl Network {
     /// `vocabulary` is the number of tokens, `context` the longest conversation.
     pub fn load(
@@ -103,9 +100,9 @@ impl Network {
         })
     }
 
-    /// Nothing remembered.
-    pub fn memory(&self) -> Memory {
-        let layers = self.layers.iter().map(|_| KvCache::new(1, GROWTH)).collect();
+    /// Nothing remembered, and room for `tokens`. Pages of it are taken as they are written to.
+    pub fn memory(&self, tokens: usize) -> Memory {
+        let layers = self.layers.iter().map(|_| KvCache::new(1, tokens)).collect();
         Memory { layers, length: 0 }
     }
 

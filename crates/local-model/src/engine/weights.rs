@@ -87,15 +87,12 @@ impl WeightFile {
 
     /// The rows of the embedding, and the same matrix to multiply with for models whose output is tied to it.
     pub fn embedding(&mut self, rows: usize, columns: usize) -> Result<(Embedding, Matrix), WeightError> {
-        let name = "token_embd.weight";
-        let tensor = self.read(name, &[rows, columns])?;
-        let error = |source| read_error(name, source);
+        let matrix = Matrix::new(self.read("token_embd.weight", &[rows, columns])?);
         let embedding = Embedding {
-            format: tensor.dtype(),
-            bytes: tensor.data().map_err(error)?.into_owned(),
+            packed: Arc::clone(&matrix.packed),
             columns,
         };
-        Ok((embedding, Matrix::new(tensor)))
+        Ok((embedding, matrix))
     }
 
     fn read(&mut self, name: &str, expected: &[usize]) -> Result<QTensor, WeightError> {
@@ -139,22 +136,23 @@ fn read_error(name: &str, source: candle_core::Error) -> WeightError {
 
 /// The vector of each token, unpacked when it is looked up: unpacked as a whole it would be the largest thing in memory.
 pub struct Embedding {
-    format: GgmlDType,
-    bytes: Vec<u8>,
+    packed: Arc<QTensor>,
     columns: usize,
 }
 
 impl Embedding {
     /// One row for each of `tokens`.
     pub fn rows(&self, tokens: &[u32]) -> candle_core::Result<Tensor> {
-        let row_bytes = self.columns / self.format.block_size() * self.format.type_size();
-        let mut packed = Vec::with_capacity(tokens.len() * row_bytes);
+        let format = self.packed.dtype();
+        let all = self.packed.data()?;
+        let row_bytes = self.columns / format.block_size() * format.type_size();
+        let mut rows = Vec::with_capacity(tokens.len() * row_bytes);
         for &token in tokens {
             let start = token as usize * row_bytes;
-            let row = self.bytes.get(start..start + row_bytes);
-            packed.extend_from_slice(row.ok_or_else(|| candle_core::Error::Msg(format!("no token {token}")))?);
+            let row = all.get(start..start + row_bytes);
+            rows.extend_from_slice(row.ok_or_else(|| candle_core::Error::Msg(format!("no token {token}")))?);
         }
         let shape = vec![tokens.len(), self.columns];
-        qtensor_from_ggml(self.format, &packed, shape, &Device::Cpu)?.dequantize(&Device::Cpu)
+        qtensor_from_ggml(format, &rows, shape, &Device::Cpu)?.dequantize(&Device::Cpu)
     }
 }

@@ -86,7 +86,7 @@ fn text_has_the_tokens_of_llama_cpp() {
 #[test]
 fn the_first_scores_are_those_of_plain_floats() {
     let model = model();
-    let mut memory = model.network.memory();
+    let mut memory = model.network.memory(FRANCE.len());
     let scores = model.network.read(FRANCE, &mut memory, &|| false).expect("scores");
     for (token, expected) in SCORES {
         let found = scores[*token];
@@ -106,7 +106,7 @@ fn the_first_scores_are_those_of_plain_floats() {
 fn scores_depend_little_on_how_a_prompt_is_cut() {
     let model = model();
     let scores_by = |piece: usize| {
-        let mut memory = model.network.memory();
+        let mut memory = model.network.memory(FRANCE.len());
         let mut scores = Vec::new();
         for tokens in FRANCE.chunks(piece) {
             scores = model.network.read(tokens, &mut memory, &|| false).expect("scores");
