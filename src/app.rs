@@ -5,6 +5,7 @@ mod core_dumps;
 mod descriptors;
 pub mod doctor;
 pub mod listener;
+pub mod local_servers;
 mod observe;
 pub mod ops;
 mod prepare;

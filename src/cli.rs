@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod doctor;
 mod healthcheck;
+mod local_servers;
 mod org;
 
 use std::{
@@ -63,6 +64,8 @@ enum Command {
     Healthcheck(healthcheck::HealthCheck),
     /// What a deployment of this commit still lacks; exits with 1 if anything does
     Checklist(checklist::Checklist),
+    /// Tell of the model servers on this machine that local.servers would add to the catalogue, one a line
+    LocalServers,
     /// Create the demo account in development, and say how to sign in with it
     Seed,
     /// Organisations: the first one of a closed service, and the smoke test's
@@ -140,6 +143,9 @@ fn execute(command: &Command, sources: &Sources) -> Result<(), CliError> {
     }
     if let Command::Cache { command } = command {
         return cache::run(sources, command);
+    }
+    if let Command::LocalServers = command {
+        return local_servers::show(sources);
     }
     if let Command::Healthcheck(check) = command {
         return healthcheck::run(sources, *check);

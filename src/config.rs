@@ -10,6 +10,7 @@ pub mod database;
 pub mod environment;
 pub mod limits;
 pub mod load;
+pub mod local;
 pub mod log;
 pub mod models;
 pub mod providers;
@@ -26,6 +27,7 @@ pub use cache::{AnswerCaching, CacheConfig};
 pub use database::{DatabaseConfig, RedisConfig, RedisMode};
 pub use environment::Environment;
 pub use limits::LimitsConfig;
+pub use local::{LocalConfig, LocalProduct, LocalServer};
 pub use log::LogConfig;
 pub use models::{ModelConfig, ModelKind};
 pub use providers::{ProviderConfig, ProviderKind};
@@ -58,6 +60,7 @@ pub struct Config {
     pub retention: RetentionConfig,
     pub log: LogConfig,
     pub traces: TracesConfig,
+    pub local: LocalConfig,
     /// Provider name -> how to reach it.
     #[serde(default)]
     pub providers: std::collections::BTreeMap<String, ProviderConfig>,
@@ -79,6 +82,7 @@ const FIELDS: &[Field] = &[
     required("retention", Kind::Section(retention::FIELDS)),
     required("log", Kind::Section(log::FIELDS)),
     required("traces", Kind::Section(traces::FIELDS)),
+    required("local", Kind::Section(local::FIELDS)),
     optional("providers", Kind::Map(providers::FIELDS)),
     optional("models", Kind::List(models::FIELDS)),
 ];
@@ -94,6 +98,7 @@ impl Config {
         self.admission.validate(check);
         self.usage.validate(check);
         self.log.validate(check);
+        self.local.validate(check);
         for (name, provider) in &self.providers {
             provider.validate(&Path::from(["providers", name]), check);
         }

@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod local;
+pub mod local_servers;
 pub mod mock;
 pub mod openai;
 pub mod outcomes;

@@ -4,6 +4,10 @@
 export MAPLE_ENV=${MAPLE_ENV:-development}
 serve_port=${PORT:-${MAPLE__SERVER__PORT:-$(from_env_local PORT MAPLE__SERVER__PORT)}}
 serve_port=${serve_port:-3000}
+# Model servers that the person runs already: LOCAL_SERVERS=off leaves them alone. What .env.local says goes first.
+if [ "$MAPLE_ENV" = development ] && [ -z "$(from_env_local MAPLE__LOCAL__SERVERS)" ]; then
+    [ "${LOCAL_SERVERS:-}" = off ] || export MAPLE__LOCAL__SERVERS=${MAPLE__LOCAL__SERVERS-ollama,lm-studio,llama-cpp,vllm}
+fi
 server_job=
 
 build() {
@@ -25,15 +29,17 @@ serve() {
 }
 
 announce() {
-    local account=
+    local account='' found=''
     if [ "$MAPLE_ENV" = development ]; then
         account=$("$CARGO_TARGET_DIR/debug/mapleai" seed | grep '^demo@' || true)
+        found=$("$CARGO_TARGET_DIR/debug/mapleai" local-servers || true)
     fi
     echo
     echo "  MapleAI is ready:  http://localhost:$serve_port"
     if [ "$MAPLE_ENV" = development ]; then
         echo "  Sign in with:      $account"
         echo "  API for programs:  http://localhost:$serve_port/v1 (make a key under \"API keys\"; models: maple-dev, maple-dev-embed)"
+        [ -z "$found" ] || sed 's/^/  Also found:        /' <<<"$found"
     fi
     echo "  Stop with Ctrl-C"
     echo

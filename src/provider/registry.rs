@@ -1,6 +1,7 @@
 //! Which provider answers for which model.
 
 mod discovery;
+mod found;
 mod kinds;
 
 use std::{
@@ -68,6 +69,16 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    fn new(provider: Box<dyn Provider>, config: &ProviderConfig) -> Self {
+        Self {
+            provider,
+            outcomes: Outcomes::default(),
+            kind: config.kind,
+            asks_for_usage: AtomicBool::new(config.usage_in_streams),
+            identity: config.base_url.as_ref().map_or("mock", |url| url.as_str()).into(),
+        }
+    }
+
     pub fn asks_for_usage(&self) -> bool {
         self.asks_for_usage.load(Ordering::Relaxed)
     }
@@ -88,6 +99,8 @@ pub struct Registry {
     discovered: Vec<Discovered>,
     /// Models that processes beside this one run.
     local: Vec<Arc<LocalModel>>,
+    /// Models of servers that were found on this machine.
+    found: HashMap<Arc<str>, Route>,
 }
 
 impl Registry {
@@ -112,13 +125,7 @@ impl Registry {
                     Box::new(LocalProvider::new(run, config))
                 }
             };
-            let upstream = Arc::new(Upstream {
-                provider,
-                outcomes: Outcomes::default(),
-                kind: config.kind,
-                asks_for_usage: AtomicBool::new(config.usage_in_streams),
-                identity: config.base_url.as_ref().map_or("mock", |url| url.as_str()).into(),
-            });
+            let upstream = Arc::new(Upstream::new(provider, config));
             if let Some(model) = added.map(Arc::new) {
                 let upstream = Arc::clone(&upstream);
                 routes.insert(Arc::clone(&model.id), Route { model, upstream });
@@ -140,6 +147,7 @@ impl Registry {
             upstreams: by_name.values().cloned().collect(),
             discovered,
             local: run_here,
+            found: HashMap::new(),
         };
         for model in models {
             let upstream = by_name
@@ -173,10 +181,10 @@ impl Registry {
         &self.local
     }
 
-    /// What is configured wins over what a provider lists, for it has a price.
+    /// What is configured wins over what a provider lists, for it has a price, and that over what was found unasked.
     pub fn route(&self, model: &str) -> Option<&Route> {
         let listed = || self.discovered.iter().find_map(|one| one.route(model));
-        self.routes.get(model).or_else(listed)
+        self.routes.get(model).or_else(listed).or_else(|| self.found.get(model))
     }
 
     /// Takes up the secrets of providers that are configured with others now. What else differs waits for the next start.
@@ -197,7 +205,10 @@ impl Registry {
     /// Sorted by model id.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
         let listed = self.discovered.iter().rev().flat_map(Discovered::routes);
-        let all: BTreeMap<&str, &Route> = listed
+        let all: BTreeMap<&str, &Route> = self
+            .found
+            .values()
+            .chain(listed)
             .chain(self.routes.values())
             .map(|route| (&*route.model.id, route))
             .collect();

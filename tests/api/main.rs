@@ -33,6 +33,7 @@ mod invitations;
 mod journal;
 mod limits;
 mod local_model;
+mod local_servers;
 mod members;
 mod memory;
 mod metering;

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::{Failed, Server, tasks};
 use crate::{
     app::{
-        AppError, build, descriptors, listener,
+        AppError, build, descriptors, listener, local_servers,
         observe::Observed,
         ops::OpsListener,
         prepare,
@@ -56,8 +56,9 @@ impl Server {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let lifecycle = Lifecycle::default();
         let database = Database::new(&config.database)?;
-        let registry = Registry::build(&config.providers, &config.models, config.cache.answers)?;
-        registry.discover(false).await;
+        let mut registry = Registry::build(&config.providers, &config.models, config.cache.answers)?;
+        let (found, _) = tokio::join!(local_servers::look(&config), registry.discover(false));
+        local_servers::add(&mut registry, found, config.cache.answers)?;
         let registry = Arc::new(registry);
         let traces = build::exporter(&config)?;
         let usage = &config.usage;

@@ -11,7 +11,7 @@ use std::{
 
 use super::{Kinds, Route, Upstream};
 use crate::domain::{
-    model::{Caching, Model},
+    model::{Caching, Model, ModelKind},
     money::Price,
 };
 
@@ -112,7 +112,7 @@ impl Discovered {
     fn add(&self, ids: &[String], room: usize) -> usize {
         let provider = self.upstream.provider.name();
         let new = ids.iter().filter(|id| self.route(id).is_none());
-        let models = new.filter_map(|id| model(id, provider, &self.terms));
+        let models = new.filter_map(|id| model(id, self.terms.kinds.of(id), provider, &self.terms));
         let mut routes = HashMap::new();
         for model in models {
             if routes.len() < room {
@@ -140,7 +140,8 @@ impl Discovered {
     }
 }
 
-fn model(id: &str, provider: &str, terms: &Terms) -> Option<Model> {
+/// Nothing where the id cannot be asked for, or the model is for nothing that is offered here.
+pub(super) fn model(id: &str, kind: Option<ModelKind>, provider: &str, terms: &Terms) -> Option<Model> {
     let is_usable = !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_usable {
         return None;
@@ -148,7 +149,7 @@ fn model(id: &str, provider: &str, terms: &Terms) -> Option<Model> {
     Some(Model {
         id: id.into(),
         name: id.into(),
-        kind: terms.kinds.of(id)?,
+        kind: kind?,
         provider: provider.into(),
         upstream: id.into(),
         input_price: terms.input_price,

@@ -10,9 +10,9 @@ use std::{
 use mapleai::{
     app::Server,
     config::{
-        AdmissionConfig, AnswerCaching, AuthConfig, CacheConfig, Config, Environment, LimitsConfig, LogConfig,
-        ModelConfig, ModelKind, ProviderConfig, ProviderKind, RedisConfig, RedisMode, RetentionConfig, ServerConfig,
-        TracesConfig, UsageConfig, cache::HttpCacheConfig, load::Sources, log::LogFormat,
+        AdmissionConfig, AnswerCaching, AuthConfig, CacheConfig, Config, Environment, LimitsConfig, LocalConfig,
+        LogConfig, ModelConfig, ModelKind, ProviderConfig, ProviderKind, RedisConfig, RedisMode, RetentionConfig,
+        ServerConfig, TracesConfig, UsageConfig, cache::HttpCacheConfig, load::Sources, log::LogFormat,
     },
     telemetry,
 };
@@ -225,6 +225,11 @@ fn config(database_url: &str, upstream: &str) -> Config {
         traces: TracesConfig {
             endpoint: None,
             sample_percent: 100,
+        },
+        local: LocalConfig {
+            servers: Vec::new(),
+            look_timeout: Duration::from_secs(20),
+            titles: true,
         },
         providers: BTreeMap::from([
             ("fake".to_owned(), provider(upstream)),

@@ -217,3 +217,27 @@ fn a_local_model_is_for_development_and_needs_its_file() {
     let refused = Config::load(&production(&[kind, file])).unwrap_err().to_string();
     assert!(refused.contains("must be \"openai\" in production"), "{refused}");
 }
+
+#[test]
+fn servers_on_this_machine_are_looked_for_in_development_alone_and_only_when_asked() {
+    let look = |list| ("MAPLE__LOCAL__SERVERS", list);
+    assert!(Config::load(&with(&[])).unwrap().local.servers.is_empty());
+    let config = Config::load(&with(&[look("ollama=11500, lm-studio, vllm")])).unwrap();
+    let found = config
+        .local
+        .servers
+        .iter()
+        .map(|server| (server.product.as_str(), server.port));
+    assert_eq!(
+        found.collect::<Vec<_>>(),
+        [("ollama", 11500), ("lm-studio", 1234), ("vllm", 8000)]
+    );
+    for (sources, reason) in [
+        (production(&[look("ollama")]), "local.servers"),
+        (with(&[look("ollama,ollama=11500")]), "each product once"),
+        (with(&[look("jan")]), "ollama, lm-studio, llama-cpp or vllm"),
+    ] {
+        let refused = Config::load(&sources).unwrap_err().to_string();
+        assert!(refused.contains(reason), "{refused}");
+    }
+}

@@ -46,7 +46,7 @@ fn assert_alike<'de, T: serde::Deserialize<'de>>(fields: &[Field]) {
 
 #[test]
 fn schema_and_structs_have_the_same_keys() {
-    use crate::config::{auth, cache, database, log, models, providers, server, usage};
+    use crate::config::{auth, cache, database, local, log, models, providers, server, usage};
     assert_alike::<Config>(FIELDS);
     assert_alike::<server::ServerConfig>(server::FIELDS);
     assert_alike::<database::DatabaseConfig>(database::FIELDS);
@@ -56,6 +56,7 @@ fn schema_and_structs_have_the_same_keys() {
     assert_alike::<auth::AuthConfig>(auth::FIELDS);
     assert_alike::<usage::UsageConfig>(usage::FIELDS);
     assert_alike::<log::LogConfig>(log::FIELDS);
+    assert_alike::<local::LocalConfig>(local::FIELDS);
     assert_alike::<models::ModelConfig>(models::FIELDS);
     let Kind::Section(provider) = &providers::FIELDS.item else {
         panic!("providers are sections")
