@@ -6,7 +6,7 @@ import { Composer } from "./composer.js";
 import { Follow } from "./follow.js";
 import { LocalNote } from "./local.js";
 import { showRemedies } from "./remedies.js";
-import { drawer, retitle, toTop } from "./sidebar.js";
+import { awaitTitle, drawer, retitle, toTop } from "./sidebar.js";
 import { readEvents } from "./stream.js";
 import { $, ask, make, toast } from "./ui.js";
 import { Voice } from "./voice.js";
@@ -140,8 +140,9 @@ async function run(content) {
       },
       delta: ({ text }) => shown.delta(text),
       render: ({ html }) => shown.render(html),
-      done({ message, html, usage }) {
+      done({ message, html, usage, titling }) {
         over = true;
+        if (titling) awaitTitle(conversation);
         shown.finish(message, html);
         showUsage(shown.article, usage);
         voice.complete(shown.text);

@@ -24,6 +24,30 @@ function showTitle(title) {
   document.title = `${title} · MapleAI`;
 }
 
+/** Between looks for a title that a model is giving, in ms. A model that takes longer shows at the next visit. */
+const LOOKS = [1000, 1500, 2500, 4000, 6000, 10_000];
+
+/** Shows the title that its model gives a conversation in place of its first words, once there is one. */
+export async function awaitTitle(id) {
+  const before = find(id)?.textContent;
+  for (const wait of LOOKS) {
+    await new Promise((over) => setTimeout(over, wait));
+    const link = find(id);
+    // Renamed or deleted meanwhile.
+    if (!link || link.textContent !== before) return;
+    try {
+      const { data } = await (await api("GET", "/api/conversations?limit=20")).json();
+      const title = data.find((one) => one.id === id)?.title;
+      if (!title || title === before) continue;
+      link.textContent = title;
+      if (link.hasAttribute("aria-current")) showTitle(title);
+    } catch {
+      // The first words will do.
+    }
+    return;
+  }
+}
+
 function add(id, title) {
   const link = make("a", { href: `/c/${id}`, dir: "auto", dataset: { test: "conversation", id } }, title);
   return make("li", {}, link);

@@ -18,6 +18,7 @@ pub mod readiness;
 pub mod retention;
 pub mod sessions;
 pub mod throttle;
+pub mod titles;
 pub mod unknown_credentials;
 pub mod usage;
 

@@ -28,6 +28,7 @@ use crate::{
         retention::Retention,
         sessions::{SessionRules, Sessions},
         throttle::{Throttle, ThrottleRules},
+        titles::Titles,
         unknown_credentials::UnknownCredentials,
         usage::{Usage, journal::Journal},
     },
@@ -165,6 +166,7 @@ pub fn services(
     );
     let organizations = Organizations::new(store.organizations, caches.clone());
     let models = Models::new(Arc::clone(&registry));
+    let titled = Arc::clone(&registry);
     let completions = Completions::new(
         registry,
         Admission::new(&config.admission),
@@ -186,11 +188,19 @@ pub fn services(
         clock.clone(),
         config.limits,
     );
+    let titles = Titles::new(
+        titled,
+        conversations.clone(),
+        config.local.titles,
+        lifecycle.background.clone(),
+        lifecycle.stop_tasks.clone(),
+    );
     let answers = Answers::new(
         completions.clone(),
         conversations.clone(),
         store.messages,
         models.clone(),
+        titles,
         answer_spool(config, signing_keys),
         clock.clone(),
         lifecycle.detached.clone(),

@@ -3,6 +3,7 @@
 mod discovery;
 mod found;
 mod kinds;
+mod open_calls;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,6 +31,7 @@ use crate::{
 };
 use discovery::{Discovered, Terms};
 use kinds::Kinds;
+pub use open_calls::{OpenCall, OpenCalls};
 
 /// Why the catalogue cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -66,16 +68,19 @@ pub struct Upstream {
     asks_for_usage: AtomicBool,
     /// Tells servers apart that have, or had, the same name in the configuration. Holds no secret.
     pub identity: Box<str>,
+    /// Of a server that runs on this machine, which what is done in the background would slow down.
+    pub open_calls: Option<OpenCalls>,
 }
 
 impl Upstream {
-    fn new(provider: Box<dyn Provider>, config: &ProviderConfig) -> Self {
+    fn new(provider: Box<dyn Provider>, config: &ProviderConfig, runs_here: bool) -> Self {
         Self {
             provider,
             outcomes: Outcomes::default(),
             kind: config.kind,
             asks_for_usage: AtomicBool::new(config.usage_in_streams),
             identity: config.base_url.as_ref().map_or("mock", |url| url.as_str()).into(),
+            open_calls: runs_here.then(OpenCalls::default),
         }
     }
 
@@ -125,7 +130,8 @@ impl Registry {
                     Box::new(LocalProvider::new(run, config))
                 }
             };
-            let upstream = Arc::new(Upstream::new(provider, config));
+            let runs_here = config.kind == ProviderKind::Local;
+            let upstream = Arc::new(Upstream::new(provider, config, runs_here));
             if let Some(model) = added.map(Arc::new) {
                 let upstream = Arc::clone(&upstream);
                 routes.insert(Arc::clone(&model.id), Route { model, upstream });

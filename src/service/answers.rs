@@ -19,6 +19,7 @@ use super::{
     conversations::{ConversationError, Conversations},
     field::Faults,
     models::Models,
+    titles::Titles,
 };
 use crate::{
     domain::{
@@ -59,17 +60,20 @@ pub struct Answers {
     conversations: Conversations,
     messages: store::messages::Messages,
     models: Models,
+    titles: Titles,
     spool: Option<Spool>,
     clock: Clock,
     tasks: TaskTracker,
 }
 
 impl Answers {
+    #[expect(clippy::too_many_arguments, reason = "called once, by the composition root")]
     pub fn new(
         completions: Completions,
         conversations: Conversations,
         messages: store::messages::Messages,
         models: Models,
+        titles: Titles,
         spool: Option<Spool>,
         clock: Clock,
         tasks: TaskTracker,
@@ -79,6 +83,7 @@ impl Answers {
             conversations,
             messages,
             models,
+            titles,
             spool,
             clock,
             tasks,

@@ -38,7 +38,11 @@ use super::{
 use crate::{
     domain::{clock::Clock, ids::OrganizationId, model::ModelKind, usage::Outcome},
     memory::{Allowance, Budget, Holder},
-    provider::{Endpoint, ProviderReply, ProviderRequest, Registry, registry::Route, sse},
+    provider::{
+        Endpoint, ProviderReply, ProviderRequest, Registry,
+        registry::{OpenCalls, Route},
+        sse,
+    },
     telemetry::traces::{OpenSpan, Traces},
 };
 pub(crate) use call::NoPlace;
@@ -120,6 +124,8 @@ impl Completions {
         let request = Request::read(&call.body, call.endpoint)?;
         self.note_use(&call);
         let route = self.route(&request.model, call.endpoint)?;
+        // Until the answer has ended: what runs in the background on the same machine keeps out of its way.
+        let open = route.upstream.open_calls.as_ref().map(OpenCalls::enter);
         // Whatever is long enough to outlive its credential ends with it.
         let left = call.account.until.map(|until| until - self.0.clock.now());
         let left = left.map(|left| left.to_std().unwrap_or_default());
@@ -129,7 +135,7 @@ impl Completions {
         answered.answer = match answered.answer {
             Answer::Stream { headers, events } => Answer::Stream {
                 headers,
-                events: AnswerStream::Live(Box::new(LiveStream::new(events, live))),
+                events: AnswerStream::Live(Box::new(LiveStream::new(events, live, open))),
             },
             // Some servers do not stream some models. OpenAI's clients find nothing in an answer of the other form, and raise nothing.
             Answer::Whole { status, headers, body } if status.is_success() && request.form(call.endpoint).streamed => {

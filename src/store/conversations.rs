@@ -161,6 +161,31 @@ impl Conversations {
         Ok(row.map(Conversation::from))
     }
 
+    /// Gives another title if it still has this one; whether it had. It keeps its place in the list.
+    pub async fn retitle(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        id: ConversationId,
+        before: &str,
+        title: &str,
+    ) -> Result<bool, StoreError> {
+        let done = run!(
+            self.0,
+            sqlx::query!(
+                "UPDATE conversations SET title = $5
+                 WHERE organization_id = $1 AND user_id = $2 AND id = $3 AND title = $4",
+                organization.0,
+                user.0,
+                id.0,
+                before,
+                title
+            ),
+            execute
+        )?;
+        Ok(done.rows_affected() > 0)
+    }
+
     /// Removes a conversation with its messages; false if there is none.
     pub async fn delete(
         &self,

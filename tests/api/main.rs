@@ -58,6 +58,7 @@ mod streaming;
 mod support;
 mod tenancy;
 mod tiers;
+mod titles;
 mod tls;
 mod traces;
 mod usage;

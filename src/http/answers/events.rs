@@ -40,6 +40,9 @@ struct Done {
     message: MessageBody,
     html: Option<String>,
     usage: UsageBody,
+    /// The conversation may get another title within seconds, by its model; absent where it does not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    titling: bool,
 }
 
 /// A problem document that also says what is stored.
@@ -150,7 +153,12 @@ impl Rendering {
                 self.thoughts.push_str(&text);
                 vec![named("thoughts", &serde_json::json!({ "text": text }))]
             }
-            AnswerEvent::Done { answer, tokens, took } => {
+            AnswerEvent::Done {
+                answer,
+                tokens,
+                took,
+                is_titled,
+            } => {
                 let html = self.html_of(&answer).await;
                 let message = MessageBody::from(answer);
                 let done = Done {
@@ -160,6 +168,7 @@ impl Rendering {
                     message,
                     html,
                     usage: UsageBody::new(tokens, took),
+                    titling: is_titled,
                 };
                 vec![named("done", &done)]
             }

@@ -40,7 +40,7 @@ impl Registry {
             return Ok(added(Vec::new(), left_out));
         }
         let provider = Box::new(OpenAiProvider::new(name, &config)?);
-        let upstream = Arc::new(Upstream::new(provider, &config));
+        let upstream = Arc::new(Upstream::new(provider, &config, true));
         let terms = Terms {
             input_price: Price::default(),
             output_price: Price::default(),

@@ -67,6 +67,7 @@ impl Answers {
             },
             // Entered before anything is stored: a deletion that comes in between is not missed.
             running: self.conversations.enter(conversation),
+            untitled: self.titles.untitled(organization, user, conversation, &history, &model),
             history,
             model,
             arrived,

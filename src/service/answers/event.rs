@@ -47,6 +47,8 @@ pub enum AnswerEvent {
         tokens: TokenUsage,
         /// From the first of its text, or of what the model wrote before that, to its end; nothing for one that came all at once.
         took: Option<Duration>,
+        /// The conversation may get another title within seconds.
+        is_titled: bool,
     },
     /// What had arrived is kept in `answer`, with the reason.
     Failed {

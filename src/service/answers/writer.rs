@@ -35,6 +35,7 @@ use crate::{
     service::{
         completions::{Account, Answer, Call, CompletionError, Completions, Freshness},
         conversations::RunningAnswer,
+        titles::Untitled,
     },
     store,
 };
@@ -67,6 +68,8 @@ pub(super) struct Writer {
     /// When the first of it came, and how long it then took.
     pub(super) begun: Option<Instant>,
     pub(super) took: Option<Duration>,
+    /// That its conversation may be given a title by its model.
+    pub(super) untitled: Option<Untitled>,
 }
 
 /// How the writing went.
@@ -104,15 +107,17 @@ impl Writer {
             (_, false) => MessageStatus::Partial,
         };
         let kept = self.keep().await;
+        let is_stored = matches!(kept, Kept::Stored) && self.answer.status == MessageStatus::Complete;
+        let is_titled = is_stored && self.untitled.take().is_some_and(Untitled::begin);
         // A reader who left in the meantime finds the answer in the conversation.
-        let _ = self.events.send(self.told(end, &kept)).await;
+        let _ = self.events.send(self.told(end, &kept, is_titled)).await;
         if matches!(kept, Kept::NotYet) {
             self.keep_on().await;
         }
     }
 
     /// What the reader is told of the end, and of where the answer is now.
-    fn told(&self, end: End, kept: &Kept) -> AnswerEvent {
+    fn told(&self, end: End, kept: &Kept, is_titled: bool) -> AnswerEvent {
         let mut answer = self.answer.clone();
         let error = match (end, kept) {
             (End::Failed(error), _) => error,
@@ -125,8 +130,12 @@ impl Writer {
                     _ => None,
                 };
                 answer.ending = answer.ending.or(place);
-                let took = self.took;
-                return AnswerEvent::Done { answer, tokens, took };
+                return AnswerEvent::Done {
+                    answer,
+                    tokens,
+                    took: self.took,
+                    is_titled,
+                };
             }
             // Nobody reads this.
             (End::Stopped, _) => return AnswerEvent::Delta(String::new()),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::stream::{AnswerStream, StreamError};
-use crate::{domain::tokens::TokenUsage, service::live_calls::LiveCall};
+use crate::{domain::tokens::TokenUsage, provider::registry::OpenCall, service::live_calls::LiveCall};
 
 /// Passes on what it is given until the credential ends. Then the stream is dropped, which ends the upstream call and records
 /// what went by.
@@ -17,14 +17,17 @@ pub struct LiveStream {
     events: Option<AnswerStream>,
     live: LiveCall,
     tokens: TokenUsage,
+    _open: Option<OpenCall>,
 }
 
 impl LiveStream {
-    pub(super) fn new(events: AnswerStream, live: LiveCall) -> Self {
+    /// `open` is the call's entry at a server on this machine.
+    pub(super) fn new(events: AnswerStream, live: LiveCall, open: Option<OpenCall>) -> Self {
         Self {
             events: Some(events),
             live,
             tokens: TokenUsage::default(),
+            _open: open,
         }
     }
 

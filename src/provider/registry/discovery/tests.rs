@@ -48,6 +48,7 @@ fn discovered(lists: Vec<Vec<String>>) -> Discovered {
         kind: crate::config::ProviderKind::Openai,
         asks_for_usage: AtomicBool::new(true),
         identity: "lists".into(),
+        open_calls: None,
     };
     let terms = Terms {
         input_price: Price::default(),
