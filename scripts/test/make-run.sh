@@ -21,11 +21,21 @@ ask() {
     echo "ok: $what"
 }
 
+# A model server that the newcomer runs already.
+neighbour_port=$(random_free_port)
+start_job python3 "$MAPLE_ROOT/tests/clients/page_upstream.py" "$neighbour_port"
+tries=100
+while port_is_free "$neighbour_port"; do
+    ((tries-- > 0)) || die "the model server did not start"
+    sleep 0.1
+done
+
 # Not of this shell's environment: the suite's own servers are not the newcomer's.
-start_job env -u DATABASE_URL -u REDIS_URL LOCAL_MODEL=off PORT="$port" "$MAPLE_ROOT/scripts/dev/run.sh" >"$output" 2>&1
+start_job env -u DATABASE_URL -u REDIS_URL LOCAL_MODEL=off PORT="$port" MAPLE__LOCAL__SERVERS="ollama=$neighbour_port" \
+    "$MAPLE_ROOT/scripts/dev/run.sh" >"$output" 2>&1
 run=$started_job
 for ((tries = 1200; ; tries--)); do
-    ! grep -q 'MapleAI is ready' "$output" || break
+    ! grep -q 'Stop with Ctrl-C' "$output" || break
     if ((tries == 0)) || ! job_is_running "$run"; then
         tail -n 40 "$output" >&2
         die "make run did not get ready"
@@ -34,6 +44,9 @@ for ((tries = 1200; ; tries--)); do
 done
 password=$(sed -nE 's#.*Sign in with: +demo@maple\.example / ([A-Za-z0-9]+)$#\1#p' "$output")
 [ -n "$password" ] || die "it does not say how to sign in"
+grep -Eq "Also found: +Ollama \\(port $neighbour_port\\): 2 models" "$output" || die "it does not tell of the model server beside it"
+echo "ok: the model server beside it"
+ask '"told (on this machine)"' 'its models' "$base/api/models"
 ask '"status":"ready"' 'readiness' "$base/api/ready"
 ask '"access_token"' 'the demo account' --json "{\"email\": \"demo@maple.example\", \"password\": \"$password\"}" \
     "$base/api/auth/login"
@@ -47,4 +60,4 @@ wait_job "$run" 60 || status=$?
 [ "$status" -eq 0 ] || { tail -n 40 "$output" >&2; die "Ctrl-C ended it with $status"; }
 port_is_free "$port" || die "something still listens on $port"
 echo "ok: Ctrl-C"
-printf '\n5 passed, 0 failed\n'
+printf '\n7 passed, 0 failed\n'

@@ -4,13 +4,11 @@ mod discovery;
 mod found;
 mod kinds;
 mod open_calls;
+mod upstream;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use futures_util::future::join_all;
@@ -20,7 +18,6 @@ use super::{
     local::{self, LocalModel, LocalProvider},
     mock::MockProvider,
     openai::OpenAiProvider,
-    outcomes::Outcomes,
 };
 use crate::{
     config::{self, AnswerCaching, ModelConfig, ProviderConfig, ProviderKind},
@@ -32,6 +29,7 @@ use crate::{
 use discovery::{Discovered, Terms};
 use kinds::Kinds;
 pub use open_calls::{OpenCall, OpenCalls};
+pub use upstream::Upstream;
 
 /// Why the catalogue cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -57,41 +55,6 @@ pub enum ProviderSetupError {
 pub struct Route {
     pub model: Arc<Model>,
     pub upstream: Arc<Upstream>,
-}
-
-/// A provider and how its calls have gone lately.
-pub struct Upstream {
-    pub provider: Box<dyn Provider>,
-    pub outcomes: Outcomes,
-    pub kind: ProviderKind,
-    /// Streams are asked for their usage where the caller has not asked.
-    asks_for_usage: AtomicBool,
-    /// Tells servers apart that have, or had, the same name in the configuration. Holds no secret.
-    pub identity: Box<str>,
-    /// Of a server that runs on this machine, which what is done in the background would slow down.
-    pub open_calls: Option<OpenCalls>,
-}
-
-impl Upstream {
-    fn new(provider: Box<dyn Provider>, config: &ProviderConfig, runs_here: bool) -> Self {
-        Self {
-            provider,
-            outcomes: Outcomes::default(),
-            kind: config.kind,
-            asks_for_usage: AtomicBool::new(config.usage_in_streams),
-            identity: config.base_url.as_ref().map_or("mock", |url| url.as_str()).into(),
-            open_calls: runs_here.then(OpenCalls::default),
-        }
-    }
-
-    pub fn asks_for_usage(&self) -> bool {
-        self.asks_for_usage.load(Ordering::Relaxed)
-    }
-
-    /// It does not understand the wish. Whether that is news.
-    pub fn stop_asking_for_usage(&self) -> bool {
-        self.asks_for_usage.swap(false, Ordering::Relaxed)
-    }
 }
 
 /// The catalogue.

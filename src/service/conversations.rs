@@ -1,6 +1,7 @@
 //! A user's conversations. Asking for an answer is in [`super::answers`].
 
 mod running;
+mod title;
 
 use std::sync::Arc;
 
@@ -221,31 +222,6 @@ impl Conversations {
         self.write(organization, user, changing)
             .await?
             .ok_or(ConversationError::NotFound)
-    }
-
-    /// What it is called, if it is there and has a title.
-    pub(super) async fn title(
-        &self,
-        organization: OrganizationId,
-        user: UserId,
-        id: ConversationId,
-    ) -> Result<Option<String>, StoreError> {
-        let found = self.store.get(organization, user, id).await?;
-        Ok(found.and_then(|conversation| conversation.title))
-    }
-
-    /// Gives another title if it still has this one; whether it had.
-    pub(super) async fn retitle(
-        &self,
-        organization: OrganizationId,
-        user: UserId,
-        id: ConversationId,
-        before: &str,
-        title: &str,
-    ) -> Result<bool, StoreError> {
-        let (store, before, title) = (self.store.clone(), before.to_owned(), title.to_owned());
-        let writing = async move { store.retitle(organization, user, id, &before, &title).await };
-        self.write(organization, user, writing).await
     }
 
     pub async fn delete(&self, caller: &SessionOwner, id: ConversationId) -> Result<(), ConversationError> {

@@ -135,6 +135,10 @@ impl Titles {
 impl Untitled {
     /// Begins in the background. Whether it did: what would wait too long is dropped.
     pub(super) fn begin(self) -> bool {
+        // What answers in a model's place has no title either.
+        if self.route.upstream.provider.edition().is_none() {
+            return false;
+        }
         let Some(place) = self.titles.place(self.conversation) else {
             return false;
         };

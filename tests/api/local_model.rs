@@ -3,6 +3,7 @@
 mod cache;
 mod files;
 mod page;
+mod titles;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -1,7 +1,8 @@
 """A model server for the page's tests: it does what the question tells it to.
 
 `python3 page_upstream.py PORT` serves the models `told` and `told-too` until it is ended. A question that holds
-`[[told:...]]`, which `told()` makes, is answered as written there; anything else with a short sentence.
+`[[told:...]]`, which `told()` makes, is answered as written there; anything else with a short sentence. Who asks for a whole answer
+wants a title, and gets `TITLE`.
 """
 
 import base64
@@ -12,6 +13,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MODELS = ["told", "told-too"]
+TITLE = "Words of a Model"
 
 
 def told(**script):
@@ -43,10 +45,22 @@ class Upstream(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def do_GET(self):
-        self.send(200, {"object": "list", "data": [{"id": name, "object": "model", "owned_by": "tests"} for name in MODELS]})
+        # What it is known by where `make run` looks for it.
+        if self.path == "/":
+            self.send_response(200)
+            self.send_header("Content-Length", "17")
+            self.end_headers()
+            return self.wfile.write(b"Ollama is running")
+        if self.path == "/api/tags":
+            return self.send(200, {"models": [{"name": name} for name in MODELS]})
+        return self.send(200, {"object": "list", "data": [{"id": name, "object": "model", "owned_by": "tests"} for name in MODELS]})
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if not body.get("stream"):
+            message = {"role": "assistant", "content": f'"{TITLE}."'}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            return self.send(200, {"id": "t", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]})
         script = script_of(body)
         if "status" in script:
             return self.send(script["status"], {"error": script["error"]}, script.get("headers", {}).items())

@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from test_browser import ANSWER, chromium, hook, page
 from test_page import ask, choose, focused, press, teller
 from test_page_access import axe, everywhere
-from page_upstream import told
+from page_upstream import TITLE, told
 
 __all__ = ["axe", "chromium", "page", "teller"]
 
@@ -150,3 +150,13 @@ def test_no_barrier_about_a_local_model(beside, axe):
     tell(state="failed", reason="the disk is full")
     says(beside, "the disk is full")
     everywhere(beside, axe, "a failure")
+
+
+def test_the_models_title_takes_the_place_of_the_first_words_without_a_reload(beside):
+    ready()
+    says(beside, "is running on this machine")
+    beside.driver.execute_script("window.mark = 'same page'")
+    ask(beside, "Where could I go in May?")
+    titles = "return [document.querySelector('#title').textContent, document.querySelector('#conversations a').textContent, document.title]"
+    beside.until(lambda: beside.driver.execute_script(titles) == [TITLE, TITLE, f"{TITLE} · MapleAI"], seconds=30, message="the model's title")
+    assert beside.driver.execute_script("return window.mark") == "same page"

@@ -47,11 +47,12 @@ impl OpenCalls {
                 Ok(calls) => calls.ended,
                 Err(_) => return,
             };
-            let Some(ended) = ended else { return };
-            tokio::select! {
-                () = sleep_until(ended + span) => return,
-                _ = changes.wait_for(|calls| calls.open > 0) => {}
-            }
+            let free = ended.map(|ended| ended + span);
+            let Some(free) = free.filter(|free| *free > Instant::now()) else {
+                return;
+            };
+            // Looked at again then: there may have been others meanwhile.
+            sleep_until(free).await;
         }
     }
 }

@@ -1,20 +1,19 @@
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    sync::{Arc, Mutex},
 };
 
 use futures_util::future::BoxFuture;
 
 use super::{Discovered, MOST, Terms};
 use crate::{
-    config::ProviderConfig,
+    config::{ProviderConfig, ProviderKind},
     domain::{
         model::{Caching, ModelKind},
         money::Price,
     },
     provider::{
         Provider, ProviderError, ProviderReply, ProviderRequest,
-        outcomes::Outcomes,
         registry::{Kinds, ProviderSetupError, Upstream},
     },
 };
@@ -42,14 +41,8 @@ impl Provider for Lists {
 }
 
 fn discovered(lists: Vec<Vec<String>>) -> Discovered {
-    let upstream = Upstream {
-        provider: Box::new(Lists(Mutex::new(lists.into()))),
-        outcomes: Outcomes::default(),
-        kind: crate::config::ProviderKind::Openai,
-        asks_for_usage: AtomicBool::new(true),
-        identity: "lists".into(),
-        open_calls: None,
-    };
+    let config = ProviderConfig::new(ProviderKind::Openai);
+    let upstream = Upstream::new(Box::new(Lists(Mutex::new(lists.into()))), &config, false);
     let terms = Terms {
         input_price: Price::default(),
         output_price: Price::default(),
