@@ -29,17 +29,17 @@ serve() {
 }
 
 announce() {
-    local account='' found=''
+    local account='' found=()
     if [ "$MAPLE_ENV" = development ]; then
         account=$("$CARGO_TARGET_DIR/debug/mapleai" seed | grep '^demo@' || true)
-        found=$("$CARGO_TARGET_DIR/debug/mapleai" local-servers || true)
+        mapfile -t found < <("$CARGO_TARGET_DIR/debug/mapleai" local-servers || true)
     fi
     echo
     echo "  MapleAI is ready:  http://localhost:$serve_port"
     if [ "$MAPLE_ENV" = development ]; then
         echo "  Sign in with:      $account"
         echo "  API for programs:  http://localhost:$serve_port/v1 (make a key under \"API keys\"; models: maple-dev, maple-dev-embed)"
-        [ -z "$found" ] || sed 's/^/  Also found:        /' <<<"$found"
+        ((${#found[@]} == 0)) || printf '  Also found:        %s\n' "${found[@]}"
     fi
     echo "  Stop with Ctrl-C"
     echo
