@@ -157,6 +157,6 @@ def test_the_models_title_takes_the_place_of_the_first_words_without_a_reload(be
     says(beside, "is running on this machine")
     beside.driver.execute_script("window.mark = 'same page'")
     ask(beside, "Where could I go in May?")
-    titles = "return [document.querySelector('#title').textContent, document.querySelector('#conversations a').textContent, document.title]"
+    titles = "return [document.querySelector('#title').textContent, document.querySelector('#conversations a')?.textContent, document.title]"
     beside.until(lambda: beside.driver.execute_script(titles) == [TITLE, TITLE, f"{TITLE} · MapleAI"], seconds=30, message="the model's title")
     assert beside.driver.execute_script("return window.mark") == "same page"
