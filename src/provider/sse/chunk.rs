@@ -57,13 +57,13 @@ struct Signs {
     is_error: bool,
     has_choices_field: bool,
     has_detail: bool,
-    within_choices: Counts,
-    of_object: Counts,
+    within_choices: Option<ReportedUsage>,
+    of_object: Option<ReportedUsage>,
 }
 
 impl Signs {
     fn conclude(self, info: &mut ChunkInfo) {
-        info.usage = self.of_object.reported().or_else(|| self.within_choices.reported());
+        info.usage = self.of_object.or(self.within_choices);
         let is_none = !self.has_choices_field && !info.has_data && info.usage.is_none();
         info.failed |= self.is_error || (is_none && self.has_detail);
     }
@@ -105,7 +105,7 @@ fn skimmed(data: &[u8]) -> Option<ChunkInfo> {
             })
         }
         b"usage" => {
-            signs.of_object = Counts::skim(skim)?;
+            signs.of_object = Counts::skim(skim)?.reported();
             Some(())
         }
         b"data" => skim.array(|skim| {
@@ -151,7 +151,7 @@ fn choice(skim: &mut Skim<'_>, info: &mut ChunkInfo, signs: &mut Signs) -> Optio
         b"finish_reason" => Some(()),
         // Moonshot's place for it.
         b"usage" => {
-            signs.within_choices = Counts::skim(skim)?;
+            signs.within_choices = Counts::skim(skim)?.reported();
             Some(())
         }
         b"error" => {

@@ -29,15 +29,15 @@ pub(super) fn parsed(data: &[u8]) -> ChunkInfo {
             || is_error(&object["type"]),
         has_choices_field: object.get("choices").is_some(),
         has_detail: !is_blank(&object["detail"]) || !is_blank(&object["message"]),
-        within_choices: Counts::default(),
-        of_object: Counts::parsed(&object["usage"]),
+        within_choices: None,
+        of_object: Counts::parsed(&object["usage"]).reported(),
     };
     for choice in choices {
         info.add(part(&choice["delta"]), part(&choice["message"]));
         info.finished += u32::from(!is_blank(&choice["finish_reason"]));
         info.add_reason(choice["finish_reason"].as_str().unwrap_or_default().as_bytes());
         if choice.get("usage").is_some() {
-            signs.within_choices = Counts::parsed(&choice["usage"]);
+            signs.within_choices = Counts::parsed(&choice["usage"]).reported();
         }
     }
     signs.conclude(&mut info);
