@@ -129,7 +129,7 @@ impl Completions {
         // Whatever is long enough to outlive its credential ends with it.
         let left = call.account.until.map(|until| until - self.0.clock.now());
         let left = left.map(|left| left.to_std().unwrap_or_default());
-        let live = self.0.live.enter(call.account.credential, left);
+        let mut live = self.0.live.enter(call.account.credential, left);
         let answering = Box::pin(self.answer(&call, &request, route));
         let mut answered = live.unless_ended(answering).await.ok_or(CompletionError::Revoked)??;
         answered.answer = match answered.answer {
