@@ -132,7 +132,7 @@ def test_stop_on_the_page_frees_the_engine(newcomer, eventually):
     ask(page, "Count from 1 to 1000, one number on each line")
     page.until(lambda: len(page.answer_text()) > 10, seconds=30, message="the answer to begin")
     page.click(hook("stop"))
-    page.wait_for_status("stopped")
+    page.wait_for_status("partial")
     eventually(lambda: health()["active"] == 0, seconds=3, message="an idle engine")
 
 
