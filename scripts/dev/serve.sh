@@ -29,7 +29,8 @@ serve() {
 }
 
 announce() {
-    local account='' found=()
+    local account='' models='maple-dev, maple-dev-embed' found=()
+    [ "${MAPLE__PROVIDERS__LOCAL__KIND:-}" != local ] || models="smollm2-135m, $models"
     if [ "$MAPLE_ENV" = development ]; then
         account=$("$CARGO_TARGET_DIR/debug/mapleai" seed | grep '^demo@' || true)
         mapfile -t found < <("$CARGO_TARGET_DIR/debug/mapleai" local-servers || true)
@@ -38,8 +39,9 @@ announce() {
     echo "  MapleAI is ready:  http://localhost:$serve_port"
     if [ "$MAPLE_ENV" = development ]; then
         echo "  Sign in with:      $account"
-        echo "  API for programs:  http://localhost:$serve_port/v1 (make a key under \"API keys\"; models: maple-dev, maple-dev-embed)"
-        ((${#found[@]} == 0)) || printf '  Also found:        %s\n' "${found[@]}"
+        echo "  API for programs:  http://localhost:$serve_port/v1 (make a key under \"API keys\"; models: $models)"
+        ((${#found[@]} == 0)) || printf '  Also found:        %s
+' "${found[@]}"
     fi
     echo "  Stop with Ctrl-C"
     echo

@@ -1,125 +1,161 @@
 #!/usr/bin/env bash
-# Ways in which `make run` ends, while the model's program is being built beside it: nothing is left, and the next one starts.
+# Ways in which `make run` ends, in each stage of its start: nothing is left, and the next one starts.
+#
+#   run-ends.sh [STAGE:END...]   these, or `all`; without arguments each stage and each end at least once (stages.sh, endings.sh)
 set -euo pipefail
 # shellcheck source=scripts/test/suite.sh
 source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 # shellcheck source=scripts/ports.sh
 source "$MAPLE_ROOT/scripts/ports.sh"
+# shellcheck source=scripts/test/weights.sh
+source "$MAPLE_ROOT/scripts/test/weights.sh"
+# shellcheck source=scripts/test/run-ends/stages.sh
+source "$MAPLE_ROOT/scripts/test/run-ends/stages.sh"
+# shellcheck source=scripts/test/run-ends/endings.sh
+source "$MAPLE_ROOT/scripts/test/run-ends/endings.sh"
 
-"$MAPLE_ROOT/scripts/dev/install.sh" compiler postgres make
+"$MAPLE_ROOT/scripts/dev/install.sh" compiler postgres make python curl
 make_services_dir
 output=$services_dir/make-run
+part_file=$services_dir/cache/models/SmolLM2-135M-Instruct.Q4_1.gguf.download.part
 passed=0
+mark=
 
-# Processes that were started with the mark, but for this script's own look at them.
-marked() {
-    local environ
-    for environ in /proc/[0-9]*/environ; do
-        if grep -qsz "^MAPLE_TEST_MARK=$mark$" "$environ"; then
-            environ=${environ#/proc/}
-            echo "${environ%/environ}"
-        fi
-    done
-}
-
-# The process of run.sh, as the kernel's child of make.
-script_of_make() {
+# A run that a failure leaves would keep the next suite from starting.
+on_exit() {
     local pid
-    for pid in $(marked); do
-        if [ "$(cut -d' ' -f4 "/proc/$pid/stat" 2>/dev/null)" = "$make_pid" ]; then
-            echo "$pid"
-            return
-        fi
+    for pid in $([ -z "$mark" ] || marked); do
+        kill -KILL "$pid" 2>/dev/null || true
     done
+    stop_services
 }
+weights_at_hand || true
+make_held_cargo
+start_slow_mirror
 
-# begin COMMAND...: `make run` in a session of its own, as a terminal gives it; waits until it is ready. What a script starts beside itself
-# ignores Ctrl-C, what a terminal starts does not.
+# begin STAGE HOW: `make run` in a session of its own, and waits for the stage. HOW: plain, as a terminal's shell starts it, with Ctrl-C
+# taken; terminal, on one of its own; background, as `make run &` in a script that ends; nohup.
 begin() {
     mark=$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')
     port=$(random_free_port)
     : >"$output"
-    MAPLE_TEST_MARK=$mark PORT=$port TERM=dumb \
-        setsid env --default-signal=INT,QUIT -u DATABASE_URL -u REDIS_URL -u LOCAL_MODEL "$@" </dev/null >"$output" 2>&1 7>&- &
+    requests_before=$(wc -l <"$mirror_log")
+    environment_of_stage "$1"
+    local run=(make -C "$MAPLE_ROOT" run) signals=('--default-signal=INT,QUIT')
+    case $2 in
+        terminal) run=(script -qfec "make -C '$MAPLE_ROOT' run" /dev/null) ;;
+        background)
+            run=(bash -c "make -C '$MAPLE_ROOT' run &")
+            signals=()
+            ;;
+        nohup) run=(nohup make -C "$MAPLE_ROOT" run) ;;
+    esac
+    MAPLE_TEST_MARK=$mark PORT=$port TERM=${terminal_kind:-dumb} \
+        setsid env "${signals[@]}" -u DATABASE_URL -u REDIS_URL "${stage_environment[@]}" "${run[@]}" </dev/null >"$output" 2>&1 7>&- &
     disown
-    local tries
-    for ((tries = 1200; tries > 0; tries--)); do
-        ! grep -q 'MapleAI is ready' "$output" || break
-        sleep 0.5
-    done
-    ((tries > 0)) || { tail -n 40 "$output" >&2; die "make run did not get ready"; }
-    make_pid=
-    local pid
-    for pid in $(marked); do
-        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != make ] || make_pid=$pid
-    done
-    [ -n "$make_pid" ] || die "there is no make"
+    until_true 10 'there is make' find_make
+    reach_stage "$1"
 }
 
-# ended WHAT SECONDS: fails unless nothing is left within so many seconds.
+# The process of make, in $make_pid.
+find_make() {
+    make_pid=$(marked make)
+    [ -n "$make_pid" ]
+}
+
+# Processes that were started with the mark and have this name, or all of them but this script's own look at them.
+marked() {
+    local environ
+    for environ in /proc/[0-9]*/environ; do
+        if grep -qsz "^MAPLE_TEST_MARK=$mark$" "$environ"; then
+            environ=${environ%/environ}
+            [ -n "${1:-}" ] && [ "$(cat "$environ/comm" 2>/dev/null)" != "$1" ] || echo "${environ#/proc/}"
+        fi
+    done
+}
+
+nothing_is_left() {
+    [ -z "$(marked)" ] && port_is_free "$port" &&
+        [[ $(env -u DATABASE_URL "$MAPLE_ROOT/scripts/dev/postgres.sh" status) == "not running"* ]]
+}
+
+no_lock_is_held() {
+    local lock
+    for lock in "$MAPLE_ROOT/.local/postgres.lease" "$services_dir"/cache/models/*.lock; do
+        [ ! -e "$lock" ] || flock -n -x "$lock" true || return 1
+    done
+}
+
+# ended STAGE WHAT SECONDS: fails unless nothing is left within so many seconds.
 ended() {
-    local tenths=$(($2 * 10)) left=
-    while ((tenths-- > 0)); do
-        left=$(marked)
-        if [ -z "$left" ] && port_is_free "$port" &&
-            [[ $(env -u DATABASE_URL "$MAPLE_ROOT/scripts/dev/postgres.sh" status) == "not running"* ]]; then
+    local deadline=$((SECONDS + $3))
+    while ((SECONDS <= deadline)); do
+        if nothing_is_left; then
+            no_lock_is_held || die "$1, $2: a lock is held"
             ((passed += 1))
-            echo "ok: $1"
+            printf 'ok: %s, %s\n' "$1" "$2"
             return
         fi
         sleep 0.1
     done
     local pid
-    for pid in $left; do
+    for pid in $(marked); do
         printf '%s: %s\n' "$pid" "$(tr '\0' ' ' <"/proc/$pid/cmdline" || true)" >&2
-        kill -KILL "$pid" 2>/dev/null || true
     done
-    die "$1: $2 s later something is left (the processes above; the port; PostgreSQL)"
+    die "$1, $2: $3 s later something is left (the processes above; the port; PostgreSQL)"
 }
 
-# To all that a terminal would reach: what is in make's own group.
-group_of_make() {
-    cut -d' ' -f5 "/proc/$make_pid/stat"
+# try STAGE:END
+try() {
+    local stage=${1%%:*} end=${1#*:}
+    if [[ $stage =~ ^(loading|answering)$ ]] && [ -z "$weights_file" ]; then
+        return 0
+    fi
+    if [[ $end == terminal_closed ]] && ! command -v script >/dev/null; then
+        return 0
+    fi
+    begin "$stage" "$(start_for "$end")"
+    "$end"
+    ended "$stage" "$end" "$(limit_of "$end")"
 }
 
-start=(make -C "$MAPLE_ROOT" run)
-begin "${start[@]}"
-kill -INT -- "-$(group_of_make)"
-ended 'Ctrl-C' 10
-
-begin "${start[@]}"
-group=$(group_of_make)
-kill -INT -- "-$group"
-sleep 0.2
-kill -INT -- "-$group" 2>/dev/null || true
-ended 'Ctrl-C twice' 10
-
-begin "${start[@]}"
-kill -TERM "$make_pid"
-ended 'TERM to make' 10
-
-begin "${start[@]}"
-kill -KILL "$make_pid"
-ended 'KILL to make' 30
-
-begin "${start[@]}"
-kill -KILL "$(script_of_make)"
-ended 'KILL to the script' 30
-
-if command -v script >/dev/null; then
-    begin script -qfec "make -C '$MAPLE_ROOT' run" /dev/null
-    terminal=$(cut -d' ' -f4 "/proc/$make_pid/stat")
-    while [ "$(cat "/proc/$terminal/comm")" != script ]; do
-        terminal=$(cut -d' ' -f4 "/proc/$terminal/stat")
+pairs=("$@")
+[ $# -gt 0 ] || pairs=(
+    compiling:interrupted compiling:make_killed
+    building:interrupted_twice building:terminal_closed
+    downloading:make_terminated downloading:script_killed downloading:hung_up_with_nohup
+    loading:interrupted loading:server_killed
+    answering:make_killed answering:terminated_in_background
+)
+if [ "${pairs[0]}" = all ]; then
+    pairs=()
+    ends=(interrupted interrupted_twice terminal_closed make_terminated make_killed script_killed server_killed
+        terminated_in_background hung_up_with_nohup)
+    for stage in compiling building downloading loading answering; do
+        for end in "${ends[@]}"; do
+            [ "$stage:$end" = compiling:server_killed ] || pairs+=("$stage:$end")
+        done
     done
-    kill -KILL "$terminal"
-    ended 'a terminal that is closed' 10
+fi
+for pair in "${pairs[@]}"; do
+    try "$pair"
+done
 
-    begin env NO_COLOR=1 TERM=xterm script -qfec "make -C '$MAPLE_ROOT' run" /dev/null
+# Every run that fetched after the first went on from where that ended.
+if [ "$(wc -l <"$mirror_log")" -gt 1 ]; then
+    [ "$(tail -n +2 "$mirror_log" | grep -cx 0)" -eq 0 ] || die "a download began anew: $(tr '\n' ' ' <"$mirror_log")"
+    ((passed += 1))
+    echo 'ok: a download goes on from where the run before it ended'
+fi
+
+if [ $# -eq 0 ] && command -v script >/dev/null; then
+    terminal_kind=xterm
+    export NO_COLOR=1
+    begin downloading terminal
     ! grep -q $'\e' "$output" || die "with NO_COLOR there is an escape sequence: $(grep $'\e' "$output" | head -n 3 | cat -v)"
     ((passed += 1))
     echo 'ok: no escape sequence with NO_COLOR'
-    kill -TERM "$make_pid"
-    ended 'TERM to make on a terminal' 10
+    make_terminated
+    ended 'downloading on a terminal' make_terminated 10
 fi
 printf '\n%s passed, 0 failed\n' "$passed"

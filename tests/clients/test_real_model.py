@@ -32,13 +32,14 @@ def health():
 
 
 def engine():
-    """The process that computes: the one whose parent is the supervisor."""
-    for entry in Path("/proc").iterdir():
+    """The process that computes: of all on this machine, the one with the key that the state file tells."""
+    key = state().get("key")
+    for entry in Path("/proc").iterdir() if key else ():
         try:
-            arguments = (entry / "cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
+            arguments, variables = ((entry / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
+        except OSError:
             continue
-        if arguments[0].endswith(b"/local-model") and arguments[1:2] == [b"serve"]:
+        if arguments[1:2] == [b"serve"] and f"LOCAL_MODEL_KEY={key}".encode() in variables:
             return int(entry.name)
     return None
 
