@@ -136,6 +136,8 @@ pub fn obtain(settings: &Settings, progress: &mut dyn Progress) -> Result<PathBu
         return Ok(path.clone());
     }
     let place = cache::Place::new(&settings.folder, &settings.model);
+    // Also where the file is there: a process that was killed as it finished has left a whole transfer.
+    place.remove_old_parts((settings.clock)());
     if place.has_verified(progress)? {
         return Ok(place.file);
     }
@@ -145,7 +147,6 @@ pub fn obtain(settings: &Settings, progress: &mut dyn Progress) -> Result<PathBu
     if place.has_verified(progress)? {
         return Ok(place.file);
     }
-    place.remove_old_parts((settings.clock)());
     source::fetch_from_any(settings, &place, progress)?;
     Ok(place.file)
 }

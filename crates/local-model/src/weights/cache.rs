@@ -109,7 +109,7 @@ impl Place {
             let path = entry.path();
             let is_part = path
                 .extension()
-                .is_some_and(|extension| extension == "part" || extension == "from");
+                .is_some_and(|extension| ["part", "from", "new"].iter().any(|known| extension == *known));
             let is_old = entry
                 .metadata()
                 .and_then(|about| about.modified())

@@ -86,20 +86,21 @@ fn a_second_process_does_not_wait_for_ever() {
 #[test]
 fn parts_older_than_a_week_are_removed_and_younger_ones_kept() {
     let mut bench = Bench::from(&healthy());
-    let old = bench.folder.path().join("other.gguf.download.part");
+    let old = ["other.gguf.download.part", "other.gguf.verified.1.new"].map(|name| bench.folder.path().join(name));
     let young = bench.folder.path().join("another.gguf.download.part");
-    for path in [&old, &young] {
-        fs::write(path, "part").unwrap();
+    // In the second round the model is there already.
+    for _ in 0..2 {
+        for path in old.iter().chain([&young]) {
+            fs::write(path, "part").unwrap();
+        }
+        for path in &old {
+            let file = File::options().write(true).open(path).unwrap();
+            file.set_modified(UNIX_EPOCH).unwrap();
+        }
+        bench.obtain().unwrap();
+        assert!(old.iter().all(|path| !path.exists()));
+        assert!(young.exists());
     }
-    File::options()
-        .write(true)
-        .open(&old)
-        .unwrap()
-        .set_modified(UNIX_EPOCH)
-        .unwrap();
-    bench.obtain().unwrap();
-    assert!(!old.exists());
-    assert!(young.exists());
 }
 
 #[test]
