@@ -1,7 +1,8 @@
 //! Variables, of the process or of `.env.local`, as a layer of configuration.
 //!
 //! `MAPLE__SECTION__KEY` sets any key, in tables of the operator's own naming too: an entry is found whatever its case and
-//! whether it has `-` or `_`. A few names that platforms and people use already stand for single keys.
+//! whether it has `-` or `_`. An empty variable takes back an optional value and makes no entry. A few names that platforms and
+//! people use already stand for single keys.
 
 use std::collections::BTreeMap;
 
@@ -59,12 +60,22 @@ impl Variables<'_> {
         let (from_files, plain): (Vec<_>, Vec<_>) = by_name
             .into_iter()
             .partition(|(name, _)| self.given.files.contains_key(*name));
+        let (empty, plain): (Vec<_>, Vec<_>) = plain.into_iter().partition(|(_, text)| text.is_empty());
         let mut set_by: BTreeMap<Vec<String>, (&str, &str)> = BTreeMap::new();
         let mut layer = Table::new();
-        for (name, text) in from_files.into_iter().chain(plain) {
+        for (name, text) in from_files.into_iter().chain(plain).chain(empty) {
             let Some((keys, field)) = self.target(name, text, fields, below, faults) else {
                 continue;
             };
+            // `compose.yaml` and charts pass on what they do not have as empty: that makes no provider.
+            let is_known = |table: &Table| {
+                field
+                    .entry
+                    .is_none_or(|length| tree::get(table, &keys[..length]).is_some())
+            };
+            if text.is_empty() && !is_known(below) && !is_known(&layer) {
+                continue;
+            }
             let origin = self.origin_of(name);
             if text.contains(char::REPLACEMENT_CHARACTER) {
                 faults.at(keys.iter().collect(), None, Some(&origin), "must be valid UTF-8");
@@ -153,6 +164,8 @@ fn value(keys: &[String], target: Target, text: &str, origin: &str, faults: &mut
 struct Target {
     kind: &'static Kind,
     may_be_absent: bool,
+    /// Length of the path to the entry that has this key, in a table of the operator's own naming; the outermost one.
+    entry: Option<usize>,
 }
 
 /// Follows the lower-cased parts of a name through the schema.
@@ -166,6 +179,7 @@ fn resolve(
     let mut keys: Vec<String> = Vec::new();
     let mut target: Option<Target> = None;
     let mut level: Option<&'static Kind> = None;
+    let mut entry = None;
     for part in parts {
         let siblings = match level {
             None => fields,
@@ -178,7 +192,9 @@ fn resolve(
                 target = Some(Target {
                     kind: &entries.item,
                     may_be_absent: false,
+                    entry,
                 });
+                entry = entry.or(Some(keys.len()));
                 continue;
             }
             Some(_) => {
@@ -197,6 +213,7 @@ fn resolve(
         target = Some(Target {
             kind: &field.kind,
             may_be_absent: !matches!(field.presence, Presence::Required),
+            entry,
         });
     }
     let target = target?;

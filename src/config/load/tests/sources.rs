@@ -88,6 +88,38 @@ fn empty_variables_unset() {
 }
 
 #[test]
+fn empty_variables_make_no_entry_but_are_wrong_in_one_that_is_there() {
+    let kind = "MAPLE__PROVIDERS__LOCAL__KIND";
+    let state_file = "MAPLE__PROVIDERS__LOCAL__STATE_FILE";
+    let header = "MAPLE__PROVIDERS__LOCAL__HEADERS__X_TEAM";
+    let config = Config::load(&with(&[(kind, ""), (state_file, ""), (header, "")])).unwrap();
+    assert!(!config.providers.contains_key("local"));
+    let config = Config::load(&with(&[(kind, "local"), (state_file, "/run/state.json"), (header, "")])).unwrap();
+    assert!(config.providers["local"].state_file.is_some());
+    for (variables, key) in [
+        ([(kind, ""), (state_file, "/run/state.json")], "providers.local.kind"),
+        ([(kind, "local"), (state_file, "")], "providers.local.state_file"),
+        (
+            [("MAPLE__PROVIDERS__MAPLE_DEV__KIND", ""), (kind, "")],
+            "providers.maple-dev.kind",
+        ),
+        // The value is the entry here: a secret that came out empty is no secret that is absent.
+        (
+            [("MAPLE__AUTH__SIGNING_KEYS__K1", ""), (kind, "")],
+            "auth.signing_keys.k1",
+        ),
+        // A name that is wrong is so without a value too.
+        (
+            [("MAPLE__PROVIDERS__LOCAL__KINDS", ""), (kind, "")],
+            "providers.local.kinds",
+        ),
+    ] {
+        let told = faults(&with(&variables));
+        assert!(told.len() == 1 && told[0].starts_with(key), "{key}: {told:?}");
+    }
+}
+
+#[test]
 fn variables_find_entries_that_files_have_named() {
     let own = "[providers.Open-AI_eu]\nkind = \"openai\"\nbase_url = \"http://a/v1\"\n[providers.Open-AI_eu.headers]\nX-Team = \"a\"";
     let needed = [
