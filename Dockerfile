@@ -3,6 +3,9 @@
 #   make image         builds it
 #   make image-test    builds and runs it, and checks what docs/DEPLOYMENT.md says of it
 #
+# The target `local-model` is another image, for compose.yaml: the program that computes a small model's answers. The last stage is
+# MapleAI's, so that a build without a target never makes the other one.
+#
 # Base images by version; the pipeline's own record of their digests is the build's provenance.
 
 FROM rust:1.95-slim-bookworm AS toolchain
@@ -55,6 +58,55 @@ RUN mkdir -p /image/etc/ssl/certs /image/usr/bin /image/var/lib/mapleai/journal 
     && echo 'mapleai:x:1001:' >/image/etc/group \
     && echo 'hosts: files dns' >/image/etc/nsswitch.conf \
     && chown -R 1001:1001 /image/var/lib/mapleai
+
+# --- local-model: the program of crates/local-model, for development, in an image of its own. ------------------------------------
+
+# As above: this layer changes with Cargo.lock.
+FROM toolchain AS local-model-dependencies
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+COPY --from=auditable /opt/auditable/bin/cargo-auditable /usr/local/cargo/bin/
+COPY Cargo.toml Cargo.lock ./
+COPY crates/local-model/Cargo.toml crates/local-model/
+RUN mkdir -p src benches/gateway crates/local-model/src \
+    && echo 'fn main() {}' | tee src/main.rs crates/local-model/src/main.rs >benches/gateway/main.rs \
+    && touch src/lib.rs crates/local-model/src/lib.rs
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    cargo auditable build --profile model --locked --package local-model
+
+FROM local-model-dependencies AS local-model-build
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+COPY crates/local-model/src crates/local-model/src
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    touch crates/local-model/src/main.rs crates/local-model/src/lib.rs \
+    && cargo auditable build --profile model --locked --package local-model
+
+# MapleAI's user: the state file has a key in it, and only its owner may read it. Both folders are to be mounted over; a new volume
+# takes over their owner.
+RUN mkdir -p /image/etc/ssl/certs /image/usr/bin /image/run/local-model /image/var/cache/local-model \
+    && cp target/model/local-model /image/usr/bin/ \
+    && ldd target/model/local-model | grep -o '/[^ ]*' | xargs -I{} cp --parents --dereference {} /image/ \
+    && cp --dereference /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
+    && echo 'mapleai:x:1001:1001:MapleAI:/:/usr/bin/local-model' >/image/etc/passwd \
+    && echo 'mapleai:x:1001:' >/image/etc/group \
+    && echo 'hosts: files dns' >/image/etc/nsswitch.conf \
+    && chown 1001:1001 /image/run/local-model /image/var/cache/local-model \
+    && chmod 0700 /image/run/local-model
+
+FROM scratch AS local-model
+LABEL org.opencontainers.image.title="MapleAI: local model" \
+      org.opencontainers.image.description="A small language model beside MapleAI, for development" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="https://github.com/mapleai/mapleai"
+COPY --from=local-model-build /image/ /
+ENV MAPLE_CACHE=/var/cache/local-model
+USER 1001:1001
+# Ready, not merely alive. A first start fetches 98 MB.
+HEALTHCHECK --interval=10s --timeout=10s --start-period=30m --retries=3 \
+    CMD ["/usr/bin/local-model", "healthcheck", "--state", "/run/local-model/state.json"]
+ENTRYPOINT ["/usr/bin/local-model"]
+CMD ["run", "--state", "/run/local-model/state.json"]
+
+# --- MapleAI. -----------------------------------------------------------------------------------------------------------------------
 
 FROM scratch
 ARG VERSION=0.0.0

@@ -1,12 +1,12 @@
 # What CI runs is what a person runs. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: advisories fuzz help run dev db build test lint fmt bench sqlx-prepare sqlx-check clean image image-test k8s-test scan sbom compatibility \
+.PHONY: advisories fuzz help run dev db build test lint fmt bench sqlx-prepare sqlx-check clean image image-test model-image-test k8s-test scan sbom compatibility \
 	rehearse profile pin deploy rollback smoke bench-check measure notify evidence checklist
 MAKEFLAGS += --no-print-directory
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Run MapleAI at http://localhost:3000 with a private PostgreSQL, until Ctrl-C
 	@scripts/dev/run.sh
@@ -40,6 +40,9 @@ image: ## Build the container image (IMAGE names it)
 
 image-test: ## Build the image, run it, and check what is said of it
 	@scripts/image/test.sh
+
+model-image-test: ## Build and run the image of the small model beside MapleAI (LOCAL_MODEL names its file)
+	@scripts/image/test-local-model.sh
 
 k8s-test: ## Render, validate and check manifests, rules, dashboards, workflows and delivery scripts (ARGS go to pytest)
 	@scripts/k8s/test.sh $(ARGS)

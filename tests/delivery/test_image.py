@@ -10,6 +10,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tarfile
 import tempfile
 import time
 
@@ -95,6 +96,17 @@ def test_there_is_no_shell_and_the_list_of_dependencies_is_in_the_binary():
         assert b".dep-v0" in pathlib.Path(binary.name).read_bytes(), "not built with cargo auditable"
     docker("rm", container)
     FOUND["auditable"] = True
+
+
+def test_it_holds_nothing_of_the_model_that_is_for_development(tmp_path):
+    container = docker("create", IMAGE)
+    docker("export", "--output", str(tmp_path / "files.tar"), container)
+    docker("rm", container)
+    with tarfile.open(tmp_path / "files.tar") as files:
+        names = files.getnames()
+    assert "usr/bin/mapleai" in names
+    found = [name for name in names if "local-model" in name or name.endswith(".gguf")]
+    assert not found, found
 
 
 def process(running):

@@ -27,8 +27,11 @@ def environment(name):
 def mounts(service):
     """(source, target, options) of each volume."""
     for volume in service.get("volumes", []):
-        source, target, *options = volume.split(":")
-        yield source, target, options
+        if isinstance(volume, dict):
+            yield volume["source"], volume["target"], ["ro"] if volume.get("read_only") else []
+        else:
+            source, target, *options = volume.split(":")
+            yield source, target, options
 
 
 def mounted(name, target):
@@ -51,14 +54,15 @@ def test_the_schema_of_compose_files_takes_it():
 
 
 def test_all_that_was_asked_for_is_there():
-    assert set(SERVICES) == {"migrate", "mapleai", "postgres", "redis", "prometheus", "grafana", "ollama"}
-    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"ollama"}
+    assert set(SERVICES) == {"migrate", "mapleai", "postgres", "redis", "prometheus", "grafana", "ollama", "local-model"}
+    profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert profiles == {"ollama": ["ollama"], "local-model": ["local-model"]}
 
 
 def test_images_are_pinned():
     for name, service in SERVICES.items():
         if "build" in service:
-            assert service["image"] == "mapleai:compose", name
+            assert re.fullmatch(r"mapleai(-local-model)?:compose", service["image"]), name
         else:
             assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?", service["image"]), f"{name}: {service['image']}"
     # The major versions that the pipeline tests with.
@@ -70,7 +74,7 @@ def test_images_are_pinned():
 
 def test_nothing_has_to_be_set():
     for variable in re.findall(r"\$\{([^}]*)\}", (ROOT / "compose.yaml").read_text()):
-        assert ":-" in variable, f"{variable} has no default"
+        assert re.search(":[-+]", variable), f"{variable} has no default"
     assert "env_file" not in str(COMPOSE) and "secrets" not in COMPOSE
     # Made-up models are there in development only.
     assert environment("mapleai")["MAPLE_ENV"] == "development"
@@ -83,15 +87,15 @@ def test_it_is_locked_up(name):
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
     forbidden = {"privileged", "cap_add", "pid", "ipc", "network_mode", "devices", "userns_mode"}
-    assert not forbidden & set(service)
+    assert forbidden & set(service) == ({"network_mode"} if name == "local-model" else set())
     assert service["mem_limit"] and service["pids_limit"]
     assert service["restart"] == ("no" if name in ONE_SHOT else "unless-stopped")
     for port in service.get("ports", []):
         assert port.startswith("127.0.0.1:"), f"{port} is open to other machines"
     for source, target, options in mounts(service):
         assert "docker.sock" not in source
-        if source.startswith("."):
-            assert options == ["ro"], f"{target} of the checkout can be written"
+        if source not in COMPOSE["volumes"]:
+            assert options == ["ro"], f"{target}, a file of the machine, can be written"
 
 
 def test_the_database_and_redis_reach_nobody():
@@ -104,7 +108,9 @@ def test_what_is_mounted_exists():
     named = set()
     for name, service in SERVICES.items():
         for source, target, _ in mounts(service):
-            if source.startswith("."):
+            # What somebody names, or nothing.
+            source = source.replace("${LOCAL_MODEL_FILE:-/dev/null}", "/dev/null")
+            if source.startswith((".", "/")):
                 assert (ROOT / source).exists(), f"{name}: {source} is not there"
             else:
                 named.add(source)
@@ -119,10 +125,15 @@ def test_one_waits_for_the_other():
         ("migrate", "postgres"): "service_healthy",
         ("mapleai", "migrate"): "service_completed_successfully",
         ("mapleai", "redis"): "service_healthy",
+        ("local-model", "mapleai"): "service_started",
         ("prometheus", "mapleai"): "service_healthy",
         ("grafana", "prometheus"): "service_healthy",
     }
-    assert "HEALTHCHECK" in (ROOT / "Dockerfile").read_text(), "MapleAI's is its image's own"
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert re.findall(r"HEALTHCHECK[^[]*(\[[^]]*\])", dockerfile) == [
+        '["/usr/bin/local-model", "healthcheck", "--state", "/run/local-model/state.json"]',
+        '["/usr/bin/mapleai", "healthcheck"]',
+    ], "theirs are their images' own"
     for name, service in SERVICES.items():
         if "build" not in service:
             assert service["healthcheck"]["test"][0] == "CMD", name
@@ -138,7 +149,8 @@ def plain_names():
 
 def is_known(variable):
     """Whether a variable sets a key of a section in src/config."""
-    variable = variable.removesuffix("_FILE") if variable != "MAPLE__LOG__FILE" else variable
+    is_key = variable == "MAPLE__LOG__FILE" or variable.endswith("__STATE_FILE")
+    variable = variable if is_key else variable.removesuffix("_FILE")
     if variable in plain_names():
         return True
     prefix, *path = variable.lower().split("__")
@@ -183,6 +195,69 @@ def test_it_has_time_to_stop():
     grace = SERVICES["mapleai"]["stop_grace_period"]
     assert int(grace.removesuffix("s")) >= needed, f"{grace} are too few: {needed} s are needed"
     assert environment("mapleai")["MAPLE__SERVER__TERMINATION_GRACE"] == grace, "the process checks its own stop against it"
+
+
+# --- The small model. -----------------------------------------------------------------------------------------------------
+
+
+def test_mapleai_takes_up_the_small_model_only_when_it_is_asked_to():
+    variables = environment("mapleai")
+    assert variables["MAPLE__PROVIDERS__LOCAL__KIND"] == "${LOCAL_MODEL:+local}"
+    assert variables["MAPLE__PROVIDERS__LOCAL__STATE_FILE"] == "${LOCAL_MODEL:+/run/local-model/state.json}"
+    users = [name for name, service in SERVICES.items() if "local-model" in service.get("depends_on", {})]
+    assert not users, "nothing that runs without the profile needs it"
+
+
+def test_the_small_model_is_on_mapleai_s_loopback_and_its_key_goes_no_further():
+    service = SERVICES["local-model"]
+    # The address in the state file is a loopback one, and MapleAI takes no other.
+    assert service["network_mode"] == "service:mapleai"
+    assert not {"networks", "ports"} & set(service)
+    assert service["depends_on"]["mapleai"]["restart"] is True, "it follows MapleAI into its next network"
+    holders = {
+        name: (target, options)
+        for name, other in SERVICES.items()
+        for source, target, options in mounts(other)
+        if source == "local-model-state"
+    }
+    assert holders == {"mapleai": ("/run/local-model", ["ro"]), "local-model": ("/run/local-model", [])}
+
+
+def test_the_small_model_has_an_image_of_its_own_which_is_not_mapleai_s():
+    stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert SERVICES["local-model"]["build"] == {"context": ".", "target": "local-model"}
+    assert ("scratch", "local-model") in stages
+    assert stages[-1] == ("scratch", ""), "without a target MapleAI's image is built"
+    assert SERVICES["mapleai"]["build"] == "."
+    last = (ROOT / "Dockerfile").read_text().rpartition("\nFROM ")[2]
+    assert re.findall(r"COPY --from=(\S+)", last) == ["build"]
+    # A state file that only its owner reads, and two programs that read it.
+    assert re.findall(r"^USER (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE) == ["1001:1001"] * 2
+
+
+def test_the_small_model_computes_with_one_core_and_what_its_document_says_it_takes():
+    service = SERVICES["local-model"]
+    assert service["cpus"] == 1
+    (limit,) = re.fullmatch(r"\$\{LOCAL_MODEL_MEMORY:-(\d+)m\}", service["mem_limit"]).groups()
+    (most,) = re.search(r"at most (\d+) MiB", (ROOT / "docs/LOCAL-MODEL.md").read_text()).groups()
+    assert int(limit) >= int(most) * 1.25
+    assert int(service["stop_grace_period"].removesuffix("s")) >= 2
+
+
+def test_the_small_model_s_volumes_are_folders_that_its_user_may_write():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    (cache,) = re.search(r"^ENV MAPLE_CACHE=(\S+)$", dockerfile, re.MULTILINE).groups()
+    (owned,) = re.search(r"chown 1001:1001 (.*) \\$", dockerfile, re.MULTILINE).groups()
+    volumes = {target for source, target, _ in mounts(SERVICES["local-model"]) if source in COMPOSE["volumes"]}
+    assert volumes == {"/run/local-model", cache} == {folder.removeprefix("/image") for folder in owned.split()}
+
+
+def test_a_person_s_own_file_takes_the_place_of_the_small_model_s():
+    service = SERVICES["local-model"]
+    assert service["environment"]["LOCAL_MODEL"] == "${LOCAL_MODEL_FILE:+/model.gguf}"
+    assert ("${LOCAL_MODEL_FILE:-/dev/null}", "/model.gguf", ["ro"]) in list(mounts(service))
+    (bind,) = [volume["bind"] for volume in service["volumes"] if isinstance(volume, dict)]
+    assert bind == {"create_host_path": False}, "a path that is not there is told, not made"
 
 
 # --- Prometheus and Grafana. ----------------------------------------------------------------------------------------------

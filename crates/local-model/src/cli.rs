@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     fetch::FetchArgs,
     serve::{self, ServeArgs},
-    supervise::RunArgs,
+    supervise::{HealthArgs, RunArgs},
 };
 
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ enum Command {
     Fetch(FetchArgs),
     /// Fetch the model, serve it, start it again when it dies, and tell its state in a file
     Run(RunArgs),
+    /// Say whether the model that `run` keeps answers, for containers: status 0 if it does
+    Healthcheck(HealthArgs),
     /// Serve a model on a loopback port until standard input ends
     Serve(ServeArgs),
 }
@@ -36,6 +38,7 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Fetch(args) => crate::fetch::run(&args),
         Command::Run(args) => crate::supervise::run(&args),
+        Command::Healthcheck(args) => crate::supervise::healthcheck(&args),
         Command::Serve(args) => {
             if !args.detached {
                 die_with_parent();

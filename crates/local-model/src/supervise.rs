@@ -16,6 +16,7 @@ pub mod state;
 mod times;
 mod told;
 
+pub use health::{HealthArgs, healthcheck};
 pub use times::Times;
 
 /// Arguments of `run`.
