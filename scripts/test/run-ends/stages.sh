@@ -83,10 +83,10 @@ downloading_on() {
 ask_for_long_answer() {
     local base=http://127.0.0.1:${port:?} password token answer=$services_dir/answer
     password=$(sed -nE 's#.*Sign in with: +demo@maple\.example / ([A-Za-z0-9]+).*#\1#p' "$output")
-    token=$(curl -sS --max-time 10 --json "{\"email\": \"demo@maple.example\", \"password\": \"$password\"}" "$base/api/auth/login" |
+    token=$(curl -sS --noproxy '*' --max-time 10 --json "{\"email\": \"demo@maple.example\", \"password\": \"$password\"}" "$base/api/auth/login" |
         sed -nE 's/.*"access_token":"([^"]*)".*/\1/p')
     : >"$answer"
-    start_job curl -sSN --max-time 120 -H "Authorization: Bearer $token" --json \
+    start_job curl -sSN --noproxy '*' --max-time 120 -H "Authorization: Bearer $token" --json \
         '{"model": "smollm2-135m", "stream": true, "max_tokens": 1000, "messages": [{"role": "user", "content": "Count from 1 to 1000."}]}' \
         "$base/v1/chat/completions" >"$answer" 2>/dev/null
     until_true 60 'an answer is written' grep -q '"content":"[^"]' "$answer"
