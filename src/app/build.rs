@@ -166,7 +166,7 @@ pub fn services(
     );
     let organizations = Organizations::new(store.organizations, caches.clone());
     let models = Models::new(Arc::clone(&registry));
-    let titled = Arc::clone(&registry);
+    let registry_for_titles = Arc::clone(&registry);
     let completions = Completions::new(
         registry,
         Admission::new(&config.admission),
@@ -189,7 +189,7 @@ pub fn services(
         config.limits,
     );
     let titles = Titles::new(
-        titled,
+        registry_for_titles,
         conversations.clone(),
         config.local.titles,
         lifecycle.background.clone(),

@@ -93,8 +93,8 @@ impl Registry {
                     Box::new(LocalProvider::new(run, config))
                 }
             };
-            let runs_here = config.kind == ProviderKind::Local;
-            let upstream = Arc::new(Upstream::new(provider, config, runs_here));
+            let is_local = config.kind == ProviderKind::Local;
+            let upstream = Arc::new(Upstream::new(provider, config, is_local));
             if let Some(model) = added.map(Arc::new) {
                 let upstream = Arc::clone(&upstream);
                 routes.insert(Arc::clone(&model.id), Route { model, upstream });

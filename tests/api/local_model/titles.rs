@@ -34,11 +34,11 @@ async fn the_model_gives_titles_and_what_stands_in_for_it_does_not() {
     local.ready_at(&server).await;
     server.reply(Reply::events().text("Good morning to you.").usage(9, 5).done());
     server.reply(Reply::json(200, &completion("Greetings", Some((30, 2)))));
-    let (titled, done) = asked(&person).await;
+    let (answered, done) = asked(&person).await;
     assert_eq!(done["titling"], true, "{done}");
     let titles = async || {
         let listed = person.client.get("/api/conversations").await.ok(200);
-        [&canned, &titled].map(|id| {
+        [&canned, &answered].map(|id| {
             let mut all = listed["data"].as_array().unwrap().iter();
             all.find(|one| one["id"] == **id).unwrap()["title"].clone()
         })
