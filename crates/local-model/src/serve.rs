@@ -4,6 +4,7 @@
 //! choice and writes one line of JSON about it to standard output ([`Listening`]); it ends when standard input ends; status 3
 //! says that the file or the machine is not fit, with the reason as the last line on standard error.
 
+mod connections;
 mod threads;
 
 use std::{
@@ -37,8 +38,8 @@ pub struct ServeArgs {
     /// The model's GGUF file
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
-    /// Checks each call: `Authorization: Bearer KEY`
-    #[arg(long, env = "LOCAL_MODEL_KEY", hide_env_values = true, hide = true)]
+    /// Checks each call: `Authorization: Bearer KEY`. Better in the variable: arguments are seen by all accounts of a machine
+    #[arg(long, env = "LOCAL_MODEL_KEY", hide_env_values = true)]
     pub key: String,
     /// Address to listen on; others than loopback are for containers
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
@@ -150,16 +151,11 @@ fn serve(args: &ServeArgs, threads: usize) -> Result<(), ServeError> {
             model.name
         );
         announce(&listening).map_err(ServeError::Start)?;
-        let app = App {
-            model_id: id,
-            model,
-            scheduler,
-            key: SecretString::from(args.key.as_str()),
-            now: system_clock(),
-        };
+        let key = SecretString::from(args.key.as_str());
+        let app = App::new(id, model, scheduler, key, system_clock());
         let router = server::router(Arc::new(app));
         tokio::select! {
-            served = axum::serve(listener, router) => served.map_err(ServeError::Start),
+            served = connections::serve(listener, router) => served.map_err(ServeError::Start),
             () = ended(args.detached) => Ok(()),
         }
     })?;
@@ -215,10 +211,11 @@ fn exit_on_panic() {
 
 /// An error and its causes in one line.
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = error.to_string().lines().next().unwrap_or_default().to_owned();
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
+        // Libraries put a trace of calls behind the first line.
+        let cause_text = cause.to_string().lines().next().unwrap_or_default().to_owned();
         if !text.contains(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);

@@ -1,5 +1,6 @@
 //! The OpenAI API on loopback: models, and chat completions.
 
+mod body;
 pub mod chat;
 pub mod error;
 pub mod request;
@@ -8,7 +9,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{Path, Request, State},
     http::{HeaderMap, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -17,12 +18,10 @@ use axum::{
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
 
 use crate::engine::{Model, scheduler::Scheduler};
 use error::RequestError;
-
-/// Several times what fits into any context; more is not read.
-pub const MAX_BODY_BYTES: usize = 4 << 20;
 
 /// What the routes need.
 pub struct App {
@@ -34,16 +33,37 @@ pub struct App {
     pub key: SecretString,
     /// The clock, for the time that an answer carries.
     pub now: fn() -> SystemTime,
+    bodies: Semaphore,
+}
+
+impl App {
+    pub fn new(
+        model_id: String,
+        model: Arc<Model>,
+        scheduler: Scheduler,
+        key: SecretString,
+        now: fn() -> SystemTime,
+    ) -> Self {
+        let bodies = Semaphore::new(body::MAX_BODIES);
+        Self {
+            model_id,
+            model,
+            scheduler,
+            key,
+            now,
+            bodies,
+        }
+    }
 }
 
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/v1/models", get(models))
+        .route("/v1/models/{id}", get(model))
         .route("/v1/chat/completions", post(chat::completions))
         .fallback(async || RequestError::NoRoute)
-        .method_not_allowed_fallback(async || RequestError::NoRoute)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .method_not_allowed_fallback(async || RequestError::Method)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), require_key))
         .with_state(app)
 }
@@ -58,11 +78,9 @@ async fn require_key(State(app): State<Arc<App>>, request: Request, next: Next) 
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get(header::AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .strip_prefix("Bearer ")
+    let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    // RFC 9110, section 11.1: in any case.
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
 async fn health(State(app): State<Arc<App>>) -> Json<Value> {
@@ -71,13 +89,24 @@ async fn health(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 async fn models(State(app): State<Arc<App>>) -> Json<Value> {
-    let model = json!({
+    Json(json!({"object": "list", "data": [about(&app)]}))
+}
+
+async fn model(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Value>, RequestError> {
+    if id == app.model_id {
+        Ok(Json(about(&app)))
+    } else {
+        Err(RequestError::NoModel(id.chars().take(128).collect()))
+    }
+}
+
+fn about(app: &App) -> Value {
+    json!({
         "id": app.model_id,
         "object": "model",
         "created": 0,
         "owned_by": "maple-local-model",
         "name": app.model.name,
         "context_window": app.model.context,
-    });
-    Json(json!({"object": "list", "data": [model]}))
+    })
 }

@@ -96,6 +96,11 @@ impl Generation {
         self.job.tokens()
     }
 
+    /// Whether its prompt is still being read.
+    pub fn is_reading(&self) -> bool {
+        self.last.is_none()
+    }
+
     /// Reads a piece of the prompt or makes one token. Whether there is more to do.
     pub fn step(&mut self, model: &Model) -> bool {
         if self.job.is_abandoned() {

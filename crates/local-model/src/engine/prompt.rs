@@ -113,7 +113,9 @@ impl Template {
             .collect();
         let rendered = self
             .render(&marked, &vocabulary.bos_text, &vocabulary.eos_text)
-            .map_err(|error| PromptError::Refused(error.detail().unwrap_or("it does not take it").to_owned()))?;
+            .map_err(|error| {
+                PromptError::Refused(error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))
+            })?;
         let mut tokens = Vec::new();
         let mut text_from = 0;
         let mut at = 0;

@@ -11,6 +11,9 @@ pub struct Sampling {
     pub top_p: f32,
     /// The same seed gives the same text; drawn if absent.
     pub seed: u64,
+    /// The first token is the likeliest, whatever the temperature. It decides the language and the kind of an answer, and weights packed to
+    /// four bits leave it nearly undecided: drawn, it makes every third answer one about something else.
+    pub steady_start: bool,
     /// Taken from a token's score once it has been used, and for each use.
     pub presence_penalty: f32,
     pub frequency_penalty: f32,
@@ -39,7 +42,8 @@ impl Sampler {
                 *score -= self.sampling.presence_penalty + *uses as f32 * self.sampling.frequency_penalty;
             }
         }
-        let token = if self.sampling.temperature > 0.0 {
+        let is_steady = self.sampling.steady_start && self.used.is_empty();
+        let token = if self.sampling.temperature > 0.0 && !is_steady {
             self.draw(scores)
         } else {
             likeliest(scores)

@@ -21,6 +21,10 @@ pub const MAX_WAITING: usize = 16;
 /// Answers that are made at the same time, at most.
 const MAX_ACTIVE: usize = 4;
 
+/// Tokens that an answer makes for each piece that is read of another's prompt: a piece takes as long as a dozen tokens, and one for one
+/// an answer would nearly stop.
+const TOKENS_BESIDE_PROMPT: usize = 8;
+
 /// The queue is full.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{MAX_WAITING} requests are waiting already")]
@@ -113,12 +117,23 @@ impl Worker {
     fn run(self) {
         let mut active: VecDeque<Generation> = VecDeque::new();
         while self.admit(&mut active) {
+            let beside_prompt = active.iter().any(Generation::is_reading);
             if let Some(mut generation) = active.pop_front()
-                && generation.step(&self.model)
+                && self.turn(&mut generation, beside_prompt)
             {
                 active.push_back(generation);
             }
         }
+    }
+
+    /// Whether there is more to do.
+    fn turn(&self, generation: &mut Generation, beside_prompt: bool) -> bool {
+        let steps = if beside_prompt && !generation.is_reading() {
+            TOKENS_BESIDE_PROMPT
+        } else {
+            1
+        };
+        (0..steps).all(|_| generation.step(&self.model))
     }
 
     /// Begins the jobs that fit, in their order, and waits while there is nothing to do. False at the end.

@@ -105,6 +105,11 @@ impl Vocabulary {
         self.bytes.len()
     }
 
+    /// Bytes that a token stands for, at most; no fewer than 32, so that what is a little too long is still counted.
+    pub fn longest_token(&self) -> usize {
+        self.bytes.iter().map(|bytes| bytes.len()).max().unwrap_or(0).max(32)
+    }
+
     /// The texts of control tokens.
     pub fn control_texts(&self) -> impl Iterator<Item = &str> {
         self.control.keys().map(|text| &**text)

@@ -12,36 +12,34 @@ use std::{
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::State,
+    extract::{Request, State},
     http::header,
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::timeout};
 
-use super::{App, MAX_BODY_BYTES, error::RequestError, request::ChatRequest};
+use super::{App, body, error::RequestError, request::ChatRequest};
 use crate::engine::generation::{Event, Finish, Job};
 
 /// While a prompt is read or waits, a stream says so this often: a reader can tell slow from dead.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// A prompt's tokens are counted up to here, for the error that names them. More are "more than".
-const MAX_COUNTED: usize = 32_768;
+const MAX_COUNTED: usize = 16_384;
 
-pub async fn completions(
-    State(app): State<Arc<App>>,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<Response, RequestError> {
-    let body = body.map_err(|_| RequestError::TooLarge(MAX_BODY_BYTES))?;
-    let request = ChatRequest::parse(&body, rand::random())?;
+pub async fn completions(State(app): State<Arc<App>>, request: Request) -> Result<Response, RequestError> {
+    let (bytes, place) = body::read(&app, request).await?;
+    let request = ChatRequest::parse(&bytes, rand::random())?;
     if let Some(model) = &request.model
         && *model != app.model_id
     {
         return Err(RequestError::NoModel(model.chars().take(128).collect()));
     }
     let answer = Answer::begin(&app, &request).await?;
+    drop((bytes, place));
     if request.is_stream {
-        Ok(answer.stream(request.includes_usage))
+        Ok(answer.stream())
     } else {
         answer.whole().await
     }
@@ -53,6 +51,8 @@ struct Answer {
     created: u64,
     model: String,
     prompt_tokens: usize,
+    /// Whether a stream ends with its usage; every chunk before has none then, as OpenAI's have.
+    includes_usage: bool,
     events: mpsc::UnboundedReceiver<Event>,
     progress: Arc<AtomicUsize>,
 }
@@ -60,6 +60,15 @@ struct Answer {
 impl Answer {
     async fn begin(app: &Arc<App>, request: &ChatRequest) -> Result<Self, RequestError> {
         let context = app.model.context;
+        // A text of more bytes than so many of the longest tokens, or more messages than tokens, cannot fit: no work is spent on it.
+        let bytes: usize = request.messages.iter().map(|message| message.content.len()).sum();
+        if request.messages.len() > context || bytes > context.saturating_mul(app.model.vocabulary.longest_token()) {
+            return Err(RequestError::TooLong {
+                context,
+                prompt: context,
+                is_more: true,
+            });
+        }
         let prompt = prompt(app, request).await?;
         if prompt.len() >= context {
             return Err(RequestError::TooLong {
@@ -84,6 +93,7 @@ impl Answer {
             created: (app.now)().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             model: app.model_id.clone(),
             prompt_tokens,
+            includes_usage: request.is_stream && request.includes_usage,
             events,
             progress,
         })
@@ -114,11 +124,10 @@ impl Answer {
         }
     }
 
-    fn stream(self, includes_usage: bool) -> Response {
+    fn stream(self) -> Response {
         let first = self.event(&json!({"role": "assistant", "content": ""}), None);
         let state = Streaming {
             answer: self,
-            includes_usage,
             has_text: false,
             is_over: false,
         };
@@ -141,7 +150,11 @@ impl Answer {
 
     fn event(&self, delta: &Value, finish: Option<Finish>) -> String {
         let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish.map(Finish::as_str)});
-        data(&self.head("chat.completion.chunk", &json!([choice])))
+        let mut chunk = self.head("chat.completion.chunk", &json!([choice]));
+        if self.includes_usage {
+            chunk["usage"] = Value::Null;
+        }
+        data(&chunk)
     }
 
     fn usage(&self, completion_tokens: usize) -> Value {
@@ -155,7 +168,6 @@ impl Answer {
 
 struct Streaming {
     answer: Answer,
-    includes_usage: bool,
     has_text: bool,
     is_over: bool,
 }
@@ -180,7 +192,7 @@ impl Streaming {
             }) => {
                 self.is_over = true;
                 let mut end = self.answer.event(&json!({}), Some(reason));
-                if self.includes_usage {
+                if self.answer.includes_usage {
                     let mut usage = self.answer.head("chat.completion.chunk", &json!([]));
                     usage["usage"] = self.answer.usage(completion_tokens);
                     end.push_str(&data(&usage));

@@ -16,6 +16,14 @@ pub enum RequestError {
     Unauthorized,
     #[error("no such route; there are GET /health, GET /v1/models and POST /v1/chat/completions")]
     NoRoute,
+    #[error("this method is not for this route: GET /health and /v1/models, POST /v1/chat/completions")]
+    Method,
+    #[error("the body is compressed ({0}); send it as it is")]
+    Coding(String),
+    #[error("the body cannot be read: {0}")]
+    BrokenBody(String),
+    #[error("the server is busy reading other requests")]
+    TooManyBodies,
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
     #[error("the body is not the JSON of a request: {0}")]
@@ -51,11 +59,15 @@ impl RequestError {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NoRoute | Self::NoModel(_) => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Coding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NotJson(_) | Self::Parameter { .. } | Self::TooLong { .. } | Self::Prompt(_) => {
-                StatusCode::BAD_REQUEST
-            }
-            Self::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::BrokenBody(_)
+            | Self::NotJson(_)
+            | Self::Parameter { .. }
+            | Self::TooLong { .. }
+            | Self::Prompt(_) => StatusCode::BAD_REQUEST,
+            Self::Busy(_) | Self::TooManyBodies => StatusCode::TOO_MANY_REQUESTS,
             Self::Engine(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -65,7 +77,7 @@ impl RequestError {
             Self::Unauthorized => Some("invalid_api_key"),
             Self::NoModel(_) => Some("model_not_found"),
             Self::TooLong { .. } => Some("context_length_exceeded"),
-            Self::Busy(_) => Some("rate_limit_exceeded"),
+            Self::Busy(_) | Self::TooManyBodies => Some("rate_limit_exceeded"),
             _ => None,
         }
     }
@@ -90,7 +102,7 @@ impl RequestError {
 impl IntoResponse for RequestError {
     fn into_response(self) -> Response {
         let mut response = (self.status(), Json(self.body())).into_response();
-        if matches!(self, Self::Busy(_)) {
+        if matches!(self, Self::Busy(_) | Self::TooManyBodies) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response

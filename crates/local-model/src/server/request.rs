@@ -58,6 +58,16 @@ struct Body {
     logprobs: Value,
     #[serde(default)]
     logit_bias: Value,
+    #[serde(default)]
+    top_logprobs: Value,
+    #[serde(default)]
+    audio: Value,
+    #[serde(default)]
+    prediction: Value,
+    #[serde(default)]
+    web_search_options: Value,
+    #[serde(default)]
+    modalities: Value,
 }
 
 /// A request within what the API allows.
@@ -75,6 +85,9 @@ pub struct ChatRequest {
 impl ChatRequest {
     /// `seed` is taken where the request names none.
     pub fn parse(body: &[u8], seed: u64) -> Result<Self, RequestError> {
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(RequestError::NotJson("it must be an object".to_owned()));
+        }
         let body: Body = serde_json::from_slice(body).map_err(|error| RequestError::NotJson(error.to_string()))?;
         refuse_unsupported(&body)?;
         let model = match body.model {
@@ -91,6 +104,8 @@ impl ChatRequest {
             number(value, parameter, range).map(|found| found.unwrap_or(default) as f32)
         };
         let sampling = Sampling {
+            // Who names a temperature gets what they asked for.
+            steady_start: body.temperature.is_null(),
             temperature: number(&body.temperature, "temperature", DEFAULT_TEMPERATURE, (0.0, 2.0))?,
             top_p: number(&body.top_p, "top_p", DEFAULT_TOP_P, (0.0, 1.0))?,
             presence_penalty: number(&body.presence_penalty, "presence_penalty", 0.0, (-2.0, 2.0))?,
@@ -135,12 +150,26 @@ fn refuse_unsupported(body: &Body) -> Result<(), RequestError> {
         ("functions", &body.functions),
         ("logprobs", &body.logprobs),
         ("logit_bias", &body.logit_bias),
+        ("top_logprobs", &body.top_logprobs),
+        ("audio", &body.audio),
+        ("prediction", &body.prediction),
+        ("web_search_options", &body.web_search_options),
     ];
     if let Some((name, _)) = unsupported.into_iter().find(|(_, value)| !is_empty(value)) {
         return Err(refused(
             name,
             format!("this model does not support {name}; leave it out"),
         ));
+    }
+    let is_text = |modality: &Value| modality == "text";
+    if !is_empty(&body.modalities) && !body.modalities.as_array().is_some_and(|all| all.iter().all(is_text)) {
+        return Err(refused(
+            "modalities",
+            "this model answers in text only; leave modalities out",
+        ));
+    }
+    if !is_empty(&body.stream_options) && !body.stream_options.is_object() {
+        return Err(refused("stream_options", "stream_options must be an object"));
     }
     let format = &body.response_format;
     if !format.is_null() && format["type"] != "text" {

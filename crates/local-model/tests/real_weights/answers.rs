@@ -14,13 +14,13 @@ use tower::ServiceExt;
 use crate::model;
 
 async fn ask(model: &Arc<Model>, body: Value) -> Value {
-    let app = App {
-        model_id: "smollm2-135m".to_owned(),
-        model: Arc::clone(model),
-        scheduler: Scheduler::start(Arc::clone(model), model.context).expect("start"),
-        key: "key".into(),
-        now: || std::time::UNIX_EPOCH,
-    };
+    let app = App::new(
+        "smollm2-135m".to_owned(),
+        Arc::clone(model),
+        Scheduler::start(Arc::clone(model), model.context).expect("start"),
+        "key".into(),
+        || std::time::UNIX_EPOCH,
+    );
     let request = Request::post("/v1/chat/completions").header("authorization", "Bearer key");
     let request = request
         .header("content-type", "application/json")
@@ -46,6 +46,18 @@ async fn the_capital_of_france_is_paris() {
     model.vocabulary.encode(text, 1000, &mut tokens).expect("tokens");
     assert_eq!(answer["usage"]["completion_tokens"], tokens.len());
     assert_eq!(answer["usage"]["prompt_tokens"], 37);
+}
+
+/// As the page asks: without a temperature, again and again.
+#[tokio::test]
+async fn without_a_temperature_the_first_question_is_answered_too() {
+    let model = model();
+    for seed in 0..6 {
+        let question = json!([{"role": "user", "content": "What is the capital of France?"}]);
+        let answer = ask(&model, json!({"messages": question, "seed": seed, "max_tokens": 20})).await;
+        let text = answer["choices"][0]["message"]["content"].as_str().expect("a text");
+        assert!(text.contains("Paris"), "{text}");
+    }
 }
 
 /// A message that closes itself and speaks as the system.

@@ -3,6 +3,7 @@
 // `json!({…})` is handed over as it is made.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::needless_pass_by_value)]
 
+mod abuse;
 mod answers;
 mod files;
 mod limits;

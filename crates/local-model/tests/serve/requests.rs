@@ -16,6 +16,9 @@ async fn every_route_asks_for_the_key() {
         (&json!("tiny"), &json!(512))
     );
     assert_eq!(server.get("/elsewhere", KEY).await.status, 404);
+    assert_eq!(server.get("/v1/models/tiny", KEY).await.json(), models["data"][0]);
+    assert_eq!(server.get("/v1/models/other", KEY).await.status, 404);
+    assert_eq!(server.get("/v1/chat/completions", KEY).await.status, 405);
 }
 
 #[tokio::test]
@@ -37,6 +40,8 @@ async fn what_is_not_supported_is_refused_by_its_name() {
         (json!({"logprobs": true}), "logprobs"),
         (json!({"logit_bias": {"50256": -100}}), "logit_bias"),
         (json!({"n": 2}), "n"),
+        (json!({"modalities": ["text", "audio"]}), "modalities"),
+        (json!({"stream_options": 5}), "stream_options"),
         (
             json!({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}),
             "messages[0].content[0]",
@@ -106,7 +111,14 @@ async fn another_model_or_no_json_is_refused() {
         (other.status, &other.json()["error"]["code"]),
         (404, &json!("model_not_found"))
     );
-    assert_eq!(server.post(&json!("no object")).await.status, 400);
+    for no_object in [json!("no object"), json!([])] {
+        let refused = server.post(&no_object).await;
+        assert!(
+            refused.status == 400 && refused.text.contains("it must be an object"),
+            "{}",
+            refused.text
+        );
+    }
     let surrogate = server.post(&json!({"messages": "\u{fffd}"})).await;
     assert_eq!(surrogate.status, 400);
 }

@@ -80,13 +80,9 @@ impl TestServer {
         tiny.write(&path);
         let model = Arc::new(Model::load(&path).expect("load the model"));
         let scheduler = Scheduler::start(Arc::clone(&model), model.context + 64).expect("start");
-        let app = App {
-            model_id: "tiny".to_owned(),
-            model: Arc::clone(&model),
-            scheduler,
-            key: KEY.into(),
-            now: || std::time::UNIX_EPOCH,
-        };
+        let app = App::new("tiny".to_owned(), Arc::clone(&model), scheduler, KEY.into(), || {
+            std::time::UNIX_EPOCH
+        });
         Self {
             router: server::router(Arc::new(app)),
             model,
