@@ -7,14 +7,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 "$MAPLE_ROOT/scripts/dev/install.sh" browser
 modules=$("$MAPLE_ROOT/scripts/test/node.sh")
 start_services postgres
-# A model server that does what a question tells it to, beside the development models.
-upstream_port=$(random_free_port)
-start_job python3 "$MAPLE_ROOT/tests/clients/page_upstream.py" "$upstream_port"
-tries=100
-while port_is_free "$upstream_port"; do
-    ((tries-- > 0)) || die "the page's model server did not start"
-    sleep 0.1
-done
+# Beside the development models.
+start_page_upstream
 server_environment=(
     MAPLE__PROVIDERS__TOLD__KIND=openai "MAPLE__PROVIDERS__TOLD__BASE_URL=http://127.0.0.1:$upstream_port/v1"
     MAPLE__PROVIDERS__TOLD__DISCOVER_MODELS=true

@@ -22,16 +22,10 @@ ask() {
 }
 
 # A model server that the newcomer runs already.
-neighbour_port=$(random_free_port)
-start_job python3 "$MAPLE_ROOT/tests/clients/page_upstream.py" "$neighbour_port"
-tries=100
-while port_is_free "$neighbour_port"; do
-    ((tries-- > 0)) || die "the model server did not start"
-    sleep 0.1
-done
+start_page_upstream
 
 # Not of this shell's environment: the suite's own servers are not the newcomer's.
-start_job env -u DATABASE_URL -u REDIS_URL LOCAL_MODEL=off PORT="$port" MAPLE__LOCAL__SERVERS="ollama=$neighbour_port" \
+start_job env -u DATABASE_URL -u REDIS_URL LOCAL_MODEL=off PORT="$port" MAPLE__LOCAL__SERVERS="ollama=$upstream_port" \
     "$MAPLE_ROOT/scripts/dev/run.sh" >"$output" 2>&1
 run=$started_job
 for ((tries = 1200; ; tries--)); do
@@ -44,7 +38,7 @@ for ((tries = 1200; ; tries--)); do
 done
 password=$(sed -nE 's#.*Sign in with: +demo@maple\.example / ([A-Za-z0-9]+)$#\1#p' "$output")
 [ -n "$password" ] || die "it does not say how to sign in"
-grep -Eq "Also found: +Ollama \\(port $neighbour_port\\): 2 models" "$output" || die "it does not tell of the model server beside it"
+grep -Eq "Also found: +Ollama \\(port $upstream_port\\): 2 models" "$output" || die "it does not tell of the model server beside it"
 echo "ok: the model server beside it"
 ask '"told (on this machine)"' 'its models' "$base/api/models"
 ask '"status":"ready"' 'readiness' "$base/api/ready"

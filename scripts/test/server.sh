@@ -44,3 +44,14 @@ remove_server() {
     fi
     rm -rf "$server_dir"
 }
+
+# A model server that does what a question tells it to; its port is in $upstream_port.
+start_page_upstream() {
+    local tries=100
+    upstream_port=$(random_free_port)
+    start_job python3 "$MAPLE_ROOT/tests/clients/page_upstream.py" "$upstream_port"
+    while port_is_free "$upstream_port"; do
+        ((tries-- > 0)) || die "the model server of the tests did not start"
+        sleep 0.1
+    done
+}
