@@ -256,6 +256,11 @@ impl Calls {
         }
     }
 
+    /// Gives the file's lock back and leaves the file: the writer's thread may hold the journal for a moment longer than everybody else.
+    pub(super) fn unlock(&self) {
+        drop(self.file().take());
+    }
+
     fn file(&self) -> std::sync::MutexGuard<'_, Option<(PathBuf, File)>> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }

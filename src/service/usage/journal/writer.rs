@@ -152,7 +152,7 @@ impl Journal {
 }
 
 impl Drop for Handle {
-    /// Has the rest written, if the disk takes it, and gives the locks of the segments back.
+    /// Has the rest written, if the disk takes it, and gives the locks of the segments and of the calls' file back.
     fn drop(&mut self) {
         let mut state = self.0.state();
         if state.stage == Stage::Running {
@@ -168,6 +168,8 @@ impl Drop for Handle {
         }
         state.open = None;
         state.sealed.clear();
+        drop(state);
+        self.0.calls.unlock();
     }
 }
 
