@@ -85,6 +85,8 @@ export class GrowingAnswer {
   #shown = null;
   #renderedAt = 0;
   #waiting;
+  /** How much of the conversation the model has read, in percent, where it says so. */
+  #read = null;
 
   constructor(message, drawn) {
     Object.assign(this, messageElement(message));
@@ -94,8 +96,16 @@ export class GrowingAnswer {
     this.#waiting = setInterval(() => {
       const waited = performance.now() - begun;
       if (!this.article.isConnected) this.#comes();
-      else if (waited >= UNANSWERED) this.body.dataset.waiting = `Waiting for the first word, ${spoken(waited / 1000)}`;
+      else if (waited >= UNANSWERED) this.body.dataset.waiting = `${this.#awaited()}, ${spoken(waited / 1000)}`;
     }, 1000);
+  }
+
+  #awaited() {
+    return this.#read === null ? "Waiting for the first word" : `Reading the conversation, ${this.#read} %`;
+  }
+
+  reads(read, total) {
+    this.#read = Math.floor((100 * read) / total);
   }
 
   /** There is something of it, or there will be nothing. */

@@ -138,6 +138,7 @@ async function run(content) {
         started.isStored = true;
         if (started.isStopped) started.abort();
       },
+      reading: ({ read, total }) => shown.reads(read, total),
       delta: ({ text }) => shown.delta(text),
       render: ({ html }) => shown.render(html),
       done({ message, html, usage, titling }) {

@@ -46,7 +46,8 @@ pub struct RegenerateBody {
     render: bool,
 }
 
-/// Ask a question. Events: `message` (the stored question and the answer's place), `thoughts` and `delta` (text), `render`
+/// Ask a question. Events: `message` (the stored question and the answer's place), `reading` (tokens of the prompt
+/// that are read, of how many in `total`, where the model says so), `thoughts` and `delta` (text), `render`
 /// (HTML, if asked for), then `done` or `error`; both carry the stored message, and `reason`, `detail` and `retry_after` where
 /// there is something to tell. Ending the connection stops the answer; what there is of it is kept. One answer at a time is
 /// written in a conversation; deleting it ends the answer.

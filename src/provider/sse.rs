@@ -4,6 +4,7 @@
 pub mod chunk;
 mod event;
 pub mod fault;
+mod progress;
 pub mod said;
 mod skim;
 
@@ -16,6 +17,7 @@ pub use chunk::{
     BodyUsage, ChunkInfo, ReportedUsage, TextReader, answer_text, delta_text, is_done, scan_chunk, usage_of_body,
 };
 pub use event::{Event, Events, ends_with_blank_line, ends_with_mark, events, regular};
+pub use progress::{Progress, progress};
 
 /// Largest event that is held while its end is waited for, in bytes: what an answer that is not streamed may have. A
 /// picture, or the arguments of a call of a tool, may come in one event.

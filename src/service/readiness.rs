@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, SetOnce};
 
 use crate::store::{Database, migrations};
 
@@ -56,7 +56,7 @@ pub struct Readiness(Arc<Inner>);
 
 struct Inner {
     database: Database,
-    started: AtomicBool,
+    started: SetOnce<()>,
     migrated: AtomicBool,
     warm: AtomicBool,
     draining: AtomicBool,
@@ -67,7 +67,7 @@ impl Readiness {
     pub fn new(database: Database) -> Self {
         Self(Arc::new(Inner {
             database,
-            started: AtomicBool::new(false),
+            started: SetOnce::new(),
             migrated: AtomicBool::new(false),
             warm: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -77,7 +77,13 @@ impl Readiness {
 
     /// Everything that `start` does is done.
     pub fn note_started(&self) {
-        self.0.started.store(true, Ordering::Relaxed);
+        // Told more than once it stays so.
+        let _ = self.0.started.set(());
+    }
+
+    /// Waits until the database is there, with its tables.
+    pub async fn started(&self) {
+        self.0.started.wait().await;
     }
 
     /// Caches are filled, or it was given up.
@@ -95,7 +101,7 @@ impl Readiness {
         let inner = &self.0;
         let draining = inner.draining.load(Ordering::Relaxed);
         Conditions {
-            application_started: inner.started.load(Ordering::Relaxed),
+            application_started: inner.started.initialized(),
             // A process that is leaving asks the database nothing.
             database_migrations: inner.migrated.load(Ordering::Relaxed) || (!draining && self.look().await),
             cache_warmup: inner.warm.load(Ordering::Relaxed),

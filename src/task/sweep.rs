@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    service::{answers::Answers, caches::Caches, sessions::Sessions},
+    service::{answers::Answers, caches::Caches, readiness::Readiness, sessions::Sessions},
     telemetry::error_chain,
 };
 
@@ -30,7 +30,12 @@ pub async fn spooled(answers: Answers, stop: CancellationToken) {
     }
 }
 
-pub async fn run(answers: Answers, sessions: Sessions, caches: Caches, stop: CancellationToken) {
+/// Begins once there is a database to look through.
+pub async fn run(answers: Answers, sessions: Sessions, caches: Caches, readiness: Readiness, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = readiness.started() => {}
+    }
     loop {
         match answers.sweep().await {
             Ok(0) => {}

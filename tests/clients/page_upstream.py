@@ -18,7 +18,8 @@ TITLE = "Words of a Model"
 
 def told(**script):
     """A directive for a question. Either `status` and `error`, with `headers`; or `pieces` of an answer with `pause` seconds
-    after each, then `finish` after `hold` seconds, or `cut` for a connection that ends in the middle."""
+    after each, then `finish` after `hold` seconds, or `cut` for a connection that ends in the middle. Before them, with the same
+    pauses, a comment for each number of `reading` but the last, so many tokens of the last are read."""
     return f"[[told:{base64.b64encode(json.dumps(script).encode()).decode()}]]"
 
 
@@ -81,6 +82,11 @@ class Upstream(BaseHTTPRequestHandler):
 
         try:
             event({"role": "assistant", "content": ""})
+            reading = script.get("reading", [])
+            for read in reading[:-1]:
+                self.wfile.write(f": {read} of {reading[-1]} tokens of the prompt are read\n\n".encode())
+                self.wfile.flush()
+                time.sleep(script.get("pause", 0))
             for piece in script.get("pieces", ["This is what I was told."]):
                 event({"content": piece})
                 time.sleep(script.get("pause", 0))

@@ -145,6 +145,19 @@ def test_a_long_wait_for_the_first_word_is_told(teller):
     assert "Waiting" not in told_of()
 
 
+def test_how_much_of_a_long_conversation_is_read_is_told(teller):
+    ask(teller, told(reading=[320, 881, 1762], pieces=["At last."], pause=4))
+    waiting = "const p = document.querySelector(arguments[0]); return p && getComputedStyle(p, '::before').content"
+
+    def told_of():
+        return teller.driver.execute_script(waiting, f"{ANSWER} .prose") or ""
+
+    teller.until(lambda: "Reading the conversation, 18 %, " in told_of(), message="how much is read")
+    teller.until(lambda: "Reading the conversation, 50 %, " in told_of(), message="that it goes on")
+    teller.until(lambda: "At last." in teller.answer_text(), message="the answer")
+    assert "Reading" not in told_of()
+
+
 def test_no_barrier_about_a_local_model(beside, axe):
     everywhere(beside, axe, "a download")
     beside.click("#local summary")

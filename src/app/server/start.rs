@@ -176,6 +176,7 @@ impl Server {
             lifecycle: &lifecycle,
             services: &services,
             tiers: &caches.tiers,
+            readiness: &readiness,
             watchdog: health.watchdog().clone(),
             observed,
             flush_interval: config.usage.flush_interval,

@@ -8,7 +8,7 @@ use crate::{
     app::observe::{self, Observed},
     cache::{Tiers, channel, redis::Redis},
     lifecycle::Lifecycle,
-    service::{Services, health::Watchdog},
+    service::{Services, health::Watchdog, readiness::Readiness},
     store::Database,
     task,
 };
@@ -18,6 +18,7 @@ pub(super) struct Parts<'a> {
     pub(super) lifecycle: &'a Lifecycle,
     pub(super) services: &'a Services,
     pub(super) tiers: &'a Tiers,
+    pub(super) readiness: &'a Readiness,
     pub(super) watchdog: Watchdog,
     pub(super) observed: Observed,
     pub(super) flush_interval: Duration,
@@ -28,6 +29,7 @@ pub(super) fn start(parts: Parts<'_>) {
         lifecycle,
         services,
         tiers,
+        readiness,
         watchdog,
         observed,
         flush_interval,
@@ -46,6 +48,7 @@ pub(super) fn start(parts: Parts<'_>) {
             services.answers.clone(),
             sessions.clone(),
             services.caches.clone(),
+            readiness.clone(),
             stop(),
         ),
     );

@@ -15,6 +15,7 @@ use crate::{
     domain::{conversation::Message, ids::OrganizationId, tokens::TokenUsage},
     failure::Failure,
     http::{body::MessageBody, render::Problem},
+    provider::sse::Progress,
     service::answers::AnswerEvent,
     web::markdown,
 };
@@ -148,6 +149,9 @@ impl Rendering {
                     }
                 }
                 events
+            }
+            AnswerEvent::Reading(Progress { read, total }) => {
+                vec![named("reading", &serde_json::json!({ "read": read, "total": total }))]
             }
             AnswerEvent::Thoughts(text) => {
                 self.thoughts.push_str(&text);

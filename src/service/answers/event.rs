@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     domain::{conversation::Message, tokens::TokenUsage},
-    provider::sse::said::Objection,
+    provider::sse::{Progress, said::Objection},
     service::{
         completions::{CompletionError, stream::StreamError},
         conversations::ConversationError,
@@ -30,7 +30,7 @@ pub enum AnswerError {
     Store(#[from] StoreError),
 }
 
-/// What a reader of an answer sees, in this order: `Started`, any number of `Thoughts` and `Delta`, then `Done` or `Failed`.
+/// What a reader of an answer sees, in this order: `Started`, any number of `Reading`, of `Thoughts` and `Delta`, then `Done` or `Failed`.
 #[derive(Debug)]
 pub enum AnswerEvent {
     /// `question` is absent when an answer is asked for again.
@@ -38,6 +38,8 @@ pub enum AnswerEvent {
         question: Option<Message>,
         answer: Message,
     },
+    /// How far the model is in reading the conversation, where it says so.
+    Reading(Progress),
     /// What the model writes before its answer.
     Thoughts(String),
     Delta(String),

@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::Connection;
 
 use super::{ask_path, messages, settled, start};
-use crate::support::{Reply, TestApp, accounts::register, eventually};
+use crate::support::{Reply, TestApp, accounts::register, eventually, upstream::delta};
 
 #[tokio::test]
 async fn a_partial_answer_is_kept_when_the_reader_leaves() {
@@ -143,4 +143,33 @@ async fn an_answer_shows_signs_of_life_before_its_first_word() {
         alive.then_some(())
     })
     .await;
+}
+
+/// A small model reads a long conversation for minutes (ggml-org/llama.cpp #16048).
+#[tokio::test]
+async fn how_much_of_the_prompt_is_read_is_told_until_the_first_word() {
+    let (app, ada) = start().await;
+    let conversation = ada.conversation().await;
+    app.upstream.reply(
+        Reply::events()
+            .chunk(": 64 of 128 tokens of the prompt are read\n\n")
+            // What comes with a comment is no less an answer.
+            .chunk(format!(
+                ": 128 of 128 tokens of the prompt are read\n\ndata: {}\n\n",
+                delta("Read.")
+            ))
+            .chunk(": 1 of 128 tokens of the prompt are read\n\n")
+            .done(),
+    );
+    let mut events = ada
+        .client
+        .stream(&ask_path(&conversation), &json!({"content": "Read this"}))
+        .await;
+    let read = events.until("reading").await.json();
+    assert_eq!(read, json!({"read": 64, "total": 128}));
+    let read = events.until("reading").await.json();
+    assert_eq!(read, json!({"read": 128, "total": 128}));
+    assert_eq!(events.until("delta").await.json()["text"], "Read.");
+    let rest = events.rest().await;
+    assert!(!rest.iter().any(|event| event.name == "reading"));
 }

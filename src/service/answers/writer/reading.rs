@@ -40,6 +40,12 @@ impl Writer {
             tokio::select! {
                 item = stream.next() => match item {
                     Some(Ok(item)) => {
+                        if self.begun.is_none()
+                            && let Some(progress) = sse::progress(&item)
+                        {
+                            // Passed over where its reader is behind: the next says it anew.
+                            let _ = self.events.try_send(AnswerEvent::Reading(progress));
+                        }
                         let piece = read(&item, &mut text, &mut splitter, &mut seen);
                         if let Err(broken) = self.take(piece).await {
                             break broken;
