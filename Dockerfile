@@ -71,20 +71,20 @@ RUN mkdir -p src benches/gateway crates/local-model/src \
     && echo 'fn main() {}' | tee src/main.rs crates/local-model/src/main.rs >benches/gateway/main.rs \
     && touch src/lib.rs crates/local-model/src/lib.rs
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
-    cargo auditable build --profile model --locked --package local-model
+    cargo auditable build --release --locked --package local-model
 
 FROM local-model-dependencies AS local-model-build
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 COPY crates/local-model/src crates/local-model/src
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     touch crates/local-model/src/main.rs crates/local-model/src/lib.rs \
-    && cargo auditable build --profile model --locked --package local-model
+    && cargo auditable build --release --locked --package local-model
 
 # MapleAI's user: the state file has a key in it, and only its owner may read it. Both folders are to be mounted over; a new volume
 # takes over their owner.
 RUN mkdir -p /image/etc/ssl/certs /image/usr/bin /image/run/local-model /image/var/cache/local-model \
-    && cp target/model/local-model /image/usr/bin/ \
-    && ldd target/model/local-model | grep -o '/[^ ]*' | xargs -I{} cp --parents --dereference {} /image/ \
+    && cp target/release/local-model /image/usr/bin/ \
+    && ldd target/release/local-model | grep -o '/[^ ]*' | xargs -I{} cp --parents --dereference {} /image/ \
     && cp --dereference /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
     && echo 'mapleai:x:1001:1001:MapleAI:/:/usr/bin/local-model' >/image/etc/passwd \
     && echo 'mapleai:x:1001:' >/image/etc/group \

@@ -18,10 +18,10 @@ fail() {
 }
 
 mkdir -p "$MAPLE_CACHE"
-if [ ! -x "$CARGO_TARGET_DIR/model/local-model" ]; then
-    echo "Building what runs the small model, once, in the background (minutes; log: $log)"
+if [ ! -x "$CARGO_TARGET_DIR/debug/local-model" ]; then
+    echo "Building what runs the small model, once, in the background: about three minutes on two cores (log: $log)"
 fi
 # The person waits for MapleAI's own builds, not for this one.
-nice -n 15 cargo build --locked --profile model --package local-model --bin local-model </dev/null >"$log" 2>&1 ||
+nice -n 15 cargo build --locked --package local-model --bin local-model </dev/null >"$log" 2>&1 ||
     fail "The small model cannot run, since its program could not be built; MapleAI goes on without it. The log says why: $log"
-exec nice -n 5 "$CARGO_TARGET_DIR/model/local-model" run --state "$state"
+exec nice -n 5 "$CARGO_TARGET_DIR/debug/local-model" run --state "$state"

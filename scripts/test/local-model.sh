@@ -14,9 +14,9 @@ export RAYON_NUM_THREADS=1
 
 model_tests() {
     if cargo nextest --version >/dev/null 2>&1; then
-        run_job cargo nextest run --locked --cargo-profile model -p local-model --no-fail-fast "$@"
+        run_job cargo nextest run --locked -p local-model --no-fail-fast "$@"
     else
-        run_job cargo test --locked --profile model -p local-model --no-fail-fast "${@:1:2}"
+        run_job cargo test --locked -p local-model --no-fail-fast "${@:1:2}"
     fi
 }
 
@@ -42,7 +42,7 @@ if [ -n "$weights_file" ]; then
         remove_server "$1"
         stop_services
     }
-    start_job "$CARGO_TARGET_DIR/model/local-model" run --state "$state" --model "$weights_file"
+    start_job "$CARGO_TARGET_DIR/debug/local-model" run --state "$state" --model "$weights_file"
     server_environment=(MAPLE__PROVIDERS__LOCAL__KIND=local "MAPLE__PROVIDERS__LOCAL__STATE_FILE=$state")
     start_server
     LOCAL_STATE=$state run_pytest tests/clients/test_real_model.py || failed=yes

@@ -8,8 +8,8 @@ weights_file=
 weights_at_hand() {
     local log
     log=$(mktemp)
-    run_job cargo build --locked --profile model -p local-model
-    if weights_file=$(timeout 900 "$CARGO_TARGET_DIR/model/local-model" fetch 2>"$log"); then
+    run_job cargo build --locked -p local-model
+    if weights_file=$(timeout 900 "$CARGO_TARGET_DIR/debug/local-model" fetch 2>"$log"); then
         rm -f "$log"
         export weights_file
         return 0
