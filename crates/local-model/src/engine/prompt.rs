@@ -91,9 +91,6 @@ impl Template {
             bos_token => bos,
             eos_token => eos,
             add_generation_prompt => true,
-            // As given by that library where there are none: templates ask whether they are none.
-            tools => (),
-            documents => (),
         })
     }
 

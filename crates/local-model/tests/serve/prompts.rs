@@ -77,13 +77,11 @@ fn a_text_with_every_mark_is_refused_and_one_mark_is_text() {
     assert_eq!(String::from_utf8(bytes).unwrap(), "user\na\u{fdd0}b\nassistant\n");
 }
 
-/// What such templates use of Python: methods of texts, slices, loops with namespaces that end early, blocks on lines of their own;
-/// and of the library that they are written for, which names tools and documents where there are none.
+/// What such templates use of Python: methods of texts, slices, loops with namespaces that end early, blocks on lines of their own.
 #[test]
 fn a_template_may_use_what_python_has() {
     let source = "{%- set ns = namespace(first=true) -%}\n{% for message in messages[-2:] %}\n    {% if message['role'].startswith('user') and ns.first %}\n\
-                  [{{ message['content'].strip().upper() }}]{% set ns.first = false %}\n    {% else %}\n({{ message.content | trim }}){{ eos_token }}\n    {% endif %}\n{% if not ns.first and loop.last %}{% break %}{% endif %}\n{% endfor %}\
-                  {{ 'tools' if tools is not none or documents is not none }}";
+                  [{{ message['content'].strip().upper() }}]{% set ns.first = false %}\n    {% else %}\n({{ message.content | trim }}){{ eos_token }}\n    {% endif %}\n{% if not ns.first and loop.last %}{% break %}{% endif %}\n{% endfor %}";
     let template = Template::parse(source.to_owned()).expect("a template");
     let server = TestServer::start();
     let messages = [
