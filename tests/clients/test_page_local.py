@@ -146,7 +146,7 @@ def test_a_long_wait_for_the_first_word_is_told(teller):
 
 
 def test_how_much_of_a_long_conversation_is_read_is_told(teller):
-    ask(teller, told(reading=[320, 881, 1762], pieces=["At last."], pause=4))
+    ask(teller, told(reading=[320, 881, 1762], pieces=["At last."], pause=5))
     waiting = "const p = document.querySelector(arguments[0]); return p && getComputedStyle(p, '::before').content"
 
     def told_of():

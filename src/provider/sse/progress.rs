@@ -7,10 +7,16 @@ pub struct Progress {
     pub total: u32,
 }
 
-/// From `: 640 of 3525 tokens of the prompt are read`, as the model server of this repository says it; other comments say nothing.
+/// The last `: 640 of 3525 tokens of the prompt are read` of whole events, as the model server of this repository says it; other
+/// comments say nothing.
 pub fn progress(item: &[u8]) -> Option<Progress> {
-    let line = item.split(|byte| *byte == b'\n').next()?.strip_prefix(b": ")?;
-    let counts = line.strip_suffix(b" tokens of the prompt are read")?;
+    item.split(|byte| *byte == b'\n').rev().find_map(told)
+}
+
+fn told(line: &[u8]) -> Option<Progress> {
+    let counts = line
+        .strip_prefix(b": ")?
+        .strip_suffix(b" tokens of the prompt are read")?;
     let (read, total) = std::str::from_utf8(counts).ok()?.split_once(" of ")?;
     let (read, total) = (read.parse().ok()?, total.parse().ok()?);
     (read <= total && total > 0).then_some(Progress { read, total })
@@ -22,8 +28,13 @@ mod tests {
 
     #[test]
     fn only_the_one_comment_tells_progress() {
-        let told = progress(b": 640 of 3525 tokens of the prompt are read\n\n");
-        assert_eq!(told, Some(Progress { read: 640, total: 3525 }));
+        let comment = ": 640 of 3525 tokens of the prompt are read\n\n";
+        for item in [
+            comment,
+            &format!("data: {{}}\n\n: 9 of 3525 tokens of the prompt are read\n\n{comment}data: {{}}\n\n"),
+        ] {
+            assert_eq!(progress(item.as_bytes()), Some(Progress { read: 640, total: 3525 }));
+        }
         for other in [
             ": keep-alive\n\n",
             "data: 640 of 3525 tokens of the prompt are read\n\n",

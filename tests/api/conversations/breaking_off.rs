@@ -152,7 +152,10 @@ async fn how_much_of_the_prompt_is_read_is_told_until_the_first_word() {
     let conversation = ada.conversation().await;
     app.upstream.reply(
         Reply::events()
-            .chunk(": 64 of 128 tokens of the prompt are read\n\n")
+            .chunk(format!(
+                "data: {}\n\n: 64 of 128 tokens of the prompt are read\n\n",
+                delta("")
+            ))
             // What comes with a comment is no less an answer.
             .chunk(format!(
                 ": 128 of 128 tokens of the prompt are read\n\ndata: {}\n\n",

@@ -42,9 +42,9 @@ impl Writer {
                     Some(Ok(item)) => {
                         if self.begun.is_none()
                             && let Some(progress) = sse::progress(&item)
+                            && let Err(broken) = self.tell(AnswerEvent::Reading(progress)).await
                         {
-                            // Passed over where its reader is behind: the next says it anew.
-                            let _ = self.events.try_send(AnswerEvent::Reading(progress));
+                            break broken;
                         }
                         let piece = read(&item, &mut text, &mut splitter, &mut seen);
                         if let Err(broken) = self.take(piece).await {
@@ -132,15 +132,17 @@ impl Writer {
         .into_iter()
         .flatten()
         {
-            // A reader who does not read, in a conversation that is deleted, holds up nobody.
-            tokio::select! {
-                sent = self.events.send(event) => if sent.is_err() {
-                    return Err(End::Stopped);
-                },
-                () = self.running.deleted() => return Err(End::Failed(AnswerFailure::Deleted)),
-            }
+            self.tell(event).await?;
         }
         Ok(())
+    }
+
+    /// A reader who does not read, in a conversation that is deleted, holds up nobody.
+    async fn tell(&self, event: AnswerEvent) -> Result<(), Broken> {
+        tokio::select! {
+            sent = self.events.send(event) => sent.map_err(|_| End::Stopped),
+            () = self.running.deleted() => Err(End::Failed(AnswerFailure::Deleted)),
+        }
     }
 
     /// Without NUL, which PostgreSQL cannot store and no reader can see.
