@@ -1,6 +1,7 @@
 //! Accepting connections. The loop is ours rather than axum's for four things: no Nagle delay, a limit on slow headers of every
 //! request, places that are shared fairly, and a drain that ends.
 
+mod accepting;
 mod activity;
 mod places;
 mod refusal;
@@ -12,6 +13,8 @@ use crate::{
     lifecycle::Lifecycle,
     turn::{BeforeWrite, MOST_BUFFERED, Turn},
 };
+pub use accepting::Accept;
+use accepting::{Trouble, trouble};
 use activity::Activity;
 use axum::{Router, response::Response};
 use http::Request;
@@ -21,14 +24,14 @@ use ipnet::IpNet;
 use places::Places;
 use refusal::Refusals;
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 /// Data that the other end has not taken for this long ends the connection.
 const STALLED_READER: Duration = Duration::from_mins(1);
 /// While draining: a connection without a request may still have one on the wire.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
-/// After a failed accept, which means that the process or system is out of something.
+/// After an accept that failed because the process or system is out of something.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Limits of the listener.
@@ -64,7 +67,7 @@ impl Serve for Router {
 
 /// Serves until told to stop accepting. Open connections are tracked in `lifecycle`.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Accept,
     serving: impl Serve,
     limits: Limits,
     lifecycle: Lifecycle,
@@ -109,6 +112,9 @@ pub async fn serve(
                     connection.await;
                     drop(place);
                 });
+            }
+            Err(error) if trouble(&error) == Trouble::OneConnection => {
+                tracing::debug!(target: "mapleai::http", error = %error, "a connection was gone before it was accepted");
             }
             Err(error) => {
                 if !failing {
