@@ -38,7 +38,8 @@ impl Failed {
 pub struct Server {
     address: SocketAddr,
     lifecycle: Lifecycle,
-    database: Database,
+    /// The primary, then the replicas.
+    databases: Vec<Database>,
     services: Services,
     readiness: Readiness,
     ops: Option<OpsListener>,

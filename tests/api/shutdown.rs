@@ -8,7 +8,9 @@ use tokio::{
     net::TcpSocket,
 };
 
-use crate::support::{Reply, TestApp, accounts::register, upstream::completion};
+use sqlx::PgConnection;
+
+use crate::support::{Reply, TestApp, accounts::register, database::TestDatabase, upstream::completion};
 
 /// All limits of the drain together, with the short ones of these tests: a bound on "ends", not a speed.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
@@ -194,4 +196,48 @@ async fn readiness_says_no_before_the_door_closes() {
         .await
         .expect("stop() must end")
         .unwrap();
+}
+
+/// Connections to a database, beside the one that looks.
+async fn others(database: &mut PgConnection) -> i64 {
+    let connections = "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    sqlx::query_scalar(connections).fetch_one(database).await.unwrap()
+}
+
+#[tokio::test]
+async fn connections_to_the_database_and_to_its_replicas_are_closed() {
+    let (analytics, reporting) = (TestDatabase::create().await, TestDatabase::create().await);
+    let app = TestApp::start_with(|config| {
+        config.database.analytics_url = Some(analytics.url.clone().into());
+        config.database.reporting_url = Some(reporting.url.clone().into());
+    })
+    .await;
+    let ada = register(&app).await;
+    let mut databases = [
+        app.database().await,
+        analytics.connection().await,
+        reporting.connection().await,
+    ];
+    ada.client.get("/api/usage?from=2025-06-01&to=2025-06-30").await.ok(200);
+    app.server.services().activity.publish().await.unwrap();
+    for database in &mut databases {
+        assert!(others(database).await > 0, "nothing there to be closed");
+    }
+    // Whoever still holds a handle, as a task may, must not keep the connections open.
+    let _held = app.server.services().clone();
+    let _database = tokio::time::timeout(ENDS_WITHIN, app.stop())
+        .await
+        .expect("stop() must end");
+    for database in &mut databases {
+        let mut left = others(database).await;
+        for _ in 0..100 {
+            if left == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            left = others(database).await;
+        }
+        assert_eq!(left, 0);
+    }
 }

@@ -209,7 +209,9 @@ impl Server {
         Ok(Self {
             address,
             lifecycle,
-            database,
+            databases: std::iter::once(database)
+                .chain(databases.replicas.into_iter().map(|(_, replica)| replica))
+                .collect(),
             services,
             readiness,
             ops,

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
+
 use super::Server;
 use crate::{config::server::AFTER_DRAIN, lifecycle::wait_for, task};
 
@@ -11,7 +13,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// What is promised to the platform: twice the work that goes on, and the journal, the use of keys, the pool, traces and the operations
+/// What is promised to the platform: twice the work that goes on, and the journal, the use of keys, the pools at once, traces and the operations
 /// listener, each within [`CLOSE_LIMIT`].
 const _: () = assert!(
     LAST_WORDS.as_secs() + 2 * FLUSH_LIMIT.as_secs() + 5 * CLOSE_LIMIT.as_secs() <= AFTER_DRAIN.as_secs(),
@@ -45,7 +47,7 @@ impl Server {
         let lost = left.saturating_sub(journalled);
         tracing::info!(target: "mapleai::lifecycle", phase = 4, written, journalled, lost, all_answers_kept = answers_kept, "usage records flushed");
         let _ = tokio::time::timeout(CLOSE_LIMIT, self.services.api_keys.note_used()).await;
-        self.database.close(CLOSE_LIMIT).await;
+        join_all(self.databases.iter().map(|database| database.close(CLOSE_LIMIT))).await;
         if let Some(traces) = self.traces {
             let closed = tokio::task::spawn_blocking(move || traces.close());
             let _ = tokio::time::timeout(CLOSE_LIMIT, closed).await;
