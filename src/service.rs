@@ -12,6 +12,7 @@ pub mod field;
 pub mod health;
 pub mod invitations;
 pub mod live_calls;
+pub mod look_back;
 pub mod models;
 pub mod organizations;
 pub mod readiness;

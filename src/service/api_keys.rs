@@ -16,9 +16,11 @@ use super::{
     caches::{self, Caches},
     field::{Faults, FieldFault},
     live_calls::{Credential, LiveCalls},
+    look_back::Pages,
     unknown_credentials::UnknownCredentials,
 };
 use crate::{
+    cache::Class,
     config::LimitsConfig,
     crypto::secret::{self, Digest, NoEntropy, SecretKind},
     domain::{
@@ -31,14 +33,13 @@ use crate::{
     },
     store::{
         self, StoreError,
-        api_keys::{NewKey, RevokedKey},
+        api_keys::{NewKey, Revocation, RevokedKey},
         limits::LimitReached,
     },
 };
 
 /// Keys whose revocation, or whose use, is remembered.
 const CAPACITY: usize = 100_000;
-const MOST_AT_ONCE: i64 = 10_000;
 /// A key's use is noted so often at most.
 const NOTE_INTERVAL: TimeDelta = TimeDelta::seconds(4);
 /// How long a revocation overrules every cache.
@@ -197,10 +198,12 @@ impl ApiKeys {
 
     /// Takes note of what other processes revoked, from the database; see
     /// [`Sessions::take_note_of_ended`](super::sessions::Sessions::take_note_of_ended).
-    pub async fn take_note_of_revoked(&self, back: TimeDelta) -> Result<(), ApiKeyError> {
+    pub async fn take_note_of_revoked(&self, back: TimeDelta, pages: Pages) -> Result<(), ApiKeyError> {
         let since = self.clock.now() - back;
+        let page = |last, rows| self.store.revoked_since(since, last, rows);
+        let found = pages.read(page).await?;
         let mut keys = Vec::new();
-        for key in self.store.revoked_since(since, MOST_AT_ONCE).await? {
+        for Revocation { key, .. } in found.rows {
             if !self.revoked.contains_key(&key.digest) {
                 self.revoked.insert(key.digest, ());
                 self.live.end(Credential::Key(key.id));
@@ -209,6 +212,9 @@ impl ApiKeys {
         }
         if back <= RECENT && !keys.is_empty() {
             self.caches.api_keys.invalidate(&keys).await;
+        }
+        if found.is_cut {
+            self.caches.forget_class(Class::ApiKey, "revoked keys").await;
         }
         Ok(())
     }

@@ -64,6 +64,13 @@ pub struct RevokedKey {
     pub digest: Digest,
 }
 
+/// One, and when it was revoked.
+#[derive(Debug, Clone, Copy)]
+pub struct Revocation {
+    pub key: RevokedKey,
+    pub at: DateTime<Utc>,
+}
+
 impl RevokedKey {
     pub(super) fn new((id, digest): (uuid::Uuid, Vec<u8>)) -> Result<Self, StoreError> {
         Ok(Self {
@@ -210,19 +217,35 @@ impl ApiKeys {
         }))
     }
 
-    /// Keys that were revoked after `since`, the latest first, at most `limit`.
-    pub async fn revoked_since(&self, since: DateTime<Utc>, limit: i64) -> Result<Vec<RevokedKey>, StoreError> {
+    /// Keys that were revoked after `since`, the latest first, at most `limit` of those that come after `last`.
+    pub async fn revoked_since(
+        &self,
+        since: DateTime<Utc>,
+        last: Option<Revocation>,
+        limit: i64,
+    ) -> Result<Vec<Revocation>, StoreError> {
+        let (at, id) = last.map_or((Cursor::END.time(), Cursor::END.id), |last| (last.at, last.key.id.0));
         let keys = run!(
             self.0,
             sqlx::query!(
-                "SELECT id, digest FROM api_keys WHERE revoked_at > $1 ORDER BY revoked_at DESC LIMIT $2",
+                r#"SELECT id, digest, revoked_at AS "revoked_at!" FROM api_keys
+                   WHERE revoked_at > $1 AND (revoked_at, id) < ($2, $3)
+                   ORDER BY revoked_at DESC, id DESC LIMIT $4"#,
                 since,
+                at,
+                id,
                 limit
             ),
             fetch_all
         )?;
         keys.into_iter()
-            .map(|key| RevokedKey::new((key.id, key.digest)))
+            .map(|row| {
+                let key = RevokedKey::new((row.id, row.digest))?;
+                Ok(Revocation {
+                    key,
+                    at: row.revoked_at,
+                })
+            })
             .collect()
     }
 

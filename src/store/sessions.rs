@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-pub use changes::UserChange;
+pub use changes::{SessionEnd, UserChange};
 use ending::end_oldest;
 pub(super) use ending::end_sessions;
 pub use rotation::Rotation;

@@ -34,6 +34,7 @@ mod journal;
 mod limits;
 mod local_model;
 mod local_servers;
+mod look_back;
 mod members;
 mod memory;
 mod metering;

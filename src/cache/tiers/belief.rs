@@ -65,7 +65,8 @@ impl Tiers {
         self.0.floor.store(self.now(), Ordering::Relaxed);
     }
 
-    pub(in crate::cache) fn owe(&self) {
+    /// Redis is not asked for what may have changed before it has been told to forget all of that.
+    pub fn owe(&self) {
         if self.0.redis.is_some() {
             self.0.owing.store(true, Ordering::Relaxed);
         }

@@ -120,6 +120,16 @@ impl Caches {
         }
     }
 
+    /// For where more of `what` changed than a look goes through: whoever was not looked at is looked up again, and nobody is believed whom
+    /// nobody knows to be good.
+    pub(in crate::service) async fn forget_class(&self, class: Class, what: &str) {
+        tracing::warn!(target: "mapleai::cache", what, class = class.as_str(), "more has changed than one look goes through; all that is cached of the class is forgotten");
+        if let Err(error) = self.carry_out_purge(Some(class), None).await {
+            tracing::warn!(target: "mapleai::cache", class = class.as_str(), error = &error as &dyn std::error::Error, "Redis could not be told yet");
+            self.tiers.owe();
+        }
+    }
+
     async fn carry_out_purge(
         &self,
         class: Option<Class>,

@@ -6,13 +6,13 @@ use chrono::TimeDelta;
 
 use super::{SessionError, Sessions};
 use crate::{
+    cache::Class,
     domain::ids::{OrganizationId, UserId},
-    service::{caches, live_calls::Credential},
+    service::{caches, live_calls::Credential, look_back::Pages},
 };
 
 /// Older ends have been spread by others long ago.
 const RECENT: TimeDelta = TimeDelta::minutes(10);
-const MOST_AT_ONCE: i64 = 10_000;
 /// Entries forgotten with one wait: after a start there may be a day's worth.
 const MOST_FORGOTTEN: usize = 500;
 
@@ -33,12 +33,13 @@ impl Sessions {
 
     /// Takes note of whom other processes gave another role or name, or did so and died before they could tell: sessions
     /// carry the role. `back` is how far the look goes back.
-    pub async fn take_note_of_changed(&self, back: TimeDelta) -> Result<(), SessionError> {
+    pub async fn take_note_of_changed(&self, back: TimeDelta, pages: Pages) -> Result<(), SessionError> {
         let now = self.clock.now();
-        let changed = self.store.changed_since(now - back, now, MOST_AT_ONCE).await?;
+        let page = |last, rows| self.store.changed_since(now - back, now, last, rows);
+        let found = pages.read(page).await?;
         let mut latest = HashMap::new();
         let (mut profiles, mut sessions) = (HashSet::new(), Vec::new());
-        for change in changed {
+        for change in found.rows {
             if self.changed.get(&change.user) == Some(change.at) {
                 continue;
             }
@@ -57,6 +58,10 @@ impl Sessions {
         for some in profiles.chunks(MOST_FORGOTTEN) {
             self.caches.profiles.invalidate(some).await;
         }
+        if found.is_cut {
+            self.caches.forget_class(Class::Session, "changed people").await;
+            self.caches.forget_class(Class::Profile, "changed people").await;
+        }
         for (user, at) in latest {
             self.changed.insert(user, at);
         }
@@ -65,11 +70,13 @@ impl Sessions {
 
     /// Takes note of what other processes ended, from the database, which nobody can sign out without: so that it is known
     /// here even if no message came. `back` is how far the look goes back.
-    pub async fn take_note_of_ended(&self, back: TimeDelta) -> Result<(), SessionError> {
+    pub async fn take_note_of_ended(&self, back: TimeDelta, pages: Pages) -> Result<(), SessionError> {
         let since = self.clock.now() - back;
-        let ended = self.store.ended_since(since, MOST_AT_ONCE).await?;
+        let page = |last, rows| self.store.ended_since(since, last, rows);
+        let found = pages.read(page).await?;
         let mut keys = Vec::new();
-        for (organization, session) in ended {
+        for end in found.rows {
+            let (organization, session) = (end.organization, end.session);
             if !self.ended.contains_key(&session) {
                 self.ended.insert(session, ());
                 self.live.end(Credential::Session(session));
@@ -79,6 +86,9 @@ impl Sessions {
         // What ended long ago is out of Redis, or never believed again by this process; only what is new is spread.
         if back <= RECENT && !keys.is_empty() {
             self.caches.sessions.invalidate(&keys).await;
+        }
+        if found.is_cut {
+            self.caches.forget_class(Class::Session, "ended sessions").await;
         }
         Ok(())
     }

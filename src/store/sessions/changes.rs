@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 
 use super::Sessions;
 use crate::{
-    domain::ids::{OrganizationId, SessionId, UserId},
+    domain::{
+        ids::{OrganizationId, SessionId, UserId},
+        page::Cursor,
+    },
     store::{StoreError, run},
 };
 
@@ -17,36 +20,60 @@ pub struct UserChange {
     pub session: Option<SessionId>,
 }
 
+/// A session, and when it was ended.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionEnd {
+    pub organization: OrganizationId,
+    pub session: SessionId,
+    pub at: DateTime<Utc>,
+}
+
 impl Sessions {
-    /// Sessions that were ended after `since`, the latest first, at most `limit`.
+    /// Sessions that were ended after `since`, the latest first, at most `limit` of those that come after `last`.
     pub async fn ended_since(
         &self,
         since: DateTime<Utc>,
+        last: Option<SessionEnd>,
         limit: i64,
-    ) -> Result<Vec<(OrganizationId, SessionId)>, StoreError> {
+    ) -> Result<Vec<SessionEnd>, StoreError> {
+        let (at, id) = last.map_or((Cursor::END.time(), Cursor::END.id), |last| (last.at, last.session.0));
         let rows = run!(
             self.0,
             sqlx::query!(
-                "SELECT organization_id, id FROM sessions WHERE ended_at > $1 ORDER BY ended_at DESC LIMIT $2",
+                r#"SELECT organization_id, id, ended_at AS "ended_at!" FROM sessions
+                   WHERE ended_at > $1 AND (ended_at, id) < ($2, $3)
+                   ORDER BY ended_at DESC, id DESC LIMIT $4"#,
                 since,
+                at,
+                id,
                 limit
             ),
             fetch_all
         )?;
         Ok(rows
             .into_iter()
-            .map(|row| (row.organization_id.into(), row.id.into()))
+            .map(|row| SessionEnd {
+                organization: row.organization_id.into(),
+                session: row.id.into(),
+                at: row.ended_at,
+            })
             .collect())
     }
 
     /// Users who were changed after `since`, the latest first, each once for every session that may be in use; at most
-    /// `limit` rows.
+    /// `limit` rows of those that come after `last`.
     pub async fn changed_since(
         &self,
         since: DateTime<Utc>,
         now: DateTime<Utc>,
+        last: Option<UserChange>,
         limit: i64,
     ) -> Result<Vec<UserChange>, StoreError> {
+        let end = (Cursor::END.time(), Cursor::END.id, Cursor::END.id);
+        let (at, user, session) = last.map_or(end, |last| {
+            let session = last.session.map_or(Cursor::START.id, |session| session.0);
+            (last.at, last.user.0, session)
+        });
         let rows = run!(
             self.0,
             sqlx::query!(
@@ -54,10 +81,15 @@ impl Sessions {
                    FROM users u
                    LEFT JOIN sessions s ON s.organization_id = u.organization_id AND s.user_id = u.id
                        AND s.ended_at IS NULL AND s.expires_at > $2
-                   WHERE u.updated_at > $1 AND u.updated_at > u.created_at
-                   ORDER BY u.updated_at DESC LIMIT $3"#,
+                   WHERE u.updated_at > $1 AND u.updated_at > u.created_at AND u.updated_at <= $3
+                     AND (u.updated_at, u.id, COALESCE(s.id, '00000000-0000-0000-0000-000000000000')) < ($3, $4, $5)
+                   ORDER BY u.updated_at DESC, u.id DESC,
+                       COALESCE(s.id, '00000000-0000-0000-0000-000000000000') DESC LIMIT $6"#,
                 since,
                 now,
+                at,
+                user,
+                session,
                 limit
             ),
             fetch_all
