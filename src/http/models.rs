@@ -71,6 +71,7 @@ pub struct CatalogueBody {
 /// The models on offer, with prices.
 #[utoipa::path(get, path = "/api/models", tag = "Models", responses((status = 200, description = "The catalogue, by id", body = CatalogueBody)))]
 pub async fn list(State(models): State<Models>) -> Json<CatalogueBody> {
+    models.first_look().await;
     Json(CatalogueBody {
         data: models
             .list()

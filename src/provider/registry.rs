@@ -12,6 +12,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use tokio::sync::watch;
 
 use super::{
     Provider,
@@ -65,6 +66,8 @@ pub struct Registry {
     upstreams: Vec<Arc<Upstream>>,
     /// Providers whose models are those they list.
     discovered: Vec<Discovered>,
+    /// Whether each of them has been asked once, or was not there to be.
+    looked: watch::Sender<bool>,
     /// Models that processes beside this one run.
     local: Vec<Arc<LocalModel>>,
     /// Models of servers that were found on this machine.
@@ -114,6 +117,7 @@ impl Registry {
         let mut registry = Self {
             routes,
             upstreams: by_name.values().cloned().collect(),
+            looked: watch::Sender::new(discovered.is_empty()),
             discovered,
             local: run_here,
             found: HashMap::new(),
@@ -137,7 +141,18 @@ impl Registry {
     pub async fn discover(&self, all: bool) -> bool {
         let asked = self.discovered.iter().filter(|one| all || !one.is_known());
         join_all(asked.map(Discovered::ask)).await;
+        self.looked.send_replace(true);
         self.discovered.iter().all(Discovered::is_known)
+    }
+
+    /// Waits until each such provider has been asked once, for no longer than one is waited for. The service is ready before that, so that
+    /// one that is silent holds up nothing; what would be told wrongly without its models waits here.
+    pub async fn first_look(&self) {
+        if *self.looked.borrow() {
+            return;
+        }
+        let mut looked = self.looked.subscribe();
+        let _ = tokio::time::timeout(discovery::LIMIT, looked.wait_for(|looked| *looked)).await;
     }
 
     /// Whether there are such providers.

@@ -99,6 +99,7 @@ impl Answers {
         content: &str,
         model: Option<String>,
     ) -> Result<mpsc::Receiver<AnswerEvent>, AnswerError> {
+        self.models.first_look().await;
         let mut faults = Faults::default();
         let content = faults.check("content", text::block(content, LONGEST_MESSAGE));
         self.check_model(&mut faults, model.as_deref());
@@ -147,6 +148,7 @@ impl Answers {
         conversation: ConversationId,
         model: Option<String>,
     ) -> Result<mpsc::Receiver<AnswerEvent>, AnswerError> {
+        self.models.first_look().await;
         let mut faults = Faults::default();
         self.check_model(&mut faults, model.as_deref());
         if !faults.is_empty() {

@@ -123,7 +123,14 @@ impl Completions {
         }
         let request = Request::read(&call.body, call.endpoint)?;
         self.note_use(&call);
-        let route = self.route(&request.model, call.endpoint)?;
+        let route = match self.route(&request.model, call.endpoint) {
+            Err(CompletionError::UnknownModel(_)) => {
+                // A provider that was asked for its models at the start may be about to list it.
+                Box::pin(self.0.registry.first_look()).await;
+                self.route(&request.model, call.endpoint)?
+            }
+            found => found?,
+        };
         // Until the answer has ended: what runs in the background on the same machine keeps out of its way.
         let open = route.upstream.open_calls.as_ref().map(OpenCalls::enter);
         // Whatever is long enough to outlive its credential ends with it.

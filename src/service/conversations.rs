@@ -128,6 +128,7 @@ impl Conversations {
         caller: &SessionOwner,
         change: ConversationChange,
     ) -> Result<Conversation, ConversationError> {
+        self.models.first_look().await;
         let new = self.check(change)?;
         let now = self.clock.now();
         let (store, organization, user) = (self.store.clone(), caller.organization, caller.user);
@@ -212,6 +213,7 @@ impl Conversations {
         id: ConversationId,
         change: ConversationChange,
     ) -> Result<Conversation, ConversationError> {
+        self.models.first_look().await;
         let change = self.check(change)?;
         let (store, organization, user) = (self.store.clone(), caller.organization, caller.user);
         let now = self.clock.now();

@@ -30,6 +30,11 @@ impl Models {
         self.registry.discover(all).await;
     }
 
+    /// Waits until they have been asked once after the start, or could not be: what is missing before that may be there all the same.
+    pub async fn first_look(&self) {
+        self.registry.first_look().await;
+    }
+
     /// Whether there are such providers.
     pub fn are_discovered(&self) -> bool {
         self.registry.has_discovered()

@@ -1,4 +1,5 @@
-//! Models of providers that list their own: those that were away, or had none yet, when the process started, and those that come later.
+//! Models of providers that list their own: those that they have when the process starts, which does not wait for them, those of
+//! providers that were away then, or had none yet, and those that come later.
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub async fn run(models: Models, stop: CancellationToken) {
         return;
     }
     let asking = async {
+        models.discover(false).await;
         for attempt in (1..=EVERY).cycle() {
             tokio::time::sleep(INTERVAL).await;
             models.discover(attempt == EVERY).await;

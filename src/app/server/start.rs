@@ -57,7 +57,7 @@ impl Server {
         let lifecycle = Lifecycle::default();
         let database = Database::new(&config.database)?;
         let mut registry = Registry::build(&config.providers, &config.models, config.cache.answers)?;
-        let (found, _) = tokio::join!(local_servers::look(&config), registry.discover(false));
+        let found = local_servers::look(&config).await;
         local_servers::add(&mut registry, found, config.cache.answers)?;
         let registry = Arc::new(registry);
         let traces = build::exporter(&config)?;

@@ -41,6 +41,7 @@ pub struct OpenAiModelList {
 /// The models a program may ask for.
 #[utoipa::path(get, path = "/v1/models", tag = "OpenAI API", responses((status = 200, description = "The catalogue", body = OpenAiModelList)))]
 pub async fn list(State(models): State<Models>) -> Json<OpenAiModelList> {
+    models.first_look().await;
     Json(OpenAiModelList {
         object: "list",
         data: models.list().map(|model| OpenAiModel::from(&**model)).collect(),
@@ -51,6 +52,9 @@ pub async fn list(State(models): State<Models>) -> Json<OpenAiModelList> {
 /// (ollama/ollama #10139).
 #[utoipa::path(get, path = "/v1/models/{*id}", tag = "OpenAI API", params(("id" = String, Path)), responses((status = 200, description = "The model", body = OpenAiModel)))]
 pub async fn get(State(models): State<Models>, Path(id): Path<String>) -> Result<Json<OpenAiModel>, Failure> {
+    if models.get(&id).is_none() {
+        models.first_look().await;
+    }
     models
         .get(&id)
         .map(|model| Json(OpenAiModel::from(&**model)))

@@ -72,6 +72,7 @@ async fn show(
         models,
         ..
     } = &state.services;
+    models.first_look().await;
     let id = wanted.map(|(id, _)| id);
     let mut current = match wanted {
         Some((id, before)) => {

@@ -37,6 +37,7 @@ pub(super) async fn keys(
 ) -> Result<Response, Failure> {
     let after = read_cursor(query.cursor.as_deref())?;
     let listed = keys.list(&caller, PageRequest { limit: LISTED, after }).await?;
+    models.first_look().await;
     let example = models.preferred_chat();
     draw(&KeysPage {
         viewer: viewer(&accounts, &site, &caller, &headers).await?,

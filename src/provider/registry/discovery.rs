@@ -15,8 +15,8 @@ use crate::domain::{
     money::Price,
 };
 
-/// A list is waited for no longer: it holds up the start.
-const LIMIT: Duration = Duration::from_secs(3);
+/// A list is waited for no longer.
+pub(super) const LIMIT: Duration = Duration::from_secs(3);
 /// Models taken over from one provider; each is a set of metric series.
 const MOST: usize = 500;
 
