@@ -12,7 +12,9 @@ use url::Url;
 
 use super::load::{
     check::Check,
-    schema::{Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, is_visible_ascii, number, optional, required, span},
+    schema::{
+        Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, SECOND, is_visible_ascii, number, optional, required, span,
+    },
 };
 
 #[derive(Debug, Clone, Deserialize)]
@@ -44,6 +46,9 @@ pub struct ServerConfig {
     /// A connection that is kept open is closed after one to two of these without a request.
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
+    /// A request's body has to come within this.
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
     /// Largest accepted request body, in bytes.
     pub body_limit: usize,
     /// Open connections. One beyond this takes the place of one that does nothing, or is answered 503.
@@ -71,6 +76,8 @@ pub struct ServerConfig {
 /// What may come after the drain, beside `usage.stop_timeout` for records: last words of streams, answers kept, pools. What stops the
 /// server says that it keeps to it.
 pub const AFTER_DRAIN: Duration = Duration::from_secs(32);
+
+const TEN_MINUTES: Duration = Duration::from_mins(10);
 
 /// Outside development, where a guessed token opens the operator's views to the world.
 const OPS_TOKEN_LENGTH: usize = 32;
@@ -104,6 +111,8 @@ pub(super) const FIELDS: &[Field] = &[
     required("request_timeout", span(MILLISECOND, HOUR)),
     required("header_read_timeout", span(MILLISECOND, MINUTE)),
     required("idle_timeout", span(MILLISECOND, HOUR)),
+    // The end of a credential is remembered for an hour, for calls whose bodies are still on their way.
+    required("body_timeout", span(SECOND, TEN_MINUTES)),
     required("body_limit", number(1024, 256 * 1024 * 1024)),
     required("max_connections", number(1, 1_000_000)),
     optional("max_connections_per_address", number(1, 1_000_000)),

@@ -16,6 +16,7 @@ use crate::{failure::Failure, service::field::FieldFault};
 pub(super) use body::json_body;
 pub use body::{Form, Json, JsonBytes};
 pub use page::{PageQuery, read_cursor};
+pub use whole::Bounds;
 
 /// An id in the path. What cannot be an id cannot be found: 404, as for an id that does not exist.
 pub struct Id<T>(pub T);

@@ -58,6 +58,10 @@ pub fn time_limit(router: Router<AppState>, limit: Duration) -> Router<AppState>
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimit(pub usize);
 
+/// How long a body may take to arrive.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyTimeout(pub Duration);
+
 /// A limit of their own for these routes, below the one that holds for all.
 pub fn body_limit(router: Router<AppState>, limit: usize) -> Router<AppState> {
     router.layer((DefaultBodyLimit::max(limit), Extension(BodyLimit(limit))))

@@ -9,8 +9,10 @@ use utoipa_axum::routes;
 use super::{
     accounts, answers, api_keys, caches, conversations, deletion,
     edge::{Edge, edge},
-    etag, health, invitations,
-    layers::{self, BodyLimit},
+    etag,
+    extract::Bounds,
+    health, invitations,
+    layers::{self, BodyLimit, BodyTimeout},
     models, openai, openapi, organization, pages,
     routes::Routes,
     service::Service,
@@ -26,6 +28,7 @@ const SMALL_BODY: usize = 64 * 1024;
 pub struct EdgeRules {
     pub request_timeout: Duration,
     pub body_limit: usize,
+    pub body_timeout: Duration,
     pub cors_origins: Vec<String>,
     /// Whether `/metrics` is served here, rather than by the operations listener alone.
     pub public_metrics: bool,
@@ -113,6 +116,7 @@ pub fn build(router: Router<AppState>, edge_state: Edge, state: AppState, rules:
         from_fn_with_state(edge_state.clone(), edge),
         DefaultBodyLimit::max(rules.body_limit),
         Extension(BodyLimit(rules.body_limit)),
+        Extension(BodyTimeout(rules.body_timeout)),
         layers::catch_panic(),
     ));
     let router = match layers::cors(&rules.cors_origins) {
@@ -125,7 +129,10 @@ pub fn build(router: Router<AppState>, edge_state: Edge, state: AppState, rules:
         router.with_state(state),
         edge_state,
         completions,
-        rules.body_limit,
+        Bounds {
+            bytes: rules.body_limit,
+            time: rules.body_timeout,
+        },
         cors,
     )
 }

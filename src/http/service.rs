@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 use super::{
     edge::{Edge, Passage, Peer},
-    extract::json_body,
+    extract::{Bounds, json_body},
     layers,
     openai::completions as handlers,
     routes::RouteInfo,
@@ -39,14 +39,14 @@ struct Inner {
     edge: Edge,
     completions: Completions,
     calls: Vec<(Endpoint, Arc<RouteInfo>)>,
-    /// Largest body of a call, in bytes.
-    body_limit: usize,
+    /// Of a call.
+    body: Bounds,
     /// Whether there are origins whose browsers' requests CORS is for.
     cors: bool,
 }
 
 impl Service {
-    pub fn new(router: Router, edge: Edge, completions: Completions, body_limit: usize, cors: bool) -> Self {
+    pub fn new(router: Router, edge: Edge, completions: Completions, body: Bounds, cors: bool) -> Self {
         let calls = [Endpoint::ChatCompletions, Endpoint::Embeddings].into_iter();
         let calls = calls.filter_map(|endpoint| {
             let path = format!("/v1{}", endpoint.path());
@@ -60,7 +60,7 @@ impl Service {
             router,
             edge,
             completions,
-            body_limit,
+            body,
             cors,
         }))
     }
@@ -112,7 +112,7 @@ impl Inner {
                 let account = caller.account().ok_or_else(Failure::unauthenticated)?;
                 let (head, body) = request.into_parts();
                 let memory = (self.completions.memory(), Holder::Organization(account.organization.0));
-                let body = json_body(&head.headers, body, self.body_limit, Some(memory)).await?;
+                let body = json_body(&head.headers, body, self.body, Some(memory)).await?;
                 handlers::call(endpoint, &self.completions, ApiCaller(account), told, body).await
             });
             // Nothing of a call that panicked is looked at again.

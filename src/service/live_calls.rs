@@ -26,7 +26,8 @@ use crate::domain::ids::{ApiKeyId, SessionId};
 
 /// Parts of the map with a lock each.
 const SHARDS: usize = 16;
-/// Credentials of a shard whose end is remembered, for calls that were about to begin: their bodies may take half a minute to arrive.
+/// Credentials of a shard whose end is remembered, for calls that were about to begin: their bodies may take ten minutes
+/// to arrive.
 const MAX_ENDED: usize = 100_000 / SHARDS;
 const ENDED_FOR: Duration = Duration::from_hours(1);
 /// The largest `total_timeout` there is: what is good for longer outlives its calls.

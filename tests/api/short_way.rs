@@ -7,7 +7,7 @@ use axum::{Router, body::Body};
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
-use mapleai::http::service::Service;
+use mapleai::http::{extract::Bounds, service::Service};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
@@ -166,7 +166,10 @@ async fn a_call_that_panics_is_answered_and_leaves_nothing_behind() {
         Router::new(),
         server.edge().clone(),
         server.services().completions.clone(),
-        65_536,
+        Bounds {
+            bytes: 65_536,
+            time: Duration::from_secs(30),
+        },
         false,
     );
     let pieces = futures_util::stream::poll_fn(|_| -> Poll<Option<Result<Bytes, Infallible>>> { panic!("on purpose") });

@@ -105,6 +105,61 @@ async fn a_body_that_trickles_is_given_up_long_before_its_limit() {
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
+/// What is left of a connection's answer while a body goes on and on behind the head, quicker than what is given up as a trickle.
+async fn answer_to_endless(stream: TcpStream, head: &str) -> String {
+    let (mut reading, mut writing) = stream.into_split();
+    let sending = async {
+        let mut piece = head.as_bytes().to_vec();
+        while writing.write_all(&piece).await.is_ok() {
+            piece = vec![b' '; 2 * 1024];
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut text = Vec::new();
+    tokio::select! {
+        () = sending => {}
+        _ = soon("the end of the connection", reading.read_to_end(&mut text)) => {}
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_body_has_the_configured_time_and_other_connections_do_not_notice() {
+    let app = start(|config| {
+        config.server.body_timeout = Duration::from_secs(1);
+        config.server.body_limit = 8 << 20;
+        config.server.max_connections_per_address = Some(20);
+    })
+    .await;
+    let (_, key) = register(&app).await.create_key().await;
+    let mut other = connect(&app, "127.0.0.2").await;
+    assert!(ask(&mut other).await.starts_with("HTTP/1.1 200"));
+    let head = |path: &str, length: usize| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: maple.test\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{{"
+        )
+    };
+    let call = head("/v1/chat/completions", 4 << 20);
+    let sign_in = head("/api/auth/login", 60 * 1024);
+    let called = answer_to_endless(connect(&app, "127.0.0.3").await, &call);
+    let signed_in = answer_to_endless(connect(&app, "127.0.0.4").await, &sign_in);
+    let (called, signed_in, others) = tokio::join!(called, signed_in, ask(&mut other));
+    assert!(others.starts_with("HTTP/1.1 200"), "{others}");
+    for (answer, form) in [
+        (called, r#""error":{"message":"#),
+        (signed_in, r#""type":"about:blank""#),
+    ] {
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        assert!(
+            answer.contains(form) && answer.contains(r#""code":"body_timeout""#),
+            "{answer}"
+        );
+    }
+    assert!(ask(&mut other).await.starts_with("HTTP/1.1 200"), "the other goes on");
+}
+
 #[tokio::test]
 async fn one_address_has_a_tenth_of_the_places_and_hears_so() {
     let app = start(|_| {}).await;

@@ -89,7 +89,7 @@ impl Server {
             csrf,
             config.server.ops_token.clone(),
             !config.environment.allows_http_cookies(),
-            config.server.request_timeout,
+            config.server.body_timeout.min(config.server.request_timeout),
         );
         let https = config.server.public_url.scheme() == "https";
         let readiness = Readiness::new(database.clone());
@@ -104,6 +104,7 @@ impl Server {
         let rules = EdgeRules {
             request_timeout: config.server.request_timeout,
             body_limit: config.server.body_limit,
+            body_timeout: config.server.body_timeout,
             cors_origins: config.server.cors_origins.clone(),
             public_metrics: config.server.public_metrics,
             open_registration: config.auth.open_registration,

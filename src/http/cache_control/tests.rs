@@ -26,6 +26,7 @@ fn control() -> CacheControl {
 fn table() -> Vec<(Method, String, Access)> {
     let rules = EdgeRules {
         request_timeout: Duration::from_secs(1),
+        body_timeout: Duration::from_secs(1),
         body_limit: 1,
         cors_origins: Vec::new(),
         public_metrics: true,

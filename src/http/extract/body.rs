@@ -1,16 +1,25 @@
 //! Bodies: JSON and forms, whole and in time, and counted before they are held.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, Request, rejection::FormRejection};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body::Body as HttpBody;
 use serde::de::DeserializeOwned;
 
-use super::whole::{Memory, whole};
-use crate::{failure::Failure, http::layers::BodyLimit, memory::Allowance, service::field::FieldFault};
+use super::whole::{Bounds, Memory, whole};
+use crate::{
+    failure::Failure,
+    http::layers::{BodyLimit, BodyTimeout},
+    memory::Allowance,
+    service::field::FieldFault,
+};
 
 /// Of a route that says nothing, in bytes.
 const SMALLEST_LIMIT: usize = 64 * 1024;
+/// The same: of the operations listener's.
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A JSON body under `/api`.
 #[derive(Debug)]
@@ -93,26 +102,30 @@ async fn json_bytes(request: Request) -> Result<Bytes, Failure> {
 pub(in crate::http) async fn json_body<B>(
     headers: &HeaderMap,
     body: B,
-    limit: usize,
+    bounds: Bounds,
     memory: Memory<'_>,
 ) -> Result<JsonBytes, Failure>
 where
     B: HttpBody<Data = Bytes>,
 {
     says_json(headers)?;
-    whole(headers, body, limit, memory).await.map(JsonBytes)
+    whole(headers, body, bounds, memory).await.map(JsonBytes)
 }
 
 /// A request's body, within the limit of its route and what its caller may have in memory.
 async fn body_of(request: Request) -> Result<(http::request::Parts, Bytes), Failure> {
     let (parts, body) = request.into_parts();
-    let limit = parts
+    let bytes = parts
         .extensions
         .get::<BodyLimit>()
         .map_or(SMALLEST_LIMIT, |limit| limit.0);
+    let time = parts
+        .extensions
+        .get::<BodyTimeout>()
+        .map_or(SHORTEST_TIMEOUT, |timeout| timeout.0);
     let allowance = parts.extensions.get::<Allowance>();
     let memory = allowance.map(|allowance| (allowance.budget(), allowance.holder()));
-    let bytes = whole(&parts.headers, body, limit, memory).await?;
+    let bytes = whole(&parts.headers, body, Bounds { bytes, time }, memory).await?;
     Ok((parts, bytes))
 }
 

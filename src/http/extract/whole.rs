@@ -13,8 +13,6 @@ use crate::{
     memory::{Budget, Holder, Reservation, SMALL},
 };
 
-/// A body has to arrive within this.
-const SLOWEST: Duration = Duration::from_secs(30);
 /// Until then it may be as slow as it likes; after it, it must have come at this rate on average, in bytes per second. The
 /// slowest networks that people use are faster.
 const GRACE: Duration = Duration::from_secs(5);
@@ -22,14 +20,23 @@ const SLOWEST_RATE: usize = 4 * 1024;
 /// How often a body is held: as it came, and as the provider is sent it.
 const COPIES: usize = 2;
 
+/// What a body may be at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub bytes: usize,
+    /// It has to arrive within this.
+    pub time: Duration,
+}
+
 /// Where the bytes are counted, if they are.
 pub(in crate::http) type Memory<'a> = Option<(&'a Budget, Holder)>;
 
 /// Reads a body to its end. What has come with its head, as most have whole, is not copied and takes nothing from the budget.
-pub(super) async fn whole<B>(headers: &HeaderMap, body: B, limit: usize, memory: Memory<'_>) -> Result<Bytes, Failure>
+pub(super) async fn whole<B>(headers: &HeaderMap, body: B, bounds: Bounds, memory: Memory<'_>) -> Result<Bytes, Failure>
 where
     B: HttpBody<Data = Bytes>,
 {
+    let limit = bounds.bytes;
     let mut body = pin!(body);
     let promised = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let asks_first = headers.contains_key(header::EXPECT);
@@ -48,7 +55,7 @@ where
     let mut started = None;
     let (mut first, mut all, mut received) = (Bytes::new(), BytesMut::new(), 0);
     loop {
-        let left = || allowed(received).saturating_sub(started.get_or_insert_with(Instant::now).elapsed());
+        let left = || allowed(received, bounds.time).saturating_sub(started.get_or_insert_with(Instant::now).elapsed());
         let next = within_what_is_left(left, poll_fn(|context| body.as_mut().poll_frame(context)));
         let Some(frame) = next.await.map_err(|_| Failure::body_timeout())? else {
             break;
@@ -113,9 +120,9 @@ impl Room<'_> {
 }
 
 /// How long a body may have taken of which so much has come.
-fn allowed(received: usize) -> Duration {
+fn allowed(received: usize, longest: Duration) -> Duration {
     let at_slowest = Duration::from_millis((received * 1000 / SLOWEST_RATE) as u64);
-    (GRACE + at_slowest).min(SLOWEST)
+    (GRACE + at_slowest).min(longest)
 }
 
 fn incomplete() -> Failure {
@@ -128,7 +135,7 @@ fn incomplete() -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::{GRACE, SLOWEST, whole};
+    use super::{Bounds, GRACE, whole};
     use crate::memory::{Budget, Holder};
     use bytes::Bytes;
     use futures_util::{StreamExt as _, stream};
@@ -138,6 +145,12 @@ mod tests {
     use std::{convert::Infallible, time::Duration};
 
     const MIB: usize = 1 << 20;
+
+    /// So many bytes, in half a minute.
+    fn up_to(bytes: usize) -> Bounds {
+        let time = Duration::from_secs(30);
+        Bounds { bytes, time }
+    }
 
     fn parts(sizes: Vec<usize>, pause: Duration) -> impl http_body::Body<Data = Bytes, Error = Infallible> {
         StreamBody::new(stream::iter(sizes).then(move |size| async move {
@@ -155,14 +168,28 @@ mod tests {
         let none = HeaderMap::new();
         let began = tokio::time::Instant::now();
         let trickle = parts(vec![1; 100], Duration::from_secs(1));
-        assert_eq!(whole(&none, trickle, MIB, None).await.unwrap_err().code, "body_timeout");
+        assert_eq!(
+            whole(&none, trickle, up_to(MIB), None).await.unwrap_err().code,
+            "body_timeout"
+        );
         assert!(began.elapsed() <= GRACE + Duration::from_secs(1));
         let slow = parts(vec![8 * 1024; 20], Duration::from_secs(1));
-        assert_eq!(whole(&none, slow, MIB, None).await.unwrap().len(), 20 * 8 * 1024);
+        assert_eq!(whole(&none, slow, up_to(MIB), None).await.unwrap().len(), 20 * 8 * 1024);
         let began = tokio::time::Instant::now();
         let endless = parts(vec![8 * 1024; 100], Duration::from_secs(1));
-        assert_eq!(whole(&none, endless, MIB, None).await.unwrap_err().code, "body_timeout");
-        assert!(began.elapsed() <= SLOWEST + Duration::from_secs(1));
+        assert_eq!(
+            whole(&none, endless, up_to(MIB), None).await.unwrap_err().code,
+            "body_timeout"
+        );
+        assert!(began.elapsed() <= up_to(MIB).time + Duration::from_secs(1));
+        // As much in all of that time as is set, and no more.
+        let time = Duration::from_mins(2);
+        let endless = parts(vec![8 * 1024; 100], Duration::from_secs(1));
+        let patient = Bounds { time, bytes: MIB };
+        assert_eq!(
+            whole(&none, endless, patient, None).await.unwrap().len(),
+            100 * 8 * 1024
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -172,14 +199,14 @@ mod tests {
         let none = HeaderMap::new();
         // One eighth is a stranger's; what is read twice that is refused where somebody else has the rest.
         let fits = parts(vec![16 * 1024; 4], Duration::ZERO);
-        let held = whole(&none, fits, MIB, memory).await.unwrap();
+        let held = whole(&none, fits, up_to(MIB), memory).await.unwrap();
         let more = parts(vec![16 * 1024; 4], Duration::ZERO);
-        let refused = whole(&none, more, MIB, memory).await.unwrap_err();
+        let refused = whole(&none, more, up_to(MIB), memory).await.unwrap_err();
         assert_eq!((refused.status.as_u16(), refused.code), (503, "overloaded"));
         assert!(refused.retry_after.is_some());
         drop(held);
         let again = parts(vec![16 * 1024; 4], Duration::ZERO);
-        assert_eq!(whole(&none, again, MIB, memory).await.unwrap().len(), 64 * 1024);
+        assert_eq!(whole(&none, again, up_to(MIB), memory).await.unwrap().len(), 64 * 1024);
     }
 
     #[tokio::test]
@@ -188,10 +215,10 @@ mod tests {
         asks.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
         let body = Full::new(Bytes::from(vec![b'x'; 11]));
         assert_eq!(
-            whole(&asks, body, 10, None).await.unwrap_err().code,
+            whole(&asks, body, up_to(10), None).await.unwrap_err().code,
             "payload_too_large"
         );
         let body = Full::new(Bytes::from(vec![b'x'; 10]));
-        assert_eq!(whole(&asks, body, 10, None).await.unwrap().len(), 10);
+        assert_eq!(whole(&asks, body, up_to(10), None).await.unwrap().len(), 10);
     }
 }

@@ -127,6 +127,7 @@ fn config(database_url: &str, upstream: &str) -> Config {
             request_timeout: Duration::from_secs(15),
             header_read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(30),
             body_limit: 64 * 1024,
             max_connections: 1_000,
             // All tests come from one.

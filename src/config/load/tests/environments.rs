@@ -18,6 +18,7 @@ fn development_needs_nothing() {
     assert_eq!(config.server.public_url.as_str(), "http://localhost:3000/");
     assert_eq!(config.server.drain_delay, Duration::ZERO);
     assert_eq!(config.server.request_timeout, Duration::from_secs(30));
+    assert_eq!(config.server.body_timeout, Duration::from_secs(30));
     assert_eq!(
         config.database.url.expose_secret(),
         "postgres://maple@127.0.0.1:54329/mapleai"

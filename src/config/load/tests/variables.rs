@@ -41,6 +41,16 @@ fn one_wrong_value_one_line() {
             "server.request_timeout = \"0s\" (from MAPLE__SERVER__REQUEST_TIMEOUT): must be a duration from 1ms to 1h, such as \"500ms\", \"30s\" or \"24h\"",
         ),
         (
+            "MAPLE__SERVER__BODY_TIMEOUT",
+            "500ms",
+            "server.body_timeout = \"500ms\" (from MAPLE__SERVER__BODY_TIMEOUT): must be a duration from 1s to 10m, such as \"500ms\", \"30s\" or \"24h\"",
+        ),
+        (
+            "MAPLE__SERVER__BODY_TIMEOUT",
+            "11m",
+            "server.body_timeout = \"11m\" (from MAPLE__SERVER__BODY_TIMEOUT): must be a duration from 1s to 10m, such as \"500ms\", \"30s\" or \"24h\"",
+        ),
+        (
             "MAPLE__SERVER__BODY_LIMIT",
             "",
             "server.body_limit = \"\" (from MAPLE__SERVER__BODY_LIMIT): must be a whole number from 1024 to 268435456",
@@ -149,7 +159,7 @@ fn one_wrong_value_one_line() {
         (
             "MAPLE__SERVER__PROT",
             "1",
-            "server.prot (from MAPLE__SERVER__PROT): unknown key; did you mean server.port? Allowed are host, port, public_url, ops_token, ops_addr, public_metrics, warmup_timeout, request_timeout, header_read_timeout, idle_timeout, body_limit, max_connections, max_connections_per_address, trusted_proxies, cors_origins, drain_delay, drain_timeout, termination_grace",
+            "server.prot (from MAPLE__SERVER__PROT): unknown key; did you mean server.port? Allowed are host, port, public_url, ops_token, ops_addr, public_metrics, warmup_timeout, request_timeout, header_read_timeout, idle_timeout, body_timeout, body_limit, max_connections, max_connections_per_address, trusted_proxies, cors_origins, drain_delay, drain_timeout, termination_grace",
         ),
         (
             "MAPLE__SEVER__PORT",
