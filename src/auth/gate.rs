@@ -28,7 +28,7 @@ use crate::{
 };
 
 use sent::{bearer, cookies, keep_only};
-pub use sent::{cookie, is_by_token};
+pub use sent::{cookie, is_by_key, is_by_token};
 
 /// The page's session cookie in development, where there may be no https.
 pub const SESSION_COOKIE: &str = "maple_session";

@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::json;
 
-use crate::support::{Answer, TestApp, accounts::register};
+use crate::support::{Answer, Client, TestApp, accounts::register};
 
 /// ollama/ollama #10139: not every package escapes the slash of a model's id.
 #[tokio::test]
@@ -58,12 +58,70 @@ async fn a_program_at_a_wrong_path_is_told_the_right_one_and_never_shown_a_page(
         );
     }
     program.get("/v1/nothing").await.openai_error(404, "not_found");
-    program.post("/responses", &ask).await.problem(404, "not_found");
     assert_eq!(
         Answer::of(program.request(Method::HEAD, "/v1/models")).await.status,
         200
     );
     assert_eq!(app.upstream.calls().len(), 0);
+    // Whatever it accepts: clients' libraries send what browsers do, or anything.
+    for accept in [
+        "text/html,application/xhtml+xml,*/*;q=0.8",
+        "*/*",
+        "application/json",
+        "text/event-stream",
+    ] {
+        let ask = |client: &Client, method: &Method, path: &str| {
+            Answer::of(client.request(method.clone(), path).header("accept", accept))
+        };
+        for method in [Method::GET, Method::POST, Method::DELETE, Method::PUT] {
+            for path in [
+                "/v1",
+                "/v1/",
+                "/v1/nothing",
+                "/v1/models/x/../y/",
+                "/chat/completions",
+                "/v2/chat/completions",
+            ] {
+                for client in [&program, &app.client] {
+                    let answer = ask(client, &method, path).await;
+                    assert!(matches!(answer.status.as_u16(), 401 | 404 | 405), "{method} {path}");
+                    assert_eq!(
+                        answer.header("content-type"),
+                        "application/json",
+                        "{method} {path} {accept}"
+                    );
+                    assert!(
+                        answer.json()["error"]["message"].is_string(),
+                        "{method} {path} {accept}"
+                    );
+                }
+            }
+            for path in [
+                "/v1chat",
+                "/v2/models/x",
+                "/responses",
+                "/openai/deployments/x/chat",
+                "/nothing",
+            ] {
+                ask(&program, &method, path).await.openai_error(404, "not_found");
+            }
+            for path in ["/api", "/api/", "/api/nothing", "/api/v2/models"] {
+                for client in [&program, &app.client] {
+                    ask(client, &method, path).await.problem(404, "not_found");
+                }
+            }
+            let person = app.client.with("a-token-of-another-kind");
+            ask(&person, &method, "/apinothing").await.problem(404, "not_found");
+        }
+        for path in ["/v1/chat/completions", "/v1/embeddings"] {
+            ask(&program, &Method::DELETE, path)
+                .await
+                .openai_error(405, "method_not_allowed");
+        }
+        ask(&program, &Method::DELETE, "/api/auth/login")
+            .await
+            .problem(405, "method_not_allowed");
+    }
     // A browser is shown a page.
     let browser = app.client.request(Method::GET, "/nothing");
     let page = Answer::of(browser.header("accept", "text/html,application/xhtml+xml,*/*;q=0.8")).await;

@@ -1,5 +1,6 @@
 //! What a request's head says of who sends it.
 
+use crate::crypto::secret::SecretKind;
 use http::{HeaderMap, header};
 
 /// The token of `Authorization: Bearer` (RFC 6750); the scheme's case does not matter (RFC 9110 11.1).
@@ -19,6 +20,11 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// Whether the caller is told by a token, and not by a cookie. Another scheme may be meant for a proxy before us.
 pub fn is_by_token(headers: &HeaderMap) -> bool {
     bearer(headers).is_some()
+}
+
+/// Whether the caller is a program with a key of ours, good or not.
+pub fn is_by_key(headers: &HeaderMap) -> bool {
+    bearer(headers).is_some_and(|token| token.starts_with(SecretKind::ApiKey.prefix()))
 }
 
 /// One cookie's value.

@@ -10,7 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 
 use super::{ClientAddress, Edge, Peer, RequestContext, RequestId, RouteMetrics, route_metrics::InFlight};
 use crate::{
-    auth::Caller,
+    auth::{
+        Caller,
+        gate::{is_by_key, is_by_token},
+    },
     failure::Failure,
     http::{
         cache_control::CacheClass,
@@ -139,13 +142,14 @@ impl<'e> Passage<'e> {
     }
 }
 
-/// How somebody is told that there is nothing at a path: a program is never shown a page. Browsers say that they want one.
+/// How somebody is told that there is nothing at a path: a program is never shown a page, whatever it accepts, and one with an API key, which
+/// is for `/v1` alone, is told in the words of that. Browsers say that they want a page.
 fn dialect_of_nowhere(path: &str, headers: &HeaderMap) -> Dialect {
     let accepted = headers.get_all(header::ACCEPT).iter();
     let mut accepted = accepted.filter_map(|value| value.to_str().ok());
-    if meant(path).is_some() {
+    if meant(path).is_some() || is_by_key(headers) {
         Dialect::OpenAi
-    } else if accepted.any(|value| value.contains("text/html")) {
+    } else if !is_by_token(headers) && accepted.any(|value| value.contains("text/html")) {
         Dialect::Page
     } else {
         Dialect::Problem
