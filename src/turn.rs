@@ -170,7 +170,7 @@ impl<T: Read + Unpin, B: BeforeWrite> Read for Turn<T, B> {
 }
 
 /// Not vectored, so that hyper puts a head and its body into one buffer as it makes them: small pieces written apart cost more than
-/// copying them (docs/BENCHMARKS.md). Large bodies come in [`Pieces`].
+/// copying them (docs/benchmarks/calls.md). Large bodies come in [`Pieces`].
 impl<T: Write + Unpin, B: BeforeWrite> Write for Turn<T, B> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let allowed = ready!(self.allowed(context, bytes.len()));
