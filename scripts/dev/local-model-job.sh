@@ -19,7 +19,7 @@ fail() {
 
 mkdir -p "$MAPLE_CACHE"
 if [ ! -x "$CARGO_TARGET_DIR/debug/local-model" ]; then
-    echo "Building what runs the small model, once, in the background: about three minutes on two cores (log: $log)"
+    echo "Building what runs the small model, once, in the background: a few minutes on two cores (log: $log)"
 fi
 # The person waits for MapleAI's own builds, not for this one.
 nice -n 15 cargo build --locked --package local-model --bin local-model </dev/null >"$log" 2>&1 ||
