@@ -13,7 +13,6 @@ pub mod network;
 pub mod page;
 pub mod password;
 pub mod role;
-pub mod swap;
 pub mod text;
 pub mod thoughts;
 pub mod tokens;

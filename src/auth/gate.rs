@@ -2,8 +2,9 @@
 
 mod sent;
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use axum::{body::Body, extract::Request};
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
@@ -19,7 +20,7 @@ use crate::{
         csrf::CsrfSigner,
         secret::{self, SecretKind},
     },
-    domain::{account::SessionOwner, swap::Swap},
+    domain::account::SessionOwner,
     failure::Failure,
     service::{
         api_keys::ApiKeys,
@@ -46,8 +47,8 @@ const LARGEST_FORM: usize = 64 * 1024;
 pub struct Gate {
     sessions: Sessions,
     api_keys: ApiKeys,
-    csrf: Swap<CsrfSigner>,
-    ops_token: Swap<Option<SecretString>>,
+    csrf: Arc<ArcSwap<CsrfSigner>>,
+    ops_token: Arc<ArcSwap<Option<SecretString>>>,
     session_cookie: &'static str,
     /// A form has to arrive within this: the gate reads it before any time limit of a route begins.
     form_timeout: Duration,
@@ -66,16 +67,16 @@ impl Gate {
             session_cookie: if secure { HOST_SESSION_COOKIE } else { SESSION_COOKIE },
             sessions,
             api_keys,
-            csrf: Swap::new(csrf),
-            ops_token: Swap::new(ops_token),
+            csrf: Arc::new(ArcSwap::from_pointee(csrf)),
+            ops_token: Arc::new(ArcSwap::from_pointee(ops_token)),
             form_timeout,
         }
     }
 
     /// Goes by these secrets from now on.
     pub fn rotate(&self, csrf: CsrfSigner, ops_token: Option<SecretString>) {
-        self.csrf.set(csrf);
-        self.ops_token.set(ops_token);
+        self.csrf.store(Arc::new(csrf));
+        self.ops_token.store(Arc::new(ops_token));
     }
 
     /// Lets the request of somebody at `from` pass, with its caller attached, or says why not.
@@ -130,7 +131,7 @@ impl Gate {
                 .get(CSRF_HEADER)
                 .and_then(|token| token.to_str().ok())
                 .unwrap_or_default();
-            if !self.csrf.get().verify(&cookie, token) {
+            if !self.csrf.load().verify(&cookie, token) {
                 return Err(Failure::forged());
             }
         }
@@ -143,7 +144,7 @@ impl Gate {
             let token = tokio::time::timeout(self.form_timeout, form_token(request))
                 .await
                 .map_err(|_| Failure::body_timeout())??;
-            if is_cross_site(request.headers()) || !self.csrf.get().verify(&cookie, &token) {
+            if is_cross_site(request.headers()) || !self.csrf.load().verify(&cookie, &token) {
                 return Err(Failure::forged());
             }
         }
@@ -178,7 +179,7 @@ impl Gate {
 
     /// Recognises whoever holds the operations token.
     pub fn operator(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
-        let expected = self.ops_token.get();
+        let expected = self.ops_token.load();
         let expected = expected.as_ref().as_ref().ok_or_else(Failure::unauthenticated)?;
         let token = bearer(headers).ok_or_else(Failure::unauthenticated)?;
         if secret::equal(token, expected.expose_secret()) {
@@ -191,7 +192,7 @@ impl Gate {
     /// The anti-forgery token for pages shown to the holder of this request's cookie.
     pub fn csrf_token(&self, headers: &HeaderMap) -> String {
         cookie(headers, self.session_cookie)
-            .map(|cookie| self.csrf.get().token(cookie))
+            .map(|cookie| self.csrf.load().token(cookie))
             .unwrap_or_default()
     }
 }

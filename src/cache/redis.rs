@@ -21,16 +21,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use deadpool_redis::{
     CreatePoolError, PoolError,
     redis::{self, FromRedisValue},
 };
 use secrecy::SecretString;
 
-use crate::{
-    config::{RedisConfig, RedisMode},
-    domain::swap::Swap,
-};
+use crate::config::{RedisConfig, RedisMode};
 use breaker::Breakers;
 use link::{Link, Target};
 
@@ -73,7 +71,7 @@ pub struct Redis(Arc<Inner>);
 
 struct Inner {
     authorities: Option<Vec<u8>>,
-    target: Swap<Target>,
+    target: ArcSwap<Target>,
     is_cluster: bool,
     link: RwLock<Option<Link>>,
     connecting: tokio::sync::Mutex<()>,
@@ -113,7 +111,7 @@ impl Redis {
         let parts = if is_cluster { breaker::PARTS } else { 1 };
         Ok(Self(Arc::new(Inner {
             authorities,
-            target: Swap::new(target),
+            target: ArcSwap::from_pointee(target),
             is_cluster,
             link: RwLock::default(),
             connecting: tokio::sync::Mutex::default(),
@@ -131,7 +129,7 @@ impl Redis {
         let link = tokio::time::timeout(CONNECT_LIMIT, target.connect())
             .await
             .map_err(|_| RedisError::NoAnswer(CONNECT_LIMIT))??;
-        self.0.target.set(target);
+        self.0.target.store(Arc::new(target));
         self.hold(link);
         Ok(())
     }
@@ -142,7 +140,7 @@ impl Redis {
     }
 
     fn target(&self) -> Arc<Target> {
-        self.0.target.get()
+        self.0.target.load_full()
     }
 
     /// One round trip, to every primary of a cluster.

@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -25,7 +26,7 @@ mod spread;
 use super::{class::Class, key::Scope, redis::Redis};
 use crate::{
     crypto::seal::Sealer,
-    domain::{clock::Clock, ids::OrganizationId, swap::Swap},
+    domain::{clock::Clock, ids::OrganizationId},
 };
 pub(super) use purge::LAST_PURGE;
 use purge::Purges;
@@ -60,7 +61,7 @@ pub struct Tiers(Arc<Shared>);
 struct Shared {
     redis: Option<Redis>,
     /// For what is kept in Redis.
-    sealer: Swap<Sealer>,
+    sealer: ArcSwap<Sealer>,
     clock: Clock,
     started: Instant,
     local_ttl: u64,
@@ -100,7 +101,7 @@ impl Tiers {
     ) -> Self {
         Self(Arc::new(Shared {
             redis,
-            sealer: Swap::new(sealer),
+            sealer: ArcSwap::from_pointee(sealer),
             clock,
             started: Instant::now(),
             local_ttl: u64::try_from(local_ttl.as_millis()).unwrap_or(u64::MAX),
@@ -131,12 +132,12 @@ impl Tiers {
     }
 
     pub(super) fn sealer(&self) -> Arc<Sealer> {
-        self.0.sealer.get()
+        self.0.sealer.load_full()
     }
 
     /// Seals by these secrets from now on, and opens what they have sealed.
     pub fn rotate(&self, sealer: Sealer) {
-        self.0.sealer.set(sealer);
+        self.0.sealer.store(Arc::new(sealer));
     }
 
     pub(super) fn instance(&self) -> u64 {

@@ -14,9 +14,11 @@ mod wire;
 
 use std::{
     borrow::Cow,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
@@ -28,7 +30,6 @@ use super::{
 };
 use crate::{
     config::{ProviderConfig, ProviderKind},
-    domain::swap::Swap,
     turn::Pieces,
 };
 pub(super) use connect::is_refused;
@@ -57,7 +58,7 @@ pub struct OpenAiProvider {
     embeddings: Uri,
     models: Uri,
     /// Sent with every request; made once for each set of secrets.
-    headers: Swap<HeaderMap>,
+    headers: ArcSwap<HeaderMap>,
     host: String,
     limits: Limits,
 }
@@ -89,7 +90,7 @@ impl OpenAiProvider {
             chat: uri(Endpoint::ChatCompletions.path())?,
             embeddings: uri(Endpoint::Embeddings.path())?,
             models: uri("/models")?,
-            headers: Swap::new(headers),
+            headers: ArcSwap::from_pointee(headers),
             host,
             limits: Limits {
                 connect: config.connect_timeout,
@@ -108,7 +109,7 @@ impl OpenAiProvider {
         let mut request = Sent::new(Pieces::new(Full::new(body)));
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
-        *request.headers_mut() = (*self.headers.get()).clone();
+        *request.headers_mut() = (**self.headers.load()).clone();
         if let Some(traceparent) = traceparent {
             request
                 .headers_mut()
@@ -268,7 +269,7 @@ impl Provider for OpenAiProvider {
     }
 
     fn redacted<'a>(&self, error: &'a [u8]) -> Cow<'a, [u8]> {
-        redact(error, &secrets_of(&self.headers.get()))
+        redact(error, &secrets_of(&self.headers.load()))
     }
 
     fn rotate(&self, config: &ProviderConfig) -> Result<(), ProviderSetupError> {
@@ -276,7 +277,7 @@ impl Provider for OpenAiProvider {
             name: self.name.clone(),
             what: "api_key or headers",
         })?;
-        self.headers.set(headers);
+        self.headers.store(Arc::new(headers));
         Ok(())
     }
 

@@ -8,6 +8,7 @@ mod opening;
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use chrono::{DateTime, TimeDelta, Utc};
 use moka::sync::Cache;
 
@@ -24,7 +25,6 @@ use crate::{
         clock::Clock,
         ids::{SessionId, UserId},
         page::{Page, PageRequest},
-        swap::Swap,
     },
     store::{self, StoreError},
 };
@@ -65,8 +65,8 @@ pub enum SessionError {
 #[derive(Clone)]
 pub struct Sessions {
     store: store::sessions::Sessions,
-    tokens: Swap<AccessTokens>,
-    devices: Swap<DeviceSigner>,
+    tokens: Arc<ArcSwap<AccessTokens>>,
+    devices: Arc<ArcSwap<DeviceSigner>>,
     activity: Activity,
     clock: Clock,
     lasts: Duration,
@@ -107,8 +107,11 @@ impl Sessions {
         Self {
             store,
             activity,
-            tokens: Swap::new(AccessTokens::new(rules.signing_keys, rules.access_token_ttl)),
-            devices: Swap::new(DeviceSigner::new(rules.signing_keys.secrets())),
+            tokens: Arc::new(ArcSwap::from_pointee(AccessTokens::new(
+                rules.signing_keys,
+                rules.access_token_ttl,
+            ))),
+            devices: Arc::new(ArcSwap::from_pointee(DeviceSigner::new(rules.signing_keys.secrets()))),
             clock,
             lasts: rules.session_ttl,
             confirmed_for: rules.confirmation_ttl,
@@ -133,21 +136,21 @@ impl Sessions {
 
     /// Signs and verifies access tokens and proofs of devices with these from now on.
     pub fn rotate(&self, keys: &SigningKeys) {
-        let ttl = self.tokens.get().ttl();
-        self.tokens.set(AccessTokens::new(keys, ttl));
-        self.devices.set(DeviceSigner::new(keys.secrets()));
+        let ttl = self.tokens.load().ttl();
+        self.tokens.store(Arc::new(AccessTokens::new(keys, ttl)));
+        self.devices.store(Arc::new(DeviceSigner::new(keys.secrets())));
     }
 
     /// A proof that `account` (folded) has been signed in to on this device, for [`DEVICE_TTL`].
     pub fn device_token(&self, address: &str, user: UserId) -> Result<String, NoEntropy> {
         let expires_at = self.clock.now() + TimeDelta::from_std(DEVICE_TTL).unwrap_or_default();
         self.devices
-            .get()
+            .load()
             .token(address, *user.0.as_bytes(), expires_at.timestamp())
     }
 
     pub(super) fn device_of(&self, address: &str, token: &str) -> Option<Device> {
-        self.devices.get().verify(address, token, self.clock.now().timestamp())
+        self.devices.load().verify(address, token, self.clock.now().timestamp())
     }
 
     /// Where the caller is signed in, newest first.

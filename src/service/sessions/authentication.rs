@@ -18,7 +18,7 @@ impl Sessions {
     /// Who presents this access token.
     pub async fn authenticate_token(&self, token: &str) -> Result<SessionOwner, SessionError> {
         let now = self.clock.now();
-        let claims = self.tokens.get().verify(token, now)?;
+        let claims = self.tokens.load().verify(token, now)?;
         let (organization, session) = (OrganizationId(claims.org), SessionId(claims.sid));
         let owner = self.owner(organization, session, now).await?;
         // The signature vouches for the claims; this guards against a session id meeting another organisation's row.

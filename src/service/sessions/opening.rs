@@ -108,7 +108,7 @@ impl Sessions {
         session: SessionId,
         refresh_token: String,
     ) -> Result<Tokens, SessionError> {
-        let tokens = self.tokens.get();
+        let tokens = self.tokens.load();
         let access_token = tokens.issue(user.0, organization.0, session.0, self.clock.now())?;
         Ok(Tokens {
             access_token,
