@@ -133,10 +133,13 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
     }
 
     fn is_due(&self, entry: &Entry<V>, now: u64) -> bool {
-        let life = entry.expires.saturating_sub(entry.stored);
+        let life = || {
+            let life = entry.expires.saturating_sub(entry.stored);
+            life.min(self.tiers.believed_for(self.class, now))
+        };
         self.class.is_refreshed_early()
             && entry.hits.load(Ordering::Relaxed) > HOT
-            && now.saturating_sub(entry.stored) > life / 5 * 4
+            && now.saturating_sub(entry.stored) > life() / 5 * 4
             && !entry.refreshing.swap(true, Ordering::Relaxed)
     }
 

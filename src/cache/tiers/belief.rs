@@ -33,8 +33,16 @@ impl Tiers {
     /// Whether what was stored at `stored` may be given out at `now`, as far as others' writes go.
     pub(in crate::cache) fn is_believed(&self, class: Class, stored: u64, now: u64) -> bool {
         !class.is_mutable()
-            || (!self.is_overtaken(class, stored)
-                && (now.saturating_sub(stored) <= self.0.local_ttl || self.hears_at(now)))
+            || (!self.is_overtaken(class, stored) && now.saturating_sub(stored) <= self.believed_for(class, now))
+    }
+
+    /// How long what is stored may be given out, in milliseconds, as far as others' writes go: without end while they can be heard.
+    pub(in crate::cache) fn believed_for(&self, class: Class, now: u64) -> u64 {
+        if class.is_mutable() && !self.hears_at(now) {
+            self.0.local_ttl
+        } else {
+            u64::MAX
+        }
     }
 
     /// Whether what was stored at `stored` will never be believed again.
