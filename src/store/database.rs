@@ -184,10 +184,15 @@ impl Database {
     pub async fn check(&self) -> Result<(), StoreError> {
         let mut lease = match self.lease().await {
             Ok(lease) => lease,
-            // None was to be had in time. Whether that is load or an outage, the server itself tells.
-            Err(StoreError::Unavailable(Unavailable::NoAnswer(limit))) => {
+            Err(StoreError::Unavailable(Unavailable::Busy)) if self.has_answered_lately() => {
+                return Err(StoreError::Unavailable(Unavailable::Busy));
+            }
+            // None was to be had in time, nor a place where those who have one may all be waiting for a server that hangs. Whether that
+            // is load or an outage, the server itself tells.
+            Err(StoreError::Unavailable(Unavailable::NoAnswer(_) | Unavailable::Busy)) => {
+                let limit = self.shared.acquire_timeout + CHECK_LIMIT;
                 return match tokio::time::timeout(CHECK_LIMIT, self.probe()).await {
-                    Err(_) => Err(StoreError::Unavailable(Unavailable::NoAnswer(limit + CHECK_LIMIT))),
+                    Err(_) => Err(StoreError::Unavailable(Unavailable::NoAnswer(limit))),
                     Ok(Err(error)) if !error.is_out_of_connections() => Err(error),
                     Ok(_) => Err(StoreError::Unavailable(Unavailable::Busy)),
                 };

@@ -195,18 +195,23 @@ impl Postgres {
     /// Sends a signal to the server and each of its processes, which are its children.
     fn signal(&self, signal: &str) {
         let Some(child) = &self.running else { return };
-        let server = child.id();
+        let server = child.id().to_string();
+        let send = |signal: &str, to: &[String]| {
+            let _ = Command::new("kill")
+                .arg(format!("-{signal}"))
+                .args(to)
+                .stderr(Stdio::null())
+                .status();
+        };
+        if signal != "CONT" {
+            // Otherwise it may have started one more by the time that those in the list are told.
+            send("STOP", std::slice::from_ref(&server));
+        }
         let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap_or_default();
-        let everyone = children
-            .split_whitespace()
-            .map(str::to_owned)
-            .chain([server.to_string()]);
+        let mut everyone: Vec<String> = children.split_whitespace().map(str::to_owned).collect();
         // The server itself comes last: its children are listed by it.
-        let _ = Command::new("kill")
-            .arg(format!("-{signal}"))
-            .args(everyone)
-            .stderr(Stdio::null())
-            .status();
+        everyone.push(server);
+        send(signal, &everyone);
     }
 }
 
