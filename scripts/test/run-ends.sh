@@ -41,7 +41,7 @@ begin() {
     : >"$output"
     requests_before=$(wc -l <"$mirror_log")
     environment_of_stage "$1"
-    local run=(make -C "$MAPLE_ROOT" run) signals=('--default-signal=INT,QUIT')
+    local run=(make -C "$MAPLE_ROOT" run) signals=('--default-signal=HUP,INT,QUIT')
     case $2 in
         terminal) run=(script -qfec "make -C '$MAPLE_ROOT' run" /dev/null) ;;
         background)
