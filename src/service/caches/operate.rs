@@ -120,8 +120,8 @@ impl Caches {
         }
     }
 
-    /// For where more of `what` changed than a look goes through: whoever was not looked at is looked up again, and nobody is believed whom
-    /// nobody knows to be good.
+    /// Forgets all that is cached of a class, in this process's memory and in Redis, for all organisations: more of `what` changed than
+    /// one look reads, so any entry may be out of date. Redis is not asked until it could be told.
     pub(in crate::service) async fn forget_class(&self, class: Class, what: &str) {
         tracing::warn!(target: "mapleai::cache", what, class = class.as_str(), "more has changed than one look goes through; all that is cached of the class is forgotten");
         if let Err(error) = self.carry_out_purge(Some(class), None).await {
