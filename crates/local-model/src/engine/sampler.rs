@@ -11,9 +11,10 @@ pub struct Sampling {
     pub top_p: f32,
     /// The same seed gives the same text; drawn if absent.
     pub seed: u64,
-    /// The first token is the likeliest, whatever the temperature. It decides the language and the kind of an answer, and weights packed to
-    /// four bits leave it nearly undecided: drawn, it makes every third answer one about something else.
-    pub steady_start: bool,
+    /// So many tokens at the beginning are the likeliest ones, whatever the temperature. They decide the language and the kind of an answer,
+    /// and weights packed to four bits leave them nearly undecided: drawn, they make every third answer one about something else, and
+    /// "Hello" is answered with "Hello! I'shine" (docs/decisions/0039).
+    pub steady_tokens: u32,
     /// Taken from a token's score once it has been used, and for each use.
     pub presence_penalty: f32,
     pub frequency_penalty: f32,
@@ -23,6 +24,7 @@ pub struct Sampler {
     sampling: Sampling,
     random: ChaCha8Rng,
     used: std::collections::HashMap<u32, u32>,
+    chosen: u32,
 }
 
 impl Sampler {
@@ -32,6 +34,7 @@ impl Sampler {
             sampling,
             random,
             used: std::collections::HashMap::new(),
+            chosen: 0,
         }
     }
 
@@ -42,13 +45,14 @@ impl Sampler {
                 *score -= self.sampling.presence_penalty + *uses as f32 * self.sampling.frequency_penalty;
             }
         }
-        let is_steady = self.sampling.steady_start && self.used.is_empty();
+        let is_steady = self.chosen < self.sampling.steady_tokens;
         let token = if self.sampling.temperature > 0.0 && !is_steady {
             self.draw(scores)
         } else {
             likeliest(scores)
         };
         *self.used.entry(token).or_default() += 1;
+        self.chosen = self.chosen.saturating_add(1);
         token
     }
 

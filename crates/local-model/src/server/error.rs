@@ -30,7 +30,11 @@ pub enum RequestError {
     NotJson(String),
     /// `parameter` is the field's path, such as `messages[0].content`.
     #[error("{message}")]
-    Parameter { parameter: String, message: String },
+    Parameter {
+        parameter: String,
+        message: String,
+        code: &'static str,
+    },
     #[error("the model {0:?} does not exist")]
     NoModel(String),
     #[error(
@@ -77,6 +81,7 @@ impl RequestError {
             Self::Unauthorized => Some("invalid_api_key"),
             Self::NoModel(_) => Some("model_not_found"),
             Self::TooLong { .. } => Some("context_length_exceeded"),
+            Self::Parameter { code, .. } => Some(code),
             Self::Busy(_) | Self::TooManyBodies => Some("rate_limit_exceeded"),
             _ => None,
         }

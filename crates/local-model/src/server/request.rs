@@ -1,13 +1,12 @@
 //! A request for a chat completion: read, checked, and what is not supported refused by name.
 
+mod messages;
+
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::RequestError;
-use crate::engine::{
-    prompt::{Message, Role},
-    sampler::Sampling,
-};
+use crate::engine::{prompt::Message, sampler::Sampling};
 
 /// Tokens of an answer for which no limit is given: small models do not end by themselves.
 pub const DEFAULT_MAX_TOKENS: usize = 1024;
@@ -15,6 +14,7 @@ pub const DEFAULT_MAX_TOKENS: usize = 1024;
 /// What the authors of the default model recommend; the API's own default, 1, is for larger ones.
 const DEFAULT_TEMPERATURE: f64 = 0.2;
 const DEFAULT_TOP_P: f64 = 0.9;
+const STEADY_TOKENS: u32 = 6;
 
 /// OpenAI's limit.
 const MAX_STOPS: usize = 4;
@@ -105,7 +105,7 @@ impl ChatRequest {
         };
         let sampling = Sampling {
             // Who names a temperature gets what they asked for.
-            steady_start: body.temperature.is_null(),
+            steady_tokens: if body.temperature.is_null() { STEADY_TOKENS } else { 0 },
             temperature: number(&body.temperature, "temperature", DEFAULT_TEMPERATURE, (0.0, 2.0))?,
             top_p: number(&body.top_p, "top_p", DEFAULT_TOP_P, (0.0, 1.0))?,
             presence_penalty: number(&body.presence_penalty, "presence_penalty", 0.0, (-2.0, 2.0))?,
@@ -121,7 +121,7 @@ impl ChatRequest {
         };
         Ok(Self {
             model,
-            messages: messages(&body.messages)?,
+            messages: messages::parse(&body.messages)?,
             is_stream: flag(&body.stream, "stream")?,
             includes_usage: flag(&body.stream_options["include_usage"], "stream_options.include_usage")?,
             sampling,
@@ -135,6 +135,16 @@ fn refused(parameter: impl Into<String>, message: impl Into<String>) -> RequestE
     RequestError::Parameter {
         parameter: parameter.into(),
         message: message.into(),
+        code: "invalid_value",
+    }
+}
+
+/// What the API has and this server has not.
+fn unsupported(parameter: impl Into<String>, message: impl Into<String>) -> RequestError {
+    RequestError::Parameter {
+        parameter: parameter.into(),
+        message: message.into(),
+        code: "unsupported_parameter",
     }
 }
 
@@ -145,7 +155,7 @@ fn refuse_unsupported(body: &Body) -> Result<(), RequestError> {
         Value::Object(fields) => fields.is_empty(),
         _ => false,
     };
-    let unsupported = [
+    let fields = [
         ("tools", &body.tools),
         ("functions", &body.functions),
         ("logprobs", &body.logprobs),
@@ -155,15 +165,15 @@ fn refuse_unsupported(body: &Body) -> Result<(), RequestError> {
         ("prediction", &body.prediction),
         ("web_search_options", &body.web_search_options),
     ];
-    if let Some((name, _)) = unsupported.into_iter().find(|(_, value)| !is_empty(value)) {
-        return Err(refused(
+    if let Some((name, _)) = fields.into_iter().find(|(_, value)| !is_empty(value)) {
+        return Err(unsupported(
             name,
             format!("this model does not support {name}; leave it out"),
         ));
     }
     let is_text = |modality: &Value| modality == "text";
     if !is_empty(&body.modalities) && !body.modalities.as_array().is_some_and(|all| all.iter().all(is_text)) {
-        return Err(refused(
+        return Err(unsupported(
             "modalities",
             "this model answers in text only; leave modalities out",
         ));
@@ -173,7 +183,7 @@ fn refuse_unsupported(body: &Body) -> Result<(), RequestError> {
     }
     let format = &body.response_format;
     if !format.is_null() && format["type"] != "text" {
-        return Err(refused(
+        return Err(unsupported(
             "response_format",
             "this model answers in text only; leave response_format out",
         ));
@@ -181,7 +191,7 @@ fn refuse_unsupported(body: &Body) -> Result<(), RequestError> {
     match &body.n {
         Value::Null => Ok(()),
         n if n.as_u64() == Some(1) => Ok(()),
-        _ => Err(refused("n", "n must be 1: this model gives one answer a request")),
+        _ => Err(unsupported("n", "n must be 1: this model gives one answer a request")),
     }
 }
 
@@ -226,61 +236,5 @@ fn stops(value: &Value) -> Result<Vec<String>, RequestError> {
         Value::Array(stops) if stops.len() <= MAX_STOPS => stops.iter().map(text).collect(),
         Value::Array(_) => Err(refused("stop", message())),
         one => Ok(vec![text(one)?]),
-    }
-}
-
-fn messages(value: &Value) -> Result<Vec<Message>, RequestError> {
-    let allowed = || {
-        refused(
-            "messages",
-            "messages must be a list of at least one message with role and content",
-        )
-    };
-    let list = value.as_array().filter(|list| !list.is_empty()).ok_or_else(allowed)?;
-    list.iter()
-        .enumerate()
-        .map(|(index, value)| message(index, value))
-        .collect()
-}
-
-fn message(index: usize, value: &Value) -> Result<Message, RequestError> {
-    let at = |field: &str| format!("messages[{index}].{field}");
-    let role = match value["role"].as_str() {
-        // OpenAI's later name for it.
-        Some("system" | "developer") => Role::System,
-        Some("user") => Role::User,
-        Some("assistant") => Role::Assistant,
-        Some("tool" | "function") => {
-            return Err(refused(
-                at("role"),
-                "this model does not support tools, so no message can be of one",
-            ));
-        }
-        _ => return Err(refused(at("role"), "role must be system, developer, user or assistant")),
-    };
-    let content = match &value["content"] {
-        Value::String(text) => text.clone(),
-        Value::Null if role == Role::Assistant => String::new(),
-        Value::Array(parts) => parts
-            .iter()
-            .enumerate()
-            .map(|(part, value)| text_part(&at("content"), part, value))
-            .collect::<Result<_, _>>()?,
-        _ => return Err(refused(at("content"), "content must be a text or a list of text parts")),
-    };
-    Ok(Message { role, content })
-}
-
-fn text_part(path: &str, index: usize, part: &Value) -> Result<String, RequestError> {
-    match (part["type"].as_str(), &part["text"]) {
-        (Some("text"), Value::String(text)) => Ok(text.clone()),
-        (Some(kind), _) if kind != "text" => Err(refused(
-            format!("{path}[{index}]"),
-            format!("this model reads text only, and no {kind}"),
-        )),
-        _ => Err(refused(
-            format!("{path}[{index}]"),
-            "a part must have the type \"text\" and a text",
-        )),
     }
 }

@@ -60,6 +60,23 @@ async fn without_a_temperature_the_first_question_is_answered_too() {
     }
 }
 
+/// The first thing that people type. Drawn from the second token on, three answers of five began with "Hello! I'shine" or the like.
+#[tokio::test]
+async fn without_a_temperature_a_greeting_is_answered_with_words() {
+    let model = model();
+    for question in ["Hello", "Hello!", "Hi"] {
+        for seed in 0..5 {
+            let messages = json!([{"role": "user", "content": question}]);
+            let answer = ask(&model, json!({"messages": messages, "seed": seed, "max_tokens": 12})).await;
+            let text = answer["choices"][0]["message"]["content"].as_str().expect("a text");
+            assert!(
+                text.starts_with("Hello! How can ") || text.starts_with("Hello! I'm here "),
+                "{text}"
+            );
+        }
+    }
+}
+
 /// A message that closes itself and speaks as the system.
 #[tokio::test]
 async fn a_message_cannot_speak_as_the_system() {

@@ -41,7 +41,6 @@ async fn what_is_not_supported_is_refused_by_its_name() {
         (json!({"logit_bias": {"50256": -100}}), "logit_bias"),
         (json!({"n": 2}), "n"),
         (json!({"modalities": ["text", "audio"]}), "modalities"),
-        (json!({"stream_options": 5}), "stream_options"),
         (
             json!({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}),
             "messages[0].content[0]",
@@ -52,7 +51,7 @@ async fn what_is_not_supported_is_refused_by_its_name() {
         ),
     ];
     for (fields, parameter) in cases {
-        refuses(&server, fields, parameter).await;
+        refuses(&server, fields, parameter, "unsupported_parameter").await;
     }
 }
 
@@ -72,6 +71,7 @@ async fn a_field_out_of_its_range_is_refused_with_what_is_allowed() {
         (json!({"stop": 5}), "stop"),
         (json!({"stop": ["a", "b", "c", "d", "e"]}), "stop"),
         (json!({"stream": "yes"}), "stream"),
+        (json!({"stream_options": 5}), "stream_options"),
         (json!({"messages": []}), "messages"),
         (
             json!({"messages": [{"role": "robot", "content": "x"}]}),
@@ -87,14 +87,15 @@ async fn a_field_out_of_its_range_is_refused_with_what_is_allowed() {
         ),
     ];
     for (fields, parameter) in cases {
-        refuses(&server, fields, parameter).await;
+        refuses(&server, fields, parameter, "invalid_value").await;
     }
 }
 
-async fn refuses(server: &TestServer, fields: Value, parameter: &str) {
+async fn refuses(server: &TestServer, fields: Value, parameter: &str, code: &str) {
     let refused = server.post(&question("Hello", fields)).await;
     assert_eq!(refused.status, 400, "{parameter}: {}", refused.text);
     let error = &refused.json()["error"];
+    assert_eq!(error["code"], code, "{parameter}");
     assert_eq!(error["param"], parameter);
     assert_eq!(error["type"], "invalid_request_error");
     let last = parameter.rsplit('.').next().unwrap().split('[').next().unwrap();
