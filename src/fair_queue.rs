@@ -56,9 +56,9 @@ impl<K: Copy + Eq + Hash> FairQueue<K> {
         })))
     }
 
-    /// Waits for a turn, at most `patience`. When there is no more room to wait, the newest request of the key that waits
+    /// Waits for a turn, at most `timeout`. When there is no more room to wait, the newest request of the key that waits
     /// with the most gives way.
-    pub async fn turn(&self, key: K, patience: Duration) -> Result<Turn<K>, NoTurn> {
+    pub async fn turn(&self, key: K, timeout: Duration) -> Result<Turn<K>, NoTurn> {
         let mut waiting = {
             let mut state = self.state();
             if state.free > 0 {
@@ -74,7 +74,7 @@ impl<K: Copy + Eq + Hash> FairQueue<K> {
                 is_over: false,
             }
         };
-        let woken = tokio::time::timeout(patience, &mut waiting.wake).await;
+        let woken = tokio::time::timeout(timeout, &mut waiting.wake).await;
         if matches!(woken, Ok(Ok(()))) {
             waiting.is_over = true;
             return Ok(Turn(self.clone()));

@@ -54,7 +54,7 @@ struct Shared {
     all: Arc<Semaphore>,
     small: AtomicUsize,
     small_limit: usize,
-    patience: Duration,
+    timeout: Duration,
     /// Only those who hold something large or wait for it, with how many of them there are.
     holders: Mutex<HashMap<Holder, (usize, Arc<Semaphore>)>>,
     reserved: Gauge,
@@ -75,15 +75,15 @@ impl std::fmt::Debug for Allowance {
 }
 
 impl Budget {
-    /// `bytes` for all together; `patience` is the longest that one waits for room.
-    pub fn new(bytes: usize, patience: Duration) -> Self {
+    /// `bytes` for all together; `timeout` is the longest that one waits for room.
+    pub fn new(bytes: usize, timeout: Duration) -> Self {
         let units = (bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS);
         Self(Arc::new(Shared {
             units,
             all: Arc::new(Semaphore::new(units)),
             small: AtomicUsize::new(0),
             small_limit: bytes / SMALL_PART,
-            patience,
+            timeout,
             holders: Mutex::default(),
             reserved: gauge!(MEMORY_RESERVED),
             refused: counter!(REFUSALS, "reason" => "memory"),

@@ -108,7 +108,7 @@ pub trait Events: Stream<Item = Result<Bytes, ProviderError>> {
 pub type EventStream = Pin<Box<dyn Events + Send>>;
 
 /// Room for the headers of an answer, those that the edge adds included, so that the map is made once.
-pub const MOST_HEADERS: usize = 12;
+pub const MAX_HEADERS: usize = 12;
 
 /// What the upstream answered. `headers` holds only those that are meant for the caller (content type, retry-after,
 /// the provider's own request id and time), never hop-by-hop ones.

@@ -20,13 +20,13 @@ use std::{
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-pub use pieces::{MOST_BUFFERED, Pieces};
+pub use pieces::{MAX_BUFFERED_BYTES, Pieces};
 
 /// How often a quiet worker looks whether it has become busy.
 const PROBE: u32 = 8;
 /// So many writes in a row that have waited for nobody make a worker quiet. Waiting for nobody costs little, one more look at
 /// the connection; giving up too early costs batches (decision 0016).
-const PATIENCE: u32 = 64;
+const QUIET_AFTER: u32 = 64;
 /// More than any worker has connections ready: counted by another worker, which the task has moved from.
 const TOO_MANY: u32 = 1 << 20;
 
@@ -35,11 +35,11 @@ struct Worker {
     /// Counts, round and round, how often a connection asked or had its turn.
     steps: Cell<u32>,
     /// How many more writes may wait for nobody; none: the worker is quiet.
-    patience: Cell<u32>,
+    busy_writes: Cell<u32>,
 }
 
 thread_local! {
-    static WORKER: Worker = const { Worker { steps: Cell::new(0), patience: Cell::new(0) } };
+    static WORKER: Worker = const { Worker { steps: Cell::new(0), busy_writes: Cell::new(0) } };
 }
 
 impl Worker {
@@ -51,8 +51,8 @@ impl Worker {
 
     fn note(&self, others: u32) {
         match others {
-            0 => self.patience.set(self.patience.get().saturating_sub(1)),
-            1..TOO_MANY => self.patience.set(PATIENCE),
+            0 => self.busy_writes.set(self.busy_writes.get().saturating_sub(1)),
+            1..TOO_MANY => self.busy_writes.set(QUIET_AFTER),
             _ => {}
         }
     }
@@ -120,7 +120,7 @@ impl<T, B: BeforeWrite> Turn<T, B> {
                 worker.note(step.wrapping_sub(since).wrapping_sub(1));
                 return false;
             }
-            let waits = worker.patience.get() > 0 || step.is_multiple_of(PROBE);
+            let waits = worker.busy_writes.get() > 0 || step.is_multiple_of(PROBE);
             self.waits_since = waits.then_some(step);
             waits
         });

@@ -18,7 +18,7 @@ use rustix::{
 };
 
 /// Waits longer than this are never asked for, so that a lost wake-up shows as a pause and not as a hang.
-const LONGEST_WAIT: Duration = Duration::from_millis(100);
+const MAX_WAIT: Duration = Duration::from_millis(100);
 
 /// Who an event is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Poll {
 
     /// Moves what happened into `tokens`, waiting at most `timeout`.
     pub(crate) fn wait(&mut self, timeout: Duration, tokens: &mut Vec<Token>) -> io::Result<()> {
-        let timeout = timeout.min(LONGEST_WAIT);
+        let timeout = timeout.min(MAX_WAIT);
         let limit = Timespec {
             tv_sec: 0,
             tv_nsec: i64::from(timeout.subsec_nanos()),

@@ -35,13 +35,13 @@ const KEPT: usize = 24;
 struct Counting;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: all of it is the system's; only sums are kept beside it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let now = NOW.fetch_add(layout.size(), Relaxed) + layout.size();
-        MOST.fetch_max(now, Relaxed);
+        PEAK.fetch_max(now, Relaxed);
         unsafe { System.alloc(layout) }
     }
 
@@ -71,13 +71,13 @@ struct Cost {
 /// Renders; panics if what comes out is not as it must be.
 fn cost(text: &str, deadline: Option<Duration>) -> Cost {
     let (before, begun, looks) = (NOW.load(Relaxed), cpu(), std::cell::Cell::new(0));
-    MOST.store(before, Relaxed);
+    PEAK.store(before, Relaxed);
     let is_over = || {
         looks.set(looks.get() + 1);
         deadline.is_some_and(|deadline| cpu() - begun > deadline)
     };
     let rendered = html::to_html(text, &is_over);
-    let (cpu, memory) = (cpu() - begun, MOST.load(Relaxed).saturating_sub(before));
+    let (cpu, memory) = (cpu() - begun, PEAK.load(Relaxed).saturating_sub(before));
     if let Ok(html) = &rendered {
         assert!(html.len() <= html::max_html(text.len()), "{} bytes of HTML", html.len());
         if let Err(wrong) = shape::check(html) {

@@ -11,7 +11,7 @@ use std::{convert::Infallible, net::SocketAddr, time::Duration};
 use crate::{
     http::service::{Service, routed},
     lifecycle::Lifecycle,
-    turn::{BeforeWrite, MOST_BUFFERED, Turn},
+    turn::{BeforeWrite, MAX_BUFFERED_BYTES, Turn},
 };
 pub use accepting::Accept;
 use accepting::{Trouble, trouble};
@@ -152,7 +152,7 @@ async fn connection(
         async move { Ok::<_, Infallible>(serving.answer(request, peer).await.map(|body| active.watch(body))) }
     });
     let connection = http1::Builder::new()
-        .max_buf_size(MOST_BUFFERED)
+        .max_buf_size(MAX_BUFFERED_BYTES)
         .serve_connection(stream, service);
     let mut connection = std::pin::pin!(connection);
     let mut limit = head_timeout;

@@ -33,7 +33,7 @@ struct PoolGauges {
     database: Database,
     in_use: Gauge,
     idle: Gauge,
-    most: Gauge,
+    max: Gauge,
     waiting: Gauge,
     up: Gauge,
     writable: Gauge,
@@ -50,7 +50,7 @@ impl PoolGauges {
             database,
             in_use: connections("in_use"),
             idle: connections("idle"),
-            most: connections("max"),
+            max: connections("max"),
             waiting: gauge!(names::DATABASE_WAITING, "database" => role),
             up: gauge!(names::DATABASE_UP, "database" => role),
             writable: gauge!(names::DATABASE_WRITABLE, "database" => role),
@@ -65,7 +65,7 @@ impl PoolGauges {
         let down = self.database.is_down();
         self.in_use.set(pool.in_use as f64);
         self.idle.set(pool.idle as f64);
-        self.most.set(pool.most as f64);
+        self.max.set(pool.max as f64);
         self.waiting.set(pool.waiting as f64);
         self.up.set(f64::from(u8::from(!down)));
         self.breaker.set(f64::from(u8::from(down)));
@@ -102,8 +102,8 @@ pub(super) async fn run(observed: Observed, stop: CancellationToken) {
             gauge!(names::CACHE_CHANNEL_UP).set(f64::from(u8::from(observed.tiers.hears())));
             gauge!(names::REDIS_WRITABLE).set(f64::from(u8::from(!redis.refuses_writes())));
             gauge!(names::BREAKER_OPEN, "dependency" => "redis").set(f64::from(u8::from(!redis.is_whole())));
-            let (in_use, idle, most, waiting) = redis.connections();
-            for (state, value) in [("in_use", in_use), ("idle", idle), ("max", most), ("waiting", waiting)] {
+            let (in_use, idle, max, waiting) = redis.connections();
+            for (state, value) in [("in_use", in_use), ("idle", idle), ("max", max), ("waiting", waiting)] {
                 gauge!(names::REDIS_CONNECTIONS, "state" => state).set(value as f64);
             }
         }

@@ -115,7 +115,7 @@ impl Tiers {
             refused_until: AtomicU64::new(0),
             server_seen: AtomicU64::new(0),
             forgery_told: AtomicU64::new(0),
-            spreading: Arc::new(Semaphore::new(spread::MOST)),
+            spreading: Arc::new(Semaphore::new(spread::MAX_IN_FLIGHT)),
             purges: Purges::default(),
             locals: RwLock::default(),
             tasks,

@@ -10,7 +10,7 @@ use super::load::{
 };
 
 /// The longest that `answer_ttl` may be, and nothing may be kept for longer.
-pub const LONGEST_TTL: Duration = Duration::from_hours(24 * 30);
+pub const MAX_TTL: Duration = Duration::from_hours(24 * 30);
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,7 +73,7 @@ pub(super) const FIELDS: &[Field] = &[
     required("session_ttl", span(SECOND, DAY)),
     required("query_ttl", span(SECOND, DAY)),
     required("absent_ttl", span(MILLISECOND, HOUR)),
-    required("answer_ttl", span(SECOND, LONGEST_TTL)),
+    required("answer_ttl", span(SECOND, MAX_TTL)),
     required("answers", ANSWERS),
     required("memory_bytes", number(0, 1 << 40)),
     required("answer_memory_bytes", number(0, 1 << 40)),

@@ -112,7 +112,7 @@ fn for_our_parts(directive: &str) -> Vec<String> {
 /// Whether a filter tells more than `info` of anything; for one that [`parse_filter`] takes.
 pub(crate) fn tells_details(level: &str) -> bool {
     let filter = parse_filter(level).and_then(|filter| filter.max_level_hint());
-    filter.is_some_and(|most| most > LevelFilter::INFO)
+    filter.is_some_and(|max| max > LevelFilter::INFO)
 }
 
 impl LogConfig {

@@ -32,14 +32,14 @@ pub struct RetentionConfig {
     pub organization_grace: Duration,
 }
 
-const LONGEST: Duration = DAY.saturating_mul(3650);
+const MAX_RETENTION: Duration = DAY.saturating_mul(3650);
 
 pub(super) const FIELDS: &[Field] = &[
     required("interval", span(MILLISECOND, DAY)),
-    optional("conversations", span(HOUR, LONGEST)),
-    required("replaced_answers", span(MILLISECOND, LONGEST)),
-    required("usage_records", span(DAY, LONGEST)),
-    required("invitations", span(MILLISECOND, LONGEST)),
-    required("keys", span(MILLISECOND, LONGEST)),
+    optional("conversations", span(HOUR, MAX_RETENTION)),
+    required("replaced_answers", span(MILLISECOND, MAX_RETENTION)),
+    required("usage_records", span(DAY, MAX_RETENTION)),
+    required("invitations", span(MILLISECOND, MAX_RETENTION)),
+    required("keys", span(MILLISECOND, MAX_RETENTION)),
     required("organization_grace", span(MILLISECOND, DAY.saturating_mul(90))),
 ];

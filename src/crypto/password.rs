@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 /// Passwords that wait to be hashed. Networks take turns, so that one that sends many waits behind its own.
 const MAX_WAITING: usize = 256;
 /// Nobody waits longer than this for a turn; sign-in under attack answers "busy" instead of queueing.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
@@ -123,7 +123,7 @@ impl PasswordHasher {
     }
 
     async fn turn(&self, turns: &FairQueue<Network>, from: Network) -> Result<Turn<Network>, PasswordError> {
-        turns.turn(from, LONGEST_WAIT).await.map_err(|_| {
+        turns.turn(from, MAX_WAIT).await.map_err(|_| {
             self.busy.increment(1);
             PasswordError::Busy
         })

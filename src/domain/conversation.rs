@@ -12,8 +12,8 @@ use super::{
 };
 
 /// Longest message, in characters; the body limit bounds bytes before this is reached.
-pub const LONGEST_MESSAGE: usize = 200_000;
-pub const LONGEST_TITLE: usize = 200;
+pub const MAX_MESSAGE_LENGTH: usize = 200_000;
+pub const MAX_TITLE_LENGTH: usize = 200;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conversation {
@@ -124,7 +124,7 @@ pub fn title_from(message: &str) -> String {
         .unwrap_or("New conversation")
         .chars()
         .filter(|c| !c.is_control())
-        .take(10 * LONGEST_TITLE)
+        .take(10 * MAX_TITLE_LENGTH)
         .collect();
     let mut letters = line.grapheme_indices(true);
     let Some((end, _)) = letters.nth(MAX_LETTERS) else {
@@ -137,11 +137,11 @@ pub fn title_from(message: &str) -> String {
 
 /// Without the last letters of a title that is too long for the database's rule all the same, since its letters have many marks.
 fn bounded(title: String) -> String {
-    if title.chars().count() <= LONGEST_TITLE {
+    if title.chars().count() <= MAX_TITLE_LENGTH {
         return title;
     }
     let mut kept = String::new();
-    let mut left = LONGEST_TITLE - 1;
+    let mut left = MAX_TITLE_LENGTH - 1;
     for letter in title.graphemes(true) {
         let Some(rest) = left.checked_sub(letter.chars().count()) else {
             break;
@@ -150,7 +150,7 @@ fn bounded(title: String) -> String {
         kept.push_str(letter);
     }
     if kept.is_empty() {
-        kept = title.chars().take(LONGEST_TITLE - 1).collect();
+        kept = title.chars().take(MAX_TITLE_LENGTH - 1).collect();
     }
     kept + "…"
 }
@@ -177,13 +177,13 @@ mod tests {
         assert_eq!(longer, format!("{}…", "x".repeat(60)));
         let marks = title_from(&format!("a{}", "\u{301}".repeat(100_000)));
         assert!(
-            marks.chars().count() <= super::LONGEST_TITLE,
+            marks.chars().count() <= super::MAX_TITLE_LENGTH,
             "{}",
             marks.chars().count()
         );
         let letters = title_from(&format!("e{}", "\u{301}\u{302}\u{303}").repeat(80));
         assert!(
-            letters.chars().count() <= super::LONGEST_TITLE && letters.ends_with("\u{303}…"),
+            letters.chars().count() <= super::MAX_TITLE_LENGTH && letters.ends_with("\u{303}…"),
             "{letters}"
         );
     }

@@ -22,13 +22,13 @@ impl Email {
     /// Accepts what can be delivered to in practice (RFC 5321 4.5.3.1: 254 octets in all, 64 before the `@`); proof of
     /// ownership would take a message, which is not this type's business.
     pub fn parse(text: &str) -> Result<Self, InvalidEmail> {
-        let typed: String = text.trim().nfc().take(LONGEST + 1).collect();
-        if typed.len() > LONGEST || typed.chars().any(invisible::is_invisible) {
+        let typed: String = text.trim().nfc().take(MAX_LENGTH + 1).collect();
+        if typed.len() > MAX_LENGTH || typed.chars().any(invisible::is_invisible) {
             return Err(InvalidEmail);
         }
         let (local, domain) = typed.rsplit_once('@').ok_or(InvalidEmail)?;
         let (local, domain) = (fold(local), ascii(domain)?);
-        if !is_local_part(&local) || !is_domain(&domain) || local.len() + 1 + domain.len() > LONGEST {
+        if !is_local_part(&local) || !is_domain(&domain) || local.len() + 1 + domain.len() > MAX_LENGTH {
             return Err(InvalidEmail);
         }
         let folded = format!("{local}@{domain}");
@@ -52,7 +52,7 @@ impl Email {
 }
 
 /// Octets.
-const LONGEST: usize = 254;
+const MAX_LENGTH: usize = 254;
 
 /// Compatibility forms and case do not tell people apart (Unicode 5.18, NFKC_Casefold without what is refused anyway).
 fn fold(local: &str) -> String {

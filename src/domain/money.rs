@@ -28,8 +28,8 @@ impl FromStr for Price {
 
     fn from_str(text: &str) -> Result<Self, InvalidPrice> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-        let digits = |part: &str, most: usize| {
-            !part.is_empty() && part.len() <= most && part.bytes().all(|byte| byte.is_ascii_digit())
+        let digits = |part: &str, max: usize| {
+            !part.is_empty() && part.len() <= max && part.bytes().all(|byte| byte.is_ascii_digit())
         };
         if !digits(whole, 6) || !digits(fraction, 9) {
             return Err(InvalidPrice);

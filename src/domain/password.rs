@@ -24,7 +24,7 @@ pub enum WeakPassword {
 
 /// NIST SP 800-63B: length over composition rules, and no commonly guessed value. The upper bound keeps the hash from
 /// being a way to burn the server's time.
-const LONGEST: usize = 256;
+const MAX_LENGTH: usize = 256;
 
 /// What anybody tries first at this service.
 const SITE_WORDS: [&str; 4] = ["mapleai", "maple", "leaf", "chat"];
@@ -50,7 +50,7 @@ pub fn normalize(password: &str) -> Cow<'_, str> {
 /// Checks `password` for an account.
 pub fn check(password: &str, min_length: usize, account: Account<'_>) -> Result<(), WeakPassword> {
     // Before the first look at its contents, whose cost grows with it; normalising makes it at most some times longer.
-    if password.chars().count() > LONGEST {
+    if password.chars().count() > MAX_LENGTH {
         return Err(WeakPassword::TooLong);
     }
     let password = normalize(password);
@@ -58,7 +58,7 @@ pub fn check(password: &str, min_length: usize, account: Account<'_>) -> Result<
     if length < min_length {
         return Err(WeakPassword::TooShort(min_length));
     }
-    if length > LONGEST {
+    if length > MAX_LENGTH {
         return Err(WeakPassword::TooLong);
     }
     let folded = password.to_lowercase();

@@ -12,7 +12,7 @@ use crate::{
     auth::extract::CurrentUser,
     domain::{ids::ConversationId, page::Cursor},
     failure::Failure,
-    service::conversations::{ConversationChange, Conversations, MOST_READ},
+    service::conversations::{ConversationChange, Conversations, READ_LIMIT},
 };
 
 /// Absent fields stay as they are, or empty in a new conversation.
@@ -86,7 +86,7 @@ pub async fn get(
     Parameters(query): Parameters<EarlierQuery>,
 ) -> Result<JsonBody<ConversationWithMessages>, Failure> {
     let before = read_cursor(query.cursor.as_deref())?;
-    let part = conversations.read(&caller, id, before, MOST_READ).await?;
+    let part = conversations.read(&caller, id, before, READ_LIMIT).await?;
     Ok(JsonBody(ConversationWithMessages {
         conversation: part.conversation.into(),
         messages: part.messages.into_iter().map(MessageBody::from).collect(),

@@ -37,9 +37,9 @@ use crate::{
 
 const LARGEST_BODY: usize = 4 * 1024;
 /// A level is changed for no longer, so that a forgotten `debug` does not fill the disks.
-const LONGEST_CHANGE: Duration = Duration::from_hours(24);
+const MAX_CHANGE_DURATION: Duration = Duration::from_hours(24);
 /// The same for `debug` and `trace` in production, which are never for good there.
-const LONGEST_DETAILS: Duration = Duration::from_hours(1);
+const MAX_DETAILS_DURATION: Duration = Duration::from_hours(1);
 
 #[derive(Clone)]
 pub struct OpsState {
@@ -138,18 +138,18 @@ async fn set_log_level(
             message,
         }])
     };
-    if body.r#for.is_some_and(|span| span > LONGEST_CHANGE) {
+    if body.r#for.is_some_and(|span| span > MAX_CHANGE_DURATION) {
         return Err(refused("for", "must not be longer than 24h".to_owned()));
     }
     let mut span = body.r#for;
     if state.environment == Environment::Production && tells_details(&body.level) {
-        if span.is_some_and(|span| span > LONGEST_DETAILS) {
+        if span.is_some_and(|span| span > MAX_DETAILS_DURATION) {
             return Err(refused(
                 "for",
                 "must not be longer than 1h for debug and trace in production".to_owned(),
             ));
         }
-        span = span.or(Some(LONGEST_DETAILS));
+        span = span.or(Some(MAX_DETAILS_DURATION));
     }
     match log.set(&body.level, span) {
         Ok(()) => Ok(Json(answer(&log)).into_response()),

@@ -21,23 +21,23 @@ impl Gathering {
         Self { allowance, held: None }
     }
 
-    /// Counts `bytes` in all, before they are held: twice as many as long as that is no more than `most`, so that it is seldom grown. A
+    /// Counts `bytes` in all, before they are held: twice as many as long as that is no more than `max`, so that it is seldom grown. A
     /// stream does not wait for room: those that grow at once might wait for each other for ever.
     #[inline]
-    pub fn reach(&mut self, bytes: usize, most: usize) -> Result<(), Exhausted> {
+    pub fn reach(&mut self, bytes: usize, max: usize) -> Result<(), Exhausted> {
         if bytes <= UNCOUNTED || bytes <= self.counted() {
             return Ok(());
         }
-        self.grow(bytes, most)
+        self.grow(bytes, max)
     }
 
     #[cold]
-    fn grow(&mut self, bytes: usize, most: usize) -> Result<(), Exhausted> {
+    fn grow(&mut self, bytes: usize, max: usize) -> Result<(), Exhausted> {
         let Some(allowance) = &self.allowance else {
             return Ok(());
         };
         let held = self.held.get_or_insert_with(|| allowance.reserve());
-        held.grow_at_once(bytes.max((bytes * 2).min(most)))
+        held.grow_at_once(bytes.max((bytes * 2).min(max)))
     }
 
     /// How many bytes there is room for, if they are counted.

@@ -78,7 +78,7 @@ impl Reservation {
             let all = Arc::clone(&budget.0.all).acquire_many_owned(more).await.ok()?;
             Some((share, all))
         };
-        let taken = tokio::time::timeout(budget.0.patience, taking).await;
+        let taken = tokio::time::timeout(budget.0.timeout, taking).await;
         let (share, all) = taken.ok().flatten().ok_or(Exhausted)?;
         self.add(bytes, member, share, all);
         Ok(())

@@ -20,7 +20,7 @@ use crate::{
 use get::GetError;
 
 /// Models that are taken from one server.
-pub const MOST_MODELS: usize = 256;
+pub const MAX_MODELS: usize = 256;
 /// A server that loads a model for the first question to it answers nothing until that is done.
 const LOADING: Duration = Duration::from_mins(5);
 /// Without a graphics card an answer is slow.
@@ -34,7 +34,7 @@ const IDLE: Duration = Duration::from_secs(4);
 pub struct LocalModelServer {
     pub product: LocalProduct,
     pub port: u16,
-    /// In the server's order, at most [`MOST_MODELS`].
+    /// In the server's order, at most [`MAX_MODELS`].
     pub models: Vec<ListedModel>,
     pub left_out: LeftOut,
 }
@@ -55,7 +55,7 @@ pub struct LeftOut {
     pub unusable: usize,
     /// Configured, or another server's.
     pub taken: usize,
-    /// More than [`MOST_MODELS`].
+    /// More than [`MAX_MODELS`].
     pub beyond: usize,
 }
 
@@ -74,7 +74,7 @@ impl fmt::Display for LeftOut {
                 "for neither chat nor embeddings, or with unusable ids".to_owned(),
             ),
             (self.taken, "in the catalogue already".to_owned()),
-            (self.beyond, format!("beyond the first {MOST_MODELS}")),
+            (self.beyond, format!("beyond the first {MAX_MODELS}")),
         ];
         let mut separator = "";
         for (count, reason) in reasons.iter().filter(|(count, _)| *count > 0) {

@@ -44,16 +44,16 @@ impl Recent {
 }
 
 const COUNT_BITS: u32 = 20;
-const MOST: u64 = (1 << COUNT_BITS) - 1;
+const MAX_COUNT: u64 = (1 << COUNT_BITS) - 1;
 
 fn pack(number: u64, recent: Recent) -> u64 {
-    (number << (2 * COUNT_BITS)) | (recent.succeeded.min(MOST) << COUNT_BITS) | recent.failed.min(MOST)
+    (number << (2 * COUNT_BITS)) | (recent.succeeded.min(MAX_COUNT) << COUNT_BITS) | recent.failed.min(MAX_COUNT)
 }
 
 fn unpack(word: u64) -> (u64, Recent) {
     let recent = Recent {
-        succeeded: (word >> COUNT_BITS) & MOST,
-        failed: word & MOST,
+        succeeded: (word >> COUNT_BITS) & MAX_COUNT,
+        failed: word & MAX_COUNT,
     };
     (word >> (2 * COUNT_BITS), recent)
 }

@@ -30,7 +30,7 @@ const MAX_BLANK: usize = 4 * 1024;
 pub const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
 /// Two CRLF, in bytes.
-const LONGEST_BOUNDARY: usize = 4;
+const MAX_BOUNDARY_BYTES: usize = 4;
 
 /// An event grew beyond what we hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl EventSplitter {
         }
         // What is held has no boundary, but its last bytes may be the beginning of one. Only from there on is searched, so
         // that a large event in many small pieces is not read over and over.
-        let from = self.held.len().saturating_sub(LONGEST_BOUNDARY - 1);
+        let from = self.held.len().saturating_sub(MAX_BOUNDARY_BYTES - 1);
         self.hold(&chunk, room)?;
         let end = last_boundary(&self.held[from..]);
         let end = if end > 0 { from + end } else { 0 };

@@ -33,7 +33,7 @@ pub use registration::Registration;
 pub(super) use registration::email_taken;
 
 /// Longest name of a person or organisation, in characters.
-pub const LONGEST_NAME: usize = 100;
+pub const MAX_NAME_LENGTH: usize = 100;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {

@@ -57,7 +57,7 @@ pub fn signed_in(outcome: &'static str) {
 }
 
 /// People noted between two writes; more are noted at their next request.
-const MOST_NOTED: usize = 100_000;
+const MAX_RECORDED: usize = 100_000;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -84,7 +84,7 @@ impl Activity {
     /// Somebody is at work. To be called when credentials are looked up, not for each request.
     pub fn note(&self, organization: OrganizationId, user: UserId) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() < MOST_NOTED {
+        if seen.len() < MAX_RECORDED {
             seen.insert((organization, user));
         }
     }
@@ -92,7 +92,7 @@ impl Activity {
     /// A session is in use. To be called as `note` is.
     pub fn note_session(&self, organization: OrganizationId, session: SessionId) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions.len() < MOST_NOTED {
+        if sessions.len() < MAX_RECORDED {
             sessions.insert((organization, session));
         }
     }

@@ -40,7 +40,7 @@ pub struct Admission(Arc<Inner>);
 struct Inner {
     queue: Mutex<Queue<Handover>>,
     memory: Budget,
-    patience: Duration,
+    timeout: Duration,
     waiting: Gauge,
     waited: Histogram,
     refused_organization: Counter,
@@ -69,7 +69,7 @@ impl Admission {
         Self(Arc::new(Inner {
             queue: Mutex::new(Queue::new(config)),
             memory: Budget::new(config.memory_bytes, config.queue_timeout),
-            patience: config.queue_timeout,
+            timeout: config.queue_timeout,
             waiting: gauge!(QUEUE_LENGTH),
             waited: histogram!(QUEUE_DURATION),
             refused_organization: refused("organization_limit"),
@@ -86,7 +86,7 @@ impl Admission {
     pub async fn enter(&self, organization: OrganizationId) -> Result<Permit, Refused> {
         let outcome = match self.ask(organization) {
             Ok(Asked::Admitted(permit)) => return Ok(permit),
-            Ok(Asked::Waiting(place)) => place.wait(self.0.patience).await,
+            Ok(Asked::Waiting(place)) => place.wait(self.0.timeout).await,
             Err(refused) => Err(refused),
         };
         match &outcome {
@@ -178,8 +178,8 @@ struct Place {
 }
 
 impl Place {
-    async fn wait(mut self, patience: Duration) -> Result<Permit, Refused> {
-        let outcome = match tokio::time::timeout(patience, &mut self.receiver).await {
+    async fn wait(mut self, timeout: Duration) -> Result<Permit, Refused> {
+        let outcome = match tokio::time::timeout(timeout, &mut self.receiver).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) | Err(_) => {
                 // Handed over in the very moment that patience ended.

@@ -25,17 +25,17 @@ use crate::{
     domain::{
         account::SessionOwner,
         clock::Clock,
-        conversation::{Author, LONGEST_MESSAGE, Message, MessageStatus, title_from},
+        conversation::{Author, MAX_MESSAGE_LENGTH, Message, MessageStatus, title_from},
         ids::{ConversationId, MessageId},
         model::ModelKind,
         text,
     },
-    store::{self, messages::Most},
+    store::{self, messages::WindowLimit},
 };
 pub use event::{AnswerError, AnswerEvent, AnswerFailure};
 
 /// Earlier messages that go with a question, newest first: what models with large contexts take.
-const MOST_HISTORY: Most = Most {
+const HISTORY_LIMIT: WindowLimit = WindowLimit {
     messages: 1_000,
     bytes: 400_000,
 };
@@ -101,14 +101,14 @@ impl Answers {
     ) -> Result<mpsc::Receiver<AnswerEvent>, AnswerError> {
         self.models.first_look().await;
         let mut faults = Faults::default();
-        let content = faults.check("content", text::block(content, LONGEST_MESSAGE));
+        let content = faults.check("content", text::block(content, MAX_MESSAGE_LENGTH));
         self.check_model(&mut faults, model.as_deref());
         let Some(content) = content.filter(|_| faults.is_empty()) else {
             return Err(ConversationError::Invalid(faults.into_vec()).into());
         };
         let found = self
             .conversations
-            .read(caller, conversation, None, MOST_HISTORY)
+            .read(caller, conversation, None, HISTORY_LIMIT)
             .await?;
         let mut history = found.messages;
         let last = history.last().map(|message| message.id);
@@ -162,7 +162,7 @@ impl Answers {
             .ok_or(AnswerError::NothingAsked)?;
         let (mut history, _) = self
             .messages
-            .window(caller.organization, conversation, Some(question.place()), MOST_HISTORY)
+            .window(caller.organization, conversation, Some(question.place()), HISTORY_LIMIT)
             .await?;
         let last = replaces.last().copied().or(Some(question.id));
         history.push(question);

@@ -46,7 +46,7 @@ const NOTE_INTERVAL: TimeDelta = TimeDelta::seconds(4);
 const REVOKED_FOR: Duration = Duration::from_hours(24);
 /// Older revocations have been spread by others long ago.
 const RECENT: TimeDelta = TimeDelta::minutes(10);
-const LONGEST_NAME: usize = 100;
+const MAX_NAME_LENGTH: usize = 100;
 /// Enough of a key to recognise it by, far too little to guess it from.
 const SHOWN: usize = 9;
 
@@ -123,7 +123,7 @@ impl ApiKeys {
     ) -> Result<(ApiKey, String), ApiKeyError> {
         let now = self.clock.now();
         let mut faults = Faults::default();
-        let name = faults.check("name", text::line(name, LONGEST_NAME));
+        let name = faults.check("name", text::line(name, MAX_NAME_LENGTH));
         if let Some(expires_at) = expires_at
             && (expires_at <= now || expires_at > now + chrono::TimeDelta::days(36_525))
         {

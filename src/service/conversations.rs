@@ -17,22 +17,22 @@ use crate::{
     domain::{
         account::SessionOwner,
         clock::Clock,
-        conversation::{Conversation, LONGEST_TITLE, Message},
+        conversation::{Conversation, MAX_TITLE_LENGTH, Message},
         ids::{ConversationId, OrganizationId, UserId},
         model::ModelKind,
         page::{Cursor, Page, PageRequest},
         text,
     },
-    store::{self, StoreError, limits::LimitReached, messages::Most},
+    store::{self, StoreError, limits::LimitReached, messages::WindowLimit},
 };
 
 /// What of a conversation is given to a program at once. Rows alone would not bound it: one may hold most of a megabyte.
-pub const MOST_READ: Most = Most {
+pub const READ_LIMIT: WindowLimit = WindowLimit {
     messages: 1_000,
     bytes: 2 * 1024 * 1024,
 };
 /// On a page, where all of it is rendered.
-pub const MOST_SHOWN: Most = Most {
+pub const SHOWN_LIMIT: WindowLimit = WindowLimit {
     messages: 200,
     bytes: 512 * 1024,
 };
@@ -107,7 +107,7 @@ impl Conversations {
         let mut faults = Faults::default();
         let title = change
             .title
-            .and_then(|title| faults.check("title", text::title(&title, LONGEST_TITLE)));
+            .and_then(|title| faults.check("title", text::title(&title, MAX_TITLE_LENGTH)));
         if let Some(model) = &change.model
             && self.models.get(model).is_none_or(|model| model.kind != ModelKind::Chat)
         {
@@ -196,10 +196,10 @@ impl Conversations {
         caller: &SessionOwner,
         id: ConversationId,
         before: Option<Cursor>,
-        most: Most,
+        max: WindowLimit,
     ) -> Result<Reading, ConversationError> {
         let conversation = self.get(caller, id).await?;
-        let (messages, earlier) = self.messages.window(caller.organization, id, before, most).await?;
+        let (messages, earlier) = self.messages.window(caller.organization, id, before, max).await?;
         Ok(Reading {
             conversation,
             messages,

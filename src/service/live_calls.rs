@@ -31,7 +31,7 @@ const SHARDS: usize = 16;
 const MAX_ENDED: usize = 100_000 / SHARDS;
 const ENDED_FOR: Duration = Duration::from_hours(1);
 /// The largest `total_timeout` there is: what is good for longer outlives its calls.
-const LONGEST_CALL: Duration = Duration::from_hours(24);
+const MAX_CALL_DURATION: Duration = Duration::from_hours(24);
 
 /// What a call is made by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,7 +109,7 @@ impl LiveCalls {
             standing,
             waiting: None,
             expiry: left
-                .filter(|left| *left <= LONGEST_CALL)
+                .filter(|left| *left <= MAX_CALL_DURATION)
                 .map(|left| Box::pin(tokio::time::sleep(left))),
         }
     }

@@ -6,13 +6,13 @@ use std::future::Future;
 #[derive(Debug, Clone, Copy)]
 pub struct Pages {
     pub rows: u16,
-    pub most: u16,
+    pub max: u16,
 }
 
 impl Default for Pages {
     /// As many rows together as there are marks of what has ended: more would not be remembered.
     fn default() -> Self {
-        Self { rows: 10_000, most: 10 }
+        Self { rows: 10_000, max: 10 }
     }
 }
 
@@ -31,7 +31,7 @@ impl Pages {
         F: Future<Output = Result<Vec<T>, E>>,
     {
         let mut rows: Vec<T> = Vec::new();
-        for _ in 0..self.most {
+        for _ in 0..self.max {
             let more = page(rows.last().copied(), i64::from(self.rows)).await?;
             let is_last = more.len() < usize::from(self.rows);
             rows.extend(more);
@@ -60,7 +60,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_is_read_or_it_is_told_that_it_is_not() {
-        let pages = Pages { rows: 3, most: 3 };
+        let pages = Pages { rows: 3, max: 3 };
         for there in 0..9 {
             assert_eq!(read(there, pages).await, ((0..there).collect(), false), "{there}");
         }

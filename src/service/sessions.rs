@@ -32,7 +32,7 @@ use crate::{
 pub use opening::{PageSession, Proven, Tokens};
 
 /// Sessions whose end is remembered; some 100 bytes each.
-const MOST_ENDED: u64 = 100_000;
+const MAX_REVOKED: u64 = 100_000;
 /// How far back each look for ended sessions goes: far enough for slow commits and clocks that differ.
 const LOOK_BACK: TimeDelta = TimeDelta::seconds(60);
 /// A person at work is noted so often at most.
@@ -120,15 +120,15 @@ impl Sessions {
             unknown,
             live,
             ended: Cache::builder()
-                .max_capacity(MOST_ENDED)
+                .max_capacity(MAX_REVOKED)
                 .time_to_live(rules.session_ttl)
                 .build(),
             noted: Cache::builder()
-                .max_capacity(MOST_ENDED)
+                .max_capacity(MAX_REVOKED)
                 .time_to_live(NOTE_INTERVAL)
                 .build(),
             changed: Cache::builder()
-                .max_capacity(MOST_ENDED)
+                .max_capacity(MAX_REVOKED)
                 .time_to_live(rules.session_ttl)
                 .build(),
         }

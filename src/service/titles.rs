@@ -31,13 +31,13 @@ use crate::{
 use asking::Untold;
 
 /// Conversations that wait for a title, in all.
-const MOST_WAITING: usize = 4;
+const MAX_QUEUED: usize = 4;
 /// How long a server must have been idle before it is asked again after a question interrupted it.
 const IDLE: Duration = Duration::from_secs(3);
 /// For an answer. A model that has not given a few words by then is busy with something else.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// With all interruptions; then the first words stay.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TITLE_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -87,7 +87,7 @@ impl Titles {
             registry,
             conversations,
             is_on,
-            places: Arc::new(Semaphore::new(MOST_WAITING)),
+            places: Arc::new(Semaphore::new(MAX_QUEUED)),
             waiting: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             tasks,
@@ -145,7 +145,7 @@ impl Untitled {
         let inner = Arc::clone(&self.titles.0);
         let stop = inner.stop.clone();
         inner.tasks.spawn(async move {
-            let giving = tokio::time::timeout(PATIENCE, self.give());
+            let giving = tokio::time::timeout(TITLE_TIMEOUT, self.give());
             let conversation = place.conversation.0;
             match stop.run_until_cancelled_owned(giving).await {
                 Some(Ok(Ok(given))) => tracing::debug!(target: "mapleai::titles", %conversation, given, "a title was made"),

@@ -28,11 +28,11 @@ use crate::{
 /// Looks at a time: few enough to leave the pool to others, and at a millisecond each, thousands a second.
 const TURNS: usize = 5;
 /// For a turn, as for a connection.
-const PATIENCE: Duration = Duration::from_millis(500);
+const LOOKUP_TIMEOUT: Duration = Duration::from_millis(500);
 /// Looks at a time for networks that have presented too many unknown credentials.
 const SUSPECT_TURNS: usize = 1;
 /// A suspect waits longer: that is what it is slowed down by.
-const SUSPECT_PATIENCE: Duration = Duration::from_secs(5);
+const SUSPECT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// After a look in vain their turn is kept for so long, which bounds their looks to a hundred a second.
 const PACE: Duration = Duration::from_millis(10);
 /// Requests that wait for a look. When there are more, those of the network that waits with the most are turned away.
@@ -92,7 +92,7 @@ impl UnknownCredentials {
         let turn = self
             .0
             .suspect_turns
-            .turn(Network::widest(from), SUSPECT_PATIENCE)
+            .turn(Network::widest(from), SUSPECT_LOOKUP_TIMEOUT)
             .await
             .map_err(|_| self.busy())?;
         Ok(Look { _turn: Some(turn) })
@@ -108,7 +108,7 @@ impl UnknownCredentials {
             let _turn = self
                 .0
                 .turns
-                .turn(Network::widest(from), PATIENCE)
+                .turn(Network::widest(from), LOOKUP_TIMEOUT)
                 .await
                 .map_err(|_| self.busy())?;
             look.await?
@@ -189,13 +189,13 @@ mod tests {
         for address in [flood, other] {
             let _: Option<()> = unknown.look_up(address, async { Ok(None) }).await.unwrap();
         }
-        let (at_once, most, looked) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
+        let (at_once, max, looked) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
         let look = |from: IpAddr| {
-            let (unknown, at_once, most, looked) = (&unknown, &at_once, &most, &looked);
+            let (unknown, at_once, max, looked) = (&unknown, &at_once, &max, &looked);
             async move {
                 let look = unknown.before_look(from).await?;
                 let asked = unknown.look_up(from, async {
-                    most.fetch_max(at_once.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                    max.fetch_max(at_once.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(1)).await;
                     at_once.fetch_sub(1, Ordering::Relaxed);
                     Ok(None::<()>)
@@ -213,7 +213,7 @@ mod tests {
             looked.load(Ordering::Relaxed)
         };
         let (_, before) = tokio::join!(many, one);
-        assert_eq!(most.load(Ordering::Relaxed), 1);
+        assert_eq!(max.load(Ordering::Relaxed), 1);
         assert!(before <= 5, "{before} looks of the flood went first");
     }
 }

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Between two looks at what has come in.
-const NAP: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// For closing the journal, which waits for the disk.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
@@ -123,11 +123,11 @@ impl Usage {
         batch + self.backlog()
     }
 
-    /// Waits up to `patience` for a batch to fill, unless there is one that could not be written. May be cut off.
+    /// Waits up to `timeout` for a batch to fill, unless there is one that could not be written. May be cut off.
     ///
     /// More than `batch_size` goes along, up to [`LARGEST_BATCH`], if it has come by then: a small batch may take as long as a
     /// large one (decision 0019), and how many records are written in a second is not to depend on what is configured.
-    pub async fn gather(&self, patience: Duration) {
+    pub async fn gather(&self, timeout: Duration) {
         let mut waiting = self.waiting.lock().await;
         let Waiting {
             queue,
@@ -139,7 +139,7 @@ impl Usage {
         if !batch.is_empty() {
             return;
         }
-        let deadline = tokio::time::Instant::now() + patience;
+        let deadline = tokio::time::Instant::now() + timeout;
         while batch.len() < self.batch_size {
             let room = LARGEST_BATCH - batch.len();
             match tokio::time::timeout_at(deadline, queue.recv_many(incoming, room)).await {
@@ -158,7 +158,7 @@ impl Usage {
             }
             // Whoever waits for each record is woken by each: under load that costs more than carrying it.
             if batch.len() < self.batch_size {
-                tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + NAP)).await;
+                tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + POLL_INTERVAL)).await;
             }
         }
     }

@@ -232,7 +232,7 @@ impl Database {
         Connections {
             in_use: self.shared.leased.load(Ordering::Relaxed),
             idle: self.shared.pool.num_idle(),
-            most: self.shared.max_connections,
+            max: self.shared.max_connections,
             waiting: self.shared.waiting.load(Ordering::Relaxed),
         }
     }
@@ -256,6 +256,6 @@ impl Database {
 pub struct Connections {
     pub in_use: usize,
     pub idle: usize,
-    pub most: usize,
+    pub max: usize,
     pub waiting: usize,
 }

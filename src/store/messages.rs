@@ -19,7 +19,7 @@ pub struct Messages(pub(super) Database);
 
 /// How much of a conversation is read at once.
 #[derive(Debug, Clone, Copy)]
-pub struct Most {
+pub struct WindowLimit {
     pub messages: u32,
     /// Of text.
     pub bytes: u32,
@@ -96,7 +96,7 @@ impl Messages {
         organization: OrganizationId,
         conversation: ConversationId,
         before: Option<Cursor>,
-        most: Most,
+        max: WindowLimit,
     ) -> Result<(Vec<Message>, Option<Cursor>), StoreError> {
         let before = before.unwrap_or(Cursor::END);
         let rows = run!(
@@ -119,8 +119,8 @@ impl Messages {
                 conversation.0,
                 before.time(),
                 before.id,
-                i64::from(most.messages),
-                i64::from(most.bytes)
+                i64::from(max.messages),
+                i64::from(max.bytes)
             ),
             fetch_all
         )?;

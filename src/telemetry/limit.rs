@@ -12,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Lets a number of lines through in each span of time, a second unless told otherwise, and counts the others.
 pub struct RateLimit {
-    most: u32,
+    max: u32,
     span: Duration,
     /// When the current span began, and how many lines it has seen.
     current: Mutex<Option<(Instant, u32)>>,
@@ -20,13 +20,13 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    pub const fn new(most: u32) -> Self {
-        Self::per(SECOND, most)
+    pub const fn new(max: u32) -> Self {
+        Self::per(SECOND, max)
     }
 
-    pub const fn per(span: Duration, most: u32) -> Self {
+    pub const fn per(span: Duration, max: u32) -> Self {
         Self {
-            most,
+            max,
             span,
             current: Mutex::new(None),
             suppressed: AtomicU64::new(0),
@@ -41,7 +41,7 @@ impl RateLimit {
             other => &mut other.insert((now, 0)).1,
         };
         *seen += 1;
-        if *seen <= self.most {
+        if *seen <= self.max {
             Some(self.suppressed.swap(0, Ordering::Relaxed))
         } else {
             self.suppressed.fetch_add(1, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 /// While so much waits to be written on a connection, hyper takes no further piece; and it reads no further ahead, so that the head of a
 /// request or answer has to fit, but for what the last read brings. In bytes. A buffer in which there is no room for a piece more, which
 /// makes 40 KiB, doubles.
-pub const MOST_BUFFERED: usize = 32 * 1024;
+pub const MAX_BUFFERED_BYTES: usize = 32 * 1024;
 /// Bytes in a piece. A body no larger than this is not touched.
 const PIECE: usize = 8 * 1024;
 

@@ -24,7 +24,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use super::{BeforeWrite, MOST_BUFFERED, PATIENCE, PROBE, Pieces, Turn};
+use super::{BeforeWrite, MAX_BUFFERED_BYTES, PROBE, Pieces, QUIET_AFTER, Turn};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -108,7 +108,7 @@ async fn a_connection_alone_hardly_ever_waits() {
         .run_until(async {
             assert!(alone(1_000).await <= 1_000 / (PROBE - 1) + 1);
             together(10).await;
-            assert!(alone(1_000).await <= PATIENCE + 1_000 / (PROBE - 1) + 1);
+            assert!(alone(1_000).await <= QUIET_AFTER + 1_000 / (PROBE - 1) + 1);
         })
         .await;
 }
@@ -120,7 +120,7 @@ async fn a_write_waits_once_at_most() {
             together(10).await;
             let waits = Cell::default();
             let mut connection = Turn::new(Connection(Rc::default()), ());
-            for write_number in 1..=PATIENCE / 2 {
+            for write_number in 1..=QUIET_AFTER / 2 {
                 write(&mut connection, &waits).await;
                 assert_eq!(waits.get(), write_number);
             }
@@ -212,7 +212,7 @@ async fn answered_with(length: usize) -> Vec<usize> {
         Ok::<_, Infallible>(Response::new(body))
     });
     let serving = http1::Builder::new()
-        .max_buf_size(MOST_BUFFERED)
+        .max_buf_size(MAX_BUFFERED_BYTES)
         .serve_connection(connection, service);
     client
         .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
@@ -231,7 +231,10 @@ async fn answered_with(length: usize) -> Vec<usize> {
 async fn a_small_answer_is_one_write_and_a_large_one_is_never_gathered() {
     assert_eq!(answered_with(5).await.len(), 1);
     let pieces = answered_with(4 << 20).await;
-    assert!(pieces.iter().all(|piece| *piece < MOST_BUFFERED * 5 / 4), "{pieces:?}");
+    assert!(
+        pieces.iter().all(|piece| *piece < MAX_BUFFERED_BYTES * 5 / 4),
+        "{pieces:?}"
+    );
 }
 
 struct Nobody;

@@ -70,12 +70,12 @@ struct Built {
 /// Every file, where they cannot change.
 static BUILT: LazyLock<HashMap<String, Built>> = LazyLock::new(|| {
     Files::iter()
-        .filter_map(|name| Some((name.to_string(), build(&name, LONGEST_CHAIN)?)))
+        .filter_map(|name| Some((name.to_string(), build(&name, MAX_IMPORT_DEPTH)?)))
         .collect()
 });
 
 /// Modules that import modules: so many in a row at most, which also ends a circle.
-const LONGEST_CHAIN: u8 = 8;
+const MAX_IMPORT_DEPTH: u8 = 8;
 
 impl Variants {
     /// Compresses a text well, which takes longer than serving it.
@@ -109,7 +109,7 @@ pub fn prepare() {
 
 fn built(name: &str) -> Option<Built> {
     if cfg!(debug_assertions) {
-        build(name, LONGEST_CHAIN)
+        build(name, MAX_IMPORT_DEPTH)
     } else {
         BUILT.get(name).cloned()
     }
@@ -217,7 +217,7 @@ pub fn find(hashed_name: &str) -> Option<Asset> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Files, LONGEST_CHAIN, build, find, url};
+    use super::{Files, MAX_IMPORT_DEPTH, build, find, url};
 
     #[test]
     fn a_url_leads_to_its_file_and_an_old_one_nowhere() {
@@ -234,7 +234,7 @@ mod tests {
     fn every_import_leads_to_the_file_it_means() {
         let mut imports = 0;
         for name in Files::iter() {
-            let file = build(&name, LONGEST_CHAIN)
+            let file = build(&name, MAX_IMPORT_DEPTH)
                 .unwrap_or_else(|| panic!("{name} imports in a circle, or what is not there"));
             if !name.ends_with(".js") {
                 continue;

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::support::{
-    Client, FakeUpstream, PATIENCE, TestApp,
+    Client, FakeUpstream, TIMEOUT, TestApp,
     accounts::{Person, fresh_email, register, registration},
     database::TestDatabase,
     eventually,
@@ -82,7 +82,7 @@ async fn load_until_killed(process: &mut Process, program: &Client, next: &Arc<A
     })
     .await;
     process.kill();
-    tokio::time::timeout(PATIENCE, callers.join_all()).await.unwrap();
+    tokio::time::timeout(TIMEOUT, callers.join_all()).await.unwrap();
     Arc::try_unwrap(answered).unwrap().into_inner().unwrap()
 }
 

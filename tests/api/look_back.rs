@@ -24,7 +24,7 @@ const CREDENTIALS: usize = 5;
 const BACK: TimeDelta = TimeDelta::minutes(1);
 const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 /// Several pages that hold all, and one that does not.
-const BOUNDS: [Pages; 2] = [Pages { rows: 2, most: 10 }, Pages { rows: 2, most: 1 }];
+const BOUNDS: [Pages; 2] = [Pages { rows: 2, max: 10 }, Pages { rows: 2, max: 1 }];
 
 /// The services of another process, which believes what it remembers for an hour, and hears of nothing by itself.
 fn deaf(app: &TestApp) -> Services {

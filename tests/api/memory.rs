@@ -17,7 +17,7 @@ use crate::support::{
 const MIB: u64 = 1 << 20;
 const CHAT: &str = "/v1/chat/completions";
 const OPS_TOKEN: &str = "operations-token-of-these-tests-0123456789";
-const MOST: u64 = 512 * MIB;
+const MAX_MEMORY: u64 = 512 * MIB;
 
 struct World {
     process: Process,
@@ -116,8 +116,8 @@ async fn two_hundred_calls_of_four_megabytes_stay_within_bounds_and_leave_room_f
         assert!(answer.status == 200 || answer.status == 503, "{}", answer.text());
     }
     assert!(served >= 10, "{served} were served");
-    let most = world.process.most_memory();
-    assert!(most < MOST, "{} MiB", most / MIB);
+    let most = world.process.peak_memory();
+    assert!(most < MAX_MEMORY, "{} MiB", most / MIB);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,8 +156,8 @@ async fn thirty_two_answers_of_thirty_megabytes_stay_within_bounds() {
         served += usize::from(answer.unwrap().status == 200);
     }
     assert!(served >= 4, "{served} were served");
-    let most = world.process.most_memory();
-    assert!(most < MOST, "{} MiB", most / MIB);
+    let most = world.process.peak_memory();
+    assert!(most < MAX_MEMORY, "{} MiB", most / MIB);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,8 +192,8 @@ async fn bodies_that_never_end_are_counted_before_they_are_held() {
     assert_eq!(held.len(), 100);
     let question = json!({"model": "maple-chat", "messages": []});
     program.post(CHAT, &question).await.ok(200);
-    let most = world.process.most_memory();
-    assert!(most < MOST, "{} MiB", most / MIB);
+    let most = world.process.peak_memory();
+    assert!(most < MAX_MEMORY, "{} MiB", most / MIB);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -213,7 +213,7 @@ async fn thirty_two_streams_of_one_event_without_an_end_stay_within_bounds_and_l
     }
     let end = Bytes::from_static(b"\"},\"finish_reason\":\"stop\"}]}\n\n");
     world.upstream.always(Some(reply.gate(&gate).chunk(end).done()));
-    let before = world.process.most_memory();
+    let before = world.process.peak_memory();
     let mut calls = JoinSet::new();
     for number in 0..32 {
         let client = flooding.clone();
@@ -235,7 +235,7 @@ async fn thirty_two_streams_of_one_event_without_an_end_stay_within_bounds_and_l
             text.len()
         );
     }
-    let most = world.process.most_memory() - before;
+    let most = world.process.peak_memory() - before;
     assert!(most < 160 * MIB, "{} MiB more than before", most / MIB);
     // Nothing of it speaks against the provider.
     let health = world.process.client.with(OPS_TOKEN).get("/api/health").await.json();

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{PATIENCE, TestApp, app::OPS_TOKEN, database::TestDatabase, eventually, postgres::Postgres, soon};
+use crate::support::{TIMEOUT, TestApp, app::OPS_TOKEN, database::TestDatabase, eventually, postgres::Postgres, soon};
 
 fn migrate(url: &str, variables: &[(&str, &str)]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_mapleai"))
@@ -134,7 +134,7 @@ async fn migrating_ends_though_the_database_hangs_and_says_why() {
     let began = Instant::now();
     let ended = ended(migrate(&postgres.url(), &[("MAPLE__DATABASE__MIGRATE_TIMEOUT", "2s")])).await;
     assert!(
-        began.elapsed() < PATIENCE.min(Duration::from_secs(15)),
+        began.elapsed() < TIMEOUT.min(Duration::from_secs(15)),
         "{:?}",
         began.elapsed()
     );

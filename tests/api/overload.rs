@@ -17,7 +17,7 @@ const PLACES: usize = 4;
 const WORK: Duration = Duration::from_millis(40);
 const CAPACITY: f64 = 100.0;
 /// Clients hang up after this.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 const LENGTH: Duration = Duration::from_secs(4);
 
 /// As servers of models do, it works on in its order, for those as well who have hung up meanwhile.
@@ -64,7 +64,7 @@ async fn twice_the_load(program: &Client) -> Outcome {
         calls.spawn(async move {
             let asked = Instant::now();
             let ask = json!({"model": "maple-chat", "messages": []});
-            let answer = tokio::time::timeout(PATIENCE, program.post("/v1/chat/completions", &ask)).await;
+            let answer = tokio::time::timeout(TIMEOUT, program.post("/v1/chat/completions", &ask)).await;
             (answer.map(|answer| answer.status.as_u16()).ok(), asked.elapsed())
         });
     }

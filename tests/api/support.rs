@@ -25,16 +25,16 @@ pub(crate) use upstream::{FakeUpstream, Reply};
 use std::{future::Future, time::Duration};
 
 /// For waits that end at once when all is well: long enough for a busy machine, short enough for a person.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Waits for `future`, at most [`PATIENCE`].
+/// Waits for `future`, at most [`TIMEOUT`].
 #[track_caller]
 pub fn soon<T>(what: &'static str, future: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
-        tokio::time::timeout(PATIENCE, future)
+        tokio::time::timeout(TIMEOUT, future)
             .await
-            .unwrap_or_else(|_| panic!("{caller}: {what} took longer than {PATIENCE:?}"))
+            .unwrap_or_else(|_| panic!("{caller}: {what} took longer than {TIMEOUT:?}"))
     }
 }
 

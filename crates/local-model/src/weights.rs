@@ -55,7 +55,7 @@ impl Model {
     }
 
     /// More than any wheel or file of this model has: what is longer is something else.
-    pub(crate) fn most_bytes(&self) -> u64 {
+    pub(crate) fn max_bytes(&self) -> u64 {
         self.size.saturating_add(16 * 1024 * 1024)
     }
 }

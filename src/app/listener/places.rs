@@ -23,8 +23,8 @@ const LOOKED_AT: usize = 512;
 pub(super) struct Places(Arc<Shared>);
 
 struct Shared {
-    most: usize,
-    most_per_address: usize,
+    max: usize,
+    max_per_address: usize,
     /// Whose connections are many callers'.
     proxies: Vec<IpNet>,
     open: Mutex<Open>,
@@ -58,10 +58,10 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn new(most: usize, most_per_address: usize, proxies: Vec<IpNet>) -> Self {
+    pub(super) fn new(max: usize, max_per_address: usize, proxies: Vec<IpNet>) -> Self {
         Self(Arc::new(Shared {
-            most,
-            most_per_address,
+            max,
+            max_per_address,
             proxies,
             open: Mutex::default(),
         }))
@@ -74,10 +74,10 @@ impl Places {
         let is_proxy = shared.proxies.iter().any(|proxy| proxy.contains(&peer.to_canonical()));
         let mut open = self.open();
         let held = open.addresses.get(&address).copied().unwrap_or_default();
-        if !is_proxy && held >= shared.most_per_address && !open.make_room(Some(address)) {
+        if !is_proxy && held >= shared.max_per_address && !open.make_room(Some(address)) {
             return Err(Full::Address);
         }
-        if open.connections.len() >= shared.most && !open.make_room(None) {
+        if open.connections.len() >= shared.max && !open.make_room(None) {
             return Err(Full::Process);
         }
         let id = open.next;

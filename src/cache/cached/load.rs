@@ -111,8 +111,8 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
     /// away.
     async fn await_other(&self, key: &Key, mut lease: Lease, overtaken: &Overtaken) -> Other<V> {
         let redis = lease.redis.clone();
-        let patience = Instant::now() + LEASE;
-        while Instant::now() < patience {
+        let deadline = Instant::now() + LEASE;
+        while Instant::now() < deadline {
             tokio::time::sleep(LEASE_POLL).await;
             let deadline = Instant::now() + REDIS_LIMIT;
             match self.ask_redis(&redis, key, &lease.place, deadline, overtaken).await {

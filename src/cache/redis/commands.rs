@@ -11,14 +11,14 @@ use deadpool_redis::redis::{self, aio::PubSub};
 use super::{BACKGROUND_LIMIT, CONNECT_LIMIT, Redis, RedisError};
 use crate::{
     cache::key::{Place, slot_of},
-    config::cache::LONGEST_TTL,
+    config::cache::MAX_TTL,
 };
 
 /// Epochs of the classes: a hash of class -> token. One small key, asked for several times a second.
 const EPOCHS: &str = "maple:epochs";
 const CHANNEL: &str = "maple:invalidations";
 /// A purged tenant's generation outlives whatever was written in the one before, by whatever configuration.
-const KEPT_GENERATIONS: Duration = LONGEST_TTL.saturating_add(Duration::from_hours(24));
+const KEPT_GENERATIONS: Duration = MAX_TTL.saturating_add(Duration::from_hours(24));
 
 /// Stores only for who still holds the lease: whoever invalidated the key meanwhile has taken it away.
 const FILL: &str = "if redis.call('GET', KEYS[2]) == ARGV[1] then \

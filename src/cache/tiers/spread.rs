@@ -16,9 +16,9 @@ use super::Tiers;
 use crate::cache::key::Key;
 
 /// Under way at once. More than these pile up only where nobody answers, and one debt stands for all the others.
-pub(super) const MOST: usize = 1_000;
+pub(super) const MAX_IN_FLIGHT: usize = 1_000;
 /// What a writer waits for Redis to forget. Whoever writes after one that waited in vain does not wait.
-const PATIENCE: Duration = Duration::from_millis(50);
+const FORGET_TIMEOUT: Duration = Duration::from_millis(50);
 
 impl Tiers {
     /// After a write: Redis forgets the keys and the other processes are told. This one has forgotten them already.
@@ -35,7 +35,11 @@ impl Tiers {
         self.tasks().spawn(async move {
             let _one = one;
             let mut removing = pin!(join_all(places.iter().map(|place| redis.remove(place))));
-            let patience = if tiers.is_late() { Duration::ZERO } else { PATIENCE };
+            let timeout = if tiers.is_late() {
+                Duration::ZERO
+            } else {
+                FORGET_TIMEOUT
+            };
             let all_removed = |removed: Vec<Result<_, _>>| {
                 let all = removed.iter().all(Result::is_ok);
                 if !all {
@@ -43,7 +47,7 @@ impl Tiers {
                 }
                 all
             };
-            let removed = if let Ok(removed) = tokio::time::timeout(patience, &mut removing).await {
+            let removed = if let Ok(removed) = tokio::time::timeout(timeout, &mut removing).await {
                 let removed = all_removed(removed);
                 // Nobody waits any more if the writer has left.
                 _ = forgotten.send(());

@@ -101,13 +101,13 @@ impl Evidence {
         ))
     }
 
-    pub(super) fn is_recent(&self, now: DateTime<Utc>, most: TimeDelta) -> Result<(), String> {
+    pub(super) fn is_recent(&self, now: DateTime<Utc>, max: TimeDelta) -> Result<(), String> {
         let age = now - self.at;
-        if age > most || age < TimeDelta::minutes(-5) {
+        if age > max || age < TimeDelta::minutes(-5) {
             return Err(format!(
                 "the evidence is of {}, and counts for {} hours",
                 self.at.format("%F %H:%M"),
-                most.num_hours()
+                max.num_hours()
             ));
         }
         Ok(())

@@ -18,7 +18,7 @@ use crate::{
     failure::Failure,
     http::body::{ConversationBody, MessageBody, UserBody},
     service::{
-        conversations::{ConversationError, Conversations, MOST_READ},
+        conversations::{ConversationError, Conversations, READ_LIMIT},
         sessions::Sessions,
     },
 };
@@ -189,7 +189,7 @@ impl Export {
         id: ConversationId,
         before: Option<Cursor>,
     ) -> io::Result<Option<(Vec<Message>, Option<Cursor>)>> {
-        match self.conversations.read(&self.caller, id, before, MOST_READ).await {
+        match self.conversations.read(&self.caller, id, before, READ_LIMIT).await {
             Ok(part) => Ok(Some((part.messages, part.earlier))),
             Err(ConversationError::NotFound) => Ok(None),
             Err(error) => Err(io::Error::other(error)),

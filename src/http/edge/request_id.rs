@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
 /// Longest id that is taken over from a caller.
-const LONGEST: usize = 128;
+const MAX_LENGTH: usize = 128;
 
 static NAME: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -42,7 +42,7 @@ impl RequestId {
 /// What can stand in a header, a log line and a page without being escaped.
 fn is_plain(id: &str) -> bool {
     !id.is_empty()
-        && id.len() <= LONGEST
+        && id.len() <= MAX_LENGTH
         && id
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/' | b'=' | b'+'))

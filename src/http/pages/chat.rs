@@ -22,7 +22,7 @@ use crate::{
     },
     service::{
         Services,
-        conversations::{MOST_SHOWN, Reading},
+        conversations::{Reading, SHOWN_LIMIT},
     },
     state::AppState,
     web::{
@@ -76,7 +76,7 @@ async fn show(
     let id = wanted.map(|(id, _)| id);
     let mut current = match wanted {
         Some((id, before)) => {
-            let part = conversations.read(caller, id, before, MOST_SHOWN).await?;
+            let part = conversations.read(caller, id, before, SHOWN_LIMIT).await?;
             Some(drawn(caller, part, before.is_some()).await)
         }
         None => None,

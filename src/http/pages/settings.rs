@@ -38,7 +38,7 @@ const MEMBERS: u16 = 100;
 const SESSIONS: u16 = 20;
 const INVITATIONS: u16 = 100;
 /// For the report, without which the rest of the page is shown.
-const PATIENCE: Duration = Duration::from_secs(2);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the address says: what has just been done, and which members are looked at.
 #[derive(Default, Deserialize)]
@@ -165,21 +165,21 @@ async fn shares_answers(state: &AppState, caller: &SessionOwner) -> Option<bool>
     if !caller.role.may_manage_members() {
         return None;
     }
-    let found = tokio::time::timeout(PATIENCE, state.services.organizations.get(caller)).await;
+    let found = tokio::time::timeout(REPORT_TIMEOUT, state.services.organizations.get(caller)).await;
     found.ok()?.ok().map(|(_, settings, _)| settings.share_answers)
 }
 
 /// Nothing if the report cannot be had for the moment, which is no reason to withhold the rest; the log says why.
 async fn usage_view(state: &AppState, caller: &SessionOwner) -> Option<UsageView> {
     let report = state.services.usage.report(caller, None, None);
-    match tokio::time::timeout(PATIENCE, report).await {
+    match tokio::time::timeout(REPORT_TIMEOUT, report).await {
         Ok(Ok(report)) => Some(usage::view(report)),
         Ok(Err(error)) => {
             tracing::warn!(target: "mapleai::pages", error = %error, cause = error.source(), "usage cannot be shown");
             None
         }
         Err(_) => {
-            tracing::warn!(target: "mapleai::pages", limit = ?PATIENCE, "usage cannot be shown: the report took too long");
+            tracing::warn!(target: "mapleai::pages", limit = ?REPORT_TIMEOUT, "usage cannot be shown: the report took too long");
             None
         }
     }

@@ -17,9 +17,9 @@ use url::{Host, Url};
 /// Largest state file, in bytes; a usual one has 200.
 pub(super) const LARGEST: u64 = 16 * 1024;
 /// Longest reason that is passed on to people, in characters.
-const LONGEST_REASON: usize = 500;
+const MAX_REASON_LENGTH: usize = 500;
 /// Longest key and model name, in bytes.
-const LONGEST_NAME: usize = 256;
+const MAX_NAME_LENGTH: usize = 256;
 
 /// The contents of the file.
 #[derive(Debug, Deserialize)]
@@ -70,7 +70,7 @@ pub(super) enum Unusable {
     NotAState,
     #[error("its url is not http on a loopback address of this machine")]
     Foreign,
-    #[error("its key or model has characters that a request cannot carry, or is longer than {LONGEST_NAME} bytes")]
+    #[error("its key or model has characters that a request cannot carry, or is longer than {MAX_NAME_LENGTH} bytes")]
     NotSendable,
 }
 
@@ -136,14 +136,14 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 fn is_sendable(text: &str) -> bool {
-    (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=MAX_NAME_LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// One line without its full stop, for the middle of a sentence.
 fn shortened(reason: &str) -> String {
     let words = reason.split(|c: char| c.is_whitespace() || c.is_control());
     let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-    let short: String = line.chars().take(LONGEST_REASON).collect();
+    let short: String = line.chars().take(MAX_REASON_LENGTH).collect();
     short.trim_end_matches('.').to_owned()
 }
 

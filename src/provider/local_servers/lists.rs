@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{LeftOut, ListedModel, MOST_MODELS};
+use super::{LeftOut, ListedModel, MAX_MODELS};
 use crate::domain::model::ModelKind;
 
 /// OpenAI's list of models, as llama.cpp and vLLM give it.
@@ -121,7 +121,7 @@ fn taken(entries: impl Iterator<Item = Entry>) -> (Vec<ListedModel>, LeftOut) {
     let (mut models, mut left_out) = (Vec::new(), LeftOut::default());
     for entry in entries {
         match entry {
-            Entry::Here(model) if models.len() < MOST_MODELS => models.push(model),
+            Entry::Here(model) if models.len() < MAX_MODELS => models.push(model),
             Entry::Here(_) => left_out.beyond += 1,
             Entry::Remote => left_out.remote += 1,
             Entry::Unusable => left_out.unusable += 1,

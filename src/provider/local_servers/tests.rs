@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{LocalModelServer, MOST_MODELS, look};
+use super::{LocalModelServer, MAX_MODELS, look};
 use crate::{
     config::{LocalProduct, LocalServer},
     domain::model::ModelKind,
@@ -148,7 +148,7 @@ async fn a_long_list_is_cut_and_one_that_is_too_large_is_not_read() {
         .unwrap();
     assert_eq!(
         (long.models.len(), long.left_out.beyond),
-        (MOST_MODELS, 5_000 - MOST_MODELS)
+        (MAX_MODELS, 5_000 - MAX_MODELS)
     );
     let huge = ollama(many(20_000, &"x".repeat(100)));
     assert_eq!(found(LocalProduct::Ollama, &huge, LONG).await, None);

@@ -9,7 +9,7 @@ use super::{Refusal, hash};
 use text::{arguments, pieces, prose};
 
 /// As many choices as a request may ask for.
-const MOST_CHOICES: u64 = 8;
+const MAX_CHOICES: u64 = 8;
 
 /// What an event carries; text is what takes a model's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(super) struct Answer {
     finish_reason: &'static str,
     /// The same answer this many times: a deterministic model has no other.
     choices: u64,
-    most_tokens: Option<usize>,
+    max_tokens: Option<usize>,
     /// What ends it, however it is sized.
     closing: Vec<String>,
     prompt_tokens: usize,
@@ -67,8 +67,8 @@ impl Answer {
             Value::Null => 1,
             n => n
                 .as_u64()
-                .filter(|n| (1..=MOST_CHOICES).contains(n))
-                .ok_or_else(|| Refusal::new("n", format!("n must be between 1 and {MOST_CHOICES}")))?,
+                .filter(|n| (1..=MAX_CHOICES).contains(n))
+                .ok_or_else(|| Refusal::new("n", format!("n must be between 1 and {MAX_CHOICES}")))?,
         };
         let last = messages.last().unwrap_or(&Value::Null);
         let asked = messages.iter().rfind(|message| message["role"] == "user");
@@ -96,7 +96,7 @@ impl Answer {
                 .map(|message| pieces(&text_of(&message["content"])).len() + 4)
                 .sum(),
             include_usage: body["stream_options"]["include_usage"] == true,
-            most_tokens: limit.and_then(|limit| usize::try_from(limit).ok()),
+            max_tokens: limit.and_then(|limit| usize::try_from(limit).ok()),
             choices,
             question,
             closing,
@@ -111,9 +111,9 @@ impl Answer {
         if let Some(tokens) = tokens.filter(|_| matches!(self.content, Content::Text) && !self.parts.is_empty()) {
             self.parts = self.parts.iter().cycle().take(tokens.max(1)).cloned().collect();
         }
-        let most = self.most_tokens.map(|most| most.saturating_sub(self.closing.len()));
-        if let Some(most) = most.filter(|most| self.parts.len() > *most) {
-            self.parts.truncate(most);
+        let max = self.max_tokens.map(|max| max.saturating_sub(self.closing.len()));
+        if let Some(max) = max.filter(|max| self.parts.len() > *max) {
+            self.parts.truncate(max);
             self.finish_reason = "length";
         }
         self.parts.append(&mut self.closing);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::StatusCode;
 
 /// Longest pause and answer that can be asked for.
-const LONGEST_DELAY: Duration = Duration::from_secs(10);
-const MOST_TOKENS: usize = 20_000;
+const MAX_DELAY: Duration = Duration::from_secs(10);
+const MAX_TOKENS: usize = 20_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Directives {
@@ -38,12 +38,10 @@ impl Directives {
                 ("stall_after", value) => directives.stall_after = value.parse().ok(),
                 ("break_after", value) => directives.break_after = value.parse().ok(),
                 ("tokens", value) => {
-                    directives.tokens = value.parse().ok().map(|tokens: usize| tokens.min(MOST_TOKENS));
+                    directives.tokens = value.parse().ok().map(|tokens: usize| tokens.min(MAX_TOKENS));
                 }
                 ("delay", value) => {
-                    directives.delay = humantime::parse_duration(value)
-                        .ok()
-                        .map(|delay| delay.min(LONGEST_DELAY));
+                    directives.delay = humantime::parse_duration(value).ok().map(|delay| delay.min(MAX_DELAY));
                 }
                 _ => {}
             }

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::{Refusal, hash};
 
 const DIMENSIONS: u64 = 64;
-const MOST_DIMENSIONS: u64 = 3072;
+const MAX_DIMENSIONS: u64 = 3072;
 /// As in OpenAI's API.
-const MOST_INPUTS: usize = 2048;
+const MAX_INPUTS: usize = 2048;
 
 pub(super) fn answer(body: &Value) -> Result<Value, Refusal> {
     let inputs = inputs(&body["input"])?;
@@ -16,11 +16,11 @@ pub(super) fn answer(body: &Value) -> Result<Value, Refusal> {
         Value::Null => DIMENSIONS,
         value => value
             .as_u64()
-            .filter(|dimensions| (1..=MOST_DIMENSIONS).contains(dimensions))
+            .filter(|dimensions| (1..=MAX_DIMENSIONS).contains(dimensions))
             .ok_or_else(|| {
                 Refusal::new(
                     "dimensions",
-                    format!("dimensions must be between 1 and {MOST_DIMENSIONS}"),
+                    format!("dimensions must be between 1 and {MAX_DIMENSIONS}"),
                 )
             })?,
     };
@@ -65,7 +65,7 @@ fn inputs(input: &Value) -> Result<Vec<String>, Refusal> {
     };
     match input {
         Value::String(text) => Ok(vec![text.clone()]),
-        Value::Array(list) if list.is_empty() || list.len() > MOST_INPUTS => Err(refusal()),
+        Value::Array(list) if list.is_empty() || list.len() > MAX_INPUTS => Err(refusal()),
         Value::Array(list) if list.iter().all(Value::is_u64) => Ok(vec![input.to_string()]),
         Value::Array(list) => list
             .iter()

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use secrecy::ExposeSecret;
 
 use super::retry;
-use crate::{config::ProviderConfig, provider::MOST_HEADERS};
+use crate::{config::ProviderConfig, provider::MAX_HEADERS};
 
 /// What is sent with every request. `None` if a configured value cannot stand in a header.
 pub(super) fn sent_headers(config: &ProviderConfig, host: &str) -> Option<HeaderMap> {
@@ -78,7 +78,7 @@ pub(super) fn caller_headers(status: StatusCode, upstream: &HeaderMap) -> Header
             HeaderName::from_static("openai-version"),
         ),
     ];
-    let mut headers = HeaderMap::with_capacity(MOST_HEADERS);
+    let mut headers = HeaderMap::with_capacity(MAX_HEADERS);
     for (name, passed) in &PASSED {
         if let Some(value) = upstream.get(name) {
             headers.insert(passed.clone(), value.clone());

@@ -24,17 +24,17 @@ use super::{
 };
 use crate::{
     provider::SentMark,
-    turn::{MOST_BUFFERED, Turn},
+    turn::{MAX_BUFFERED_BYTES, Turn},
 };
 pub(super) use answer::AnswerBody;
 use answer::Ending;
 
 /// Idle connections kept.
-const MOST_IDLE: usize = 512;
+const MAX_IDLE: usize = 512;
 /// Far below the idle timeouts of common servers, which are seconds: what was used more recently is not looked at first.
 const LONG_IDLE: Duration = Duration::from_millis(50);
 /// Connections whose answer is about to end, how long they have for it, and how many are looked at for each call.
-const MOST_ENDING: usize = 64;
+const MAX_DRAINING: usize = 64;
 const ENDING: Duration = Duration::from_millis(500);
 const LOOKED_AT: usize = 4;
 
@@ -168,7 +168,7 @@ impl Pool {
             .await
             .map_err(SendError::Connect)?;
         let (sender, carrier) = http1::Builder::new()
-            .max_buf_size(MOST_BUFFERED)
+            .max_buf_size(MAX_BUFFERED_BYTES)
             .handshake(Turn::new(ReadOn::new(stream), ()))
             .await?;
         Ok(Box::new(Wire::new(sender, carrier)))

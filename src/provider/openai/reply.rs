@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Memory taken on a promised length alone, in bytes.
-const MOST_RESERVED: usize = 1024 * 1024;
+const MAX_RESERVED_BYTES: usize = 1024 * 1024;
 /// An error's body is read this far and long, so that its connection can be used again.
 const DRAIN_LIMIT: usize = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_millis(100);
@@ -116,7 +116,7 @@ pub(super) async fn collect(
             }
             if all.is_empty() {
                 let promised = usize::try_from(body.size_hint().lower()).unwrap_or(0);
-                all.reserve(first.len() + data.len() + promised.min(MOST_RESERVED));
+                all.reserve(first.len() + data.len() + promised.min(MAX_RESERVED_BYTES));
                 all.extend_from_slice(&std::mem::take(&mut first));
             }
             all.extend_from_slice(&data);

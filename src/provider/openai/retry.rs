@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 /// OpenAI's, which its clients look at before the standard one.
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 /// What is longer is not meant for a program that waits.
-const LONGEST: Duration = Duration::from_hours(24);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 /// For the two statuses by which an upstream says that it has more to do than it can.
 pub(super) fn of_busy(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
@@ -38,16 +38,16 @@ fn standard(headers: &HeaderMap) -> Option<Duration> {
     let after = text(headers, &header::RETRY_AFTER)?;
     // A fraction is none of RFC 9110's, but OpenAI's clients take one.
     if let Some(seconds) = number(after) {
-        return Some(Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())));
+        return Some(Duration::from_secs_f64(seconds.min(MAX_RETRY_AFTER.as_secs_f64())));
     }
     let until = date(after)? - date(text(headers, &header::DATE)?)?;
-    Some(until.to_std().unwrap_or_default().min(LONGEST))
+    Some(until.to_std().unwrap_or_default().min(MAX_RETRY_AFTER))
 }
 
 /// `retry-after-ms`, which may have a fraction.
 fn milliseconds(headers: &HeaderMap) -> Option<Duration> {
     let milliseconds = number(text(headers, &RETRY_AFTER_MS)?)?.ceil();
-    let longest = LONGEST.as_secs_f64() * 1000.0;
+    let longest = MAX_RETRY_AFTER.as_secs_f64() * 1000.0;
     Some(Duration::from_secs_f64(milliseconds.min(longest) / 1000.0))
 }
 

@@ -18,7 +18,7 @@ use crate::domain::{
 /// A list is waited for no longer.
 pub(super) const LIMIT: Duration = Duration::from_secs(3);
 /// Models taken over from one provider; each is a set of metric series.
-const MOST: usize = 500;
+const MAX_MODELS: usize = 500;
 
 /// A provider whose models are those it lists. A model that is once known stays until the process ends: one that vanished from
 /// a list for a moment must not vanish here. Later lists add to it.
@@ -43,7 +43,7 @@ pub(super) struct Terms {
 }
 
 /// What one list had that those before had not. A chain, so that what is known can be lent out while more is added; no longer
-/// than [`MOST`], since each has something new.
+/// than [`MAX_MODELS`], since each has something new.
 struct Listed {
     routes: HashMap<Arc<str>, Route>,
     next: OnceLock<Box<Listed>>,
@@ -86,9 +86,9 @@ impl Discovered {
         let error = match tokio::time::timeout(LIMIT, self.upstream.provider.list_models()).await {
             Ok(Ok(ids)) => {
                 let known = self.routes().count();
-                let added = self.add(&ids, MOST.saturating_sub(known));
+                let added = self.add(&ids, MAX_MODELS.saturating_sub(known));
                 let models = known + added;
-                if models >= MOST && ids.len() > models && !self.told_rest.swap(true, Ordering::Relaxed) {
+                if models >= MAX_MODELS && ids.len() > models && !self.told_rest.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         target: "mapleai::providers", provider, listed = ids.len(), models,
                         "the provider lists more models than are taken over; name the others under [[models]]"

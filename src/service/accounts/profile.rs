@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use secrecy::SecretString;
 
-use super::{AccountError, Accounts, LONGEST_NAME};
+use super::{AccountError, Accounts, MAX_NAME_LENGTH};
 use crate::{
     crypto::secret,
     domain::{
@@ -56,7 +56,7 @@ impl Accounts {
         let mut faults = Faults::default();
         let name = change
             .name
-            .and_then(|name| faults.check("name", text::line(&name, LONGEST_NAME)));
+            .and_then(|name| faults.check("name", text::line(&name, MAX_NAME_LENGTH)));
         if let Some(password) = &change.password {
             let account = password::Account {
                 email: &user.email,

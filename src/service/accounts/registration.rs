@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use secrecy::SecretString;
 
-use super::{AccountError, Accounts, LONGEST_NAME};
+use super::{AccountError, Accounts, MAX_NAME_LENGTH};
 use crate::{
     domain::{
         account::{Organization, User},
@@ -62,7 +62,7 @@ impl Accounts {
             &registration.organization,
             &registration.password,
         );
-        let organization = faults.check("organization", text::line(&registration.organization, LONGEST_NAME));
+        let organization = faults.check("organization", text::line(&registration.organization, MAX_NAME_LENGTH));
         let (Some((email, name)), Some(organization)) = (person, organization) else {
             return Err(AccountError::Invalid(faults.into_vec()));
         };
@@ -141,7 +141,7 @@ impl Accounts {
         password: &SecretString,
     ) -> Option<(Email, String)> {
         let email = faults.check("email", Email::parse(email));
-        let name = faults.check("name", text::line(name, LONGEST_NAME));
+        let name = faults.check("name", text::line(name, MAX_NAME_LENGTH));
         let folded = email.as_ref().map(Email::folded).unwrap_or_default();
         let account = password::Account {
             email: &folded,

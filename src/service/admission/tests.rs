@@ -185,8 +185,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn the_books_balance(steps in steps(), most in 1_usize..6, own in 1_usize..6, length in 0_usize..6) {
-        let mut queue = Queue::new(&limits(most, own.min(most), length));
+    fn the_books_balance(steps in steps(), max in 1_usize..6, own in 1_usize..6, length in 0_usize..6) {
+        let mut queue = Queue::new(&limits(max, own.min(max), length));
         let mut running: Vec<u16> = Vec::new();
         let mut waiting: Vec<(u16, u64)> = Vec::new();
         for step in steps {
@@ -220,14 +220,14 @@ proptest! {
             }
             prop_assert_eq!(queue.len(), waiting.len());
             prop_assert!(queue.len() <= length);
-            prop_assert!(running.len() <= most);
+            prop_assert!(running.len() <= max);
             for who in 0..4 {
                 prop_assert!(running.iter().filter(|runs| **runs == who).count() <= own);
             }
             // Nobody waits who could run.
             for (who, _) in &waiting {
-                let at_limit = running.iter().filter(|runs| *runs == who).count() >= own.min(most);
-                prop_assert!(running.len() == most || at_limit);
+                let at_limit = running.iter().filter(|runs| *runs == who).count() >= own.min(max);
+                prop_assert!(running.len() == max || at_limit);
             }
         }
     }

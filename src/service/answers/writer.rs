@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    AnswerEvent, AnswerFailure, MOST_HISTORY,
+    AnswerEvent, AnswerFailure, HISTORY_LIMIT,
     ending::{self, Omitted},
     history::{self, Unanswered},
     spool::Spool,
@@ -149,7 +149,7 @@ impl Writer {
         checkpoint.set_missed_tick_behavior(MissedTickBehavior::Delay);
         checkpoint.reset();
         let history = std::mem::take(&mut self.history);
-        let room = usize::try_from(MOST_HISTORY.bytes).unwrap_or(usize::MAX);
+        let room = usize::try_from(HISTORY_LIMIT.bytes).unwrap_or(usize::MAX);
         let (mut unanswered, mut omitted) = (Unanswered::Joined, None);
         let mut turns = history::turns(&history, room, unanswered);
         let whole = history::size(&turns);

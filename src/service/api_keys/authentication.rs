@@ -14,7 +14,7 @@ use crate::{
 /// Keys that are looked up before there is anybody to ask for them.
 const WARM: i64 = 1_000;
 /// Keys whose use is waiting to be noted; beyond that a use goes unnoted until the next flush.
-const MOST_UNNOTED: usize = 100_000;
+const MAX_UNRECORDED: usize = 100_000;
 
 impl ApiKeys {
     /// Who presents this key.
@@ -53,7 +53,7 @@ impl ApiKeys {
         self.noted.insert(owner.key, now);
         self.activity.note(owner.organization, owner.user);
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if used.len() < MOST_UNNOTED {
+        if used.len() < MAX_UNRECORDED {
             used.insert(owner.key, now);
         }
     }

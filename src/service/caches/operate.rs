@@ -12,7 +12,7 @@ use crate::{
 pub use crate::cache::Reach;
 
 /// How long a starting process waits for its Redis.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Purges of an organisation in a minute, before each further one has to wait. Each is told to all instances.
 const MAX_PURGES: u32 = 5;
 
@@ -48,7 +48,7 @@ impl Caches {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, heard).await.is_err() {
+        if tokio::time::timeout(SUBSCRIBE_TIMEOUT, heard).await.is_err() {
             tracing::warn!(target: "mapleai::cache", address = redis.address(), "starting without Redis, which does not answer");
         }
     }

@@ -33,9 +33,9 @@ use crate::{
 };
 
 /// Calls that are recognised at a time, of some 250 bytes each.
-const MOST: usize = 8192;
+const MAX_ENTRIES: usize = 8192;
 /// Hashing what is longer is work of its own, for calls that nobody has made before. In bytes.
-const LONGEST: usize = 16 * 1024;
+const MAX_BODY_BYTES: usize = 16 * 1024;
 
 pub(super) struct Known {
     readings: Cache<Mark, Arc<Reading>>,
@@ -96,7 +96,7 @@ impl Known {
     /// `secret` is random.
     pub(super) fn new(secret: [u8; 16]) -> Self {
         Self {
-            readings: Cache::new(MOST),
+            readings: Cache::new(MAX_ENTRIES),
             hasher: SipHasher13::new_with_key(&secret),
             is_used: AtomicBool::new(false),
         }
@@ -141,7 +141,7 @@ impl Known {
             arrived: _,
             freshness,
         } = call;
-        if *freshness != Freshness::default() || body.len() > LONGEST {
+        if *freshness != Freshness::default() || body.len() > MAX_BODY_BYTES {
             return None;
         }
         let mut hasher = self.hasher;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     cache::{Hit, Key},
     domain::usage::Outcome,
-    provider::{MOST_HEADERS, ProviderError, registry::Route, sse::BodyUsage},
+    provider::{MAX_HEADERS, ProviderError, registry::Route, sse::BodyUsage},
 };
 use lead::Led;
 pub(super) use under_way::Remembering;
@@ -96,7 +96,7 @@ impl Completions {
         hit: Hit<StoredAnswer>,
     ) -> Result<Option<Answered>, CompletionError> {
         let Some(stored) = hit.value else { return Ok(None) };
-        if max_age.is_some_and(|most| hit.age > most) {
+        if max_age.is_some_and(|max| hit.age > max) {
             return Ok(None);
         }
         let Some(answer) = in_form(form, &stored) else {
@@ -173,7 +173,7 @@ impl Completions {
 fn in_form(form: Form, stored: &StoredAnswer) -> Option<Answer> {
     if form.streamed {
         Some(Answer::Stream {
-            headers: HeaderMap::with_capacity(MOST_HEADERS),
+            headers: HeaderMap::with_capacity(MAX_HEADERS),
             events: AnswerStream::Replayed {
                 events: Some(stored.as_events(form.include_usage)?),
                 tokens: stored.usage(),
@@ -185,7 +185,7 @@ fn in_form(form: Form, stored: &StoredAnswer) -> Option<Answer> {
 }
 
 fn whole(body: bytes::Bytes) -> Answer {
-    let mut headers = HeaderMap::with_capacity(MOST_HEADERS);
+    let mut headers = HeaderMap::with_capacity(MAX_HEADERS);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Answer::Whole {
         status: StatusCode::OK,

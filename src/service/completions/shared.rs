@@ -44,7 +44,7 @@ pub(super) struct Keeping {
     /// Answers that were asked for in one; each must have ended well. 0: nothing is kept.
     pub(super) choices: u32,
     pub(super) endpoint: Endpoint,
-    pub(super) most_bytes: usize,
+    pub(super) max_bytes: usize,
 }
 
 pub struct SharedCall {

@@ -208,8 +208,8 @@ impl MeteredStream {
 
     /// Takes the counts that some servers send after the mark, if they have come with it, and lets the connection see its end.
     fn read_what_is_there(&mut self, context: &mut Context<'_>) {
-        const MOST: usize = 4;
-        for _ in 0..MOST {
+        const MAX_EVENTS: usize = 4;
+        for _ in 0..MAX_EVENTS {
             let Some(events) = &mut self.events else { return };
             match events.as_mut().poll_next(context) {
                 Poll::Ready(Some(Ok(item))) => {

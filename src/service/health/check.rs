@@ -88,7 +88,7 @@ impl Component {
             database.address(),
             pool.in_use,
             pool.idle,
-            pool.most,
+            pool.max,
             pool.waiting
         );
         match outcome {

@@ -14,7 +14,7 @@ use crate::{
 /// Older ends have been spread by others long ago.
 const RECENT: TimeDelta = TimeDelta::minutes(10);
 /// Entries forgotten with one wait: after a start there may be a day's worth.
-const MOST_FORGOTTEN: usize = 500;
+const MAX_INVALIDATED: usize = 500;
 
 impl Sessions {
     /// A user's role has changed: the next request looks it up again. Where the database cannot tell any more which sessions
@@ -52,10 +52,10 @@ impl Sessions {
             );
         }
         let profiles: Vec<_> = profiles.into_iter().collect();
-        for some in sessions.chunks(MOST_FORGOTTEN) {
+        for some in sessions.chunks(MAX_INVALIDATED) {
             self.caches.sessions.invalidate(some).await;
         }
-        for some in profiles.chunks(MOST_FORGOTTEN) {
+        for some in profiles.chunks(MAX_INVALIDATED) {
             self.caches.profiles.invalidate(some).await;
         }
         if found.is_cut {

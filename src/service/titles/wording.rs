@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     domain::{
-        conversation::{LONGEST_TITLE, title_from},
+        conversation::{MAX_TITLE_LENGTH, title_from},
         text,
         thoughts::split,
     },
@@ -18,13 +18,13 @@ use crate::{
 };
 
 /// Of the question, in characters: some 500 tokens, which a small model reads in seconds.
-const MOST_ASKED: usize = 1_500;
+const MAX_PROMPT_CHARS: usize = 1_500;
 /// Twice what is asked for: a longer text is no title but an answer.
-const MOST_WORDS: usize = 12;
+const MAX_WORDS: usize = 12;
 
 /// `model` is the server's name for it.
 pub(super) fn request_body(model: &str, question: &str) -> Bytes {
-    let question: String = question.chars().take(MOST_ASKED).collect();
+    let question: String = question.chars().take(MAX_PROMPT_CHARS).collect();
     let body = json!({
         "model": model,
         "messages": [
@@ -53,10 +53,10 @@ fn cleaned(text: &str) -> Option<String> {
     let distinct: HashSet<_> = words.iter().map(|word| word.to_lowercase()).collect();
     // Small models fall into repeating themselves.
     let repeats = words.len() > 3 && distinct.len() * 2 <= words.len();
-    if words.len() > MOST_WORDS || repeats || !line.chars().any(char::is_alphanumeric) {
+    if words.len() > MAX_WORDS || repeats || !line.chars().any(char::is_alphanumeric) {
         return None;
     }
-    let title = text::title(&words.join(" "), LONGEST_TITLE).ok()?;
+    let title = text::title(&words.join(" "), MAX_TITLE_LENGTH).ok()?;
     (title_from(&title) == title).then_some(title)
 }
 

@@ -125,11 +125,11 @@ impl Replay {
 
     /// Inserts all records, and removes the file if that was all of it.
     async fn insert(&mut self, mut reader: Reader<File>, leftover: &Leftover, stop: &CancellationToken) -> Taking {
-        let most = self.batch_size;
+        let max = self.batch_size;
         let mut records = 0;
         loop {
             let (read, batch) = blocking(move || {
-                let batch = reader.batch(most)?;
+                let batch = reader.batch(max)?;
                 Ok((reader, batch))
             })
             .await?;

@@ -19,15 +19,15 @@ use crate::{
 };
 
 /// Longest span of a report, in days.
-const LONGEST_SPAN: i64 = 366;
+const MAX_SPAN_DAYS: i64 = 366;
 /// Days, models and keys that a report has a line for.
-const MOST_LINES: i64 = 20_000;
+const MAX_LINES: i64 = 20_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
     #[error("some fields were refused")]
     Invalid(Vec<FieldFault>),
-    #[error("the span has more than {MOST_LINES} models and keys")]
+    #[error("the span has more than {MAX_LINES} models and keys")]
     TooMuch,
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -66,8 +66,8 @@ impl Usage {
             faults.add("from", "must be a day between 1970-01-01 and 9999-12-31");
         } else if from > to {
             faults.add("from", "must not be after to");
-        } else if (to - from).num_days() >= LONGEST_SPAN {
-            faults.add("from", format!("must be less than {LONGEST_SPAN} days before to"));
+        } else if (to - from).num_days() >= MAX_SPAN_DAYS {
+            faults.add("from", format!("must be less than {MAX_SPAN_DAYS} days before to"));
         }
         if !faults.is_empty() {
             return Err(UsageError::Invalid(faults.into_vec()));
@@ -99,7 +99,7 @@ impl Usage {
         if from <= over && over < today {
             let store = self.store.clone();
             let sum = || async move {
-                let sums = store.sums(organization, from, over, MOST_LINES).await?;
+                let sums = store.sums(organization, from, over, MAX_LINES).await?;
                 Ok(sums.map(|sums| RememberedSums(Arc::new(sums))))
             };
             let key = caches::usage_key(organization, from, over);
@@ -107,7 +107,7 @@ impl Usage {
             parts.push(remembered.ok_or(UsageError::TooMuch)?.0);
         }
         if to >= today {
-            let now = self.store.sums(organization, from.max(today), to, MOST_LINES).await?;
+            let now = self.store.sums(organization, from.max(today), to, MAX_LINES).await?;
             parts.push(Arc::new(now.ok_or(UsageError::TooMuch)?));
         }
         Ok(parts)

@@ -15,9 +15,9 @@ use tracing_appender::{
 };
 
 /// Lines that wait for the writer; more are dropped and counted.
-const MOST_WAITING: usize = 16_384;
+const MAX_QUEUED: usize = 16_384;
 /// A file for each day, so many of them.
-const MOST_FILES: usize = 14;
+const MAX_FILES: usize = 14;
 
 /// Writes what is on its way when dropped, for at most a second.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) fn open(file: Option<&str>) -> (NonBlocking, LogGuard, Option<InitErr
     };
     let builder = NonBlockingBuilder::default()
         .lossy(true)
-        .buffered_lines_limit(MOST_WAITING)
+        .buffered_lines_limit(MAX_QUEUED)
         .thread_name("log");
     let (writer, guard) = match file {
         Some(file) => builder.finish(Counted(file)),
@@ -62,7 +62,7 @@ fn rolling(file: &Path) -> Result<RollingFileAppender, InitError> {
         .rotation(Rotation::DAILY)
         .filename_prefix(name)
         .filename_suffix(extension)
-        .max_log_files(MOST_FILES)
+        .max_log_files(MAX_FILES)
         .build(folder)
 }
 

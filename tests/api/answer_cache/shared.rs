@@ -105,7 +105,7 @@ async fn a_stream_ends_as_the_provider_ended_it() {
     }
 }
 
-const LONGEST_REMEMBERED: u64 = 64 * 1024;
+const MAX_REMEMBERED: u64 = 64 * 1024;
 const PIECE: usize = 64 * 1024;
 /// 96 MiB in all.
 const PIECES: usize = 1_536;
@@ -114,7 +114,7 @@ const PIECES: usize = 1_536;
 async fn who_reads_no_further_or_waits_for_the_whole_keeps_nothing_in_memory() {
     let database = TestDatabase::create().await;
     let (folder, upstream) = (tempfile::tempdir().unwrap(), FakeUpstream::start().await);
-    let longest = LONGEST_REMEMBERED.to_string();
+    let longest = MAX_REMEMBERED.to_string();
     let variables = [("MAPLE__CACHE__ANSWER_MAX_BYTES", longest.as_str())];
     let process = Process::start(folder.path(), &database.url, &upstream, &variables);
     let tokens = process
@@ -142,7 +142,7 @@ async fn who_reads_no_further_or_waits_for_the_whole_keeps_nothing_in_memory() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(upstream.calls().len(), 1, "the one who wants the whole waits for it");
 
-    let before = process.most_memory();
+    let before = process.peak_memory();
     gate.add_permits(1);
     let (mut read, mut end) = (0, String::new());
     while let Some(piece) = leader.next().await {
@@ -158,7 +158,7 @@ async fn who_reads_no_further_or_waits_for_the_whole_keeps_nothing_in_memory() {
         read > PIECE * PIECES && end.ends_with("data: [DONE]\n\n"),
         "{read} bytes: {end}"
     );
-    let grown = process.most_memory().saturating_sub(before);
+    let grown = process.peak_memory().saturating_sub(before);
     assert!(grown < 40 * 1024 * 1024, "{} MiB", grown / 1024 / 1024);
     let whole = patient.await.unwrap();
     assert_eq!(whole.ok(200)["choices"][0]["message"]["content"], "Hello there");

@@ -10,7 +10,7 @@ use crate::support::{Client, FakeUpstream, Reply, postgres::Postgres, process::P
 
 /// Requests in each state; and the lines that one state may take from its beginning to its end.
 const REQUESTS: usize = 120;
-const MOST_LINES: usize = 8;
+const MAX_LINES: usize = 8;
 
 fn production(postgres: &Postgres, upstream: &FakeUpstream) -> Process {
     Process::start(&[
@@ -61,7 +61,7 @@ impl Traffic {
 /// The lines of a state that has begun after `before` lines and is over; those named are there once.
 fn told(process: &Process, before: usize, once: &[&str]) {
     let lines = process.lines().split_off(before);
-    assert!(lines.len() <= MOST_LINES, "{} lines: {lines:#?}", lines.len());
+    assert!(lines.len() <= MAX_LINES, "{} lines: {lines:#?}", lines.len());
     for message in once {
         // Not in the cause that another line names.
         let says = |line: &&String| {

@@ -11,7 +11,7 @@ use super::{NORMAL, RECOVERY, Row, World};
 use crate::support::{Answer, FakeUpstream, Reply, TestApp, eventually, haproxy::free_port};
 
 /// Until the first byte, and between two: as short as is safe here.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(500);
 /// What a caller waits at most: that, and room for a busy machine.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
 
@@ -23,10 +23,10 @@ async fn world_with(change: impl FnOnce(&mut Config)) -> World {
     let app = TestApp::start_with(|config| {
         config.auth.lookup_ttl = Duration::from_mins(1);
         let provider = config.providers.get_mut("fake").unwrap();
-        provider.first_byte_timeout = PATIENCE;
-        provider.first_content_timeout = PATIENCE;
-        provider.chunk_timeout = PATIENCE;
-        provider.whole_timeout = PATIENCE;
+        provider.first_byte_timeout = TIMEOUT;
+        provider.first_content_timeout = TIMEOUT;
+        provider.chunk_timeout = TIMEOUT;
+        provider.whole_timeout = TIMEOUT;
         change(config);
     })
     .await;

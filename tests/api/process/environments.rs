@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::Connection as _;
 
 use super::{development, staging, start};
-use crate::support::{PATIENCE, database::TestDatabase, eventually};
+use crate::support::{TIMEOUT, database::TestDatabase, eventually};
 
 fn mapleai(arguments: &[&str], variables: &[(&'static str, String)]) -> Output {
     let folder = tempfile::tempdir().unwrap();
@@ -54,7 +54,7 @@ async fn development_touches_no_database_of_another_environment() {
     let variables = development(&database.url);
     // One that served would not end by itself.
     let mut serving = start(&variables);
-    let served = serving.ended(PATIENCE).await.code();
+    let served = serving.ended(TIMEOUT).await.code();
     let told = eventually("its last words", || async {
         let told = serving.lines().join("\n");
         told.contains("mapleai_development").then_some(told)

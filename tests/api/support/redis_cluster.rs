@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::Command};
 
 use tempfile::TempDir;
 
-use super::{PATIENCE, certificates, eventually};
+use super::{TIMEOUT, certificates, eventually};
 use node::Node;
 
 pub struct RedisCluster {
@@ -28,7 +28,7 @@ impl RedisCluster {
 
     async fn start_with(tls: bool) -> Self {
         for _ in 0..3 {
-            if let Ok(cluster) = tokio::time::timeout(PATIENCE.mul_f32(0.9), Self::form(tls)).await {
+            if let Ok(cluster) = tokio::time::timeout(TIMEOUT.mul_f32(0.9), Self::form(tls)).await {
                 return cluster;
             }
         }

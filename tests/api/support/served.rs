@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Client, FakeUpstream, PATIENCE};
+use super::{Client, FakeUpstream, TIMEOUT};
 
 /// A running `mapleai serve`; killed when dropped.
 pub struct Process {
@@ -72,7 +72,7 @@ impl Process {
     }
 
     /// The most memory that it has had so far, in bytes.
-    pub fn most_memory(&self) -> u64 {
+    pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
@@ -123,7 +123,7 @@ impl Process {
 fn told(log: &mpsc::Receiver<Value>, message: &str) -> Value {
     loop {
         let line = log
-            .recv_timeout(PATIENCE)
+            .recv_timeout(TIMEOUT)
             .unwrap_or_else(|_| panic!("the process has not told {message:?}"));
         if line["message"] == message {
             return line;

@@ -7,14 +7,14 @@ use super::rig::{Backend, Process, SLOW, key, text};
 /// Far below what a lease lasts, for a machine that has other things to do.
 const NO_WAIT: Duration = Duration::from_millis(800);
 
-/// Asks, and hangs up after `patience`.
-async fn hang_up(process: &Process, name: &str, patience: Duration) {
+/// Asks, and hangs up after `timeout`.
+async fn hang_up(process: &Process, name: &str, timeout: Duration) {
     let slow = || async {
         tokio::time::sleep(SLOW).await;
         Ok(Some(text("never seen")))
     };
     let asking = process.cache.get_or_load(key(1, name), slow);
-    let left = tokio::time::timeout(patience, asking).await;
+    let left = tokio::time::timeout(timeout, asking).await;
     assert!(left.is_err(), "it was to hang up");
 }
 

@@ -14,10 +14,10 @@ use std::{
 use rand::{RngExt as _, SeedableRng, rngs::StdRng};
 
 use super::rig::{Backend, LOCAL_TTL, Process, key, text};
-use crate::support::{PATIENCE, redis::Redis};
+use crate::support::{TIMEOUT, redis::Redis};
 
 const SEQUENCES: usize = 500;
-const LONGEST: usize = 10;
+const MAX_STEPS: usize = 10;
 const TENANTS: u128 = 2;
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -117,7 +117,7 @@ impl Worker {
     }
 
     fn answer(&self) -> String {
-        self.answers.recv_timeout(PATIENCE).expect("the worker's answer")
+        self.answers.recv_timeout(TIMEOUT).expect("the worker's answer")
     }
 }
 
@@ -200,7 +200,7 @@ async fn no_history_shows_what_is_too_old_or_somebody_elses() {
     let mut model = Model::default();
     let (mut reads, mut outages) = (0, 0);
     for _ in 0..SEQUENCES {
-        for _ in 0..dice.random_range(2..=LONGEST) {
+        for _ in 0..dice.random_range(2..=MAX_STEPS) {
             let place = (dice.random_range(1..=TENANTS), NAMES[dice.random_range(0..NAMES.len())]);
             let (tenant, name) = place;
             let who = dice.random_range(0..2);

@@ -94,12 +94,12 @@ impl Template {
         })
     }
 
-    /// The tokens of a conversation, up to and including the frame in which the model answers. They may be more than `most`; soon after
+    /// The tokens of a conversation, up to and including the frame in which the model answers. They may be more than `max`; soon after
     /// that the rest is left away.
     ///
     /// What people write stays text: where a message spells a control token, a mark is put into it before the template is rendered, and
     /// taken out again once the template's own control tokens are found.
-    pub fn tokens(&self, messages: &[Message], vocabulary: &Vocabulary, most: usize) -> Result<Vec<u32>, PromptError> {
+    pub fn tokens(&self, messages: &[Message], vocabulary: &Vocabulary, max: usize) -> Result<Vec<u32>, PromptError> {
         let mark = MARKS
             .into_iter()
             .find(|mark| messages.iter().all(|message| !message.content.contains(*mark)))
@@ -119,10 +119,10 @@ impl Template {
         let mut tokens = Vec::new();
         let mut text_from = 0;
         let mut at = 0;
-        while at < rendered.len() && tokens.len() <= most {
+        while at < rendered.len() && tokens.len() <= max {
             match vocabulary.control_at(&rendered[at..]) {
                 Some((token, length)) => {
-                    vocabulary.encode(&rendered[text_from..at].replace(mark, ""), most, &mut tokens)?;
+                    vocabulary.encode(&rendered[text_from..at].replace(mark, ""), max, &mut tokens)?;
                     tokens.push(token);
                     at += length;
                     text_from = at;
@@ -130,7 +130,7 @@ impl Template {
                 None => at += rendered[at..].chars().next().map_or(1, char::len_utf8),
             }
         }
-        vocabulary.encode(&rendered[text_from..at].replace(mark, ""), most, &mut tokens)?;
+        vocabulary.encode(&rendered[text_from..at].replace(mark, ""), max, &mut tokens)?;
         if let Some(bos) = vocabulary.bos
             && tokens.first() != Some(&bos)
         {

@@ -132,10 +132,10 @@ impl Vocabulary {
         self.bytes.get(token as usize).map_or(&[], |bytes| bytes)
     }
 
-    /// Appends the tokens of `text`. It stops soon after `most` tokens in all.
-    pub fn encode(&self, text: &str, most: usize, tokens: &mut Vec<u32>) -> Result<(), EncodeError> {
+    /// Appends the tokens of `text`. It stops soon after `max` tokens in all.
+    pub fn encode(&self, text: &str, max: usize, tokens: &mut Vec<u32>) -> Result<(), EncodeError> {
         for piece in pieces(text) {
-            if tokens.len() > most {
+            if tokens.len() > max {
                 break;
             }
             let encoded = self.tokenizer.encode_fast(piece, false).map_err(EncodeError)?;

@@ -203,12 +203,12 @@ fn flag(value: &Value, parameter: &str) -> Result<bool, RequestError> {
     }
 }
 
-fn number(value: &Value, parameter: &str, (least, most): (f64, f64)) -> Result<Option<f64>, RequestError> {
+fn number(value: &Value, parameter: &str, (min, max): (f64, f64)) -> Result<Option<f64>, RequestError> {
     if value.is_null() {
         return Ok(None);
     }
-    let found = value.as_f64().filter(|found| (least..=most).contains(found));
-    let message = || format!("{parameter} must be a number of {least} to {most}");
+    let found = value.as_f64().filter(|found| (min..=max).contains(found));
+    let message = || format!("{parameter} must be a number of {min} to {max}");
     found.map(Some).ok_or_else(|| refused(parameter, message()))
 }
 

@@ -6,8 +6,8 @@ use std::{
 };
 
 const WINDOW: Duration = Duration::from_mins(1);
-const MOST_IN_WINDOW: usize = 3;
-const LONGEST: Duration = Duration::from_secs(30);
+const MAX_IN_WINDOW: usize = 3;
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Deaths of the server that were not asked for.
 #[derive(Debug)]
@@ -29,14 +29,14 @@ impl Deaths {
         self.recent.retain(|death| now.duration_since(*death) < WINDOW);
         self.recent.push_back(now);
         let count = self.recent.len();
-        if count >= MOST_IN_WINDOW {
+        if count >= MAX_IN_WINDOW {
             return None;
         }
         let doubled = u32::try_from(count - 1)
             .ok()
             .and_then(|times| 2_u32.checked_pow(times))
             .unwrap_or(u32::MAX);
-        Some(self.first_wait.saturating_mul(doubled).min(LONGEST))
+        Some(self.first_wait.saturating_mul(doubled).min(MAX_WAIT))
     }
 }
 

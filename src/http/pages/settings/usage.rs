@@ -55,12 +55,12 @@ pub(super) fn view(report: UsageReport) -> UsageView {
 }
 
 /// The next of 1, 2, 5, 10, 20, 50 and so on: what an axis ends with.
-fn axis_top(most: u64) -> u64 {
+fn axis_top(max: u64) -> u64 {
     let mut unit: u64 = 1;
     loop {
         for factor in [1, 2, 5] {
             let top = unit.saturating_mul(factor);
-            if top >= most {
+            if top >= max {
                 return top;
             }
         }
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_axis_ends_with_a_round_number_that_holds_all() {
-        for (most, top) in [
+        for (max, top) in [
             (0, 1),
             (1, 1),
             (3, 5),
@@ -202,7 +202,7 @@ mod tests {
             (501, 1_000),
             (u64::MAX, u64::MAX),
         ] {
-            assert_eq!(axis_top(most), top, "{most}");
+            assert_eq!(axis_top(max), top, "{max}");
         }
     }
 

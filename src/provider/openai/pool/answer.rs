@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use super::{ENDING, Idle, MOST_ENDING, MOST_IDLE, Pool, Wire};
+use super::{ENDING, Idle, MAX_DRAINING, MAX_IDLE, Pool, Wire};
 
 /// An answer that nobody waits for any more, since all that matters of it has come.
 pub(super) struct Ending {
@@ -47,7 +47,7 @@ impl AnswerBody {
             .iter()
             .take_while(|one| now > one.since + pool.0.idle_timeout)
             .count();
-        let too_many = (idle.len() + 1).saturating_sub(MOST_IDLE);
+        let too_many = (idle.len() + 1).saturating_sub(MAX_IDLE);
         let gone: Vec<_> = idle.drain(..old.max(too_many)).collect();
         idle.push_back(Idle { wire, since });
         drop(idle);
@@ -65,7 +65,11 @@ impl AnswerBody {
         };
         let Some(ending) = ending.settle() else { return };
         let mut all = pool.ending();
-        let too_many = if all.len() < MOST_ENDING { None } else { all.pop_front() };
+        let too_many = if all.len() < MAX_DRAINING {
+            None
+        } else {
+            all.pop_front()
+        };
         all.push_back(ending);
         drop(all);
         drop(too_many);

@@ -12,7 +12,7 @@ use crate::provider::{
     openai::{LARGEST_ANSWER, OpenAiProvider},
     sse,
 };
-use crate::turn::MOST_BUFFERED;
+use crate::turn::MAX_BUFFERED_BYTES;
 
 #[tokio::test]
 async fn an_unreachable_upstream_is_told_from_a_silent_one() {
@@ -295,9 +295,9 @@ async fn the_head_of_an_answer_is_bounded() {
             connection.answer("200 OK", &format!("x-padding: {}\r\n", "x".repeat(length)), "{}");
         })
     };
-    let (status, ..) = whole(&provider(address(MOST_BUFFERED / 2)), false).await;
+    let (status, ..) = whole(&provider(address(MAX_BUFFERED_BYTES / 2)), false).await;
     assert_eq!(status, 200);
-    let error = failure(&provider(address(2 * MOST_BUFFERED)), false).await;
+    let error = failure(&provider(address(2 * MAX_BUFFERED_BYTES)), false).await;
     assert!(
         matches!(error, ProviderError::BadReply("its head is too large")),
         "{error:?}"

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// No script waits longer, so that a test that fails ends.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the script for each connection, with the connection's number. Lives until the test process ends.
 pub(super) fn serve(script: impl Fn(usize, &mut Connection) + Send + Sync + 'static) -> SocketAddr {
@@ -54,8 +54,8 @@ pub(super) struct Connection(TcpStream);
 impl Connection {
     fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
         Self(stream)
     }
 

@@ -5,7 +5,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 
-use super::{Discovered, MOST, Terms};
+use super::{Discovered, MAX_MODELS, Terms};
 use crate::{
     config::{ProviderConfig, ProviderKind},
     domain::{
@@ -80,10 +80,10 @@ async fn later_lists_add_and_take_nothing_away() {
 
 #[tokio::test]
 async fn models_of_one_provider_are_bounded_over_all_lists() {
-    let list = |list: usize| (0..MOST - 1).map(|number| format!("m-{list}-{number}")).collect();
+    let list = |list: usize| (0..MAX_MODELS - 1).map(|number| format!("m-{list}-{number}")).collect();
     let found = discovered((0..3).map(list).collect());
     for _ in 0..3 {
         found.ask().await;
     }
-    assert_eq!(found.routes().count(), MOST);
+    assert_eq!(found.routes().count(), MAX_MODELS);
 }

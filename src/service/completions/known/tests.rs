@@ -6,7 +6,7 @@ use std::{
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::{Known, LONGEST};
+use super::{Known, MAX_BODY_BYTES};
 use crate::{
     cache::{Class, Key, key::KeyBuilder},
     config::{AnswerCaching, ModelConfig, ModelKind, ProviderConfig, ProviderKind},
@@ -135,7 +135,11 @@ fn what_is_asked_of_caches_or_is_long_is_read_each_time() {
         body: format!("{BODY}{}", " ".repeat(length - BODY.len())).into(),
         ..call()
     };
-    for (call, is_kept) in [(asks, false), (padded(LONGEST), true), (padded(LONGEST + 1), false)] {
+    for (call, is_kept) in [
+        (asks, false),
+        (padded(MAX_BODY_BYTES), true),
+        (padded(MAX_BODY_BYTES + 1), false),
+    ] {
         keep(&known, &call, &route);
         assert_eq!(known.find(&call).is_some(), is_kept, "{} bytes", call.body.len());
     }

@@ -31,7 +31,7 @@ impl Completions {
             key: plan.key,
             choices: request.choices,
             endpoint: call.endpoint,
-            most_bytes: self.0.remembering.longest(),
+            max_bytes: self.0.remembering.longest(),
         };
         let wanted = Wanted::of(call, request, route);
         // What is sent is in there; the rest of the call is small.

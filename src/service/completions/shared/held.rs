@@ -24,8 +24,8 @@ impl Progress {
 
     /// Ends the call if what is held is more than there is room for. Its readers are given what they have not read yet.
     pub(super) fn count(&mut self) {
-        let most = FURTHEST_BEHIND.max(self.keeping.most_bytes);
-        if let Err(error) = self.room.reach(self.uncounted, most)
+        let max = FURTHEST_BEHIND.max(self.keeping.max_bytes);
+        if let Err(error) = self.room.reach(self.uncounted, max)
             && self.end.is_none()
         {
             self.fail(error.into());
@@ -34,7 +34,7 @@ impl Progress {
 
     /// To be remembered, and so to be joined, or given in another form.
     pub(super) fn is_too_long(&self) -> bool {
-        self.bytes > self.keeping.most_bytes
+        self.bytes > self.keeping.max_bytes
     }
 
     /// Frees what every reader has had, once it is too much to be remembered.

@@ -90,7 +90,7 @@ impl Progress {
             Endpoint::ChatCompletions => self.is_complete(info.complete) && info.has_substance,
             Endpoint::Embeddings => info.has_data,
         };
-        let is_kept = is_answer && body.len() <= self.keeping.most_bytes && may_be_stored(&headers);
+        let is_kept = is_answer && body.len() <= self.keeping.max_bytes && may_be_stored(&headers);
         let stored = is_kept.then(|| self.keep(StoredAnswer::whole(&body, usage)));
         self.head = Some(Head::Whole { status, headers, body });
         self.end = Some(End::Done(usage, stored));

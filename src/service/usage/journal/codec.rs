@@ -24,7 +24,7 @@ use crate::domain::{
 pub(super) const MARK: [u8; 2] = [0xA7, 0x4D];
 const HEAD: usize = 8;
 /// The largest frame: the length has two bytes.
-pub(super) const LONGEST_FRAME: usize = HEAD + u16::MAX as usize;
+pub(super) const MAX_FRAME_BYTES: usize = HEAD + u16::MAX as usize;
 const VERSION: u8 = 1;
 
 const STREAMED: u8 = 1;

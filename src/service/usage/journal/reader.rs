@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::codec::{Frame, LONGEST_FRAME, MARK, frame};
+use super::codec::{Frame, MARK, MAX_FRAME_BYTES, frame};
 use crate::domain::usage::UsageRecord;
 
 const CHUNK: usize = 64 * 1024;
@@ -54,10 +54,10 @@ impl<R: Read> Reader<R> {
         self.found
     }
 
-    /// The next `most` records, fewer only at the end. What was read before an error is not given again.
-    pub(crate) fn batch(&mut self, most: usize) -> io::Result<Vec<UsageRecord>> {
+    /// The next `max` records, fewer only at the end. What was read before an error is not given again.
+    pub(crate) fn batch(&mut self, max: usize) -> io::Result<Vec<UsageRecord>> {
         let mut batch = Vec::new();
-        while batch.len() < most {
+        while batch.len() < max {
             match self.next()? {
                 Some(record) => batch.push(record),
                 None => break,
@@ -116,7 +116,7 @@ impl<R: Read> Reader<R> {
     fn fill(&mut self) -> io::Result<()> {
         self.buffer.drain(..self.at);
         self.at = 0;
-        debug_assert!(self.buffer.len() <= LONGEST_FRAME, "a frame this long would be whole");
+        debug_assert!(self.buffer.len() <= MAX_FRAME_BYTES, "a frame this long would be whole");
         let read = self.source.by_ref().take(CHUNK as u64).read_to_end(&mut self.buffer)?;
         self.ended = read == 0;
         Ok(())

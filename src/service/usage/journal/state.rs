@@ -16,7 +16,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Beyond this the writer is woken though nobody waits for it: clients may all have gone away.
 const CROWDED: usize = 64 * 1024;
 /// More than this is pending only where the disk takes nothing.
-const MOST_PENDING: usize = 4 * 1024 * 1024;
+const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
 /// What a buffer may keep of its room for the next time.
 const USUAL: usize = 256 * 1024;
 
@@ -104,8 +104,8 @@ impl State {
         open.waiting += 1;
         let place = Place(open.number);
         self.pending += added;
-        if self.bytes() > max_bytes || self.pending > MOST_PENDING {
-            let fault = if self.pending > MOST_PENDING {
+        if self.bytes() > max_bytes || self.pending > MAX_PENDING_BYTES {
+            let fault = if self.pending > MAX_PENDING_BYTES {
                 Fault::Stalled
             } else {
                 Fault::Full(max_bytes)

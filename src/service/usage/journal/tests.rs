@@ -13,7 +13,7 @@ use super::{Journal, Place, codec::tests::any_record};
 use crate::domain::usage::UsageRecord;
 
 const LIMIT: u64 = 1024 * 1024;
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn records(count: usize) -> Vec<UsageRecord> {
     let mut runner = TestRunner::deterministic();
@@ -32,7 +32,7 @@ fn journal() -> (Journal, TempDir) {
 /// A record whose answer is written to a client at once.
 fn keep(journal: &Journal, record: &UsageRecord) -> Option<Place> {
     let place = journal.append(record);
-    journal.settle(PATIENCE);
+    journal.settle(TIMEOUT);
     place.filter(|_| is_up(journal))
 }
 

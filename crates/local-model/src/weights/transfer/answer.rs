@@ -114,7 +114,7 @@ pub(super) fn read_answer(
         _ => return refused("that is not what was asked for"),
     };
     match begins {
-        Begins::At { total: Some(total), .. } if total > model.most_bytes() => refused("it is longer than the model"),
+        Begins::At { total: Some(total), .. } if total > model.max_bytes() => refused("it is longer than the model"),
         begins => Ok(begins),
     }
 }

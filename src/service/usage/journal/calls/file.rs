@@ -16,7 +16,7 @@ use crate::{
 pub(super) const SLOT: usize = 512;
 pub(super) const WIPED: [u8; 8] = [0; 8];
 /// More than any process has under way: a larger file is no file of ours.
-const MOST_SLOTS: u64 = 1 << 20;
+const MAX_SLOTS: u64 = 1 << 20;
 
 pub(super) fn offset(shard: usize, index: usize) -> u64 {
     ((index * SHARDS + shard) * SLOT) as u64
@@ -39,7 +39,7 @@ pub(super) fn create(directory: &Path, owner: uuid::Uuid) -> io::Result<(PathBuf
 /// The calls that a process had under way when it died, and how many slots could not be read.
 pub(in crate::service::usage::journal) fn read(file: &File) -> io::Result<(Vec<UsageRecord>, u64)> {
     let slots = file.metadata()?.len().div_ceil(SLOT as u64);
-    if slots > MOST_SLOTS {
+    if slots > MAX_SLOTS {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let (mut found, mut damaged) = (Vec::new(), 0);

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Instant};
 
-use super::{PATIENCE, journal, records};
+use super::{TIMEOUT, journal, records};
 use crate::domain::usage::UsageRecord;
 
 /// What is on the disk of a journal that is still in use.
@@ -25,10 +25,10 @@ fn what_is_appended_together_is_written_together() {
         journal.append(record).unwrap();
     }
     assert!(written(folder.path()).is_empty() && !journal.is_idle());
-    journal.settle(PATIENCE);
+    journal.settle(TIMEOUT);
     let bytes = written(folder.path());
     assert!(records.iter().all(|record| has(&bytes, record)));
-    journal.settle(PATIENCE);
+    journal.settle(TIMEOUT);
     assert_eq!(written(folder.path()), bytes);
 }
 
@@ -41,7 +41,7 @@ fn whoever_has_committed_finds_its_record_whatever_others_do() {
             threads.spawn(move || {
                 for record in part {
                     journal.append(&record).unwrap();
-                    journal.settle(PATIENCE);
+                    journal.settle(TIMEOUT);
                     assert!(has(&written(folder), &record));
                 }
             });
@@ -55,7 +55,7 @@ fn much_that_nobody_commits_is_written_all_the_same() {
     for record in records(1_000) {
         journal.append(&record).unwrap();
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while written(folder.path()).is_empty() {
         assert!(Instant::now() < deadline);
         std::thread::yield_now();

@@ -4,7 +4,7 @@ use std::{fs, fs::File, sync::Arc};
 
 use tempfile::tempdir;
 
-use super::{LIMIT, PATIENCE, files, is_up, journal, keep, left_over, records, retry_now};
+use super::{LIMIT, TIMEOUT, files, is_up, journal, keep, left_over, records, retry_now};
 use crate::service::usage::journal::Journal;
 
 #[test]
@@ -85,7 +85,7 @@ fn what_the_disk_did_not_take_is_not_said_to_be_kept() {
     let real = std::mem::replace(&mut journal.state().open.as_mut().unwrap().file, Arc::new(full));
     journal.append(&records[1]).unwrap();
     journal.append(&records[2]).unwrap();
-    journal.settle(PATIENCE);
+    journal.settle(TIMEOUT);
     assert!(!is_up(&journal) && journal.append(&records[1]).is_none());
     journal.state().sealed[0].file = real;
     assert_eq!(journal.close(), 1);

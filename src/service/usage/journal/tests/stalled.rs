@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use super::{PATIENCE, is_up, journal, keep, left_over, records, retry_now};
+use super::{TIMEOUT, is_up, journal, keep, left_over, records, retry_now};
 use crate::{
     service::usage::journal::{Journal, STALLED},
     turn::BeforeWrite,
@@ -35,7 +35,7 @@ fn may_write(journal: &Journal) -> bool {
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !holds() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::yield_now();
@@ -114,7 +114,7 @@ fn who_waits_is_woken_once_its_record_is_written() {
                 .is_some_and(|mark| before.wake_when_done(mark, context.waker()));
             if waits { Poll::Pending } else { Poll::Ready(()) }
         });
-        tokio::time::timeout(PATIENCE, woken).await.unwrap();
+        tokio::time::timeout(TIMEOUT, woken).await.unwrap();
     });
     assert_eq!(before.mark(), None);
 }
