@@ -28,5 +28,5 @@ pub mod state;
 pub mod store;
 pub mod task;
 pub mod telemetry;
-pub mod turn;
 pub mod web;
+pub mod write_coalescing;

@@ -11,7 +11,7 @@ use std::{convert::Infallible, net::SocketAddr, time::Duration};
 use crate::{
     http::service::{Service, routed},
     lifecycle::Lifecycle,
-    turn::{BeforeWrite, MAX_BUFFERED_BYTES, Turn},
+    write_coalescing::{CoalescedIo, MAX_BUFFERED_BYTES, PreWriteHook},
 };
 pub use accepting::Accept;
 use accepting::{Trouble, trouble};
@@ -71,7 +71,7 @@ pub async fn serve(
     serving: impl Serve,
     limits: Limits,
     lifecycle: Lifecycle,
-    before_write: impl BeforeWrite + Clone,
+    before_write: impl PreWriteHook + Clone,
 ) {
     let places = Places::new(
         limits.max_connections,
@@ -140,10 +140,10 @@ async fn connection(
     serving: impl Serve,
     (head_timeout, idle_timeout): (Duration, Duration),
     Watched { activity, stop }: Watched,
-    before_write: impl BeforeWrite,
+    before_write: impl PreWriteHook,
 ) {
     prepare(&stream);
-    let stream = activity.watch(Turn::new(TokioIo::new(stream), before_write), head_timeout);
+    let stream = activity.watch(CoalescedIo::new(TokioIo::new(stream), before_write), head_timeout);
     let noted = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let active = noted.begin();

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     config::{ProviderConfig, ProviderKind},
-    turn::Pieces,
+    write_coalescing::ChunkedBody,
 };
 pub(super) use connect::is_refused;
 use connect::{TimedConnector, is_connect_timeout};
@@ -106,7 +106,7 @@ impl OpenAiProvider {
     }
 
     fn request(&self, method: Method, uri: &Uri, body: Bytes, traceparent: Option<HeaderValue>) -> Sent {
-        let mut request = Sent::new(Pieces::new(Full::new(body)));
+        let mut request = Sent::new(ChunkedBody::new(Full::new(body)));
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = (**self.headers.load()).clone();

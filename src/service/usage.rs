@@ -26,7 +26,7 @@ use crate::{
         error_chain,
         metrics::{REFUSALS, USAGE_SET_ASIDE},
     },
-    turn::BeforeWrite,
+    write_coalescing::PreWriteHook,
 };
 
 /// Between two looks at what has come in.
@@ -243,7 +243,7 @@ impl Usage {
     }
 
     /// What a connection to a client has to do before it writes.
-    pub fn before_write(&self) -> impl BeforeWrite + Clone + use<> {
+    pub fn before_write(&self) -> impl PreWriteHook + Clone + use<> {
         self.journal.clone()
     }
 

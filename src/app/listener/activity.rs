@@ -19,7 +19,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::{Sleep, sleep};
 
-use crate::turn::Pieces;
+use crate::write_coalescing::ChunkedBody;
 
 #[derive(Clone, Default)]
 pub(super) struct Activity(Arc<Counts>);
@@ -91,7 +91,7 @@ pub(super) struct Active(Activity);
 impl Active {
     pub(super) fn watch(self, body: Body) -> WatchedBody {
         WatchedBody {
-            body: Pieces::new(body),
+            body: ChunkedBody::new(body),
             _active: self,
         }
     }
@@ -105,7 +105,7 @@ impl Drop for Active {
 
 /// A response body that counts as activity until it is dropped.
 pub(super) struct WatchedBody {
-    body: Pieces<Body>,
+    body: ChunkedBody<Body>,
     _active: Active,
 }
 

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     provider::SentMark,
-    turn::{MAX_BUFFERED_BYTES, Turn},
+    write_coalescing::{CoalescedIo, MAX_BUFFERED_BYTES},
 };
 pub(super) use answer::AnswerBody;
 use answer::Ending;
@@ -169,7 +169,7 @@ impl Pool {
             .map_err(SendError::Connect)?;
         let (sender, carrier) = http1::Builder::new()
             .max_buf_size(MAX_BUFFERED_BYTES)
-            .handshake(Turn::new(ReadOn::new(stream), ()))
+            .handshake(CoalescedIo::new(ReadOn::new(stream), ()))
             .await?;
         Ok(Box::new(Wire::new(sender, carrier)))
     }

@@ -31,13 +31,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::read_on::ReadOn;
-use crate::turn::{Pieces, Turn};
+use crate::write_coalescing::{ChunkedBody, CoalescedIo};
 
 /// A request as it goes out.
 pub(super) type Sent = Request<Whole>;
-pub(super) type Whole = Pieces<Full<Bytes>>;
+pub(super) type Whole = ChunkedBody<Full<Bytes>>;
 pub(super) type Sender = SendRequest<Whole>;
-pub(super) type Carrier = Connection<Turn<ReadOn<MaybeHttpsStream<TokioIo<TcpStream>>>>, Whole>;
+pub(super) type Carrier = Connection<CoalescedIo<ReadOn<MaybeHttpsStream<TokioIo<TcpStream>>>>, Whole>;
 
 /// Dropping it closes the connection.
 pub(super) struct Wire {

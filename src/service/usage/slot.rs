@@ -44,9 +44,9 @@ impl UsageSlot {
         self.call.as_ref().map(LiveCall::id)
     }
 
-    /// What is written to a client after this is written after the record has come into the journal: see [`BeforeWrite`].
+    /// What is written to a client after this is written after the record has come into the journal: see [`PreWriteHook`].
     ///
-    /// [`BeforeWrite`]: crate::turn::BeforeWrite
+    /// [`PreWriteHook`]: crate::write_coalescing::PreWriteHook
     pub fn send(self, record: UsageRecord) {
         let place = self.journal.as_ref().and_then(|journal| journal.append(&record));
         self.permit.send(Queued { record, place });

@@ -12,7 +12,7 @@ use crate::provider::{
     openai::{LARGEST_ANSWER, OpenAiProvider},
     sse,
 };
-use crate::turn::MAX_BUFFERED_BYTES;
+use crate::write_coalescing::MAX_BUFFERED_BYTES;
 
 #[tokio::test]
 async fn an_unreachable_upstream_is_told_from_a_silent_one() {

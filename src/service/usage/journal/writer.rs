@@ -14,7 +14,7 @@ use super::{
     Fault, Handle, Journal, STALLED, Shared, segment,
     state::{Stage, State},
 };
-use crate::turn::BeforeWrite;
+use crate::write_coalescing::PreWriteHook;
 
 /// Starts the thread. It ends once the last [`Journal`] is gone and nothing is pending.
 pub(super) fn start(shared: &Arc<Shared>) -> io::Result<()> {
@@ -174,7 +174,7 @@ impl Drop for Handle {
 }
 
 /// No answer leaves before its record is safe.
-impl BeforeWrite for Option<Journal> {
+impl PreWriteHook for Option<Journal> {
     fn mark(&self) -> Option<u64> {
         let journal = self.as_ref().filter(|journal| journal.is_behind())?;
         Some(journal.appended.load(Ordering::Acquire))

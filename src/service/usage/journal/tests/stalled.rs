@@ -12,7 +12,7 @@ use std::{
 use super::{TIMEOUT, is_up, journal, keep, left_over, records, retry_now};
 use crate::{
     service::usage::journal::{Journal, STALLED},
-    turn::BeforeWrite,
+    write_coalescing::PreWriteHook,
 };
 
 /// What a pipe holds on Linux.

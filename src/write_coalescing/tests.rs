@@ -24,7 +24,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use super::{BeforeWrite, MAX_BUFFERED_BYTES, PROBE, Pieces, QUIET_AFTER, Turn};
+use super::{ChunkedBody, CoalescedIo, MAX_BUFFERED_BYTES, PROBE, PreWriteHook, QUIET_AFTER};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -32,7 +32,7 @@ enum Step {
     Wrote,
 }
 
-/// Takes everything, and notes when.
+/// Accepts every write and records the order of steps.
 struct Connection(Rc<RefCell<Vec<Step>>>);
 
 impl Write for Connection {
@@ -50,7 +50,7 @@ impl Write for Connection {
     }
 }
 
-async fn write(connection: &mut Turn<Connection>, waits: &Cell<u32>) {
+async fn write(connection: &mut CoalescedIo<Connection>, waits: &Cell<u32>) {
     let written = poll_fn(|context| {
         let polled = Pin::new(&mut *connection).poll_write(context, b"x");
         waits.set(waits.get() + u32::from(polled.is_pending()));
@@ -64,7 +64,7 @@ async fn together(count: usize) -> Vec<Step> {
     let steps = Rc::<RefCell<Vec<Step>>>::default();
     let tasks: Vec<_> = (0..count)
         .map(|_| {
-            let mut connection = Turn::new(Connection(Rc::clone(&steps)), ());
+            let mut connection = CoalescedIo::new(Connection(Rc::clone(&steps)), ());
             tokio::task::spawn_local(async move {
                 connection.connection.0.borrow_mut().push(Step::Worked);
                 write(&mut connection, &Cell::default()).await;
@@ -80,7 +80,7 @@ async fn together(count: usize) -> Vec<Step> {
 /// One connection writes `count` times; how often it waited.
 async fn alone(count: u32) -> u32 {
     let waits = Cell::default();
-    let mut connection = Turn::new(Connection(Rc::default()), ());
+    let mut connection = CoalescedIo::new(Connection(Rc::default()), ());
     for _ in 0..count {
         write(&mut connection, &waits).await;
     }
@@ -91,7 +91,7 @@ async fn alone(count: u32) -> u32 {
 async fn what_is_ready_together_is_written_in_a_row() {
     LocalSet::new()
         .run_until(async {
-            // In these it is found out that there are many.
+            // The first round measures that other connections are ready.
             let first = together(10).await;
             assert_eq!(first.len(), 20);
             assert_ne!(first[..10], [Step::Worked; 10]);
@@ -114,12 +114,12 @@ async fn a_connection_alone_hardly_ever_waits() {
 }
 
 #[tokio::test]
-async fn a_write_waits_once_at_most() {
+async fn a_write_yields_at_most_once() {
     LocalSet::new()
         .run_until(async {
             together(10).await;
             let waits = Cell::default();
-            let mut connection = Turn::new(Connection(Rc::default()), ());
+            let mut connection = CoalescedIo::new(Connection(Rc::default()), ());
             for write_number in 1..=QUIET_AFTER / 2 {
                 write(&mut connection, &waits).await;
                 assert_eq!(waits.get(), write_number);
@@ -128,7 +128,7 @@ async fn a_write_waits_once_at_most() {
         .await;
 }
 
-/// Takes everything, on any thread.
+/// Accepts every write, on any thread.
 struct Sink;
 
 impl Write for Sink {
@@ -146,31 +146,32 @@ impl Write for Sink {
 }
 
 #[test]
-fn a_connection_may_begin_to_wait_on_one_thread_and_have_its_turn_on_another() {
+fn a_connection_may_yield_on_one_thread_and_write_on_another() {
     let mut context = Context::from_waker(Waker::noop());
-    let mut connection = Turn::new(Sink, ());
+    let mut connection = CoalescedIo::new(Sink, ());
     let mut tries = 0;
     while Pin::new(&mut connection).poll_write(&mut context, b"x").is_ready() {
         tries += 1;
         assert!(tries < PROBE);
     }
-    // Where as much has been counted, less, and nothing.
+    // On the other thread as many steps have been counted, fewer, or none.
     for before in [tries, 1, 0] {
-        let since = connection.waits_since;
+        let since = connection.yielded_at;
         let moved = std::thread::spawn(move || {
             for _ in 0..before {
-                let _ = Pin::new(&mut Turn::new(Sink, ())).poll_write(&mut Context::from_waker(Waker::noop()), b"x");
+                let _ =
+                    Pin::new(&mut CoalescedIo::new(Sink, ())).poll_write(&mut Context::from_waker(Waker::noop()), b"x");
             }
             let polled = Pin::new(&mut connection).poll_write(&mut Context::from_waker(Waker::noop()), b"x");
             assert!(polled.is_ready());
             connection
         });
         connection = moved.join().unwrap();
-        connection.waits_since = since;
+        connection.yielded_at = since;
     }
 }
 
-/// One end of a connection in memory, which notes how much it was given at a time.
+/// One end of an in-memory connection that records the size of each write.
 struct Noting(TokioIo<DuplexStream>, Arc<Mutex<Vec<usize>>>);
 
 impl Read for Noting {
@@ -202,13 +203,13 @@ impl Write for Noting {
     }
 }
 
-/// What hyper writes at a time to answer with so many bytes.
+/// Sizes of the writes with which hyper sends a response of `length` bytes.
 async fn answered_with(length: usize) -> Vec<usize> {
     let (mut client, server) = tokio::io::duplex(16 << 20);
     let written = Arc::<Mutex<Vec<usize>>>::default();
-    let connection = Turn::new(Noting(TokioIo::new(server), Arc::clone(&written)), ());
+    let connection = CoalescedIo::new(Noting(TokioIo::new(server), Arc::clone(&written)), ());
     let service = service_fn(move |_: Request<Incoming>| async move {
-        let body = Pieces::new(Full::new(Bytes::from(vec![b'x'; length])));
+        let body = ChunkedBody::new(Full::new(Bytes::from(vec![b'x'; length])));
         Ok::<_, Infallible>(Response::new(body))
     });
     let serving = http1::Builder::new()
@@ -237,20 +238,20 @@ async fn a_small_answer_is_one_write_and_a_large_one_is_never_gathered() {
     );
 }
 
-struct Nobody;
+struct IgnoredWake;
 
-impl Wake for Nobody {
+impl Wake for IgnoredWake {
     fn wake(self: Arc<Self>) {}
 }
 
-/// What has to happen happens when the test says so.
+/// A condition that the test fulfils.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<(u64, u64, Vec<Waker>)>>);
+struct TestHook(Arc<Mutex<(u64, u64, Vec<Waker>)>>);
 
-impl BeforeWrite for Told {
+impl PreWriteHook for TestHook {
     fn mark(&self) -> Option<u64> {
-        let (told, done, _) = &*self.0.lock().unwrap();
-        (done < told).then_some(*told)
+        let (wanted, done, _) = &*self.0.lock().unwrap();
+        (done < wanted).then_some(*wanted)
     }
 
     fn is_done(&self, mark: u64) -> bool {
@@ -268,27 +269,27 @@ impl BeforeWrite for Told {
 }
 
 #[test]
-fn bytes_wait_for_what_was_told_before_them_and_for_no_more() {
-    let told = Told::default();
-    // As a task's, all of which are the same.
-    let waker = Waker::from(Arc::new(Nobody));
+fn bytes_wait_for_their_own_mark_and_no_later_one() {
+    let hook = TestHook::default();
+    // The same waker for every poll, as within one task.
+    let waker = Waker::from(Arc::new(IgnoredWake));
     let mut context = Context::from_waker(&waker);
-    let mut connection = Turn::new(Sink, told.clone());
+    let mut connection = CoalescedIo::new(Sink, hook.clone());
     let mut write = |bytes: &[u8]| match Pin::new(&mut connection).poll_write(&mut context, bytes) {
         Poll::Ready(written) => Some(written.unwrap()),
         Poll::Pending => None,
     };
     let mut written = |bytes: &[u8]| write(bytes).or_else(|| write(bytes));
     assert_eq!(written(b"abc"), Some(3));
-    told.0.lock().unwrap().0 = 1;
+    hook.0.lock().unwrap().0 = 1;
     assert_eq!(written(b"abc"), None);
     assert_eq!(written(b"abc"), None);
-    assert_eq!(told.0.lock().unwrap().2.len(), 1, "told of once");
-    // More is told, and more bytes come, which are not to go before it.
-    told.0.lock().unwrap().0 = 2;
-    told.0.lock().unwrap().1 = 1;
+    assert_eq!(hook.0.lock().unwrap().2.len(), 1, "registered once");
+    // The mark rises, and more bytes come, which must wait for it.
+    hook.0.lock().unwrap().0 = 2;
+    hook.0.lock().unwrap().1 = 1;
     assert_eq!(written(b"abcde"), Some(3));
     assert_eq!(written(b"de"), None);
-    told.0.lock().unwrap().1 = 2;
+    hook.0.lock().unwrap().1 = 2;
     assert_eq!(written(b"de"), Some(2));
 }

@@ -1,7 +1,7 @@
-//! Bodies in pieces of a bounded size.
+//! Splits bodies into chunks of a bounded size.
 //!
-//! What a connection is about to write is put together in one buffer, which stays as large as it ever was. So a large body is
-//! handed over piece by piece, and a connection that has carried one keeps a buffer of less than 80 KiB.
+//! hyper gathers pending bytes in one buffer per connection, which never shrinks. A large body is therefore handed over
+//! chunk by chunk, and a connection that has carried one keeps a buffer of less than 80 KiB.
 
 use std::{
     pin::Pin,
@@ -11,21 +11,21 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-/// While so much waits to be written on a connection, hyper takes no further piece; and it reads no further ahead, so that the head of a
-/// request or answer has to fit, but for what the last read brings. In bytes. A buffer in which there is no room for a piece more, which
-/// makes 40 KiB, doubles.
+/// hyper takes no further chunk while so many bytes wait to be written on a connection. It also reads no further ahead, so the
+/// head of a request or response has to fit, except for what the last read adds. A buffer without room for one more chunk,
+/// which makes 40 KiB, doubles.
 pub const MAX_BUFFERED_BYTES: usize = 32 * 1024;
-/// Bytes in a piece. A body no larger than this is not touched.
-const PIECE: usize = 8 * 1024;
+/// Bytes in a chunk. A body no larger than this is passed on as it is.
+const CHUNK: usize = 8 * 1024;
 
-/// A body whose frames are no larger than a piece.
-pub struct Pieces<B> {
+/// A body whose frames are no larger than a chunk.
+pub struct ChunkedBody<B> {
     body: B,
     /// Of the last frame.
     rest: Bytes,
 }
 
-impl<B> Pieces<B> {
+impl<B> ChunkedBody<B> {
     pub fn new(body: B) -> Self {
         Self {
             body,
@@ -34,7 +34,7 @@ impl<B> Pieces<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Pieces<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for ChunkedBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -42,15 +42,15 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Pieces<B> {
         if self.rest.is_empty() {
             match Pin::new(&mut self.body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) if data.len() > PIECE => self.rest = data,
+                    Ok(data) if data.len() > CHUNK => self.rest = data,
                     Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                     Err(other) => return Poll::Ready(Some(Ok(other))),
                 },
                 ended => return ended,
             }
         }
-        let piece = self.rest.len().min(PIECE);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
+        let chunk = self.rest.len().min(CHUNK);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(chunk)))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -70,7 +70,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Pieces<B> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PIECE, Pieces};
+    use super::{CHUNK, ChunkedBody};
     use bytes::Bytes;
     use http_body::Body;
     use http_body_util::{BodyExt, Full, StreamBody};
@@ -79,15 +79,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_lost_nothing_is_large_and_the_length_is_told_all_the_while(length in 0..5 * PIECE) {
+        fn all_bytes_pass_in_small_chunks_and_the_size_hint_stays_exact(length in 0..5 * CHUNK) {
             let whole: Bytes = (0..length).map(|at| at.to_le_bytes()[0] ^ at.to_le_bytes()[1]).collect();
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let mut body = Pieces::new(Full::new(whole.clone()));
+            let mut body = ChunkedBody::new(Full::new(whole.clone()));
             let mut seen = Vec::new();
             while let Some(frame) = runtime.block_on(body.frame()) {
-                let piece = frame.unwrap().into_data().unwrap();
-                prop_assert!((1..=PIECE).contains(&piece.len()));
-                seen.extend_from_slice(&piece);
+                let chunk = frame.unwrap().into_data().unwrap();
+                prop_assert!((1..=CHUNK).contains(&chunk.len()));
+                seen.extend_from_slice(&chunk);
                 prop_assert_eq!(body.size_hint().exact(), Some((length - seen.len()) as u64));
                 prop_assert_eq!(body.is_end_stream(), seen.len() == length);
             }
@@ -99,12 +99,12 @@ mod tests {
     async fn frames_stay_apart_and_trailers_pass() {
         let trailers = http::HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
         let frames = [
-            Frame::data(Bytes::from(vec![1; PIECE + 1])),
+            Frame::data(Bytes::from(vec![1; CHUNK + 1])),
             Frame::data(Bytes::from_static(b"end")),
             Frame::trailers(trailers.clone()),
         ];
         let frames = futures_util::stream::iter(frames.map(Ok::<_, std::convert::Infallible>));
-        let mut body = Pieces::new(StreamBody::new(frames));
+        let mut body = ChunkedBody::new(StreamBody::new(frames));
         let mut sizes = Vec::new();
         while let Some(Ok(frame)) = body.frame().await {
             match frame.into_data() {
@@ -112,6 +112,6 @@ mod tests {
                 Err(other) => assert_eq!(other.into_trailers().unwrap(), trailers),
             }
         }
-        assert_eq!(sizes, [PIECE, 1, 3]);
+        assert_eq!(sizes, [CHUNK, 1, 3]);
     }
 }
