@@ -24,5 +24,5 @@ pub mod value;
 pub use cached::{Cached, Hit};
 pub use class::Class;
 pub use key::{Key, Scope};
-pub use tiers::{CacheStats, Reach, Tiers};
+pub use tiers::{CacheStats, PurgeScope, Tiers};
 pub use value::Value;

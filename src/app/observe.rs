@@ -99,7 +99,7 @@ pub(super) async fn run(observed: Observed, stop: CancellationToken) {
         // As a side effect each class sets its gauges.
         observed.tiers.stats();
         if let Some(redis) = observed.tiers.redis() {
-            gauge!(names::CACHE_CHANNEL_UP).set(f64::from(u8::from(observed.tiers.hears())));
+            gauge!(names::CACHE_CHANNEL_UP).set(f64::from(u8::from(observed.tiers.is_subscribed())));
             gauge!(names::REDIS_WRITABLE).set(f64::from(u8::from(!redis.refuses_writes())));
             gauge!(names::BREAKER_OPEN, "dependency" => "redis").set(f64::from(u8::from(!redis.is_whole())));
             let (in_use, idle, max, waiting) = redis.connections();

@@ -19,10 +19,10 @@ use memory::{Entry, Memory};
 
 use super::{
     class::{Class, Policy},
-    flight::{Flights, Outcome, Overtaken},
+    flight::{Flights, InvalidatedFlag, LoadResult},
     key::Key,
     metrics::ClassMetrics,
-    tiers::{Local, Tiers},
+    tiers::{LocalTier, Tiers},
     value::{Stamp, Value},
 };
 
@@ -30,7 +30,7 @@ use super::{
 const HOT: u32 = 2;
 
 /// Cheap to clone. `E` is the loader's error.
-pub struct Cached<V, E>(Arc<Inner<V, E>>);
+pub struct Cached<V, E>(Arc<CachedInner<V, E>>);
 
 impl<V, E> Clone for Cached<V, E> {
     fn clone(&self) -> Self {
@@ -38,7 +38,7 @@ impl<V, E> Clone for Cached<V, E> {
     }
 }
 
-struct Inner<V, E> {
+struct CachedInner<V, E> {
     tiers: Tiers,
     class: Class,
     policy: Policy,
@@ -47,15 +47,15 @@ struct Inner<V, E> {
     metrics: ClassMetrics,
     hits: AtomicU64,
     misses: AtomicU64,
-    /// How often something was put into memory.
-    remembered: AtomicU64,
-    /// How often more than single entries were forgotten.
+    /// Number of inserts into memory.
+    insert_count: AtomicU64,
+    /// Number of purges of more than single entries.
     purges: AtomicU64,
 }
 
-/// A remembered answer.
+/// A cached answer.
 pub struct Hit<V> {
-    /// `None`: it is remembered that there is none.
+    /// `None` caches that there is no value.
     pub value: Option<V>,
     pub age: Duration,
 }
@@ -64,7 +64,7 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
     pub fn new(tiers: &Tiers, class: Class, policy: Policy) -> Self {
         let metrics = ClassMetrics::new(class);
         let memory = Memory::new(tiers, class, policy, metrics.evictions.clone());
-        let cached = Self(Arc::new(Inner {
+        let cached = Self(Arc::new(CachedInner {
             tiers: tiers.clone(),
             class,
             policy,
@@ -73,27 +73,26 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
             metrics,
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
-            remembered: AtomicU64::new(0),
+            insert_count: AtomicU64::new(0),
             purges: AtomicU64::new(0),
         }));
-        tiers.register(Arc::clone(&cached.0) as Arc<dyn Local>);
+        tiers.register(Arc::clone(&cached.0) as Arc<dyn LocalTier>);
         cached
     }
 
-    /// The answer in memory, if there is one that may be believed.
+    /// The entry in memory, if it is valid.
     pub fn peek(&self, key: &Key) -> Option<Hit<V>> {
         self.0.peek(key).map(|(entry, now)| self.0.hit(&entry, now))
     }
 
-    /// Grows with every answer that comes into memory, after it has: who saw the same figure before it peeked in vain need
-    /// not peek again.
-    pub fn remembered(&self) -> u64 {
-        self.0.remembered.load(Ordering::Acquire)
+    /// Number of inserts into memory. If it has not changed since a miss, the miss still holds.
+    pub fn insert_count(&self) -> u64 {
+        self.0.insert_count.load(Ordering::Acquire)
     }
 
-    /// The answer, from wherever it is nearest. `load` is asked only if nobody has it, once for all who ask meanwhile. A
-    /// failure is given to them and not remembered.
-    pub async fn get_or_load<F>(&self, key: Key, load: impl FnOnce() -> F + Send) -> Outcome<V, E>
+    /// The value from memory, else from Redis, else from `load`, which runs once for all callers that ask meanwhile. They all
+    /// get its error, which is not cached.
+    pub async fn get_or_load<F>(&self, key: Key, load: impl FnOnce() -> F + Send) -> LoadResult<V, E>
     where
         F: Future<Output = Result<Option<V>, E>> + Send + 'static,
     {
@@ -108,8 +107,8 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
     }
 }
 
-impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
-    /// And when it was found, by [`Tiers::now`].
+impl<V: Value, E: Send + Sync + 'static> CachedInner<V, E> {
+    /// The entry, and when it was found, by [`Tiers::now`].
     fn peek(&self, key: &Key) -> Option<(Arc<Entry<V>>, u64)> {
         let (entry, now) = self.memory.get(key)?;
         entry.hits.fetch_add(1, Ordering::Relaxed);
@@ -135,7 +134,7 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
     fn is_due(&self, entry: &Entry<V>, now: u64) -> bool {
         let life = || {
             let life = entry.expires.saturating_sub(entry.stored);
-            life.min(self.tiers.believed_for(self.class, now))
+            life.min(self.tiers.valid_for(self.class, now))
         };
         self.class.is_refreshed_early()
             && entry.hits.load(Ordering::Relaxed) > HOT
@@ -149,7 +148,7 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
         } else {
             self.policy.absent_ttl
         };
-        // At most the lifetime that was promised, so only ever shorter.
+        // The configured lifetime is an upper limit, so jitter only shortens it.
         let ttl = ttl.mul_f64(1.0 - key.jitter());
         let made = self.tiers.wall();
         Stamp {
@@ -161,29 +160,29 @@ impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
         }
     }
 
-    fn remember(&self, key: &Key, value: Option<V>, begun: u64, made: u64, expires: u64) -> Arc<Entry<V>> {
+    fn insert(&self, key: &Key, value: Option<V>, begun: u64, made: u64, expires: u64) -> Arc<Entry<V>> {
         let entry = self.memory.entry(value, begun, made, expires);
         self.memory.insert(*key, &entry);
-        self.remembered.fetch_add(1, Ordering::Release);
+        self.insert_count.fetch_add(1, Ordering::Release);
         entry
     }
 
-    /// Keeps what was found for `key`, unless a write has made it wrong meanwhile.
-    fn remember_unless(
+    /// Stores a loaded value unless a write has invalidated it meanwhile.
+    fn insert_unless(
         &self,
-        overtaken: &Overtaken,
+        invalidated: &InvalidatedFlag,
         key: &Key,
         value: Option<V>,
         begun: u64,
         made: u64,
         expires: u64,
     ) -> Arc<Entry<V>> {
-        if overtaken.is_so() {
+        if invalidated.is_set() {
             return self.memory.entry(value, begun, made, expires);
         }
-        let entry = self.remember(key, value, begun, made, expires);
-        // A write between the look and the deed has found nothing to forget.
-        if overtaken.is_so() {
+        let entry = self.insert(key, value, begun, made, expires);
+        // A write between the check and the insert found no entry to remove.
+        if invalidated.is_set() {
             self.memory.remove(key);
         }
         entry

@@ -1,11 +1,11 @@
-//! How processes tell each other what is no longer so: one Redis channel.
+//! The Redis channel on which processes send each other invalidations.
 //!
 //! ```text
-//! <instance> h                              a heartbeat: whoever hears none is deaf
-//! <instance> c                              the same, of one that Redis refuses writes: nobody is to believe what it holds
+//! <instance> h                              a heartbeat: a process that receives none has lost the channel
+//! <instance> c                              the same, from a process whose writes Redis refuses: no one may trust Redis
 //! <instance> k <class> <hash>               one entry
 //! <instance> p <class> <organisation | *> <token>
-//!                                           what an organisation, or everybody, has of a class
+//!                                           all entries of a class, of one organisation or of all
 //! ```
 
 use std::time::Duration;
@@ -21,47 +21,48 @@ use super::{
 };
 use crate::domain::ids::OrganizationId;
 
-/// The field beside the epochs that says whose they are.
+/// The field beside the epochs that holds the run id of the server they belong to.
 const SERVER: &str = "server";
-/// Four in the time after which a process counts as deaf.
-const BEAT_INTERVAL: Duration = Duration::from_millis(250);
-/// Nothing heard for so long, not even ourselves: this connection is no good.
-const SILENCE: Duration = Duration::from_secs(1);
-const PAUSE: Duration = Duration::from_millis(200);
+/// Four heartbeats fit into the time after which the channel counts as lost.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
+/// After so long without a message, not even our own heartbeat, the connection is given up.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(1);
+const RECONNECT_DELAY: Duration = Duration::from_millis(200);
 
-/// Listens until told to stop.
+/// Receives messages until `stop`.
 pub async fn listen(tiers: Tiers, stop: CancellationToken) {
     let Some(redis) = tiers.redis().cloned() else { return };
     let work = async {
-        let mut turn = 0;
+        let mut index = 0;
         loop {
-            if let Ok(subscriber) = redis.subscribe(turn).await {
-                let was_deaf = !tiers.hears();
-                hear(&tiers, subscriber).await;
-                // Who heard us fall silent could not know what we did; who fell silent may have died owing.
-                if !was_deaf {
-                    tiers.owe();
+            if let Ok(subscriber) = redis.subscribe(index).await {
+                let was_subscribed = tiers.is_subscribed();
+                receive(&tiers, subscriber).await;
+                // Peers could not receive our invalidations while we were disconnected, and a peer that crashed may have lost
+                // its own. Invalidate once more.
+                if was_subscribed {
+                    tiers.mark_pending();
                 }
             } else {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RECONNECT_DELAY).await;
             }
-            turn += 1;
+            index += 1;
         }
     };
     let _ = stop.run_until_cancelled(work).await;
 }
 
-async fn hear(tiers: &Tiers, subscriber: PubSub) {
+async fn receive(tiers: &Tiers, subscriber: PubSub) {
     let mut messages = subscriber.into_on_message();
-    tiers.raise_floor();
-    while let Ok(Some(message)) = tokio::time::timeout(SILENCE, messages.next()).await {
-        obey(tiers, &message);
-        tiers.note_heard();
+    tiers.invalidate_all_stored();
+    while let Ok(Some(message)) = tokio::time::timeout(SILENCE_TIMEOUT, messages.next()).await {
+        apply(tiers, &message);
+        tiers.note_message();
     }
 }
 
-/// What cannot be read is another version's.
-fn obey(tiers: &Tiers, message: &Msg) {
+/// Ignores messages that it cannot parse: another version sent them.
+fn apply(tiers: &Tiers, message: &Msg) {
     let Ok(text) = message.get_payload::<String>() else {
         return;
     };
@@ -78,7 +79,7 @@ fn obey(tiers: &Tiers, message: &Msg) {
         return;
     };
     let Some(what) = words.next() else { return };
-    let each = |act: &dyn Fn(&dyn super::tiers::Local)| {
+    let each = |act: &dyn Fn(&dyn super::tiers::LocalTier)| {
         tiers.each_local(|local| {
             if local.class() == class {
                 act(local);
@@ -108,16 +109,16 @@ fn obey(tiers: &Tiers, message: &Msg) {
     }
 }
 
-/// Beats, reads the epochs, and pays what is owed, until told to stop. `token` gives random numbers.
-pub async fn beat(tiers: Tiers, token: impl Fn() -> u64 + Send, stop: CancellationToken) {
+/// Sends heartbeats, reads the epochs and delivers pending invalidations until `stop`. `token` returns random numbers.
+pub async fn heartbeat(tiers: Tiers, token: impl Fn() -> u64 + Send, stop: CancellationToken) {
     let Some(redis) = tiers.redis().cloned() else { return };
     let heartbeat = format!("{:x} h", tiers.instance());
     let work = async {
-        for turn in 0.. {
+        for index in 0.. {
             let refuses = redis.refuses_writes();
             if refuses {
-                // Before it is believed again, what it held meanwhile is to be ended.
-                tiers.owe();
+                // Its present entries must be invalidated before Redis is trusted again.
+                tiers.mark_pending();
             }
             let message = if refuses {
                 tiers.refusal_message()
@@ -125,17 +126,17 @@ pub async fn beat(tiers: Tiers, token: impl Fn() -> u64 + Send, stop: Cancellati
                 heartbeat.clone()
             };
             let message = [message];
-            // None waits for the others: one may be on a shard that hangs. That Redis answers does not say that it takes what is
-            // written, so that is tried as well.
-            let settling = settle(&tiers, &redis, &token);
-            let (_, (), _) = tokio::join!(redis.publish(&message), settling, redis.probe_write(turn));
-            tokio::time::sleep(BEAT_INTERVAL).await;
+            // The three run side by side, since any may be on a shard that hangs. An answering Redis may still refuse writes, so
+            // a write is probed as well.
+            let delivering = deliver_pending(&tiers, &redis, &token);
+            let (_, (), _) = tokio::join!(redis.publish(&message), delivering, redis.probe_write(index));
+            tokio::time::sleep(HEARTBEAT_INTERVAL).await;
         }
     };
     let _ = stop.run_until_cancelled(work).await;
 }
 
-async fn settle(tiers: &Tiers, redis: &Redis, token: &impl Fn() -> u64) {
+async fn deliver_pending(tiers: &Tiers, redis: &Redis, token: &impl Fn() -> u64) {
     if redis.refuses_writes() {
         return;
     }
@@ -143,15 +144,15 @@ async fn settle(tiers: &Tiers, redis: &Redis, token: &impl Fn() -> u64) {
         return;
     };
     let server = seen.and_then(|(_, unknown)| unknown);
-    if tiers.owes() || server.is_some() {
+    if tiers.has_pending() || server.is_some() {
         let epoch = token();
         let mutable: Vec<_> = Class::ALL.into_iter().filter(|class| class.is_mutable()).collect();
         let mut ended: Vec<_> = mutable.iter().map(|class| (class.as_str(), epoch)).collect();
         ended.extend(server.map(|run| (SERVER, run)));
-        // Cleared first: what comes to be owed meanwhile stays owed.
-        tiers.owe_no_more();
+        // Cleared first, so that an invalidation that fails meanwhile stays pending.
+        tiers.clear_pending();
         if redis.set_epochs(&ended).await.is_err() {
-            tiers.owe();
+            tiers.mark_pending();
             return;
         }
         tracing::info!(target: "mapleai::cache", "Redis missed an invalidation; everything that may have changed is loaded anew");
@@ -166,18 +167,18 @@ async fn settle(tiers: &Tiers, redis: &Redis, token: &impl Fn() -> u64) {
     }
 }
 
-/// A connection that has not been looked at, and the run of the server behind it, unless it is the one whose epochs these are.
-/// Another may have come back with what it had saved long ago, or be a replica that had not heard of everything.
+/// The unchecked connection, and the run id of its server if it differs from the run that wrote the epochs. A different run may
+/// be a server restarted from an old snapshot, or a promoted replica that missed writes.
 async fn look_at_server(tiers: &Tiers, redis: &Redis) -> Result<Option<(u64, Option<u64>)>, RedisError> {
     let Some(connection) = tiers.unseen_connection() else {
         return Ok(None);
     };
     let run = match redis.server_run().await {
         Ok(run) => run,
-        // It may not be asked, or is not that kind of server.
+        // The command is forbidden, or the server does not know it.
         Err(RedisError::Command(_)) => None,
         Err(error) => return Err(error),
     };
-    let known = redis.epochs().await?.get(SERVER).copied();
-    Ok(Some((connection, run.filter(|run| known != Some(*run)))))
+    let stored = redis.epochs().await?.get(SERVER).copied();
+    Ok(Some((connection, run.filter(|run| stored != Some(*run)))))
 }

@@ -1,4 +1,4 @@
-//! Loads under way, shared by whoever asks for the same key meanwhile.
+//! Loads in flight, shared by all callers that ask for the same key meanwhile.
 
 use std::{
     collections::HashMap,
@@ -15,16 +15,16 @@ use futures_util::{
 
 use super::key::Key;
 
-/// What comes of a load, for each of those who wait.
-pub(super) type Outcome<V, E> = Result<Option<V>, Arc<E>>;
-pub(super) type Loading<V, E> = Shared<BoxFuture<'static, Outcome<V, E>>>;
+/// The result of a load, for each waiting caller.
+pub(super) type LoadResult<V, E> = Result<Option<V>, Arc<E>>;
+pub(super) type Loading<V, E> = Shared<BoxFuture<'static, LoadResult<V, E>>>;
 
-/// Whether what is being loaded has been overtaken by a write.
+/// Set when a write invalidates a value while it is being loaded.
 #[derive(Default)]
-pub(super) struct Overtaken(AtomicBool);
+pub(super) struct InvalidatedFlag(AtomicBool);
 
-impl Overtaken {
-    pub(super) fn is_so(&self) -> bool {
+impl InvalidatedFlag {
+    pub(super) fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 
@@ -33,15 +33,15 @@ impl Overtaken {
     }
 }
 
-/// Weak, since a load lives as long as somebody waits for it: when the last has gone away it ends.
+/// Weak: a load is cancelled when its last waiting caller is gone.
 struct Flight<V, E> {
-    loading: WeakShared<BoxFuture<'static, Outcome<V, E>>>,
-    overtaken: Arc<Overtaken>,
+    loading: WeakShared<BoxFuture<'static, LoadResult<V, E>>>,
+    invalidated: Arc<InvalidatedFlag>,
 }
 
 pub(super) struct Flights<V, E>(Mutex<HashMap<Key, Flight<V, E>>>);
 
-/// Beyond so many, those that nobody waits for any more are cleared away first.
+/// Above this number, cancelled loads are removed first.
 const MANY: usize = 256;
 
 impl<V, E> Flights<V, E> {
@@ -49,11 +49,11 @@ impl<V, E> Flights<V, E> {
         Self(Mutex::default())
     }
 
-    /// The load under way for `key`, or the one that `start` makes. Tells whether it was under way.
+    /// The load in flight for `key`, or the one that `start` makes. The flag is true if it was in flight already.
     pub(super) fn join(
         &self,
         key: Key,
-        start: impl FnOnce(Arc<Overtaken>) -> BoxFuture<'static, Outcome<V, E>>,
+        start: impl FnOnce(Arc<InvalidatedFlag>) -> BoxFuture<'static, LoadResult<V, E>>,
     ) -> (Loading<V, E>, bool)
     where
         V: Clone,
@@ -65,45 +65,45 @@ impl<V, E> Flights<V, E> {
         if flights.len() >= MANY {
             flights.retain(|_, flight| flight.loading.upgrade().is_some());
         }
-        let overtaken = Arc::new(Overtaken::default());
-        let loading = start(Arc::clone(&overtaken)).shared();
+        let invalidated = Arc::new(InvalidatedFlag::default());
+        let loading = start(Arc::clone(&invalidated)).shared();
         if let Some(weak) = loading.downgrade() {
             flights.insert(
                 key,
                 Flight {
                     loading: weak,
-                    overtaken,
+                    invalidated,
                 },
             );
         }
         (loading, false)
     }
 
-    /// The load is done: who asks from now on finds what was kept.
-    pub(super) fn land(&self, key: &Key, overtaken: &Arc<Overtaken>) {
+    /// Removes a finished load: later callers find its stored value.
+    pub(super) fn remove(&self, key: &Key, invalidated: &Arc<InvalidatedFlag>) {
         let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if flights
             .get(key)
-            .is_some_and(|flight| Arc::ptr_eq(&flight.overtaken, overtaken))
+            .is_some_and(|flight| Arc::ptr_eq(&flight.invalidated, invalidated))
         {
             flights.remove(key);
         }
     }
 
-    /// What is being loaded for `key` is for those who wait already, and is not kept.
-    pub(super) fn overtake(&self, key: &Key) {
+    /// Invalidates the load in flight for `key`: the waiting callers get its value, but it is not stored.
+    pub(super) fn invalidate(&self, key: &Key) {
         let flight = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         if let Some(flight) = flight {
-            flight.overtaken.set();
+            flight.invalidated.set();
         }
     }
 
-    pub(super) fn overtake_all(&self, concerned: impl Fn(&Key) -> bool) {
+    pub(super) fn invalidate_all(&self, concerned: impl Fn(&Key) -> bool) {
         let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         flights.retain(|key, flight| {
             let concerned = concerned(key);
             if concerned {
-                flight.overtaken.set();
+                flight.invalidated.set();
             }
             !concerned
         });

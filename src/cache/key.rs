@@ -149,8 +149,8 @@ impl Key {
         }
     }
 
-    /// The entry's place in Redis.
-    pub(super) fn place(&self) -> Place {
+    /// The entry's keys in Redis.
+    pub(super) fn redis_keys(&self) -> RedisKeys {
         let tag = self.tag();
         let class = self.class.as_str();
         let mut value = String::with_capacity(tag.len() + class.len() + 80);
@@ -158,7 +158,7 @@ impl Key {
         for byte in self.hash {
             let _ = write!(value, "{byte:02x}");
         }
-        Place {
+        RedisKeys {
             lease: format!("{value}:lease"),
             generation: generation_name(&tag, self.class),
             slot: slot_of(tag.as_bytes()),
@@ -171,19 +171,19 @@ impl Key {
         self.hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
-    /// What share of its life an entry is to lose, 0 to 0.1. It takes no dice: entries made together expire apart, and the
-    /// same entry expires alike everywhere.
+    /// The share of its lifetime that an entry loses, 0 to 0.1, derived from the key: entries made together expire apart, and
+    /// the same entry expires at the same time in every process.
     pub(super) fn jitter(&self) -> f64 {
         let [.., low, high] = self.hash;
         f64::from(u16::from_le_bytes([low, high])) / f64::from(u16::MAX) * 0.1
     }
 }
 
-/// Names in Redis that belong together, all on one shard.
+/// The Redis keys of one entry, all on one shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct RedisKeys {
     pub(super) value: String,
-    /// Held by whoever loads the value.
+    /// Key of the lease of the process that loads the value.
     pub(super) lease: String,
     /// Changed by purging a tenant's entries of the class.
     pub(super) generation: String,

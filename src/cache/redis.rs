@@ -67,18 +67,18 @@ pub enum RedisError {
 
 /// Cheap to clone. Connects when it is first used, or watched.
 #[derive(Clone)]
-pub struct Redis(Arc<Inner>);
+pub struct Redis(Arc<RedisInner>);
 
-struct Inner {
+struct RedisInner {
     authorities: Option<Vec<u8>>,
     target: ArcSwap<Target>,
     is_cluster: bool,
     link: RwLock<Option<Link>>,
     connecting: tokio::sync::Mutex<()>,
     breakers: Breakers,
-    told_away: AtomicBool,
+    logged_away: AtomicBool,
     /// Why there is no connection, as told since it went away.
-    told_reasons: Mutex<Vec<String>>,
+    logged_reasons: Mutex<Vec<String>>,
     /// How many connections there have been.
     connections_made: AtomicU64,
     /// What writes are refused with, while they are.
@@ -104,20 +104,20 @@ impl Redis {
         Self::trusting(url, config.mode, authorities).map(Some)
     }
 
-    /// The same, which for `rediss://` believes the certificate authorities of a PEM file instead of the system's.
+    /// The same, but for `rediss://` it trusts the certificate authorities of a PEM file instead of the system's.
     pub fn trusting(url: &SecretString, mode: RedisMode, authorities: Option<Vec<u8>>) -> Result<Self, RedisError> {
         let target = Target::new(url, mode, authorities.as_deref())?;
         let is_cluster = target.is_cluster();
         let parts = if is_cluster { breaker::PARTS } else { 1 };
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(RedisInner {
             authorities,
             target: ArcSwap::from_pointee(target),
             is_cluster,
             link: RwLock::default(),
             connecting: tokio::sync::Mutex::default(),
             breakers: Breakers::new(parts),
-            told_away: AtomicBool::new(false),
-            told_reasons: Mutex::default(),
+            logged_away: AtomicBool::new(false),
+            logged_reasons: Mutex::default(),
             connections_made: AtomicU64::new(0),
             refusal: Mutex::default(),
         })))
@@ -130,7 +130,7 @@ impl Redis {
             .await
             .map_err(|_| RedisError::NoAnswer(CONNECT_LIMIT))??;
         self.0.target.store(Arc::new(target));
-        self.hold(link);
+        self.set_link(link);
         Ok(())
     }
 
@@ -185,11 +185,11 @@ impl Redis {
         let made = tokio::time::timeout(CONNECT_LIMIT, target.connect())
             .await
             .map_err(|_| RedisError::NoAnswer(CONNECT_LIMIT))??;
-        self.hold(made.clone());
+        self.set_link(made.clone());
         Ok(made)
     }
 
-    fn hold(&self, link: Link) {
+    fn set_link(&self, link: Link) {
         *self.0.link.write().unwrap_or_else(PoisonError::into_inner) = Some(link);
         self.0.connections_made.fetch_add(1, Ordering::Release);
     }

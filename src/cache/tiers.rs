@@ -1,11 +1,11 @@
-//! What all classes share: Redis, time, and how far memory may be believed.
+//! State that all classes share: Redis, time, and how long entries in memory stay valid.
 //!
-//! Memory is believed for a class's whole lifetime only while this process hears what the others invalidate. When it does
-//! not, an answer that a write could have made wrong is believed for `local_ttl` (seconds), and when it hears again,
-//! everything from before is forgotten, since what was said meanwhile is lost.
+//! Entries in memory are valid for the whole lifetime of their class only while this process receives the invalidations of
+//! the others. Without the channel, an entry that a write could have made wrong is valid for `local_ttl` (seconds); when the
+//! channel is back, all earlier mutable entries are dropped, since the messages sent meanwhile are lost.
 //!
-//! Redis is believed as long as every invalidation arrived ([`spread`]). One that could not be delivered makes this process, as soon as
-//! Redis is back, end the *epoch* of all mutable classes: whatever was stored in an earlier one is a miss for everybody.
+//! Redis is trusted as long as every invalidation arrived ([`invalidation_broadcast`]). After an undelivered one, this process
+//! ends the *epoch* of all mutable classes as soon as Redis is back: entries of an earlier epoch are a miss for every process.
 
 use std::{
     sync::{
@@ -19,9 +19,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-mod belief;
+mod invalidation_broadcast;
 mod purge;
-mod spread;
+mod validity;
 
 use super::{class::Class, key::Scope, redis::Redis};
 use crate::{
@@ -29,11 +29,11 @@ use crate::{
     domain::{clock::Clock, ids::OrganizationId},
 };
 pub(super) use purge::LAST_PURGE;
+pub use purge::PurgeScope;
 use purge::Purges;
-pub use purge::Reach;
 
-/// What the classes have in memory, for those who know no types.
-pub(super) trait Local: Send + Sync {
+/// The memory tier of a class, without its value type.
+pub(super) trait LocalTier: Send + Sync {
     fn class(&self) -> Class;
     fn forget_hash(&self, hash: [u8; 32]);
     fn forget_organization(&self, organization: OrganizationId);
@@ -50,47 +50,47 @@ pub struct CacheStats {
     pub bytes: u64,
     pub hits: u64,
     pub misses: u64,
-    /// What left memory for want of room.
+    /// Entries evicted for lack of room.
     pub evictions: u64,
 }
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Tiers(Arc<Shared>);
+pub struct Tiers(Arc<TiersInner>);
 
-struct Shared {
+struct TiersInner {
     redis: Option<Redis>,
-    /// For what is kept in Redis.
+    /// Encrypts the values in Redis.
     sealer: ArcSwap<Sealer>,
     clock: Clock,
     started: Instant,
     local_ttl: u64,
     instance: u64,
-    /// When the channel was last heard; 0 for never. Milliseconds since `started`, as all times here.
-    heard: AtomicU64,
-    /// Mutable answers stored before are not believed.
+    /// When the last message came; 0 for never. Milliseconds since `started`, as all times here.
+    last_message: AtomicU64,
+    /// Mutable entries stored earlier are invalid.
     floor: AtomicU64,
     epochs: [AtomicU64; Class::ALL.len()],
     epochs_read: AtomicU64,
-    /// An invalidation is owed to Redis.
-    owing: AtomicBool,
-    /// Invalidations that take their time: whether Redis still has the old value is not known.
+    /// An invalidation has not been delivered to Redis yet.
+    pending: AtomicBool,
+    /// Number of late removals: whether Redis still has the old value is unknown.
     late: AtomicUsize,
-    /// Until when another process says that Redis refuses writes.
+    /// Until then Redis counts as refusing writes, as another process reported.
     refused_until: AtomicU64,
-    /// The connection on which it was last seen which run of the server this is.
+    /// Number of the connection on which the server's run id was last checked.
     server_seen: AtomicU64,
-    /// When a forged entry was last told of; 0 for never.
-    forgery_told: AtomicU64,
-    spreading: Arc<Semaphore>,
+    /// When a forged entry was last logged; 0 for never.
+    forgery_logged_at: AtomicU64,
+    broadcast_permits: Arc<Semaphore>,
     purges: Purges,
-    locals: RwLock<Vec<Arc<dyn Local>>>,
+    locals: RwLock<Vec<Arc<dyn LocalTier>>>,
     tasks: TaskTracker,
 }
 
 impl Tiers {
-    /// `local_ttl` is how long what others can change is believed without hearing from them. `instance` tells this process
-    /// from others; any random number.
+    /// `local_ttl` limits how long mutable entries are valid without the channel. `instance` distinguishes this process from
+    /// the others; any random number.
     pub fn new(
         redis: Option<Redis>,
         sealer: Sealer,
@@ -99,23 +99,23 @@ impl Tiers {
         instance: u64,
         tasks: TaskTracker,
     ) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(TiersInner {
             redis,
             sealer: ArcSwap::from_pointee(sealer),
             clock,
             started: Instant::now(),
             local_ttl: u64::try_from(local_ttl.as_millis()).unwrap_or(u64::MAX),
             instance,
-            heard: AtomicU64::new(0),
+            last_message: AtomicU64::new(0),
             floor: AtomicU64::new(0),
             epochs: Default::default(),
             epochs_read: AtomicU64::new(0),
-            owing: AtomicBool::new(false),
+            pending: AtomicBool::new(false),
             late: AtomicUsize::new(0),
             refused_until: AtomicU64::new(0),
             server_seen: AtomicU64::new(0),
-            forgery_told: AtomicU64::new(0),
-            spreading: Arc::new(Semaphore::new(spread::MAX_IN_FLIGHT)),
+            forgery_logged_at: AtomicU64::new(0),
+            broadcast_permits: Arc::new(Semaphore::new(invalidation_broadcast::MAX_IN_FLIGHT)),
             purges: Purges::default(),
             locals: RwLock::default(),
             tasks,
@@ -126,7 +126,7 @@ impl Tiers {
         self.0.redis.as_ref()
     }
 
-    /// What must be done before the process ends.
+    /// Tasks that must finish before the process ends.
     pub fn tasks(&self) -> &TaskTracker {
         &self.0.tasks
     }
@@ -144,7 +144,7 @@ impl Tiers {
         self.0.instance
     }
 
-    pub(super) fn register(&self, local: Arc<dyn Local>) {
+    pub(super) fn register(&self, local: Arc<dyn LocalTier>) {
         self.0
             .locals
             .write()
@@ -166,7 +166,7 @@ impl Tiers {
         self.0.epochs[class as usize].load(Ordering::Relaxed)
     }
 
-    /// Takes over the epochs that Redis tells of. What was kept in another is forgotten.
+    /// Takes over the epochs read from Redis, and drops memory entries of a class whose epoch has changed.
     pub(super) fn note_epochs(&self, epoch_of: impl Fn(Class) -> u64) {
         let first = self.0.epochs_read.load(Ordering::Relaxed) == 0;
         for class in Class::ALL {
@@ -182,18 +182,18 @@ impl Tiers {
         self.0.epochs_read.store(self.now(), Ordering::Relaxed);
     }
 
-    pub(super) fn each_local(&self, mut act: impl FnMut(&dyn Local)) {
+    pub(super) fn each_local(&self, mut act: impl FnMut(&dyn LocalTier)) {
         for local in self.0.locals.read().unwrap_or_else(PoisonError::into_inner).iter() {
             act(&**local);
         }
     }
 
-    /// Frees what nobody will be given any more, which otherwise stays until its room is wanted.
+    /// Frees entries that will not be served any more; otherwise they stay until their room is needed.
     pub fn free_expired(&self) {
         self.each_local(|local| local.free_expired());
     }
 
-    /// What this process has in memory.
+    /// Figures of the memory tier, per class.
     pub fn stats(&self) -> Vec<CacheStats> {
         let mut stats = Vec::new();
         self.each_local(|local| stats.push(local.stats()));

@@ -75,29 +75,29 @@ pub(super) fn write<V: Value>(value: Option<&V>, stamp: Stamp, name: &str, seale
     out.put_u64_le(stamp.generation);
     out.put_u64_le(stamp.made);
     out.put_u64_le(stamp.expires);
-    let place = place(&out, name);
-    sealer.seal(&place, payload, &mut out)?;
+    let associated_data = associated_data(&out, name);
+    sealer.seal(&associated_data, payload, &mut out)?;
     Some(out)
 }
 
-/// What is sealed together with the payload.
-fn place(head: &[u8], name: &str) -> Vec<u8> {
+/// Associated data of the authenticated encryption.
+fn associated_data(head: &[u8], name: &str) -> Vec<u8> {
     [head, name.as_bytes()].concat()
 }
 
-/// What was read: the value or its absence, when it was made and when it expires.
-pub(super) struct Found<V> {
+/// A decoded entry: the value or its absence, when it was made and when it expires.
+pub(super) struct DecodedEntry<V> {
     pub(super) value: Option<V>,
     pub(super) made: u64,
     pub(super) expires: u64,
 }
 
-/// Why what stands in Redis is not taken.
+/// Why an entry in Redis is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unfit {
     /// Of another schema, epoch, generation or release, or sealed by a secret that has been exchanged.
     Outdated,
-    /// Nobody of ours has written this here.
+    /// Not written by this service under this key.
     Forged,
 }
 
@@ -108,7 +108,7 @@ pub(super) fn read<V: Value>(
     generation: u64,
     name: &str,
     sealer: &Sealer,
-) -> Result<Found<V>, Unfit> {
+) -> Result<DecodedEntry<V>, Unfit> {
     let head = bytes.get(..HEAD).ok_or(Unfit::Forged)?;
     let mut rest = head;
     let (mark, format, schema, flags) = (rest.get_u8(), rest.get_u8(), rest.get_u8(), rest.get_u8());
@@ -123,7 +123,7 @@ pub(super) fn read<V: Value>(
     }
     let (made, expires) = (rest.get_u64_le(), rest.get_u64_le());
     let payload = sealer
-        .open(&place(head, name), &bytes[HEAD..])
+        .open(&associated_data(head, name), &bytes[HEAD..])
         .map_err(|error| match error {
             Unsealed::UnknownKey => Unfit::Outdated,
             Unsealed::Broken => Unfit::Forged,
@@ -140,7 +140,7 @@ pub(super) fn read<V: Value>(
         let payload = payload.ok_or(Unfit::Outdated)?;
         Some(V::decode(&Bytes::from(payload)).ok_or(Unfit::Outdated)?)
     };
-    Ok(Found { value, made, expires })
+    Ok(DecodedEntry { value, made, expires })
 }
 
 fn unpack(packed: &[u8]) -> Option<Vec<u8>> {

@@ -14,7 +14,7 @@ use crate::{
     failure::Failure,
     service::{
         accounts::Accounts,
-        caches::{Caches, operate::Reach},
+        caches::{Caches, operate::PurgeScope},
     },
 };
 
@@ -50,10 +50,10 @@ pub struct PurgedHere {
     forgotten_by: &'static str,
 }
 
-pub(super) fn purged(reach: Reach) -> Response {
-    match reach {
-        Reach::Everybody => StatusCode::NO_CONTENT.into_response(),
-        Reach::ThisProcess => {
+pub(super) fn purged(scope: PurgeScope) -> Response {
+    match scope {
+        PurgeScope::AllProcesses => StatusCode::NO_CONTENT.into_response(),
+        PurgeScope::ThisProcess => {
             let forgotten_by = "this_instance";
             axum::Json(PurgedHere { forgotten_by }).into_response()
         }

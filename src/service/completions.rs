@@ -155,7 +155,7 @@ impl Completions {
 
     async fn answer(&self, call: &Call, request: &Request<'_>, route: &Route) -> Result<Answered, CompletionError> {
         if let Some(plan) = self.plan(call, request, route).await {
-            let before = self.0.caches.answers.remembered();
+            let before = self.0.caches.answers.insert_count();
             if !plan.reload
                 && let Some(answered) = self.held(call, request.form(call.endpoint), route, &plan.key, plan.max_age)?
             {

@@ -60,7 +60,10 @@ pub(super) fn start(parts: Parts<'_>) {
     if let Some(redis) = tiers.redis().cloned() {
         lifecycle.run("Redis watch", watch_redis(redis, stop()));
         lifecycle.run("cache channel", channel::listen(tiers.clone(), stop()));
-        lifecycle.run("cache heartbeat", channel::beat(tiers.clone(), rand::random, stop()));
+        lifecycle.run(
+            "cache heartbeat",
+            channel::heartbeat(tiers.clone(), rand::random, stop()),
+        );
     }
     for (_, database) in &observed.databases {
         lifecycle.run("database watch", watch_database(database.clone(), stop()));

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Cached, Inner};
+use super::{Cached, CachedInner};
 use crate::{
     cache::{
         class::Class,
         key::Key,
-        tiers::{CacheStats, Local},
+        tiers::{CacheStats, LocalTier},
         value::Value,
     },
     domain::ids::OrganizationId,
@@ -20,28 +20,28 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
         for key in keys {
             self.0.forget(key);
         }
-        self.0.tiers.spread(keys).await;
+        self.0.tiers.broadcast_invalidation(keys).await;
     }
 }
 
-impl<V: Value, E: Send + Sync + 'static> Inner<V, E> {
+impl<V: Value, E: Send + Sync + 'static> CachedInner<V, E> {
     fn forget(&self, key: &Key) {
         // In this order: a load that lands in between finds itself overtaken.
-        self.flights.overtake(key);
+        self.flights.invalidate(key);
         self.memory.remove(key);
         self.metrics.invalidations.increment(1);
     }
 
     fn forget_where(&self, concerned: impl Fn(&Key) -> bool) {
         self.purges.fetch_add(1, Ordering::AcqRel);
-        self.flights.overtake_all(&concerned);
+        self.flights.invalidate_all(&concerned);
         self.metrics
             .invalidations
             .increment(self.memory.remove_where(concerned));
     }
 }
 
-impl<V: Value, E: Send + Sync + 'static> Local for Inner<V, E> {
+impl<V: Value, E: Send + Sync + 'static> LocalTier for CachedInner<V, E> {
     fn class(&self) -> Class {
         self.class
     }

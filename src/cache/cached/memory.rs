@@ -1,7 +1,7 @@
 //! The memory tier of one class, bounded in bytes (decision 0017).
 //!
-//! Full, it takes what is new and evicts what nobody has asked for since it came, of the newest tenth or so first: a flood of answers
-//! that are asked for once does not drive out those that are asked for again.
+//! When full, it evicts entries without a hit first, starting with the newest tenth or so: a flood of entries that are requested
+//! once does not evict those that are requested again.
 
 use std::{
     cell::Cell,
@@ -22,13 +22,12 @@ use crate::cache::{
     value::Value,
 };
 
-/// What an entry takes beside itself: its place in the table and the list, with their slack, and the memory of keys that
-/// were evicted.
+/// Bytes per entry beyond its value: table and list slots with their slack, and the remembered keys of evicted entries.
 const OVERHEAD: usize = 200;
-/// Of an entry, on the average and roughly. Decides how many evicted keys are remembered: half of what would fit.
+/// Rough average size of an entry. It decides how many evicted keys are remembered: half as many as entries fit.
 const USUAL: u64 = 1024;
-/// What has been asked for again may take so much; the rest is for what is new. S3-FIFO (SOSP 2023) gives a tenth to
-/// that as well; other shares were not tried here.
+/// Share for entries with a second hit; the rest is for new ones. S3-FIFO (SOSP 2023) gives new entries a tenth as well; other
+/// shares were not tried here.
 const HOT: f64 = 0.9;
 /// Parts with a lock of their own, for each core; more if a part would be larger than [`LARGEST_SHARD`] bytes, since purging and
 /// freeing look through one at a time. No part has room for fewer than [`ROOM`] of the largest values.
@@ -37,7 +36,7 @@ const LARGEST_SHARD: u64 = 16 << 20;
 const ROOM: u64 = 4;
 
 pub(super) struct Memory<V> {
-    held: Cache<Key, Arc<Entry<V>>, Bytes, DefaultHashBuilder, Keeper>,
+    entries: Cache<Key, Arc<Entry<V>>, Bytes, DefaultHashBuilder, Keeper>,
     keeper: Keeper,
     is_off: bool,
 }
@@ -47,7 +46,7 @@ pub(super) struct Entry<V> {
     /// When loading it began, by [`Tiers::now`]: a write since then may not be in it.
     pub(super) stored: u64,
     pub(super) expires: u64,
-    /// When it came here, and how old it was then: another process may have made it, before this one began.
+    /// When it was inserted here, and its age then: another process may have made it before this one started.
     came: u64,
     came_aged: u64,
     pub(super) hits: AtomicU32,
@@ -71,7 +70,7 @@ impl<V> Weighter<Key, Arc<Entry<V>>> for Bytes {
     }
 }
 
-/// Knows what may be given, and counts what is evicted although it could have been.
+/// Decides which entries may be served, and counts evictions of entries that still could be.
 #[derive(Clone)]
 struct Keeper {
     tiers: Tiers,
@@ -81,8 +80,8 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn may_give<V>(&self, entry: &Entry<V>, now: u64) -> bool {
-        now < entry.expires && self.tiers.is_believed(self.class, entry.stored, now)
+    fn may_serve<V>(&self, entry: &Entry<V>, now: u64) -> bool {
+        now < entry.expires && self.tiers.is_valid(self.class, entry.stored, now)
     }
 }
 
@@ -92,15 +91,15 @@ impl<V> Lifecycle<Key, Arc<Entry<V>>> for Keeper {
 
     /// Not called for what is replaced or removed.
     fn before_evict(&self, _: &mut Self::RequestState, _: &Key, entry: &mut Arc<Entry<V>>) {
-        if self.may_give(entry, self.tiers.now()) {
+        if self.may_serve(entry, self.tiers.now()) {
             self.evictions.fetch_add(1, Ordering::Relaxed);
             self.counted.increment(1);
         }
     }
 
     fn on_evict(&self, freed: &mut Self::RequestState, _: Key, entry: Arc<Entry<V>>) {
-        if let Some(place) = freed.iter_mut().find(|place| place.is_none()) {
-            *place = Some(entry);
+        if let Some(keys) = freed.iter_mut().find(|keys| keys.is_none()) {
+            *keys = Some(entry);
         }
     }
 }
@@ -113,15 +112,15 @@ impl<V: Value> Memory<V> {
             evictions: Arc::default(),
             counted: evictions,
         };
-        let held = Cache::with_options(options(policy), Bytes, DefaultHashBuilder::default(), keeper.clone());
+        let entries = Cache::with_options(options(policy), Bytes, DefaultHashBuilder::default(), keeper.clone());
         Self {
-            held,
+            entries,
             keeper,
             is_off: policy.memory_bytes == 0,
         }
     }
 
-    /// An entry that is not held. `begun` is [`Tiers::now`] before it was looked for; `made` and `expires` are milliseconds
+    /// A new entry, not inserted yet. `begun` is [`Tiers::now`] before the load began; `made` and `expires` are milliseconds
     /// since 1970.
     pub(super) fn entry(&self, value: Option<V>, begun: u64, made: u64, expires: u64) -> Arc<Entry<V>> {
         let tiers = &self.keeper.tiers;
@@ -139,21 +138,21 @@ impl<V: Value> Memory<V> {
         })
     }
 
-    /// The entry, if it may be believed, and when that was looked at, by [`Tiers::now`].
+    /// The entry, if it is valid, and the time of that check, by [`Tiers::now`].
     pub(super) fn get(&self, key: &Key) -> Option<(Arc<Entry<V>>, u64)> {
-        let entry = self.held.get(key)?;
+        let entry = self.entries.get(key)?;
         let now = self.keeper.tiers.now();
-        self.keeper.may_give(&entry, now).then_some((entry, now))
+        self.keeper.may_serve(&entry, now).then_some((entry, now))
     }
 
     pub(super) fn insert(&self, key: Key, entry: &Arc<Entry<V>>) {
         if !self.is_off {
-            self.held.insert(key, Arc::clone(entry));
+            self.entries.insert(key, Arc::clone(entry));
         }
     }
 
     pub(super) fn remove(&self, key: &Key) {
-        self.held.remove(key);
+        self.entries.remove(key);
     }
 
     /// Gives how many.
@@ -165,12 +164,12 @@ impl<V: Value> Memory<V> {
     pub(super) fn remove_expired(&self) {
         let Keeper { tiers, class, .. } = &self.keeper;
         let now = tiers.now();
-        self.remove_entries(|_, entry| entry.expires <= now || tiers.is_overtaken(*class, entry.stored));
+        self.remove_entries(|_, entry| entry.expires <= now || tiers.is_invalidated(*class, entry.stored));
     }
 
     fn remove_entries(&self, concerned: impl Fn(&Key, &Entry<V>) -> bool) -> u64 {
         let removed = Cell::new(0);
-        self.held.retain(|key, entry| {
+        self.entries.retain(|key, entry| {
             let goes = concerned(key, entry);
             removed.set(removed.get() + u64::from(goes));
             !goes
@@ -180,7 +179,7 @@ impl<V: Value> Memory<V> {
 
     /// Entries and bytes.
     pub(super) fn size(&self) -> (u64, u64) {
-        (self.held.len() as u64, self.held.weight())
+        (self.entries.len() as u64, self.entries.weight())
     }
 
     pub(super) fn evictions(&self) -> u64 {

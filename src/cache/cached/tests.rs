@@ -7,7 +7,7 @@ use crate::{
     cache::{
         class::{Class, Policy},
         key::{Key, KeyBuilder},
-        tiers::{Local as _, Tiers},
+        tiers::{LocalTier as _, Tiers},
     },
     crypto::seal::Sealer,
     domain::{clock::Clock, ids::OrganizationId},
@@ -137,7 +137,7 @@ async fn what_will_never_be_believed_again_is_freed() {
         profiles.keep(key(Class::Profile, number), "x".to_owned());
     }
     tokio::time::sleep(Duration::from_millis(5)).await;
-    tiers.raise_floor();
+    tiers.invalidate_all_stored();
     profiles.keep(key(Class::Profile, 20), "x".to_owned());
     tiers.free_expired();
     assert_eq!((answers.0.stats().entries, profiles.0.stats().entries), (20, 1));
@@ -163,9 +163,9 @@ async fn what_is_not_believed_any_more_is_not_counted_as_evicted() {
 async fn every_answer_that_comes_into_memory_is_news() {
     let tiers = tiers(LONG);
     let answers = cached(&tiers, Class::Answer, LONG);
-    let before = answers.remembered();
+    let before = answers.insert_count();
     assert!(answers.peek(&key(Class::Answer, 1)).is_none());
-    assert_eq!(answers.remembered(), before);
+    assert_eq!(answers.insert_count(), before);
     answers.keep(key(Class::Answer, 1), "x".to_owned());
-    assert_ne!(answers.remembered(), before);
+    assert_ne!(answers.insert_count(), before);
 }

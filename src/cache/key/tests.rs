@@ -20,8 +20,8 @@ fn slots_are_those_of_redis() {
 
 #[test]
 fn all_names_of_a_key_are_on_one_shard_and_the_tenant_decides_it() {
-    let one = key(Class::Answer, 7, &[b"a".to_vec()]).place();
-    let two = key(Class::Profile, 7, &[b"b".to_vec()]).place();
+    let one = key(Class::Answer, 7, &[b"a".to_vec()]).redis_keys();
+    let two = key(Class::Profile, 7, &[b"b".to_vec()]).redis_keys();
     let tag = "{00000000-0000-0000-0000-000000000007}";
     for name in [&one.value, &one.lease, &one.generation, &two.value] {
         assert!(name.contains(tag), "{name}");

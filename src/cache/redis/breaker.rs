@@ -69,9 +69,9 @@ impl Breakers {
         &self.parts[usize::from(slot) * self.parts.len() / SLOTS]
     }
 
-    /// The `turn`-th, round and round.
-    pub(super) fn in_turn(&self, turn: usize) -> &Part {
-        &self.parts[turn % self.parts.len()]
+    /// The `index`-th, round and round.
+    pub(super) fn at(&self, index: usize) -> &Part {
+        &self.parts[index % self.parts.len()]
     }
 
     pub(super) fn any_open(&self) -> bool {
@@ -200,7 +200,7 @@ mod tests {
             part.close();
             assert!(!breakers.any_open());
         }
-        assert!(std::ptr::eq(breakers.in_turn(PARTS + 3), breakers.in_turn(3)));
+        assert!(std::ptr::eq(breakers.at(PARTS + 3), breakers.at(3)));
         let one = Breakers::new(1);
         assert!(std::ptr::eq(one.part(0), one.part(16_383)));
     }

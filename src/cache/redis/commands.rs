@@ -10,7 +10,7 @@ use deadpool_redis::redis::{self, aio::PubSub};
 
 use super::{BACKGROUND_LIMIT, CONNECT_LIMIT, Redis, RedisError};
 use crate::{
-    cache::key::{Place, slot_of},
+    cache::key::{RedisKeys, slot_of},
     config::cache::MAX_TTL,
 };
 
@@ -41,11 +41,11 @@ pub(super) fn soon() -> Instant {
 }
 
 impl Redis {
-    pub(in crate::cache) async fn fetch(&self, place: &Place, deadline: Instant) -> Result<Fetched, RedisError> {
+    pub(in crate::cache) async fn fetch(&self, keys: &RedisKeys, deadline: Instant) -> Result<Fetched, RedisError> {
         let mut command = redis::cmd("MGET");
-        command.arg(&place.value).arg(&place.generation);
+        command.arg(&keys.value).arg(&keys.generation);
         let (value, generation): (Option<Bytes>, Option<u64>) = self
-            .ask(place.slot, deadline, async |link| link.query(&command).await)
+            .ask(keys.slot, deadline, async |link| link.query(&command).await)
             .await?;
         Ok(Fetched {
             value,
@@ -56,20 +56,20 @@ impl Redis {
     /// Whether the caller is the one to load. Nobody else is until it has stored, given back, or `ttl` is over.
     pub(in crate::cache) async fn lease(
         &self,
-        place: &Place,
+        keys: &RedisKeys,
         token: u64,
         ttl: Duration,
         deadline: Instant,
     ) -> Result<bool, RedisError> {
         let mut command = redis::cmd("SET");
         command
-            .arg(&place.lease)
+            .arg(&keys.lease)
             .arg(token)
             .arg("NX")
             .arg("PX")
             .arg(milliseconds(ttl));
         let set: Option<String> = self
-            .ask(place.slot, deadline, async |link| link.query(&command).await)
+            .ask(keys.slot, deadline, async |link| link.query(&command).await)
             .await?;
         Ok(set.is_some())
     }
@@ -77,38 +77,38 @@ impl Redis {
     /// Stores under a lease. False if it has been lost, which means that the value may be old.
     pub(in crate::cache) async fn fill(
         &self,
-        place: &Place,
+        keys: &RedisKeys,
         token: u64,
         value: &[u8],
         ttl: Duration,
     ) -> Result<bool, RedisError> {
         let mut command = redis::cmd("EVAL");
-        command.arg(FILL).arg(2).arg(&place.value).arg(&place.lease);
+        command.arg(FILL).arg(2).arg(&keys.value).arg(&keys.lease);
         command.arg(token).arg(value).arg(milliseconds(ttl));
-        self.ask(place.slot, soon(), async |link| link.query(&command).await)
+        self.ask(keys.slot, soon(), async |link| link.query(&command).await)
             .await
     }
 
-    pub(in crate::cache) async fn release(&self, place: &Place, token: u64) -> Result<(), RedisError> {
+    pub(in crate::cache) async fn release(&self, keys: &RedisKeys, token: u64) -> Result<(), RedisError> {
         let mut command = redis::cmd("EVAL");
-        command.arg(RELEASE).arg(1).arg(&place.lease).arg(token);
-        self.ask(place.slot, soon(), async |link| link.query(&command).await)
+        command.arg(RELEASE).arg(1).arg(&keys.lease).arg(token);
+        self.ask(keys.slot, soon(), async |link| link.query(&command).await)
             .await
     }
 
     /// Stores what no write can make wrong.
-    pub(in crate::cache) async fn set(&self, place: &Place, value: &[u8], ttl: Duration) -> Result<(), RedisError> {
+    pub(in crate::cache) async fn set(&self, keys: &RedisKeys, value: &[u8], ttl: Duration) -> Result<(), RedisError> {
         let mut command = redis::cmd("SET");
-        command.arg(&place.value).arg(value).arg("PX").arg(milliseconds(ttl));
-        self.ask(place.slot, soon(), async |link| link.query(&command).await)
+        command.arg(&keys.value).arg(value).arg("PX").arg(milliseconds(ttl));
+        self.ask(keys.slot, soon(), async |link| link.query(&command).await)
             .await
     }
 
     /// Removes a value, and takes the lease from who is loading it.
-    pub(in crate::cache) async fn remove(&self, place: &Place) -> Result<(), RedisError> {
+    pub(in crate::cache) async fn remove(&self, keys: &RedisKeys) -> Result<(), RedisError> {
         let mut command = redis::cmd("DEL");
-        command.arg(&place.value).arg(&place.lease);
-        self.ask(place.slot, soon(), async |link| link.query(&command).await)
+        command.arg(&keys.value).arg(&keys.lease);
+        self.ask(keys.slot, soon(), async |link| link.query(&command).await)
             .await
     }
 
@@ -181,9 +181,9 @@ impl Redis {
         Err(last)
     }
 
-    pub(in crate::cache) async fn subscribe(&self, turn: usize) -> Result<PubSub, RedisError> {
+    pub(in crate::cache) async fn subscribe(&self, index: usize) -> Result<PubSub, RedisError> {
         let subscribing = async {
-            let mut subscriber = self.target().subscriber(turn).await?;
+            let mut subscriber = self.target().subscriber(index).await?;
             subscriber.subscribe(CHANNEL).await?;
             Ok(subscriber)
         };

@@ -137,11 +137,11 @@ impl Target {
         }
     }
 
-    /// A connection for messages, to the `turn`-th node: a cluster passes messages on to all of its nodes.
-    pub(super) async fn subscriber(&self, turn: usize) -> Result<PubSub, RedisError> {
+    /// A connection for messages, to the `index`-th node: a cluster passes messages on to all of its nodes.
+    pub(super) async fn subscriber(&self, index: usize) -> Result<PubSub, RedisError> {
         let client = match self {
             Self::Single { client, .. } => client,
-            Self::Cluster { nodes, .. } => &nodes[turn % nodes.len()],
+            Self::Cluster { nodes, .. } => &nodes[index % nodes.len()],
         };
         Ok(client.get_async_pubsub().await?)
     }

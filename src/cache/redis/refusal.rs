@@ -51,8 +51,8 @@ impl Redis {
     }
 
     /// Writes something that nobody reads, to a part in its turn. A part that refuses is refusing from then on.
-    pub async fn probe_write(&self, turn: usize) -> Result<(), RedisError> {
-        let part = self.0.breakers.in_turn(turn);
+    pub async fn probe_write(&self, index: usize) -> Result<(), RedisError> {
+        let part = self.0.breakers.at(index);
         self.write_to(part).await
     }
 

@@ -82,7 +82,7 @@ impl Redis {
     /// Each reason once while it is away: without it a certificate that is not believed looks like a server that is down.
     fn tell_why(&self, error: &RedisError) {
         let error = error_chain(error);
-        let mut told = self.0.told_reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.0.logged_reasons.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() < REASONS_TOLD && !told.contains(&error) {
             tracing::warn!(target: "mapleai::cache", address = self.address(), error, "no connection to Redis");
             told.push(error);
@@ -93,12 +93,12 @@ impl Redis {
     fn tell(&self, is_there: bool) {
         if is_there {
             self.0
-                .told_reasons
+                .logged_reasons
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clear();
         }
-        if self.0.told_away.swap(!is_there, Ordering::Relaxed) == is_there {
+        if self.0.logged_away.swap(!is_there, Ordering::Relaxed) == is_there {
             if is_there {
                 tracing::info!(target: "mapleai::cache", address = self.address(), "Redis answers again");
             } else {

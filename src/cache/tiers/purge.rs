@@ -1,8 +1,8 @@
-//! Forgetting more than single entries, everywhere.
+//! Purges whole classes or organisations, in every process.
 //!
-//! What can change is forgotten by whoever did not hear the channel for a while. Models' answers are not, since they cost
-//! money: so each purge of an organisation's leaves a token in Redis, and who finds one there that the channel has not told of
-//! has missed a purge.
+//! A process that lost the channel for a while drops its mutable entries. It keeps the models' answers, since they cost money.
+//! Therefore each purge of an organisation's answers leaves a token in Redis, and a process that finds a token there without
+//! having received the message has missed a purge.
 
 use std::sync::{Mutex, PoisonError, atomic::Ordering};
 
@@ -15,37 +15,37 @@ use crate::{
 /// The token's name beside the epochs of the classes.
 pub(in crate::cache) const LAST_PURGE: &str = "last_purge";
 
-/// Who has forgotten what was purged.
+/// The processes that a purge reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    Everybody,
-    /// Without Redis nobody else can be told, and nobody knows whether there is somebody.
+pub enum PurgeScope {
+    AllProcesses,
+    /// Without Redis other processes cannot be told, and it is unknown whether there are any.
     ThisProcess,
 }
 
-/// Purges as the channel and Redis tell of them, by their tokens.
+/// Tokens of the purges received on the channel and read from Redis.
 #[derive(Default)]
 pub(super) struct Purges(Mutex<Tokens>);
 
 #[derive(Default)]
 struct Tokens {
-    heard: Option<u64>,
-    /// `None` before the first look, when it is not known what was purged while Redis could not be asked.
+    received: Option<u64>,
+    /// `None` before the first read, when purges during an outage of Redis are unknown.
     done: Option<u64>,
-    /// In Redis, and not heard of by the last look: the message may still come.
-    unheard: Option<u64>,
+    /// Found in Redis without a message at the last read: the message may still come.
+    unannounced: Option<u64>,
 }
 
 impl Tiers {
-    /// Forgets a class, or all, of one organisation, or all, everywhere. An error means that others may still have it.
+    /// Drops a class, or all, of one organisation, or all, in every process. After an error other processes may still have it.
     pub async fn purge(
         &self,
         class: Option<Class>,
         organization: Option<OrganizationId>,
         token: u64,
-    ) -> Result<Reach, RedisError> {
+    ) -> Result<PurgeScope, RedisError> {
         let classes: Vec<Class> = class.map_or_else(|| Class::ALL.to_vec(), |class| vec![class]);
-        // Credentials are found by their digest alone: nobody can tell in Redis whose they are.
+        // Credentials are stored by their digest alone: Redis does not know their organisation.
         let by_class = |class: &Class| organization.is_none() || matches!(class, Class::Cookie | Class::ApiKey);
         self.each_local(|local| {
             if classes.contains(&local.class()) {
@@ -56,7 +56,7 @@ impl Tiers {
             }
         });
         let Some(redis) = self.redis() else {
-            return Ok(Reach::ThisProcess);
+            return Ok(PurgeScope::ThisProcess);
         };
         let epochs: Vec<_> = classes
             .iter()
@@ -77,7 +77,7 @@ impl Tiers {
             }
             if classes.iter().any(|class| !class.is_mutable()) {
                 self.note_purge(token);
-                // Now, so that whoever finds it and forgets finds nothing in Redis either.
+                // After the generations, so that a process that finds the token and drops its entries finds none in Redis either.
                 redis.set_epochs(&[(LAST_PURGE, token)]).await?;
             }
         }
@@ -90,30 +90,30 @@ impl Tiers {
             })
             .collect();
         redis.publish(&messages).await?;
-        Ok(Reach::Everybody)
+        Ok(PurgeScope::AllProcesses)
     }
 
-    /// A purge that has been carried out here.
+    /// Records a purge that has been done here.
     pub(in crate::cache) fn note_purge(&self, token: u64) {
-        self.tokens().heard = Some(token);
+        self.tokens().received = Some(token);
     }
 
-    /// The last purge of an organisation, as Redis has it. One that the channel does not tell of by the next look has been
-    /// missed, and nobody knows whose it was.
+    /// Compares the last purge token in Redis with the messages received. A token without a message by the next read means a
+    /// missed purge of an unknown organisation, so all answers in memory are dropped.
     pub(in crate::cache) fn note_last_purge(&self, token: u64) {
         let mut tokens = self.tokens();
         if tokens.done == Some(token) {
             return;
         }
-        let missed = tokens.heard != Some(token);
+        let missed = tokens.received != Some(token);
         if missed && tokens.done.is_some() {
-            if tokens.unheard.replace(token) != Some(token) {
+            if tokens.unannounced.replace(token) != Some(token) {
                 return;
             }
             tracing::info!(target: "mapleai::cache", "a purge was missed; all answers in memory are forgotten");
         }
         tokens.done = Some(token);
-        tokens.unheard = None;
+        tokens.unannounced = None;
         drop(tokens);
         if missed {
             self.each_local(|local| {

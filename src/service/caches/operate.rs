@@ -9,7 +9,7 @@ use crate::{
     service::{field::FieldFault, throttle::Throttled},
 };
 
-pub use crate::cache::Reach;
+pub use crate::cache::PurgeScope;
 
 /// How long a starting process waits for its Redis.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ impl Caches {
     pub async fn warm_up(&self) {
         let Some(redis) = self.tiers.redis() else { return };
         let heard = async {
-            while !self.tiers.shares() {
+            while !self.tiers.is_coherent() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -61,7 +61,7 @@ impl Caches {
         };
         CacheReport {
             redis,
-            hears_others: self.tiers.hears(),
+            hears_others: self.tiers.is_subscribed(),
             classes: self.tiers.stats(),
         }
     }
@@ -72,7 +72,11 @@ impl Caches {
     }
 
     /// For an operator: forgets a class, or all, of an organisation, or of all.
-    pub async fn purge(&self, class: Option<&str>, organization: Option<OrganizationId>) -> Result<Reach, CacheError> {
+    pub async fn purge(
+        &self,
+        class: Option<&str>,
+        organization: Option<OrganizationId>,
+    ) -> Result<PurgeScope, CacheError> {
         let class = class.map(class_of).transpose()?;
         tracing::info!(
             target: "mapleai::security",
@@ -87,7 +91,7 @@ impl Caches {
     /// For an administrator: forgets the answers of models that the own organisation got. Everything else that is remembered
     /// is forgotten by what changes it; and credentials are found without knowing whose they are, so that to forget those of one
     /// organisation would be to forget everybody's.
-    pub async fn purge_own(&self, caller: &SessionOwner, class: Option<&str>) -> Result<Reach, CacheError> {
+    pub async fn purge_own(&self, caller: &SessionOwner, class: Option<&str>) -> Result<PurgeScope, CacheError> {
         if !caller.role.may_manage_members() {
             return Err(CacheError::NotAllowed);
         }
@@ -126,7 +130,7 @@ impl Caches {
         tracing::warn!(target: "mapleai::cache", what, class = class.as_str(), "more has changed than one look goes through; all that is cached of the class is forgotten");
         if let Err(error) = self.carry_out_purge(Some(class), None).await {
             tracing::warn!(target: "mapleai::cache", class = class.as_str(), error = &error as &dyn std::error::Error, "Redis could not be told yet");
-            self.tiers.owe();
+            self.tiers.mark_pending();
         }
     }
 
@@ -134,7 +138,7 @@ impl Caches {
         &self,
         class: Option<Class>,
         organization: Option<OrganizationId>,
-    ) -> Result<Reach, CacheError> {
+    ) -> Result<PurgeScope, CacheError> {
         let tiers = self.tiers.clone();
         let purging = async move { tiers.purge(class, organization, rand::random()).await };
         Ok(self.carry_out(purging).await?)

@@ -54,7 +54,7 @@ impl Completions {
         let (answers, form) = (&self.0.caches.answers, request.form(call.endpoint));
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
-                before = answers.remembered();
+                before = answers.insert_count();
                 if !plan.reload
                     && let Some(answered) = self.held(call, form, route, &plan.key, plan.max_age)?
                 {
@@ -68,7 +68,7 @@ impl Completions {
                     }
                     continue;
                 }
-                if let Some(hit) = answers.fetch_remembered(&plan.key).await
+                if let Some(hit) = answers.fetch_from_redis(&plan.key).await
                     && let Some(answered) = self.replay(call, form, route, plan.max_age, hit)?
                 {
                     return Ok(answered);

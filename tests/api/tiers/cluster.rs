@@ -67,7 +67,7 @@ impl Load {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 let found = second.cache.get_or_load(wanted, || async { Ok(Some(text("source"))) });
                 let asked = Instant::now();
-                let before = second.cache.fetch_remembered(&wanted).await;
+                let before = second.cache.fetch_from_redis(&wanted).await;
                 counted.fetch_add(u64::from(before.is_some()), Ordering::Relaxed);
                 found.await.unwrap();
                 times.lock().unwrap().push(asked.elapsed());

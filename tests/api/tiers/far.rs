@@ -13,7 +13,7 @@ async fn a_redis_that_is_far_away_misses_nothing_and_is_asked_on() {
     let (one, two) = (Process::start(&backend).await, Process::start(&backend).await);
     let epochs = || redis.run(&["hgetall", "maple:epochs"]);
     eventually("the start to be over", || async {
-        (!one.tiers.owes() && !two.tiers.owes()).then_some(())
+        (!one.tiers.has_pending() && !two.tiers.has_pending()).then_some(())
     })
     .await;
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -35,7 +35,7 @@ async fn what_could_not_be_removed_is_shown_by_nobody_and_all_is_shared_again_af
         }
         for process in [&one, &two] {
             assert!(
-                process.tiers.redis().unwrap().refuses_writes() && !process.tiers.shares(),
+                process.tiers.redis().unwrap().refuses_writes() && !process.tiers.is_coherent(),
                 "{refusal:?}"
             );
         }
@@ -45,7 +45,7 @@ async fn what_could_not_be_removed_is_shown_by_nobody_and_all_is_shared_again_af
 
         redis.take_writes(refusal).await;
         eventually("Redis to be believed again", || async {
-            (one.tiers.shares() && two.tiers.shares() && !one.tiers.owes()).then_some(())
+            (one.tiers.is_coherent() && two.tiers.is_coherent() && !one.tiers.has_pending()).then_some(())
         })
         .await;
         for process in [&one, &two, &third] {

@@ -138,7 +138,7 @@ impl Process {
     pub(super) async fn with(client: Option<Client>) -> Self {
         let process = Self::make(client.clone());
         if client.is_some() {
-            eventually("the channel", || async { process.tiers.shares().then_some(()) }).await;
+            eventually("the channel", || async { process.tiers.is_coherent().then_some(()) }).await;
         }
         process
     }
@@ -169,7 +169,7 @@ impl Process {
             let until = stop.clone();
             tokio::spawn(async move { client.watch(until).await });
             tokio::spawn(channel::listen(tiers.clone(), stop.clone()));
-            tokio::spawn(channel::beat(tiers, rand::random, stop));
+            tokio::spawn(channel::heartbeat(tiers, rand::random, stop));
         }
         process
     }

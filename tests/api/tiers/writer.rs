@@ -38,7 +38,7 @@ async fn a_hung_or_dead_redis_costs_a_writer_at_most_50_ms_and_then_nothing() {
     redis.hang();
     writes_cost_little(&process, 1, "hung").await;
     redis.wake();
-    crate::support::eventually("Redis", || async { process.tiers.shares().then_some(()) }).await;
+    crate::support::eventually("Redis", || async { process.tiers.is_coherent().then_some(()) }).await;
     redis.kill();
     writes_cost_little(&process, 1, "dead").await;
 }

@@ -25,7 +25,7 @@ use crate::{
     },
     service::{
         accounts::{AccountError, ProfileChange},
-        caches::operate::Reach,
+        caches::operate::PurgeScope,
         invitations::InvitationError,
     },
     state::AppState,
@@ -241,8 +241,8 @@ pub(in crate::http::pages) async fn purge_cache(
     let caller = state.services.accounts.current(&caller).await?;
     led(Ok(
         match state.services.caches.purge_own(&caller, Some("answer")).await? {
-            Reach::Everybody => "purged",
-            Reach::ThisProcess => "purged_here",
+            PurgeScope::AllProcesses => "purged",
+            PurgeScope::ThisProcess => "purged_here",
         },
     ))
 }

@@ -52,7 +52,7 @@ impl Completions {
         if plan.reload {
             remembering.replace(plan.key, &shared);
         } else {
-            let news = || answers.remembered() != before;
+            let news = || answers.insert_count() != before;
             let peek = || news().then(|| answers.peek(&plan.key)).flatten();
             match remembering.add(plan.key, &shared, peek) {
                 Ok(()) => {}

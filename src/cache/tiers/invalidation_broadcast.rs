@@ -1,7 +1,7 @@
-//! Telling Redis and the other processes what a write made wrong.
+//! Sends invalidations to Redis and to the other processes after a write.
 //!
-//! A task of its own does it, so that a caller who goes away cuts nothing off, and a Redis that hangs costs the writer little.
-//! Until it is known that Redis has forgotten, this process does not ask it; what could not be delivered is owed.
+//! A separate task sends them, so that a caller that disconnects interrupts nothing and a hanging Redis costs the writer
+//! little. This process does not read from Redis until the removal is confirmed; an undelivered invalidation stays pending.
 
 use std::{
     pin::pin,
@@ -15,26 +15,26 @@ use tokio::sync::oneshot;
 use super::Tiers;
 use crate::cache::key::Key;
 
-/// Under way at once. More than these pile up only where nobody answers, and one debt stands for all the others.
+/// Broadcasts in flight at once. More pile up only while Redis does not answer, and then one pending invalidation covers all.
 pub(super) const MAX_IN_FLIGHT: usize = 1_000;
-/// What a writer waits for Redis to forget. Whoever writes after one that waited in vain does not wait.
+/// A writer waits so long for the removal in Redis. While one removal is late, further writers do not wait.
 const FORGET_TIMEOUT: Duration = Duration::from_millis(50);
 
 impl Tiers {
-    /// After a write: Redis forgets the keys and the other processes are told. This one has forgotten them already.
-    pub(in crate::cache) async fn spread(&self, keys: &[Key]) {
+    /// After a write: removes the keys from Redis and tells the other processes. This process has removed them already.
+    pub(in crate::cache) async fn broadcast_invalidation(&self, keys: &[Key]) {
         let Some(redis) = self.redis().cloned() else { return };
-        let debt = Debt::new(self);
-        let Ok(one) = Arc::clone(&self.0.spreading).try_acquire_owned() else {
+        let pending = PendingInvalidation::new(self);
+        let Ok(one) = Arc::clone(&self.0.broadcast_permits).try_acquire_owned() else {
             return;
         };
-        let places: Vec<_> = keys.iter().map(Key::place).collect();
         let messages: Vec<_> = keys.iter().map(|key| self.message(key)).collect();
+        let keys: Vec<_> = keys.iter().map(Key::redis_keys).collect();
         let (forgotten, wait) = oneshot::channel();
         let tiers = self.clone();
         self.tasks().spawn(async move {
             let _one = one;
-            let mut removing = pin!(join_all(places.iter().map(|place| redis.remove(place))));
+            let mut removing = pin!(join_all(keys.iter().map(|keys| redis.remove(keys))));
             let timeout = if tiers.is_late() {
                 Duration::ZERO
             } else {
@@ -43,13 +43,13 @@ impl Tiers {
             let all_removed = |removed: Vec<Result<_, _>>| {
                 let all = removed.iter().all(Result::is_ok);
                 if !all {
-                    tiers.owe();
+                    tiers.mark_pending();
                 }
                 all
             };
             let removed = if let Ok(removed) = tokio::time::timeout(timeout, &mut removing).await {
                 let removed = all_removed(removed);
-                // Nobody waits any more if the writer has left.
+                // The receiver is gone if the writer has disconnected.
                 _ = forgotten.send(());
                 removed
             } else {
@@ -57,12 +57,12 @@ impl Tiers {
                 _ = forgotten.send(());
                 all_removed(removing.await)
             };
-            // Others are told even then: they may reach what this process does not. And not to believe it, before all else.
+            // Publish even then: other processes may reach Redis. First of all tell them not to trust it.
             if !removed && redis.refuses_writes() {
                 _ = redis.publish(&[tiers.refusal_message()]).await;
             }
             if redis.publish(&messages).await.is_ok() && removed {
-                debt.settle();
+                pending.delivered();
             }
         });
         _ = wait.await;
@@ -83,28 +83,28 @@ impl Tiers {
     }
 }
 
-/// Owed, unless it is settled: whatever ends a delivery, nothing is lost without a trace.
-struct Debt(Option<Tiers>);
+/// Marks an invalidation as pending when dropped, unless it was delivered: no early return or cancelled task loses one.
+struct PendingInvalidation(Option<Tiers>);
 
-impl Debt {
+impl PendingInvalidation {
     fn new(tiers: &Tiers) -> Self {
         Self(Some(tiers.clone()))
     }
 
-    fn settle(mut self) {
+    fn delivered(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Debt {
+impl Drop for PendingInvalidation {
     fn drop(&mut self) {
         if let Some(tiers) = &self.0 {
-            tiers.owe();
+            tiers.mark_pending();
         }
     }
 }
 
-/// As long as it lives Redis is not believed.
+/// While it exists, mutable classes are not read from Redis.
 struct Late(Tiers);
 
 impl Late {
