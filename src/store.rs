@@ -20,15 +20,15 @@ use database::Compartment;
 pub use database::Database;
 pub use error::StoreError;
 
-/// Runs one query on a leased connection, within the database's time limit.
-macro_rules! run {
+/// Runs one query on a connection of the pool, within the statement timeout.
+macro_rules! timed_query {
     ($db:expr, $query:expr, $method:ident) => {{
-        let mut lease = $db.lease().await?;
-        let outcome = $db.limit($query.$method(lease.connection())).await;
-        lease.settle(outcome)
+        let mut connection = $db.checkout().await?;
+        let outcome = $db.limit($query.$method(connection.get())).await;
+        connection.settle(outcome)
     }};
 }
-pub(crate) use run;
+pub(crate) use timed_query;
 
 /// The tables, each behind its own handle. Cheap to clone.
 #[derive(Clone)]

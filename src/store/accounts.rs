@@ -9,7 +9,7 @@ pub mod profile;
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
-use super::{Database, StoreError, run, sessions::end_sessions};
+use super::{Database, StoreError, sessions::end_sessions, timed_query};
 use crate::domain::{
     account::{Organization, User},
     email::Email,
@@ -71,11 +71,11 @@ impl Accounts {
         owner: &NewUser<'_>,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let mut lease = self.0.lease().await?;
+        let mut connection = self.0.checkout().await?;
         let outcome = self
             .0
             .limit(async {
-                let mut transaction = lease.connection().begin().await?;
+                let mut transaction = connection.get().begin().await?;
                 sqlx::query!(
                     "INSERT INTO organizations (id, name, created_at) VALUES ($1, $2, $3)",
                     organization.id.0,
@@ -88,12 +88,12 @@ impl Accounts {
                 transaction.commit().await
             })
             .await;
-        lease.settle(outcome)
+        connection.settle(outcome)
     }
 
     /// One user of one organisation.
     pub async fn get(&self, organization: OrganizationId, user: UserId) -> Result<Option<User>, StoreError> {
-        run!(
+        timed_query!(
             self.0,
             sqlx::query_as!(
                 UserRow,
@@ -112,7 +112,7 @@ impl Accounts {
     /// The people of the organisation, oldest first.
     pub async fn list(&self, organization: OrganizationId, page: PageRequest) -> Result<Page<User>, StoreError> {
         let after = page.after.unwrap_or(Cursor::START);
-        let rows = run!(
+        let rows = timed_query!(
             self.0,
             sqlx::query_as!(
                 UserRow,
@@ -139,7 +139,7 @@ impl Accounts {
         organization: OrganizationId,
         user: UserId,
     ) -> Result<Option<String>, StoreError> {
-        run!(
+        timed_query!(
             self.0,
             sqlx::query_scalar!(
                 "SELECT password_hash FROM users WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL",
@@ -158,11 +158,11 @@ impl Accounts {
         hash: &str,
         now: DateTime<Utc>,
     ) -> Result<Vec<SessionId>, StoreError> {
-        let mut lease = self.0.lease().await?;
+        let mut connection = self.0.checkout().await?;
         let outcome = self
             .0
             .limit(async {
-                let mut transaction = lease.connection().begin().await?;
+                let mut transaction = connection.get().begin().await?;
                 sqlx::query!(
                     "UPDATE users SET password_hash = $3, updated_at = $4
                      WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL",
@@ -178,7 +178,7 @@ impl Accounts {
                 Ok(ended)
             })
             .await;
-        lease.settle(outcome)
+        connection.settle(outcome)
     }
 }
 

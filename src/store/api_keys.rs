@@ -7,7 +7,7 @@ use sqlx::Connection;
 use super::{
     Database, StoreError,
     limits::{self, LimitReached, Limited},
-    run,
+    timed_query,
 };
 use crate::{
     config::LimitsConfig,
@@ -90,9 +90,9 @@ impl ApiKeys {
         limits: &LimitsConfig,
         now: DateTime<Utc>,
     ) -> Result<Result<Option<String>, LimitReached>, StoreError> {
-        let mut lease = self.0.lease().await?;
+        let mut connection = self.0.checkout().await?;
         let outcome = self.0.limit(async {
-            let mut transaction = lease.connection().begin().await?;
+            let mut transaction = connection.get().begin().await?;
             limits::lock(&mut transaction, organization).await?;
             let (own, all) = limits::keys(&mut transaction, organization, user, now).await?;
             let counted = [
@@ -127,7 +127,7 @@ impl ApiKeys {
             Ok(Ok(name))
         });
         let outcome = outcome.await;
-        lease.settle(outcome)
+        connection.settle(outcome)
     }
 
     /// Keys that are not revoked, newest first: those of the user, or of the whole organisation where the user's role, as it is
@@ -140,7 +140,7 @@ impl ApiKeys {
         page: PageRequest,
     ) -> Result<Page<ApiKey>, StoreError> {
         let after = page.after.unwrap_or(Cursor::END);
-        let rows = run!(
+        let rows = timed_query!(
             self.0,
             sqlx::query_as!(
                 KeyRow,
@@ -177,7 +177,7 @@ impl ApiKeys {
         key: ApiKeyId,
         now: DateTime<Utc>,
     ) -> Result<Option<RevokedKey>, StoreError> {
-        let digest = run!(
+        let digest = timed_query!(
             self.0,
             sqlx::query_scalar!(
                 "UPDATE api_keys k SET revoked_at = $5
@@ -199,7 +199,7 @@ impl ApiKeys {
 
     /// The owner of a key that is neither revoked nor expired. The key itself is the authority.
     pub async fn find(&self, digest: &Digest, now: DateTime<Utc>) -> Result<Option<KeyOwner>, StoreError> {
-        let row = run!(
+        let row = timed_query!(
             self.0,
             sqlx::query!(
                 "SELECT id, organization_id, user_id, expires_at FROM api_keys
@@ -225,7 +225,7 @@ impl ApiKeys {
         limit: i64,
     ) -> Result<Vec<Revocation>, StoreError> {
         let (at, id) = last.map_or((Cursor::END.time(), Cursor::END.id), |last| (last.at, last.key.id.0));
-        let keys = run!(
+        let keys = timed_query!(
             self.0,
             sqlx::query!(
                 r#"SELECT id, digest, revoked_at AS "revoked_at!" FROM api_keys
@@ -251,7 +251,7 @@ impl ApiKeys {
 
     /// The keys that were used last, of the organisations that were at work last.
     pub async fn most_used(&self, now: DateTime<Utc>, limit: i64) -> Result<Vec<(Digest, KeyOwner)>, StoreError> {
-        let rows = run!(
+        let rows = timed_query!(
             self.0,
             sqlx::query!(
                 "SELECT digest, id, organization_id, user_id, expires_at FROM api_keys
@@ -282,7 +282,7 @@ impl ApiKeys {
     pub async fn touch(&self, used: &[(ApiKeyId, DateTime<Utc>)]) -> Result<(), StoreError> {
         let ids: Vec<uuid::Uuid> = used.iter().map(|(key, _)| key.0).collect();
         let times: Vec<DateTime<Utc>> = used.iter().map(|(_, at)| *at).collect();
-        run!(
+        timed_query!(
             self.0,
             sqlx::query!(
                 "UPDATE api_keys k SET last_used_at = u.at

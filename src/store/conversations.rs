@@ -7,7 +7,7 @@ use sqlx::Connection;
 use super::{
     Database, StoreError,
     limits::{self, LimitReached, Limited},
-    run,
+    timed_query,
 };
 use crate::{
     config::LimitsConfig,
@@ -51,9 +51,9 @@ impl Conversations {
         limits: &LimitsConfig,
         now: DateTime<Utc>,
     ) -> Result<Result<Conversation, LimitReached>, StoreError> {
-        let mut lease = self.0.lease().await?;
+        let mut connection = self.0.checkout().await?;
         let outcome = self.0.limit(async {
-            let mut transaction = lease.connection().begin().await?;
+            let mut transaction = connection.get().begin().await?;
             limits::lock_person(&mut transaction, organization, user).await?;
             let own = limits::conversations(&mut transaction, organization, user).await?;
             let counted = [(Limited::ConversationsOfPerson, own, limits.conversations_per_person)];
@@ -78,7 +78,7 @@ impl Conversations {
             Ok(Ok(row.into()))
         });
         let outcome = outcome.await;
-        lease.settle(outcome)
+        connection.settle(outcome)
     }
 
     /// Most recently used first.
@@ -89,7 +89,7 @@ impl Conversations {
         page: PageRequest,
     ) -> Result<Page<Conversation>, StoreError> {
         let after = page.after.unwrap_or(Cursor::END);
-        let rows = run!(
+        let rows = timed_query!(
             self.0,
             sqlx::query_as!(
                 ConversationRow,
@@ -117,7 +117,7 @@ impl Conversations {
         user: UserId,
         id: ConversationId,
     ) -> Result<Option<Conversation>, StoreError> {
-        let row = run!(
+        let row = timed_query!(
             self.0,
             sqlx::query_as!(
                 ConversationRow,
@@ -142,7 +142,7 @@ impl Conversations {
         model: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<Option<Conversation>, StoreError> {
-        let row = run!(
+        let row = timed_query!(
             self.0,
             sqlx::query_as!(
                 ConversationRow,
@@ -170,7 +170,7 @@ impl Conversations {
         before: &str,
         title: &str,
     ) -> Result<bool, StoreError> {
-        let done = run!(
+        let done = timed_query!(
             self.0,
             sqlx::query!(
                 "UPDATE conversations SET title = $5
@@ -193,7 +193,7 @@ impl Conversations {
         user: UserId,
         id: ConversationId,
     ) -> Result<bool, StoreError> {
-        let done = run!(
+        let done = timed_query!(
             self.0,
             sqlx::query!(
                 "DELETE FROM conversations WHERE organization_id = $1 AND user_id = $2 AND id = $3",

@@ -3,9 +3,9 @@
 //! Without the memory each request would wait out the pool's timeout while the database is away. A failure makes one task
 //! look; if the database is gone the gate closes, and requests are refused in microseconds until it is seen again.
 
-mod lease;
 mod opening;
 mod outage;
+mod pooled_connection;
 mod rotation;
 mod session;
 mod shares;
@@ -36,11 +36,11 @@ const CHECK_LIMIT: Duration = Duration::from_secs(2);
 /// A handle to one PostgreSQL database, for one kind of work. Cheap to clone.
 #[derive(Clone)]
 pub struct Database {
-    shared: Arc<Shared>,
+    inner: Arc<DatabaseInner>,
     compartment: Compartment,
 }
 
-struct Shared {
+struct DatabaseInner {
     pool: PgPool,
     /// How many connections may be lent for which kind of work, and to whom.
     shares: Shares,
@@ -49,7 +49,7 @@ struct Shared {
     /// When the connection URL last changed; connections from before are not lent again.
     rotated: Arc<Mutex<Option<Instant>>>,
     max_connections: usize,
-    leased: AtomicUsize,
+    in_use: AtomicUsize,
     created: Instant,
     /// Milliseconds after `created` when a connection was last lent.
     lent_at: AtomicU64,
@@ -69,7 +69,7 @@ struct Shared {
     changed: Notify,
 }
 
-impl Shared {
+impl DatabaseInner {
     /// Milliseconds since it was made.
     fn age(&self) -> u64 {
         u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -102,13 +102,13 @@ impl Database {
                 Box::pin(std::future::ready(Ok(keep)))
             })
             .connect_lazy_with(options);
-        let shared = Arc::new(Shared {
+        let inner = Arc::new(DatabaseInner {
             pool,
             shares: Shares::new(config.max_connections as usize),
             opening: TaskTracker::new(),
             rotated,
             max_connections: config.max_connections as usize,
-            leased: AtomicUsize::new(0),
+            in_use: AtomicUsize::new(0),
             created: Instant::now(),
             lent_at: AtomicU64::new(0),
             answered_at: AtomicU64::new(0),
@@ -123,7 +123,7 @@ impl Database {
             changed: Notify::new(),
         });
         Ok(Self {
-            shared,
+            inner,
             compartment: Compartment::Background,
         })
     }
@@ -131,7 +131,7 @@ impl Database {
     /// The same pool for another kind of work.
     pub(super) fn compartment(&self, compartment: Compartment) -> Self {
         Self {
-            shared: Arc::clone(&self.shared),
+            inner: Arc::clone(&self.inner),
             compartment,
         }
     }
@@ -149,7 +149,7 @@ impl Database {
     /// One round trip over a connection of its own, so that neither a full pool nor a stale connection answers for it. A
     /// connection that opens is a sign of life: the round trip has a limit of its own.
     pub async fn probe(&self) -> Result<(), StoreError> {
-        let limit = self.shared.connect_timeout;
+        let limit = self.inner.connect_timeout;
         let look = async {
             let mut connection = self.open_apart().await?;
             match tokio::time::timeout(limit, connection.ping()).await {
@@ -165,7 +165,7 @@ impl Database {
 
     /// A connection outside the pool, within the limit on opening one.
     async fn open_apart(&self) -> Result<PgConnection, StoreError> {
-        let (limit, options) = (self.shared.connect_timeout, self.shared.pool.connect_options());
+        let (limit, options) = (self.inner.connect_timeout, self.inner.pool.connect_options());
         match tokio::time::timeout(limit, PgConnection::connect_with(&options)).await {
             Ok(outcome) => outcome.map_err(|error| StoreError::Unavailable(Unavailable::Connection(error))),
             Err(_) => Err(StoreError::Unavailable(Unavailable::NoAnswer(limit))),
@@ -174,7 +174,7 @@ impl Database {
 
     /// A connection outside the pool, for migrations.
     pub(super) async fn connect(&self) -> Result<PgConnection, StoreError> {
-        let mut connection = PgConnection::connect_with(&self.shared.pool.connect_options()).await?;
+        let mut connection = PgConnection::connect_with(&self.inner.pool.connect_options()).await?;
         // A migration may take longer than any request's statement.
         session::lift_limits(&mut connection).await?;
         Ok(connection)
@@ -182,15 +182,15 @@ impl Database {
 
     /// One round trip over a connection of the pool, as a request makes it. A connection that fails it is closed.
     pub async fn check(&self) -> Result<(), StoreError> {
-        let mut lease = match self.lease().await {
-            Ok(lease) => lease,
+        let mut connection = match self.checkout().await {
+            Ok(connection) => connection,
             Err(StoreError::Unavailable(Unavailable::Busy)) if self.has_answered_lately() => {
                 return Err(StoreError::Unavailable(Unavailable::Busy));
             }
             // None was to be had in time, nor a place where those who have one may all be waiting for a server that hangs. Whether that
             // is load or an outage, the server itself tells.
             Err(StoreError::Unavailable(Unavailable::NoAnswer(_) | Unavailable::Busy)) => {
-                let limit = self.shared.acquire_timeout + CHECK_LIMIT;
+                let limit = self.inner.acquire_timeout + CHECK_LIMIT;
                 return match tokio::time::timeout(CHECK_LIMIT, self.probe()).await {
                     Err(_) => Err(StoreError::Unavailable(Unavailable::NoAnswer(limit))),
                     Ok(Err(error)) if !error.is_out_of_connections() => Err(error),
@@ -201,7 +201,7 @@ impl Database {
         };
         let look = async {
             sqlx::query!(r#"SELECT 1 AS "one!""#)
-                .fetch_one(lease.connection())
+                .fetch_one(connection.get())
                 .await
                 .map(|_| ())
         };
@@ -209,12 +209,12 @@ impl Database {
             Ok(outcome) => outcome.map_err(StoreError::from),
             Err(_) => Err(StoreError::Unavailable(Unavailable::NoAnswer(ANSWER_LIMIT))),
         };
-        lease.settle(outcome)
+        connection.settle(outcome)
     }
 
     /// Where it is, without user or password.
     pub fn address(&self) -> String {
-        let options = self.shared.pool.connect_options();
+        let options = self.inner.pool.connect_options();
         format!(
             "{}:{}/{}",
             options.get_host(),
@@ -224,22 +224,22 @@ impl Database {
     }
 
     pub fn is_down(&self) -> bool {
-        self.shared.down.load(Ordering::Relaxed)
+        self.inner.down.load(Ordering::Relaxed)
     }
 
     /// The pool, counted.
     pub fn connections(&self) -> Connections {
         Connections {
-            in_use: self.shared.leased.load(Ordering::Relaxed),
-            idle: self.shared.pool.num_idle(),
-            max: self.shared.max_connections,
-            waiting: self.shared.waiting.load(Ordering::Relaxed),
+            in_use: self.inner.in_use.load(Ordering::Relaxed),
+            idle: self.inner.pool.num_idle(),
+            max: self.inner.max_connections,
+            waiting: self.inner.waiting.load(Ordering::Relaxed),
         }
     }
 
     /// Opens a connection, however far the database is, so that the first requests need not.
     pub async fn warm_up(&self) -> Result<(), StoreError> {
-        let opened = self.shared.pool.acquire().await;
+        let opened = self.inner.pool.acquire().await;
         opened
             .map(|_| ())
             .map_err(|error| StoreError::Unavailable(Unavailable::Connection(error)))
@@ -247,7 +247,7 @@ impl Database {
 
     /// Closes every connection, waiting for those in use at most `limit`.
     pub async fn close(&self, limit: Duration) {
-        let _ = tokio::time::timeout(limit, self.shared.pool.close()).await;
+        let _ = tokio::time::timeout(limit, self.inner.pool.close()).await;
     }
 }
 

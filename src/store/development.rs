@@ -6,7 +6,7 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::Connection as _;
 
-use super::{Database, StoreError, run};
+use super::{Database, StoreError, timed_query};
 
 /// Whether development may do as it likes with a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,10 +19,10 @@ pub enum Claim {
 
 impl Database {
     pub async fn claim_for_development(&self) -> Result<Claim, StoreError> {
-        let mut lease = self.lease().await?;
+        let mut connection = self.checkout().await?;
         let outcome = self
             .limit(async {
-                let mut transaction = lease.connection().begin().await?;
+                let mut transaction = connection.get().begin().await?;
                 let found = sqlx::query!(
                     r#"SELECT to_regclass('mapleai_development') IS NOT NULL AS "marked!",
                               EXISTS (SELECT FROM pg_class
@@ -42,12 +42,12 @@ impl Database {
                 Ok(Claim::Ours)
             })
             .await;
-        lease.settle(outcome)
+        connection.settle(outcome)
     }
 
     /// The demo account's password, if it has been given one here. The table is development's: no compile-time check.
     pub async fn demo_password(&self) -> Result<Option<SecretString>, StoreError> {
-        let found: Option<Option<String>> = run!(
+        let found: Option<Option<String>> = timed_query!(
             self,
             sqlx::query_scalar("SELECT demo_password FROM mapleai_development LIMIT 1"),
             fetch_optional
@@ -57,10 +57,10 @@ impl Database {
 
     /// Remembers it, unless another process has been first: gives the one that counts.
     pub async fn keep_demo_password(&self, password: SecretString) -> Result<SecretString, StoreError> {
-        let mut lease = self.lease().await?;
+        let mut connection = self.checkout().await?;
         let outcome = self
             .limit(async {
-                let mut transaction = lease.connection().begin().await?;
+                let mut transaction = connection.get().begin().await?;
                 sqlx::query("LOCK TABLE mapleai_development")
                     .execute(&mut *transaction)
                     .await?;
@@ -79,6 +79,6 @@ impl Database {
                 Ok(found.map_or(password, SecretString::from))
             })
             .await;
-        lease.settle(outcome)
+        connection.settle(outcome)
     }
 }

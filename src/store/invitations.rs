@@ -7,7 +7,7 @@ use super::{
     Database, StoreError,
     accounts::{NewUser, addresses::displace_unproven, insert_user},
     limits::{self, LimitReached, Limited},
-    run,
+    timed_query,
 };
 use crate::{
     config::LimitsConfig,
@@ -82,9 +82,9 @@ impl Invitations {
         limits: &LimitsConfig,
         now: DateTime<Utc>,
     ) -> Result<Result<bool, LimitReached>, StoreError> {
-        let (mut lease, address) = (self.0.lease().await?, new.email.folded());
+        let (mut connection, address) = (self.0.checkout().await?, new.email.folded());
         let outcome = self.0.limit(async {
-            let mut transaction = lease.connection().begin().await?;
+            let mut transaction = connection.get().begin().await?;
             limits::lock(&mut transaction, organization).await?;
             let by = new.invited_by;
             let (own, all, to_address) = limits::invitations(&mut transaction, organization, by, &address, now).await?;
@@ -126,7 +126,7 @@ impl Invitations {
             Ok(Ok(done.rows_affected() > 0))
         });
         let outcome = outcome.await;
-        lease.settle(outcome)
+        connection.settle(outcome)
     }
 
     /// Those that can still be accepted, newest first.
@@ -137,7 +137,7 @@ impl Invitations {
         now: DateTime<Utc>,
     ) -> Result<Page<Invitation>, StoreError> {
         let after = page.after.unwrap_or(Cursor::END);
-        let rows = run!(
+        let rows = timed_query!(
             self.0,
             sqlx::query_as!(
                 InvitationRow,
@@ -163,7 +163,7 @@ impl Invitations {
 
     /// Withdraws one; false if there was none to withdraw.
     pub async fn delete(&self, organization: OrganizationId, id: InvitationId) -> Result<bool, StoreError> {
-        let done = run!(
+        let done = timed_query!(
             self.0,
             sqlx::query!(
                 "DELETE FROM invitations WHERE organization_id = $1 AND id = $2 AND accepted_at IS NULL",
@@ -178,7 +178,7 @@ impl Invitations {
     /// The open invitation this token belongs to, if whoever made it could still make it. The token itself is the authority, so
     /// there is no tenant to ask for.
     pub async fn find_open(&self, token: &Digest, now: DateTime<Utc>) -> Result<Option<Invitation>, StoreError> {
-        let row = run!(
+        let row = timed_query!(
             self.0,
             sqlx::query!(
                 "SELECT i.id, i.organization_id, o.name AS organization_name, i.email, i.role, i.created_at, i.expires_at,
@@ -217,11 +217,11 @@ impl Invitations {
         user: &NewUser<'_>,
         now: DateTime<Utc>,
     ) -> Result<Acceptance, StoreError> {
-        let mut lease = self.0.lease().await?;
+        let mut connection = self.0.checkout().await?;
         let outcome = self
             .0
             .limit(async {
-                let mut transaction = lease.connection().begin().await?;
+                let mut transaction = connection.get().begin().await?;
                 // The maker first, as whoever changes roles does: else the two could wait for each other. The lock makes one
                 // of the two see what the other has done.
                 let maker = sqlx::query_scalar!(
@@ -257,7 +257,7 @@ impl Invitations {
                 Ok(Acceptance::Joined { displaced })
             })
             .await;
-        lease.settle(outcome)
+        connection.settle(outcome)
     }
 }
 

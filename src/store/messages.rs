@@ -1,12 +1,12 @@
-//! Messages of conversations. Whoever calls has checked that the conversation is the caller's.
+//! Messages of conversations. The service has checked that the conversation belongs to the caller.
 
 mod answers;
 
-pub use answers::{Begun, NewAnswer};
+pub use answers::{BeginOutcome, NewAnswer};
 
 use chrono::{DateTime, Utc};
 
-use super::{Database, StoreError, run};
+use super::{Database, StoreError, timed_query};
 use crate::domain::{
     conversation::{Author, Ending, Message, MessageStatus},
     ids::{ConversationId, MessageId, OrganizationId},
@@ -17,7 +17,7 @@ use crate::domain::{
 #[derive(Clone)]
 pub struct Messages(pub(super) Database);
 
-/// How much of a conversation is read at once.
+/// The largest part of a conversation that is read at once.
 #[derive(Debug, Clone, Copy)]
 pub struct WindowLimit {
     pub messages: u32,
@@ -59,8 +59,8 @@ impl TryFrom<MessageRow> for Message {
         // Answers of earlier releases have their thoughts among their text.
         let (content, thoughts) = match (author, row.thoughts) {
             (Author::Assistant, None) => {
-                let told = thoughts::split(&row.content);
-                (told.text, Some(told.thoughts).filter(|thoughts| !thoughts.is_empty()))
+                let parts = thoughts::split(&row.content);
+                (parts.text, Some(parts.thoughts).filter(|thoughts| !thoughts.is_empty()))
             }
             (_, thoughts) => (row.content, thoughts),
         };
@@ -99,7 +99,7 @@ impl Messages {
         max: WindowLimit,
     ) -> Result<(Vec<Message>, Option<Cursor>), StoreError> {
         let before = before.unwrap_or(Cursor::END);
-        let rows = run!(
+        let rows = timed_query!(
             self.0,
             sqlx::query!(
                 r#"SELECT id, author, content, thoughts, model, status, end_reason, end_detail, end_retry_after, created_at,
@@ -151,7 +151,7 @@ impl Messages {
         organization: OrganizationId,
         conversation: ConversationId,
     ) -> Result<Option<(Message, Vec<MessageId>)>, StoreError> {
-        let mut lease = self.0.lease().await?;
+        let mut connection = self.0.checkout().await?;
         let outcome = self
             .0
             .limit(async {
@@ -164,7 +164,7 @@ impl Messages {
                     organization.0,
                     conversation.0
                 )
-                .fetch_optional(lease.connection())
+                .fetch_optional(connection.get())
                 .await?;
                 let Some(question) = question else { return Ok(None) };
                 let answers = sqlx::query_scalar!(
@@ -177,12 +177,12 @@ impl Messages {
                     question.created_at,
                     question.id
                 )
-                .fetch_all(lease.connection())
+                .fetch_all(connection.get())
                 .await?;
                 Ok(Some((question, answers)))
             })
             .await;
-        lease
+        connection
             .settle(outcome)?
             .map(|(question, answers)| {
                 let answers = answers.into_iter().map(MessageId).collect();

@@ -16,7 +16,7 @@ const LOCK: i64 = 0x6d61_706c_6561_6901;
 /// How long to wait for another process that is migrating.
 const LOCK_LIMIT: Duration = Duration::from_mins(2);
 /// Between two lines about it.
-const TELL_INTERVAL: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +90,7 @@ async fn end_with_its_client(connection: &mut PgConnection) {
 
 async fn lock(connection: &mut PgConnection) -> Result<(), MigrationError> {
     let started = std::time::Instant::now();
-    let mut told: Option<std::time::Instant> = None;
+    let mut logged_at: Option<std::time::Instant> = None;
     loop {
         let got = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "got!""#, LOCK)
             .fetch_one(&mut *connection)
@@ -101,8 +101,8 @@ async fn lock(connection: &mut PgConnection) -> Result<(), MigrationError> {
         }
         let waited = started.elapsed();
         let is_over = waited > LOCK_LIMIT;
-        if is_over || told.is_none_or(|at| at.elapsed() > TELL_INTERVAL) {
-            told = Some(std::time::Instant::now());
+        if is_over || logged_at.is_none_or(|at| at.elapsed() > LOG_INTERVAL) {
+            logged_at = Some(std::time::Instant::now());
             let holder = holder(connection).await?;
             if is_over {
                 return Err(MigrationError::Locked { holder, waited });
@@ -140,11 +140,11 @@ async fn holder(connection: &mut PgConnection) -> Result<String, StoreError> {
 
 /// Compares the database with this binary.
 pub async fn pending(database: &Database) -> Result<Pending, StoreError> {
-    let mut lease = database.lease().await?;
+    let mut connection = database.checkout().await?;
     let outcome = database
         .limit(async {
             let exists = sqlx::query_scalar!(r#"SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS "exists!""#)
-                .fetch_one(lease.connection())
+                .fetch_one(connection.get())
                 .await?;
             if !exists {
                 return Ok(Vec::new());
@@ -153,11 +153,11 @@ pub async fn pending(database: &Database) -> Result<Pending, StoreError> {
             sqlx::query_as::<_, (i64, Vec<u8>)>(
                 "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version",
             )
-            .fetch_all(lease.connection())
+            .fetch_all(connection.get())
             .await
         })
         .await;
-    let applied = lease.settle(outcome)?;
+    let applied = connection.settle(outcome)?;
     let mut pending = Pending::default();
     for migration in MIGRATOR
         .iter()

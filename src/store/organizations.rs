@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Database, StoreError, run};
+use super::{Database, StoreError, timed_query};
 use crate::domain::{
     account::{Organization, OrganizationSettings},
     ids::{OrganizationId, UserId},
@@ -13,7 +13,7 @@ pub struct Organizations(pub(super) Database);
 
 impl Organizations {
     pub async fn settings(&self, organization: OrganizationId) -> Result<Option<OrganizationSettings>, StoreError> {
-        let row = run!(
+        let row = timed_query!(
             self.0,
             sqlx::query!("SELECT share_answers FROM organizations WHERE id = $1", organization.0),
             fetch_optional
@@ -28,7 +28,7 @@ impl Organizations {
         &self,
         organization: OrganizationId,
     ) -> Result<Option<(Organization, OrganizationSettings, Option<DateTime<Utc>>)>, StoreError> {
-        let row = run!(
+        let row = timed_query!(
             self.0,
             sqlx::query!(
                 "SELECT id, name, share_answers, delete_after FROM organizations WHERE id = $1",
@@ -55,7 +55,7 @@ impl Organizations {
         by: UserId,
         share_answers: bool,
     ) -> Result<bool, StoreError> {
-        let changed = run!(
+        let changed = timed_query!(
             self.0,
             sqlx::query!(
                 "UPDATE organizations SET share_answers = $3

@@ -4,13 +4,13 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Database, StoreError, run};
+use super::{Database, StoreError, timed_query};
 use crate::domain::ids::OrganizationId;
 
 /// How many rows a statement took away.
 macro_rules! deleted {
     ($db:expr, $query:expr) => {
-        run!($db, $query, execute).map(|done| done.rows_affected())
+        timed_query!($db, $query, execute).map(|done| done.rows_affected())
     };
 }
 
@@ -100,7 +100,7 @@ impl Retention {
 
     /// Organisations whose time is over, and whether anybody is left in each.
     pub async fn due_organizations(&self, now: DateTime<Utc>) -> Result<Vec<(OrganizationId, bool)>, StoreError> {
-        let rows = run!(
+        let rows = timed_query!(
             self.0,
             sqlx::query!(
                 r#"SELECT o.id, EXISTS (SELECT FROM users u WHERE u.organization_id = o.id AND u.removed_at IS NULL) AS "peopled!"
@@ -119,7 +119,7 @@ impl Retention {
         organization: OrganizationId,
         now: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
-        let done = run!(
+        let done = timed_query!(
             self.0,
             sqlx::query!(
                 "WITH gone AS (

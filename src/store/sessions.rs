@@ -7,7 +7,7 @@ mod rotation;
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
-use super::{Database, StoreError, run};
+use super::{Database, StoreError, timed_query};
 use crate::{
     crypto::secret::Digest,
     domain::{
@@ -100,11 +100,11 @@ impl Sessions {
         max: u32,
         now: DateTime<Utc>,
     ) -> Result<Option<Vec<SessionId>>, StoreError> {
-        let mut lease = self.0.lease().await?;
+        let mut connection = self.0.checkout().await?;
         let outcome = self
             .0
             .limit(async {
-                let mut transaction = lease.connection().begin().await?;
+                let mut transaction = connection.get().begin().await?;
                 if !insert_session(&mut transaction, organization, user, password_hash, new, now).await? {
                     return Ok(None);
                 }
@@ -123,7 +123,7 @@ impl Sessions {
                 Ok(Some(ended))
             })
             .await;
-        lease.settle(outcome)
+        connection.settle(outcome)
     }
 
     /// The owner of a session that is neither over nor expired, with the role as it is now.
@@ -133,7 +133,7 @@ impl Sessions {
         session: SessionId,
         now: DateTime<Utc>,
     ) -> Result<Option<SessionOwner>, StoreError> {
-        run!(
+        timed_query!(
             self.0,
             sqlx::query_as!(
                 OwnerRow,
@@ -157,7 +157,7 @@ impl Sessions {
         cookie: &Digest,
         now: DateTime<Utc>,
     ) -> Result<Option<SessionOwner>, StoreError> {
-        run!(
+        timed_query!(
             self.0,
             sqlx::query_as!(
                 OwnerRow,
@@ -183,7 +183,7 @@ impl Sessions {
         now: DateTime<Utc>,
     ) -> Result<Page<Session>, StoreError> {
         let after = page.after.unwrap_or(Cursor::END);
-        let rows = run!(
+        let rows = timed_query!(
             self.0,
             sqlx::query!(
                 r#"SELECT id, cookie_digest IS NOT NULL AS "is_browser!", device, last_used_at, created_at, expires_at FROM sessions

@@ -4,7 +4,7 @@ mod copy;
 
 use chrono::NaiveDate;
 
-use super::{Database, StoreError, run};
+use super::{Database, StoreError, timed_query};
 use crate::{
     domain::{
         ids::{ApiKeyId, OrganizationId, UserId},
@@ -36,9 +36,9 @@ impl Usage {
     /// already there, all are inserted where they are missing, so a batch may be tried again.
     pub async fn insert(&self, records: &[UsageRecord]) -> Result<(), StoreError> {
         let encoded = copy::encode(records);
-        let mut lease = self.primary.lease().await?;
-        let outcome = self.primary.limit(copy::copy(lease.connection(), &encoded)).await;
-        match lease.settle(outcome) {
+        let mut connection = self.primary.checkout().await?;
+        let outcome = self.primary.limit(copy::copy(connection.get(), &encoded)).await;
+        match connection.settle(outcome) {
             Err(StoreError::Conflict { constraint, .. }) if constraint == KNOWN => self.insert_missing(records).await,
             outcome => outcome.map(|_| ()),
         }
@@ -72,7 +72,7 @@ impl Usage {
         let latencies = column!(record => signed(record.latency_us));
         let first_tokens = column!(record => record.first_token_us.map(signed));
         let times = column!(record => record.created_at);
-        let inserted = run!(
+        let inserted = timed_query!(
             self.primary,
             sqlx::query!(
                 "INSERT INTO usage_records
@@ -143,7 +143,7 @@ async fn sums_of(
     to: NaiveDate,
     limit: i64,
 ) -> Result<Option<UsageSums>, StoreError> {
-    let rows = run!(
+    let rows = timed_query!(
         database,
         sqlx::query!(
             r#"SELECT sums.grouped AS "grouped!", sums.day AS "day?", sums.model AS "model?",

@@ -8,7 +8,7 @@ use crate::{
         page::{Page, PageRequest},
         role::Role,
     },
-    store::accounts::members::{Managed, Removed},
+    store::accounts::members::{Removed, RoleChange},
 };
 
 impl Accounts {
@@ -69,11 +69,11 @@ impl Accounts {
 }
 
 /// What came of something that one member did to another.
-pub(super) fn done<T>(managed: Managed<T>) -> Result<T, AccountError> {
-    match managed {
-        Managed::Done(done) => Ok(done),
-        Managed::NotAllowed => Err(AccountError::NotAllowed),
-        Managed::LastOwner => Err(AccountError::LastOwner),
-        Managed::NoHeir => Err(AccountError::NoHeir),
+pub(super) fn done<T>(change: RoleChange<T>) -> Result<T, AccountError> {
+    match change {
+        RoleChange::Done(done) => Ok(done),
+        RoleChange::NotAllowed => Err(AccountError::NotAllowed),
+        RoleChange::LastOwner => Err(AccountError::LastOwner),
+        RoleChange::NoHeir => Err(AccountError::NoHeir),
     }
 }

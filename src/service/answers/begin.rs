@@ -17,7 +17,7 @@ use crate::{
     service::{completions::Account, conversations::ConversationError, live_calls::Credential},
     store::{
         StoreError,
-        messages::{Begun, NewAnswer},
+        messages::{BeginOutcome, NewAnswer},
     },
     telemetry::context,
 };
@@ -95,13 +95,13 @@ impl Answers {
                 last,
                 alive_since,
             };
-            let begun = result_of(messages.begin_answer(new).await);
-            let is_stored = begun.is_ok();
+            let outcome = result_of(messages.begin_answer(new).await);
+            let is_stored = outcome.is_ok();
             if is_stored {
                 conversations.forget_list(organization, user).await;
             }
             // Whoever has gone away meanwhile is found out by the writer.
-            let _ = stored.send(begun);
+            let _ = stored.send(outcome);
             if is_stored {
                 writer.run(AnswerEvent::Started { question, answer }).await;
             }
@@ -115,11 +115,11 @@ impl Answers {
     }
 }
 
-fn result_of(begun: Result<Begun, StoreError>) -> Result<(), AnswerError> {
-    match begun? {
-        Begun::Stored => Ok(()),
-        Begun::NotFound => Err(ConversationError::NotFound.into()),
-        Begun::InProgress => Err(AnswerError::InProgress),
-        Begun::Changed => Err(AnswerError::Changed),
+fn result_of(outcome: Result<BeginOutcome, StoreError>) -> Result<(), AnswerError> {
+    match outcome? {
+        BeginOutcome::Stored => Ok(()),
+        BeginOutcome::NotFound => Err(ConversationError::NotFound.into()),
+        BeginOutcome::InProgress => Err(AnswerError::InProgress),
+        BeginOutcome::Changed => Err(AnswerError::Changed),
     }
 }

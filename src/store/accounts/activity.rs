@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::Accounts;
 use crate::{
     domain::ids::{OrganizationId, SessionId, UserId},
-    store::{StoreError, run},
+    store::{StoreError, timed_query},
 };
 
 impl Accounts {
@@ -15,7 +15,7 @@ impl Accounts {
             .iter()
             .map(|(organization, user)| (organization.0, user.0))
             .unzip();
-        run!(
+        timed_query!(
             self.0,
             sqlx::query!(
                 "UPDATE users SET last_active_at = $3
@@ -40,7 +40,7 @@ impl Accounts {
             .iter()
             .map(|(organization, session)| (organization.0, session.0))
             .unzip();
-        run!(
+        timed_query!(
             self.0,
             sqlx::query!(
                 "UPDATE sessions SET last_used_at = $3
@@ -57,7 +57,7 @@ impl Accounts {
 
     /// People of all organisations who were at work within a day and within a week before `now`.
     pub async fn active_users(&self, now: DateTime<Utc>) -> Result<(i64, i64), StoreError> {
-        let row = run!(
+        let row = timed_query!(
             self.0,
             sqlx::query!(
                 r#"SELECT count(*) FILTER (WHERE last_active_at > $1::timestamptz - interval '1 day') AS "day!",

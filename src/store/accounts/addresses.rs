@@ -10,7 +10,7 @@ use crate::{
         ids::{OrganizationId, UserId},
         text::invisible,
     },
-    store::{StoreError, run},
+    store::{StoreError, timed_query},
 };
 
 /// Accounts that may share an address: the one that holds it and those that had to give it up. Signing in tries each.
@@ -36,7 +36,7 @@ impl Accounts {
     /// The accounts that sign in with this address, whatever their organisation, with their password hashes: the one that holds
     /// it first. For signing in only.
     pub async fn find_by_email(&self, email: &Email) -> Result<Vec<(User, String)>, StoreError> {
-        let rows = run!(
+        let rows = timed_query!(
             self.0,
             sqlx::query!(
                 "SELECT u.id, u.organization_id, o.name AS organization_name, u.email, u.name, u.role, u.created_at, u.password_hash
@@ -73,7 +73,7 @@ impl Accounts {
         old: &str,
         new: &str,
     ) -> Result<bool, StoreError> {
-        let done = run!(
+        let done = timed_query!(
             self.0,
             sqlx::query!(
                 "UPDATE users SET password_hash = $4
@@ -126,7 +126,7 @@ impl Accounts {
     /// Some accounts after this one whose address is stored in another form than this release compares. Only those with letters beyond
     /// ASCII can be.
     async fn folded_otherwise(&self, after: uuid::Uuid) -> Result<FoldedOtherwise, StoreError> {
-        let rows = run!(
+        let rows = timed_query!(
             self.0,
             sqlx::query!(
                 "SELECT id, email, email_folded FROM users
@@ -151,7 +151,7 @@ impl Accounts {
 
     /// False if another account has the address.
     async fn refold(&self, user: uuid::Uuid, old: &str, new: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let done = run!(
+        let done = timed_query!(
             self.0,
             sqlx::query!(
                 "UPDATE users SET email_folded = $3, updated_at = $4

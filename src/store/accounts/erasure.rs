@@ -5,7 +5,7 @@ use sqlx::Connection;
 
 use super::{
     Accounts,
-    members::{Managed, Removed},
+    members::{Removed, RoleChange},
 };
 use crate::{
     domain::{
@@ -15,8 +15,8 @@ use crate::{
     store::{
         StoreError,
         api_keys::{RevokedKey, revoke_keys},
-        run,
         sessions::end_sessions,
+        timed_query,
     },
 };
 
@@ -107,11 +107,11 @@ pub(super) async fn end_membership(
     member: UserId,
     heir: Option<UserId>,
     now: DateTime<Utc>,
-) -> Result<Managed<Ended>, sqlx::Error> {
+) -> Result<RoleChange<Ended>, sqlx::Error> {
     let ended = erase(&mut transaction, organization, member, heir, now).await?;
     take_back_deletion(&mut transaction, organization, member).await?;
     transaction.commit().await?;
-    Ok(Managed::Done(ended))
+    Ok(RoleChange::Done(ended))
 }
 
 pub(super) fn removed((sessions, keys): Ended) -> Result<Removed, StoreError> {
@@ -129,12 +129,12 @@ impl Accounts {
         organization: OrganizationId,
         user: UserId,
         now: DateTime<Utc>,
-    ) -> Result<Managed<Removed>, StoreError> {
-        let mut lease = self.0.lease().await?;
+    ) -> Result<RoleChange<Removed>, StoreError> {
+        let mut connection = self.0.checkout().await?;
         let outcome = self
             .0
             .limit(async {
-                let mut transaction = lease.connection().begin().await?;
+                let mut transaction = connection.get().begin().await?;
                 let owner = Role::Owner.as_str();
                 let owners = sqlx::query_scalar!(
                     "SELECT id FROM users WHERE organization_id = $1 AND role = $2 AND removed_at IS NULL ORDER BY id FOR UPDATE",
@@ -144,12 +144,12 @@ impl Accounts {
                 .fetch_all(&mut *transaction)
                 .await?;
                 if owners == [user.0] {
-                    return Ok(Managed::LastOwner);
+                    return Ok(RoleChange::LastOwner);
                 }
                 end_membership(transaction, organization, user, None, now).await
             })
             .await;
-        lease.settle(outcome)?.try_map(removed)
+        connection.settle(outcome)?.try_map(removed)
     }
 
     /// Erases people of an organisation whose time is over, a hundred at a time. Nothing if it was restored meanwhile. Also whether
@@ -159,11 +159,11 @@ impl Accounts {
         organization: OrganizationId,
         now: DateTime<Utc>,
     ) -> Result<(Removed, bool), StoreError> {
-        let mut lease = self.0.lease().await?;
+        let mut connection = self.0.checkout().await?;
         let outcome = self
             .0
             .limit(async {
-                let mut transaction = lease.connection().begin().await?;
+                let mut transaction = connection.get().begin().await?;
                 let due = sqlx::query_scalar!(
                     "SELECT id FROM organizations WHERE id = $1 AND delete_after <= $2 FOR UPDATE",
                     organization.0,
@@ -192,7 +192,7 @@ impl Accounts {
                 Ok((all, are_more))
             })
             .await;
-        let (ended, are_more) = lease.settle(outcome)?;
+        let (ended, are_more) = connection.settle(outcome)?;
         Ok((removed(ended)?, are_more))
     }
 
@@ -204,7 +204,7 @@ impl Accounts {
         by: UserId,
         after: Option<DateTime<Utc>>,
     ) -> Result<bool, StoreError> {
-        let done = run!(
+        let done = timed_query!(
             self.0,
             sqlx::query!(
                 "UPDATE organizations SET delete_after = $3, delete_by = CASE WHEN $3::timestamptz IS NULL THEN NULL ELSE $2 END

@@ -1,4 +1,4 @@
-//! What members of an organisation do to each other.
+//! Changes that members of an organisation make to each other.
 
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
@@ -15,8 +15,8 @@ use crate::{
     store::{StoreError, api_keys::RevokedKey},
 };
 
-/// What became of one member's doing to another.
-pub enum Managed<T> {
+/// The result of one member's change to another.
+pub enum RoleChange<T> {
     Done(T),
     /// The caller's role does not reach that far, or one of the two is not a member.
     NotAllowed,
@@ -25,13 +25,13 @@ pub enum Managed<T> {
     NoHeir,
 }
 
-impl<T> Managed<T> {
-    pub(super) fn try_map<U, E>(self, map: impl FnOnce(T) -> Result<U, E>) -> Result<Managed<U>, E> {
+impl<T> RoleChange<T> {
+    pub(super) fn try_map<U, E>(self, map: impl FnOnce(T) -> Result<U, E>) -> Result<RoleChange<U>, E> {
         Ok(match self {
-            Self::Done(done) => Managed::Done(map(done)?),
-            Self::NotAllowed => Managed::NotAllowed,
-            Self::LastOwner => Managed::LastOwner,
-            Self::NoHeir => Managed::NoHeir,
+            Self::Done(done) => RoleChange::Done(map(done)?),
+            Self::NotAllowed => RoleChange::NotAllowed,
+            Self::LastOwner => RoleChange::LastOwner,
+            Self::NoHeir => RoleChange::NoHeir,
         })
     }
 }
@@ -42,15 +42,15 @@ pub struct Removed {
     pub keys: Vec<RevokedKey>,
 }
 
-/// The roles that count when one member does something to another, as they are now and stay until the transaction ends:
-/// what the caller's session remembers may be seconds old, and two owners may be demoting each other.
-struct Standing {
+/// The roles of both members, locked until the transaction ends: the role in the caller's session may be seconds old, and two
+/// owners may be demoting each other at the same time.
+struct MemberRoles {
     caller: Option<Role>,
     member: Option<Role>,
     other_owners: bool,
 }
 
-impl Standing {
+impl MemberRoles {
     async fn of(
         connection: &mut sqlx::PgConnection,
         organization: OrganizationId,
@@ -76,7 +76,7 @@ impl Standing {
         })
     }
 
-    /// Whether the caller may give the member's role, and take it away, and give `role`.
+    /// Whether the caller may grant and revoke the member's role, and grant `role`.
     fn allows(&self, role: Role) -> bool {
         self.caller
             .zip(self.member)
@@ -112,18 +112,18 @@ impl Accounts {
         member: UserId,
         role: Role,
         now: DateTime<Utc>,
-    ) -> Result<Managed<()>, StoreError> {
-        let mut lease = self.0.lease().await?;
+    ) -> Result<RoleChange<()>, StoreError> {
+        let mut connection = self.0.checkout().await?;
         let outcome = self
             .0
             .limit(async {
-                let mut transaction = lease.connection().begin().await?;
-                let people = Standing::of(&mut transaction, organization, caller, member).await?;
+                let mut transaction = connection.get().begin().await?;
+                let people = MemberRoles::of(&mut transaction, organization, caller, member).await?;
                 if !people.allows(role) {
-                    return Ok(Managed::NotAllowed);
+                    return Ok(RoleChange::NotAllowed);
                 }
                 if role != Role::Owner && people.is_last_owner() {
-                    return Ok(Managed::LastOwner);
+                    return Ok(RoleChange::LastOwner);
                 }
                 sqlx::query!(
                     "UPDATE users SET role = $3, updated_at = $4 WHERE organization_id = $1 AND id = $2",
@@ -149,10 +149,10 @@ impl Accounts {
                     take_back_deletion(&mut transaction, organization, member).await?;
                 }
                 transaction.commit().await?;
-                Ok(Managed::Done(()))
+                Ok(RoleChange::Done(()))
             })
             .await;
-        lease.settle(outcome)
+        connection.settle(outcome)
     }
 
     /// Removes a member, if the caller's role allows it, with all that lets anybody in on the member's account: sessions,
@@ -165,31 +165,31 @@ impl Accounts {
         member: UserId,
         heir: Option<UserId>,
         now: DateTime<Utc>,
-    ) -> Result<Managed<Removed>, StoreError> {
-        let mut lease = self.0.lease().await?;
+    ) -> Result<RoleChange<Removed>, StoreError> {
+        let mut connection = self.0.checkout().await?;
         let outcome = self
             .0
             .limit(async {
-                let mut transaction = lease.connection().begin().await?;
-                let people = Standing::of(&mut transaction, organization, caller, member).await?;
+                let mut transaction = connection.get().begin().await?;
+                let people = MemberRoles::of(&mut transaction, organization, caller, member).await?;
                 if !people.allows(Role::Member) {
-                    return Ok(Managed::NotAllowed);
+                    return Ok(RoleChange::NotAllowed);
                 }
                 if people.is_last_owner() {
-                    return Ok(Managed::LastOwner);
+                    return Ok(RoleChange::LastOwner);
                 }
                 // What somebody told a model is private: that others read it is for the organisation to say, which its owners speak for.
                 if heir.is_some() && people.caller != Some(Role::Owner) {
-                    return Ok(Managed::NotAllowed);
+                    return Ok(RoleChange::NotAllowed);
                 }
                 if let Some(heir) = heir
                     && !is_member(&mut transaction, organization, heir).await?
                 {
-                    return Ok(Managed::NoHeir);
+                    return Ok(RoleChange::NoHeir);
                 }
                 end_membership(transaction, organization, member, heir, now).await
             })
             .await;
-        lease.settle(outcome)?.try_map(removed)
+        connection.settle(outcome)?.try_map(removed)
     }
 }

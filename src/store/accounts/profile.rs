@@ -12,8 +12,8 @@ use crate::{
     store::{
         StoreError,
         api_keys::{RevokedKey, revoke_keys},
-        run,
         sessions::{NewSession, end_sessions, insert_session},
+        timed_query,
     },
 };
 
@@ -47,11 +47,11 @@ impl Accounts {
         password: Option<NewPassword<'_>>,
         now: DateTime<Utc>,
     ) -> Result<Option<Changed>, StoreError> {
-        let mut lease = self.0.lease().await?;
+        let mut connection = self.0.checkout().await?;
         let outcome = self
             .0
             .limit(async {
-                let mut transaction = lease.connection().begin().await?;
+                let mut transaction = connection.get().begin().await?;
                 let done = sqlx::query!(
                     "UPDATE users SET name = COALESCE($3, name), password_hash = COALESCE($4, password_hash), updated_at = $6
                      WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL AND ($5::text IS NULL OR password_hash = $5)",
@@ -91,7 +91,7 @@ impl Accounts {
                 Ok(Some((sessions, keys)))
             })
             .await;
-        let Some((sessions, keys)) = lease.settle(outcome)? else {
+        let Some((sessions, keys)) = connection.settle(outcome)? else {
             return Ok(None);
         };
         let keys = keys.into_iter().map(RevokedKey::new);
@@ -103,7 +103,7 @@ impl Accounts {
 
     /// A user's role as it is now, whatever sessions remember; nothing for somebody who is no member.
     pub async fn role(&self, organization: OrganizationId, user: UserId) -> Result<Option<Role>, StoreError> {
-        let role = run!(
+        let role = timed_query!(
             self.0,
             sqlx::query_scalar!(
                 "SELECT role FROM users WHERE organization_id = $1 AND id = $2 AND removed_at IS NULL",

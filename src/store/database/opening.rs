@@ -1,4 +1,4 @@
-//! Connections that were not open when somebody asked: looked at, or opened, with a limit on each.
+//! Tests idle connections and opens new ones, with a limit on each step.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use tokio::sync::oneshot;
 use super::{ANSWER_LIMIT, Database};
 use crate::store::error::is_login_refused;
 
-/// Until a connection of the pool is looked for again while the server takes no new ones.
+/// Between two looks for an idle connection while the server refuses new ones.
 const LOGIN_RETRY: Duration = Duration::from_millis(50);
-/// Until a connection of the pool is looked for again while one is being opened.
+/// Between two looks for an idle connection while a new one is being opened.
 const IDLE_RETRY: Duration = Duration::from_millis(10);
 
 impl Database {
-    /// From the pool, opened where none is idle. While the server refuses new logins, as between a password's change there
-    /// and here, the connections that are left are taken in turns. To be called with a limit.
+    /// A connection from the pool, opened if none is idle. While the server refuses new logins, as between a password's change
+    /// there and here, requests share the connections that are left. The caller sets a time limit.
     pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         loop {
             if let Some(connection) = self.idle().await {
@@ -23,7 +23,7 @@ impl Database {
             }
             match self.open().await {
                 Err(error) if is_login_refused(&error) && self.has_connections() => {
-                    self.shared.changed.notify_one();
+                    self.inner.changed.notify_one();
                     tokio::time::sleep(LOGIN_RETRY).await;
                 }
                 outcome => return outcome,
@@ -31,9 +31,9 @@ impl Database {
         }
     }
 
-    /// An idle connection whose other end answers. Those that do not are closed.
+    /// An idle connection that answers a ping. Those that do not are closed.
     async fn idle(&self) -> Option<PoolConnection<Postgres>> {
-        while let Some(connection) = self.shared.pool.try_acquire() {
+        while let Some(connection) = self.inner.pool.try_acquire() {
             let mut untested = Untested(Some(connection));
             if untested.answers().await
                 && let Some(connection) = untested.0.take()
@@ -44,16 +44,16 @@ impl Database {
         None
     }
 
-    /// Opens a connection in a task of its own: a database far away takes longer to connect to than a request waits, and what
-    /// was begun for one that has given up is there for the next. Meanwhile another may be given back.
+    /// Opens a connection in a separate task: connecting to a distant database may take longer than a request waits, and the
+    /// connection is then there for the next request. Returns an idle connection if one is released first.
     async fn open(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        let shared = &self.shared;
+        let inner = &self.inner;
         let (handover, mut opened) = oneshot::channel();
-        // No more at a time than there could be connections.
-        if shared.opening.len() < shared.max_connections {
-            let pool = shared.pool.clone();
-            shared.opening.spawn(async move {
-                // Goes back to the pool where nobody waits for it any more.
+        // At most as many attempts at a time as there may be connections.
+        if inner.opening.len() < inner.max_connections {
+            let pool = inner.pool.clone();
+            inner.opening.spawn(async move {
+                // Returns to the pool if the request has stopped waiting.
                 drop(handover.send(pool.acquire().await));
             });
         } else {
@@ -76,34 +76,34 @@ impl Database {
     }
 
     /// A round trip over a connection that is open and idle. None if there is no such connection.
-    pub(super) async fn ask_idle(&self) -> Option<Asked> {
+    pub(super) async fn ask_idle(&self) -> Option<ProbeResult> {
         let mut found = None;
-        while let Some(connection) = self.shared.pool.try_acquire() {
+        while let Some(connection) = self.inner.pool.try_acquire() {
             let mut untested = Untested(Some(connection));
             match tokio::time::timeout(ANSWER_LIMIT, untested.ping()).await {
                 Ok(true) => {
                     // Back to the pool.
                     drop(untested.0.take());
-                    return Some(Asked::Answered);
+                    return Some(ProbeResult::Answered);
                 }
-                Ok(false) => found = Some(Asked::Closed),
-                Err(_) => return Some(Asked::Silent),
+                Ok(false) => found = Some(ProbeResult::Closed),
+                Err(_) => return Some(ProbeResult::Silent),
             }
         }
         found
     }
 }
 
-/// What came of asking over a connection that was open.
+/// The result of a ping over an idle connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum ProbeResult {
     Answered,
-    /// The other end has closed it, as a server does that stops.
+    /// The server has closed it, as it does when it stops.
     Closed,
     Silent,
 }
 
-/// A connection that nobody knows to be good; closed when dropped.
+/// An untested connection; closed when dropped.
 struct Untested(Option<PoolConnection<Postgres>>);
 
 impl Untested {

@@ -14,16 +14,16 @@ impl Database {
     /// The URL is tried first: one that leads nowhere leaves everything as it is, and is an error.
     pub async fn rotate(&self, url: &SecretString) -> Result<(), StoreError> {
         let options = connect_options(url)?;
-        let limit = self.shared.connect_timeout;
+        let limit = self.inner.connect_timeout;
         let attempt = async { PgConnection::connect_with(&options).await?.close().await };
         match tokio::time::timeout(limit, attempt).await {
             Ok(outcome) => outcome.map_err(|error| StoreError::Unavailable(Unavailable::Connection(error)))?,
             Err(_) => return Err(StoreError::Unavailable(Unavailable::NoAnswer(limit))),
         }
-        self.shared.pool.set_connect_options(options);
-        *self.shared.rotated.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.inner.pool.set_connect_options(options);
+        *self.inner.rotated.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         // If it was away for us, it need not be any longer.
-        self.shared.changed.notify_one();
+        self.inner.changed.notify_one();
         Ok(())
     }
 }

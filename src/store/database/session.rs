@@ -56,7 +56,7 @@ pub(super) async fn lift_limits(connection: &mut PgConnection) -> Result<(), sql
 impl Database {
     /// Whether sessions of the server are ours for as long as our connections, and what limits them from their start.
     pub async fn sessions(&self) -> Result<Sessions, StoreError> {
-        let limit = self.shared.connect_timeout;
+        let limit = self.inner.connect_timeout;
         let look = async {
             let (mut first, mut second) = (self.open_apart().await?, self.open_apart().await?);
             let mut shared = false;

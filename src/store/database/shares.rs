@@ -1,8 +1,8 @@
-//! Who may hold how many connections: one kind of work, or one organisation, never holds all of them.
+//! Bulkheads: no kind of work, and no organisation, can take all connections.
 //!
-//! A table that is locked, or a report that takes long, keeps its connections for as long as a statement may run. So each
-//! kind of work has a compartment with an upper limit, and in it, and in all together, an organisation leaves some for others.
-//! Limits add up to more than there are connections: what one kind does not use, others may. Waiting is in order of arrival.
+//! A locked table or a slow report keeps its connections for as long as a statement may run. Therefore each kind of work has a
+//! compartment with an upper limit, and an organisation leaves some connections for others, per compartment and in total.
+//! The limits add up to more than there are connections, so that idle capacity can be used. Requests wait in order of arrival.
 
 use std::{
     collections::HashMap,
@@ -17,12 +17,12 @@ use uuid::Uuid;
 pub(in crate::store) enum Compartment {
     Accounts,
     ApiKeys,
-    /// What no request waits for: usage records, sweeps, health.
+    /// Work that no request waits for: usage records, sweeps, health.
     Background,
     Conversations,
     Invitations,
     Messages,
-    /// Sums over much; each may take long.
+    /// Sums over many rows; each may take long.
     Reports,
     Sessions,
 }
@@ -36,7 +36,7 @@ pub(super) struct Shares {
     connections: usize,
 }
 
-/// Only those that hold a connection or wait for one, with how many of them there are.
+/// Organisations with requests that hold a connection or wait for one, and the number of those requests.
 type Organizations = Mutex<HashMap<Uuid, (usize, Arc<Organization>)>>;
 
 struct Organization {
@@ -44,8 +44,8 @@ struct Organization {
     compartments: [Arc<Semaphore>; COMPARTMENTS],
 }
 
-/// The right to hold one connection, until dropped.
-pub(super) struct Place {
+/// The right to one connection, until dropped.
+pub(super) struct ConnectionPermit {
     _permits: [Option<OwnedSemaphorePermit>; 4],
     _member: Option<Member>,
 }
@@ -62,7 +62,7 @@ impl Compartment {
         Self::Sessions,
     ];
 
-    /// Its most, of so many connections: a fifth for what takes long or can wait, half for everything else.
+    /// Its limit, out of `connections`: a fifth for slow or background work, half for everything else.
     fn limit(self, connections: usize) -> usize {
         match self {
             Self::Background | Self::Reports => (connections / 5).max(1),
@@ -71,28 +71,28 @@ impl Compartment {
     }
 }
 
-/// What one organisation may have of so many: a quarter is for others.
+/// An organisation's share of a limit: a quarter is left for others.
 fn of_one(limit: usize) -> usize {
     limit.saturating_sub((limit / 4).max(1)).max(1)
 }
 
-fn places(count: usize) -> Arc<Semaphore> {
+fn semaphore(count: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(count))
 }
 
 impl Shares {
     pub(super) fn new(connections: usize) -> Self {
         Self {
-            all: places(connections),
-            compartments: Compartment::ALL.map(|kind| places(kind.limit(connections))),
+            all: semaphore(connections),
+            compartments: Compartment::ALL.map(|kind| semaphore(kind.limit(connections))),
             organizations: Arc::default(),
             connections,
         }
     }
 
-    /// Waits for a place. What limits fewer is waited for first, so that nobody who waits behind themselves holds what others
-    /// could have.
-    pub(super) async fn enter(&self, kind: Compartment, organization: Option<Uuid>) -> Place {
+    /// Waits for a permit. It takes the narrowest limit first, so that a request queued behind its own organisation holds no
+    /// permit that others could use.
+    pub(super) async fn acquire(&self, kind: Compartment, organization: Option<Uuid>) -> ConnectionPermit {
         let member = organization.map(|id| self.join(id));
         let own = member.as_ref().map(|member| &member.organization);
         let mut permits = [const { None }; 4];
@@ -104,18 +104,18 @@ impl Shares {
             permits[2] = take(&own.all).await;
         }
         permits[3] = take(&self.all).await;
-        Place {
+        ConnectionPermit {
             _permits: permits,
             _member: member,
         }
     }
 
     fn join(&self, id: Uuid) -> Member {
-        let mut known = self.organizations.lock().unwrap_or_else(PoisonError::into_inner);
-        let (members, organization) = known.entry(id).or_insert_with(|| {
+        let mut organizations = self.organizations.lock().unwrap_or_else(PoisonError::into_inner);
+        let (members, organization) = organizations.entry(id).or_insert_with(|| {
             let own = Organization {
-                all: places(of_one(self.connections)),
-                compartments: Compartment::ALL.map(|kind| places(of_one(kind.limit(self.connections)))),
+                all: semaphore(of_one(self.connections)),
+                compartments: Compartment::ALL.map(|kind| semaphore(of_one(kind.limit(self.connections)))),
             };
             (0, Arc::new(own))
         });
@@ -128,12 +128,12 @@ impl Shares {
     }
 }
 
-/// Waits in order of arrival. A semaphore that is never closed gives a permit in the end.
+/// Waits in order of arrival. The semaphores are never closed, so this returns a permit in the end.
 async fn take(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     Arc::clone(semaphore).acquire_owned().await.ok()
 }
 
-/// One who holds or waits; the last one's organisation is forgotten.
+/// A request that holds a connection or waits for one; the last one of an organisation removes its entry.
 struct Member {
     organization: Arc<Organization>,
     organizations: Arc<Organizations>,
@@ -142,11 +142,11 @@ struct Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let mut known = self.organizations.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((members, _)) = known.get_mut(&self.id) {
+        let mut organizations = self.organizations.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((members, _)) = organizations.get_mut(&self.id) {
             *members -= 1;
             if *members == 0 {
-                known.remove(&self.id);
+                organizations.remove(&self.id);
             }
         }
     }
@@ -154,13 +154,13 @@ impl Drop for Member {
 
 #[cfg(test)]
 mod tests {
-    use super::{Compartment, Place, Shares};
+    use super::{Compartment, ConnectionPermit, Shares};
     use futures_util::FutureExt as _;
     use uuid::Uuid;
 
-    /// Takes as many places as there are without waiting.
-    fn fill(shares: &Shares, kind: Compartment, organization: Option<Uuid>) -> Vec<Place> {
-        std::iter::from_fn(|| shares.enter(kind, organization).now_or_never()).collect()
+    /// Takes as many permits as there are without waiting.
+    fn fill(shares: &Shares, kind: Compartment, organization: Option<Uuid>) -> Vec<ConnectionPermit> {
+        std::iter::from_fn(|| shares.acquire(kind, organization).now_or_never()).collect()
     }
 
     #[test]
@@ -177,12 +177,12 @@ mod tests {
         let shares = Shares::new(20);
         let (one, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
         let kinds = [Compartment::Messages, Compartment::Conversations, Compartment::Accounts];
-        let held: Vec<_> = kinds
+        let permits: Vec<_> = kinds
             .map(|kind| fill(&shares, kind, one))
             .into_iter()
             .flatten()
             .collect();
-        assert_eq!(held.len(), 15);
+        assert_eq!(permits.len(), 15);
         assert_eq!(fill(&shares, Compartment::Messages, other).len(), 2);
     }
 
@@ -197,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn who_gives_up_or_is_done_is_forgotten() {
+    fn a_finished_or_cancelled_request_leaves_no_entry() {
         let shares = Shares::new(2);
         let one = Some(Uuid::from_u128(1));
-        let held = fill(&shares, Compartment::Messages, one);
-        assert!(shares.enter(Compartment::Messages, one).now_or_never().is_none());
+        let permits = fill(&shares, Compartment::Messages, one);
+        assert!(shares.acquire(Compartment::Messages, one).now_or_never().is_none());
         assert_eq!(shares.organizations.lock().unwrap().len(), 1);
-        drop(held);
+        drop(permits);
         assert!(shares.organizations.lock().unwrap().is_empty());
-        assert!(shares.enter(Compartment::Messages, one).now_or_never().is_some());
+        assert!(shares.acquire(Compartment::Messages, one).now_or_never().is_some());
     }
 }

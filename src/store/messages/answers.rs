@@ -1,4 +1,4 @@
-//! Answers while they are written: begun, kept now and again, finished.
+//! Answers while they are written: begun, saved at intervals, finished.
 
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
@@ -9,7 +9,7 @@ use crate::{
         conversation::{Ending, Message},
         ids::{ConversationId, MessageId, OrganizationId, UserId},
     },
-    store::{StoreError, run},
+    store::{StoreError, timed_query},
 };
 
 /// An answer that is to be written.
@@ -28,9 +28,9 @@ pub struct NewAnswer<'a> {
     pub alive_since: DateTime<Utc>,
 }
 
-/// What came of it.
+/// The result of [`Messages::begin_answer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begun {
+pub enum BeginOutcome {
     Stored,
     NotFound,
     /// Another answer is being written there.
@@ -44,7 +44,7 @@ impl Messages {
     /// answer's place is made (an answer is asked for again). Only if no other answer is being written there that has been
     /// touched since `alive_since`, and `last` is still the newest message: the conversation's row is locked, so this holds for
     /// all instances. Public reports: epam/ai-dial-chat #8688, LibreChat #3858.
-    pub async fn begin_answer(&self, new: NewAnswer<'_>) -> Result<Begun, StoreError> {
+    pub async fn begin_answer(&self, new: NewAnswer<'_>) -> Result<BeginOutcome, StoreError> {
         let NewAnswer {
             organization,
             user,
@@ -55,11 +55,11 @@ impl Messages {
             last,
             alive_since,
         } = new;
-        let mut lease = self.0.lease().await?;
+        let mut connection = self.0.checkout().await?;
         let outcome = self
             .0
             .limit(async {
-                let mut transaction = lease.connection().begin().await?;
+                let mut transaction = connection.get().begin().await?;
                 let found = sqlx::query_scalar!(
                     "SELECT id FROM conversations WHERE organization_id = $1 AND user_id = $2 AND id = $3
                      FOR NO KEY UPDATE",
@@ -70,7 +70,7 @@ impl Messages {
                 .fetch_optional(&mut *transaction)
                 .await?;
                 if found.is_none() {
-                    return Ok(Begun::NotFound);
+                    return Ok(BeginOutcome::NotFound);
                 }
                 let is_written = sqlx::query_scalar!(
                     r#"SELECT EXISTS (SELECT FROM messages WHERE organization_id = $1 AND conversation_id = $2
@@ -82,7 +82,7 @@ impl Messages {
                 .fetch_one(&mut *transaction)
                 .await?;
                 if is_written {
-                    return Ok(Begun::InProgress);
+                    return Ok(BeginOutcome::InProgress);
                 }
                 let newest = sqlx::query_scalar!(
                     "SELECT id FROM messages
@@ -94,7 +94,7 @@ impl Messages {
                 .fetch_optional(&mut *transaction)
                 .await?;
                 if newest != last.map(|last| last.0) {
-                    return Ok(Begun::Changed);
+                    return Ok(BeginOutcome::Changed);
                 }
                 for message in question.into_iter().chain([answer]) {
                     sqlx::query!(
@@ -124,10 +124,10 @@ impl Messages {
                 .execute(&mut *transaction)
                 .await?;
                 transaction.commit().await?;
-                Ok(Begun::Stored)
+                Ok(BeginOutcome::Stored)
             })
             .await;
-        lease.settle(outcome)
+        connection.settle(outcome)
     }
 
     /// Keeps what has been written so far, so that a killed process loses little of it. False if there is nobody to keep it
@@ -139,7 +139,7 @@ impl Messages {
         answer: &Message,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let done = run!(
+        let done = timed_query!(
             self.0,
             sqlx::query!(
                 "UPDATE messages m SET content = $3, thoughts = $4, updated_at = $5, status = 'streaming',
@@ -169,11 +169,11 @@ impl Messages {
         let old: Vec<uuid::Uuid> = replaces.iter().map(|message| message.0).collect();
         let ending = answer.ending.as_ref();
         let retry_after = ending.and_then(|ending| ending.retry_after).map(i64::from);
-        let mut lease = self.0.lease().await?;
+        let mut connection = self.0.checkout().await?;
         let outcome = self
             .0
             .limit(async {
-                let mut transaction = lease.connection().begin().await?;
+                let mut transaction = connection.get().begin().await?;
                 let done = sqlx::query!(
                     "UPDATE messages SET content = $3, thoughts = $4, status = $5, end_reason = $6, end_detail = $7,
                          end_retry_after = $8, updated_at = $9
@@ -204,7 +204,7 @@ impl Messages {
                 Ok(done.rows_affected() > 0)
             })
             .await;
-        lease.settle(outcome)
+        connection.settle(outcome)
     }
 
     /// Marks answers whose writer has been silent since `before` as partial, or failed if they have no text. The writer
@@ -215,7 +215,7 @@ impl Messages {
         ending: &Ending,
         now: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
-        let done = run!(
+        let done = timed_query!(
             self.0,
             sqlx::query!(
                 "UPDATE messages SET status = CASE WHEN content = '' THEN 'failed' ELSE 'partial' END,

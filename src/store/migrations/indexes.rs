@@ -36,9 +36,9 @@ pub(super) async fn broken(connection: &mut PgConnection) -> Result<Vec<Broken>,
 
 /// Those that nobody is building.
 pub async fn left_broken(database: &Database) -> Result<Vec<String>, StoreError> {
-    let mut lease = database.lease().await?;
-    let outcome = database.limit(broken(lease.connection())).await;
-    let found = lease.settle(outcome)?;
+    let mut connection = database.checkout().await?;
+    let outcome = database.limit(broken(connection.get())).await;
+    let found = connection.settle(outcome)?;
     Ok(found
         .into_iter()
         .filter(|one| !one.may_be_in_work)

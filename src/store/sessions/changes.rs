@@ -8,7 +8,7 @@ use crate::{
         ids::{OrganizationId, SessionId, UserId},
         page::Cursor,
     },
-    store::{StoreError, run},
+    store::{StoreError, timed_query},
 };
 
 /// A user whose name, role or password was changed, and one of the user's sessions.
@@ -37,7 +37,7 @@ impl Sessions {
         limit: i64,
     ) -> Result<Vec<SessionEnd>, StoreError> {
         let (at, id) = last.map_or((Cursor::END.time(), Cursor::END.id), |last| (last.at, last.session.0));
-        let rows = run!(
+        let rows = timed_query!(
             self.0,
             sqlx::query!(
                 r#"SELECT organization_id, id, ended_at AS "ended_at!" FROM sessions
@@ -74,7 +74,7 @@ impl Sessions {
             let session = last.session.map_or(Cursor::START.id, |session| session.0);
             (last.at, last.user.0, session)
         });
-        let rows = run!(
+        let rows = timed_query!(
             self.0,
             sqlx::query!(
                 r#"SELECT u.organization_id, u.id AS user_id, u.updated_at, s.id AS "session_id?"
@@ -115,7 +115,7 @@ impl Sessions {
         password_hash: &str,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let done = run!(
+        let done = timed_query!(
             self.0,
             sqlx::query!(
                 "UPDATE sessions s SET confirmed_at = $5 FROM users u
@@ -139,7 +139,7 @@ impl Sessions {
         user: UserId,
         now: DateTime<Utc>,
     ) -> Result<Vec<SessionId>, StoreError> {
-        let ids = run!(
+        let ids = timed_query!(
             self.0,
             sqlx::query_scalar!(
                 "SELECT id FROM sessions

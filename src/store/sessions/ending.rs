@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::Sessions;
 use crate::{
     domain::ids::{OrganizationId, SessionId, UserId},
-    store::{StoreError, run},
+    store::{StoreError, timed_query},
 };
 
 impl Sessions {
@@ -15,7 +15,7 @@ impl Sessions {
         session: SessionId,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        run!(
+        timed_query!(
             self.0,
             sqlx::query!(
                 "UPDATE sessions SET ended_at = $3 WHERE organization_id = $1 AND id = $2 AND ended_at IS NULL",
@@ -36,7 +36,7 @@ impl Sessions {
         session: SessionId,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let done = run!(
+        let done = timed_query!(
             self.0,
             sqlx::query!(
                 "UPDATE sessions SET ended_at = $4
@@ -59,15 +59,15 @@ impl Sessions {
         kept: SessionId,
         now: DateTime<Utc>,
     ) -> Result<Vec<SessionId>, StoreError> {
-        let mut lease = self.0.lease().await?;
-        let ending = end_sessions(lease.connection(), organization, user, Some(kept), now);
+        let mut connection = self.0.checkout().await?;
+        let ending = end_sessions(connection.get(), organization, user, Some(kept), now);
         let outcome = self.0.limit(ending).await;
-        lease.settle(outcome)
+        connection.settle(outcome)
     }
 
     /// Removes sessions that ended or expired before `before`, at most `limit` at a time. Gives how many.
     pub async fn sweep(&self, before: DateTime<Utc>, limit: i64) -> Result<u64, StoreError> {
-        let done = run!(
+        let done = timed_query!(
             self.0,
             sqlx::query!(
                 "DELETE FROM sessions WHERE id IN

@@ -34,11 +34,11 @@ impl Sessions {
     /// Exchanges `old` for `new`. Presenting a token some time after it was used ends the session: either its owner or a thief
     /// has it, and we cannot tell which (RFC 9700 4.14.2). Within [`REFRESH_GRACE`] of its use it is exchanged once more.
     pub async fn rotate(&self, old: &Digest, new: &Digest, now: DateTime<Utc>) -> Result<Rotation, StoreError> {
-        let mut lease = self.0.lease().await?;
+        let mut connection = self.0.checkout().await?;
         let outcome = self
             .0
             .limit(async {
-                let mut transaction = lease.connection().begin().await?;
+                let mut transaction = connection.get().begin().await?;
                 let Some(token) = sqlx::query!(
                     "SELECT session_id, used_at FROM refresh_tokens WHERE digest = $1 FOR UPDATE",
                     old.as_slice()
@@ -97,7 +97,7 @@ impl Sessions {
                 Ok(Some(Ok(owner)))
             })
             .await;
-        Ok(match lease.settle(outcome)? {
+        Ok(match connection.settle(outcome)? {
             Some(Ok(owner)) => Rotation::Rotated(owner.try_into()?),
             Some(Err((organization, session))) => Rotation::Reused(organization, session),
             None => Rotation::Unknown,

@@ -1,4 +1,4 @@
-//! Lending connections, with a limit on every wait.
+//! Checks connections out of the pool, with a limit on every wait.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -8,64 +8,64 @@ use std::{
 use sqlx::{PgConnection, Postgres, pool::PoolConnection};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Database, shares::Place};
+use super::{Database, shares::ConnectionPermit};
 use crate::{
     store::error::{StoreError, Unavailable},
     telemetry::context,
 };
 
-/// In milliseconds: a connection that was lent so lately is taken to be there still, and a database that answered so lately
-/// to be alive.
+/// In milliseconds. A connection that was checked out this recently is taken to exist still, and a database that answered
+/// this recently to be alive.
 const JUST_NOW: u64 = 1_000;
 
 impl Database {
-    /// Borrows a connection, or says soon that there is none to be had.
-    pub(in crate::store) async fn lease(&self) -> Result<Lease, StoreError> {
-        let shared = &self.shared;
-        if shared.down.load(Ordering::Relaxed) {
+    /// Checks out a connection. Fails within the acquire timeout if there is none.
+    pub(in crate::store) async fn checkout(&self) -> Result<PooledConnection, StoreError> {
+        let inner = &self.inner;
+        if inner.down.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable(Unavailable::KnownDown));
         }
-        let limit = shared.acquire_timeout;
+        let limit = inner.acquire_timeout;
         let until = Instant::now() + limit;
-        let _waiting = Waiting::begin(&shared.waiting);
+        let _waiting = Waiting::begin(&inner.waiting);
         let organization = context::organization();
-        let Ok(place) = timeout_at(until, shared.shares.enter(self.compartment, organization)).await else {
-            // All that may be lent are at work: that is load, and no reason to turn everybody away. Unless nobody is answered.
+        let Ok(permit) = timeout_at(until, inner.shares.acquire(self.compartment, organization)).await else {
+            // All permits are in use. That is load, not an outage, unless no statement was answered lately.
             if !self.has_answered_lately() {
-                shared.changed.notify_one();
+                inner.changed.notify_one();
             }
             return Err(StoreError::Unavailable(Unavailable::Busy));
         };
         let error = match timeout_at(until + Duration::from_millis(100), self.acquire()).await {
             Ok(Ok(connection)) => {
-                shared.leased.fetch_add(1, Ordering::Relaxed);
-                shared.lent_at.store(shared.age(), Ordering::Relaxed);
-                return Ok(Lease {
+                inner.in_use.fetch_add(1, Ordering::Relaxed);
+                inner.lent_at.store(inner.age(), Ordering::Relaxed);
+                return Ok(PooledConnection {
                     connection: Some(connection),
                     settled: false,
                     database: self.clone(),
-                    _place: place,
+                    _permit: permit,
                 });
             }
-            // Whatever the reason is, such as a password that was changed.
+            // For any reason, such as a changed password.
             Ok(Err(error)) => StoreError::Unavailable(Unavailable::Connection(error)),
             Err(_) => StoreError::Unavailable(Unavailable::NoAnswer(limit)),
         };
-        self.judge(&error);
+        self.record_error(&error);
         Err(error)
     }
 
     /// Whether a statement was answered within the last second, so that the other end is alive.
     pub(super) fn has_answered_lately(&self) -> bool {
-        let answered_at = self.shared.answered_at.load(Ordering::Relaxed);
-        answered_at > 0 && self.shared.age().saturating_sub(answered_at) < JUST_NOW
+        let answered_at = self.inner.answered_at.load(Ordering::Relaxed);
+        answered_at > 0 && self.inner.age().saturating_sub(answered_at) < JUST_NOW
     }
 
-    /// Whether the pool has connections, lent out or not. One that is just changing hands is in no count.
+    /// Whether the pool has connections, checked out or idle. One that is just being handed over is counted as neither.
     pub(super) fn has_connections(&self) -> bool {
-        let lent_at = self.shared.lent_at.load(Ordering::Relaxed);
-        self.shared.leased.load(Ordering::Relaxed) + self.shared.pool.num_idle() > 0
-            || (lent_at > 0 && self.shared.age().saturating_sub(lent_at) < JUST_NOW)
+        let lent_at = self.inner.lent_at.load(Ordering::Relaxed);
+        self.inner.in_use.load(Ordering::Relaxed) + self.inner.pool.num_idle() > 0
+            || (lent_at > 0 && self.inner.age().saturating_sub(lent_at) < JUST_NOW)
     }
 
     /// Bounds database work. PostgreSQL has the same limit and answers first if it is alive.
@@ -73,7 +73,7 @@ impl Database {
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {
-        let limit = self.shared.statement_timeout + Duration::from_millis(250);
+        let limit = self.inner.statement_timeout + Duration::from_millis(250);
         let outcome = match tokio::time::timeout(limit, work).await {
             Ok(outcome) => outcome.map_err(StoreError::from),
             Err(_) => Err(StoreError::Unavailable(Unavailable::NoAnswer(limit))),
@@ -84,16 +84,16 @@ impl Database {
                 Unavailable::NoAnswer(_) | Unavailable::Connection(_)
             ))
         ) {
-            self.shared.answered_at.store(self.shared.age(), Ordering::Relaxed);
+            self.inner.answered_at.store(self.inner.age(), Ordering::Relaxed);
         }
         if let Err(error) = &outcome {
-            self.judge(error);
+            self.record_error(error);
         }
         outcome
     }
 }
 
-/// Counts a request as waiting until dropped, even when it is given up.
+/// Counts a request as waiting until dropped, so also when it is cancelled.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -109,18 +109,18 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A borrowed connection. Unless it was settled it is closed instead of returned: after a timeout or a cancelled request
-/// nobody knows what is still to come on it.
-pub(in crate::store) struct Lease {
+/// A checked-out connection. It returns to the pool only after [`settle`](Self::settle) and is closed otherwise: after a
+/// timeout or a cancelled request its protocol state is unknown.
+pub(in crate::store) struct PooledConnection {
     connection: Option<PoolConnection<Postgres>>,
     settled: bool,
     database: Database,
-    /// Given up last, when the connection is on its way back.
-    _place: Place,
+    /// Dropped last, when the connection is already being returned.
+    _permit: ConnectionPermit,
 }
 
-impl Lease {
-    pub(in crate::store) fn connection(&mut self) -> &mut PgConnection {
+impl PooledConnection {
+    pub(in crate::store) fn get(&mut self) -> &mut PgConnection {
         match &mut self.connection {
             Some(connection) => connection,
             None => unreachable!("the connection is taken only by drop"),
@@ -134,9 +134,9 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
-        self.database.shared.leased.fetch_sub(1, Ordering::Relaxed);
+        self.database.inner.in_use.fetch_sub(1, Ordering::Relaxed);
         if let Some(connection) = self.connection.take()
             && !self.settled
         {
