@@ -4,11 +4,11 @@
 //! replaced, usage asked for) and gives back what the upstream sent, within its timeouts.
 
 pub mod error;
+pub mod health_window;
 pub mod local;
 pub mod local_servers;
 pub mod mock;
 pub mod openai;
-pub mod outcomes;
 pub mod registry;
 pub mod sse;
 

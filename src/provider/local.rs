@@ -5,8 +5,8 @@
 //! answers in its place and says so, since "not yet" is no error.
 
 mod model;
+mod state_file;
 mod status;
-mod told;
 
 use std::{
     borrow::Cow,

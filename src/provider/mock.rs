@@ -24,7 +24,7 @@ use super::{
     registry::ProviderSetupError,
 };
 use crate::config::ProviderConfig;
-use answer::{Answer, Part};
+use answer::{MockAnswer, Part};
 use directive::Directives;
 
 pub struct MockProvider {
@@ -84,7 +84,7 @@ impl MockProvider {
     }
 
     async fn chat(&self, body: &Value, streamed: bool, note: Option<&str>) -> Result<ProviderReply, ProviderError> {
-        let answer = match Answer::of(body, note) {
+        let answer = match MockAnswer::of(body, note) {
             Ok(answer) => answer,
             Err(refusal) => return Ok(refused(&refusal)),
         };
@@ -125,7 +125,7 @@ impl MockProvider {
         Ok(whole(StatusCode::OK, &answer.whole()))
     }
 
-    fn stream(&self, answer: &Answer, directives: Directives, delay: Duration, deadline: Instant) -> EventStream {
+    fn stream(&self, answer: &MockAnswer, directives: Directives, delay: Duration, deadline: Instant) -> EventStream {
         let (chunk, total) = (self.chunk_timeout, self.total_timeout);
         let parts = answer.events();
         Box::pin(Untimed(Box::pin(stream::iter(parts.into_iter().enumerate()).then(

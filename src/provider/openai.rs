@@ -10,7 +10,7 @@ mod read_on;
 mod redact;
 mod reply;
 mod retry;
-mod wire;
+mod upstream_connection;
 
 use std::{
     borrow::Cow,
@@ -36,11 +36,11 @@ pub(super) use connect::is_refused;
 use connect::{TimedConnector, is_connect_timeout};
 use events::UpstreamEvents;
 use headers::{caller_headers, is_encoded, is_event_stream, sent_headers};
-use limits::{KEEP_ALIVE_AFTER, Limits};
+use limits::{KEEP_ALIVE_AFTER, UpstreamTimeouts};
 use pool::{AnswerBody, Pool, SendError};
 use redact::{redact, secrets_of};
 use reply::{begin, collect, drain};
-use wire::Sent;
+use upstream_connection::Sent;
 
 /// Largest answer that is held whole, in bytes.
 const LARGEST_ANSWER: usize = 32 * 1024 * 1024;
@@ -60,7 +60,7 @@ pub struct OpenAiProvider {
     /// Sent with every request; made once for each set of secrets.
     headers: ArcSwap<HeaderMap>,
     host: String,
-    limits: Limits,
+    limits: UpstreamTimeouts,
 }
 
 impl OpenAiProvider {
@@ -92,7 +92,7 @@ impl OpenAiProvider {
             models: uri("/models")?,
             headers: ArcSwap::from_pointee(headers),
             host,
-            limits: Limits {
+            limits: UpstreamTimeouts {
                 connect: config.connect_timeout,
                 first_byte: config.first_byte_timeout,
                 first_content: config.first_content_timeout,
@@ -125,7 +125,7 @@ impl OpenAiProvider {
         &self,
         request: impl Fn() -> Sent,
         mark: &SentMark,
-        limits: Limits,
+        limits: UpstreamTimeouts,
     ) -> Result<Response<AnswerBody>, ProviderError> {
         let sending = async {
             match self.pool.send(request(), mark).await {
@@ -180,7 +180,7 @@ impl OpenAiProvider {
         );
         if ours || !(status.is_success() || status.is_client_error()) {
             if Box::pin(drain(&mut body)).await {
-                body.give_back();
+                body.release();
             }
             return Err(match retry::of_busy(status, &head.headers) {
                 Some(retry_after) => ProviderError::Busy { status, retry_after },
@@ -217,11 +217,11 @@ impl OpenAiProvider {
         .await;
         let whole = match collected {
             Ok((whole, true)) => {
-                body.give_back();
+                body.release();
                 whole
             }
             Ok((whole, false)) => {
-                body.give_back_at_end();
+                body.drain_then_release();
                 whole
             }
             // A server that refuses a body unread may close with its last words on their way: the status says it all.
@@ -231,14 +231,14 @@ impl OpenAiProvider {
         if status.is_success() {
             reply::whole(headers, whole)
         } else {
-            let told = if is_encoded { Bytes::new() } else { whole };
-            Ok(reply::refusal(status, headers, &self.redacted(&told)))
+            let body = if is_encoded { Bytes::new() } else { whole };
+            Ok(reply::refusal(status, headers, &self.redacted(&body)))
         }
     }
 
     async fn list(&self) -> Result<Vec<String>, ProviderError> {
         let started = Instant::now();
-        let limits = Limits {
+        let limits = UpstreamTimeouts {
             total: LIST_LIMIT,
             ..self.limits
         };
@@ -254,7 +254,7 @@ impl OpenAiProvider {
         }
         let mut answer = response.into_body();
         let (body, _) = collect(&mut answer, Bytes::new(), LARGEST_LIST, limits, started, None).await?;
-        answer.give_back();
+        answer.release();
         models::ids_of(&body).ok_or(ProviderError::BadReply("its list of models is not one"))
     }
 }

@@ -139,10 +139,10 @@ impl Registry {
     /// Asks the providers whose models are those they list what they have, all at once and for a bounded time: those that have
     /// listed none yet or, if `all`, every one. Whether each has listed some by now.
     pub async fn discover(&self, all: bool) -> bool {
-        let asked = self.discovered.iter().filter(|one| all || !one.is_known());
+        let asked = self.discovered.iter().filter(|one| all || !one.has_models());
         join_all(asked.map(Discovered::ask)).await;
         self.looked.send_replace(true);
-        self.discovered.iter().all(Discovered::is_known)
+        self.discovered.iter().all(Discovered::has_models)
     }
 
     /// Waits until each such provider has been asked once, for no longer than one is waited for. The service is ready before that, so that

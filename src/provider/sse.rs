@@ -40,14 +40,14 @@ pub struct EventTooLarge;
 /// chunk, passes without a copy.
 #[derive(Debug, Default)]
 pub struct EventSplitter {
-    held: BytesMut,
+    buffered: BytesMut,
 }
 
 impl EventSplitter {
     /// Takes a chunk and gives all events that are whole now. `room` is how many bytes may be held beyond what is small (0: that is
     /// nobody's concern): a large event is held in so many, and in no more.
     pub fn push(&mut self, chunk: Bytes, room: usize) -> Result<Option<Bytes>, EventTooLarge> {
-        if self.held.is_empty() {
+        if self.buffered.is_empty() {
             let end = last_boundary(&chunk);
             if end == chunk.len() || ends_with_whole_line(&chunk[end..]) {
                 return Ok((!chunk.is_empty()).then_some(chunk));
@@ -57,45 +57,45 @@ impl EventSplitter {
         }
         // What is held has no boundary, but its last bytes may be the beginning of one. Only from there on is searched, so
         // that a large event in many small pieces is not read over and over.
-        let from = self.held.len().saturating_sub(MAX_BOUNDARY_BYTES - 1);
+        let from = self.buffered.len().saturating_sub(MAX_BOUNDARY_BYTES - 1);
         self.hold(&chunk, room)?;
-        let end = last_boundary(&self.held[from..]);
+        let end = last_boundary(&self.buffered[from..]);
         let end = if end > 0 { from + end } else { 0 };
-        if ends_with_whole_line(&self.held[end..]) {
+        if ends_with_whole_line(&self.buffered[end..]) {
             return Ok(self.rest());
         }
         if end == 0 {
             return Ok(None);
         }
-        let whole = self.held.split_to(end).freeze();
+        let whole = self.buffered.split_to(end).freeze();
         if room > 0 {
             // What is left is a part of the same memory, and would hold all of it.
-            self.held = BytesMut::from(&self.held[..]);
+            self.buffered = BytesMut::from(&self.buffered[..]);
         }
         Ok(Some(whole))
     }
 
     /// What is left when the stream has ended: an event without its blank line, which some servers send.
     pub fn rest(&mut self) -> Option<Bytes> {
-        (!self.held.is_empty()).then(|| std::mem::take(&mut self.held).freeze())
+        (!self.buffered.is_empty()).then(|| std::mem::take(&mut self.buffered).freeze())
     }
 
     /// How many bytes wait for the end of their event.
-    pub fn held(&self) -> usize {
-        self.held.len()
+    pub fn buffered(&self) -> usize {
+        self.buffered.len()
     }
 
     fn hold(&mut self, bytes: &[u8], room: usize) -> Result<(), EventTooLarge> {
-        let length = self.held.len() + bytes.len();
+        let length = self.buffered.len() + bytes.len();
         if length > MAX_EVENT {
             return Err(EventTooLarge);
         }
-        if room > self.held.capacity() && length > self.held.capacity() {
+        if room > self.buffered.capacity() && length > self.buffered.capacity() {
             let mut larger = BytesMut::with_capacity(room);
-            larger.extend_from_slice(&self.held);
-            self.held = larger;
+            larger.extend_from_slice(&self.buffered);
+            self.buffered = larger;
         }
-        self.held.extend_from_slice(bytes);
+        self.buffered.extend_from_slice(bytes);
         Ok(())
     }
 }

@@ -132,7 +132,7 @@ impl Completions {
             found => found?,
         };
         // Until the answer has ended: what runs in the background on the same machine keeps out of its way.
-        let open = route.upstream.open_calls.as_ref().map(OpenCalls::enter);
+        let open = route.upstream.open_calls.as_ref().map(OpenCalls::begin);
         // Whatever is long enough to outlive its credential ends with it.
         let left = call.account.until.map(|until| until - self.0.clock.now());
         let left = left.map(|left| left.to_std().unwrap_or_default());

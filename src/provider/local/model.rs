@@ -9,8 +9,8 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
+    state_file::{FileVersion, ReadResult, ReportedState, read_state},
     status::{Live, LocalStatus, Status, edition_of},
-    told::{Look, Told, Writing, look},
 };
 use crate::{
     config::ProviderConfig,
@@ -50,7 +50,7 @@ impl LocalModel {
     }
 
     pub fn status(&self) -> LocalStatus {
-        self.status.borrow().told(&self.shown)
+        self.status.borrow().report(&self.shown)
     }
 
     /// Follows the state file for as long as it is polled.
@@ -58,8 +58,8 @@ impl LocalModel {
         let (mut before, mut unreadable) = (None, None);
         loop {
             let path = self.file.clone();
-            match tokio::task::spawn_blocking(move || look(&path, before)).await {
-                Ok(Look::Unreadable(error)) => {
+            match tokio::task::spawn_blocking(move || read_state(&path, before)).await {
+                Ok(ReadResult::Unreadable(error)) => {
                     if unreadable.replace(error.kind()) != Some(error.kind()) {
                         tracing::warn!(target: "mapleai::providers", provider = self.provider, %error, "the state file of the local model cannot be read");
                     }
@@ -77,33 +77,33 @@ impl LocalModel {
         }
     }
 
-    fn follow(&self, seen: Look, before: Option<Writing>) -> Option<Writing> {
+    fn follow(&self, seen: ReadResult, before: Option<FileVersion>) -> Option<FileVersion> {
         match seen {
-            Look::Unchanged => before,
-            Look::Missing | Look::Unreadable(_) => {
+            ReadResult::Unchanged => before,
+            ReadResult::Missing | ReadResult::Unreadable(_) => {
                 self.become_status(Status::NotStarted);
                 None
             }
-            Look::Changed(writing, Ok(told)) => {
-                self.take(told);
-                Some(writing)
+            ReadResult::Changed(version, Ok(state)) => {
+                self.take(state);
+                Some(version)
             }
-            Look::Changed(writing, Err(unusable)) => {
+            ReadResult::Changed(version, Err(unusable)) => {
                 tracing::warn!(target: "mapleai::providers", provider = self.provider, %unusable, "the state file of the local model is not used");
                 self.become_status(Status::Failed(format!("its state file is not used: {unusable}")));
-                Some(writing)
+                Some(version)
             }
         }
     }
 
-    fn take(&self, told: Told) {
-        let status = match told {
-            Told::Building => Status::Building,
-            Told::Downloading { percent } => Status::Downloading(percent),
-            Told::Loading => Status::Loading,
-            Told::Restarting { reason } => Status::Restarting(reason),
-            Told::Failed { reason } => Status::Failed(reason),
-            Told::Ready { url, key, model } => {
+    fn take(&self, state: ReportedState) {
+        let status = match state {
+            ReportedState::Building => Status::Building,
+            ReportedState::Downloading { percent } => Status::Downloading(percent),
+            ReportedState::Loading => Status::Loading,
+            ReportedState::Restarting { reason } => Status::Restarting(reason),
+            ReportedState::Failed { reason } => Status::Failed(reason),
+            ReportedState::Ready { url, key, model } => {
                 let edition = edition_of(&url, &key, &model);
                 if self.edition() == Some(edition) {
                     return;

@@ -73,7 +73,7 @@ impl Status {
     }
 
     /// What a person is told. `shown` is the model's name.
-    pub(super) fn told(&self, shown: &str) -> LocalStatus {
+    pub(super) fn report(&self, shown: &str) -> LocalStatus {
         let (clause, rest) = (self.clause(shown), self.meanwhile());
         LocalStatus {
             state: self.state(),
@@ -189,14 +189,14 @@ mod tests {
     #[test]
     fn a_person_is_told_what_becomes_of_questions() {
         assert_eq!(
-            Status::Downloading(7).told("M"),
+            Status::Downloading(7).report("M"),
             LocalStatus {
                 state: "downloading",
                 percent: Some(7),
                 sentence: "M is still being downloaded (7 %). Until it is ready, answers are made up.".to_owned(),
             }
         );
-        let restarting = Status::Restarting(String::new()).told("M");
+        let restarting = Status::Restarting(String::new()).report("M");
         assert_eq!(restarting.sentence, "M is being started again. Questions wait for it.");
         assert!(!restarting.is_ready());
     }

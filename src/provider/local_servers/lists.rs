@@ -51,7 +51,7 @@ pub(super) struct LmStudioEntry {
 }
 
 /// A model as any of the lists tells of it.
-enum Entry {
+enum ListEntry {
     Here(ListedModel),
     Remote,
     Unusable,
@@ -71,7 +71,7 @@ impl OllamaList {
     pub(super) fn taken(self) -> (Vec<ListedModel>, LeftOut) {
         taken(self.models.into_iter().map(|entry| {
             if entry.is_remote() {
-                return Entry::Remote;
+                return ListEntry::Remote;
             }
             let family = entry.details.get("family").and_then(Value::as_str);
             let is_embedding = family.is_some_and(|family| family.contains("bert"));
@@ -108,23 +108,23 @@ impl LmStudioList {
         taken(self.data.into_iter().map(|entry| match entry.kind.as_str() {
             "llm" | "vlm" => here(entry.id, Some(ModelKind::Chat)),
             "embeddings" => here(entry.id, Some(ModelKind::Embedding)),
-            _ => Entry::Unusable,
+            _ => ListEntry::Unusable,
         }))
     }
 }
 
-fn here(id: String, kind: Option<ModelKind>) -> Entry {
-    Entry::Here(ListedModel { id, kind })
+fn here(id: String, kind: Option<ModelKind>) -> ListEntry {
+    ListEntry::Here(ListedModel { id, kind })
 }
 
-fn taken(entries: impl Iterator<Item = Entry>) -> (Vec<ListedModel>, LeftOut) {
+fn taken(entries: impl Iterator<Item = ListEntry>) -> (Vec<ListedModel>, LeftOut) {
     let (mut models, mut left_out) = (Vec::new(), LeftOut::default());
     for entry in entries {
         match entry {
-            Entry::Here(model) if models.len() < MAX_MODELS => models.push(model),
-            Entry::Here(_) => left_out.beyond += 1,
-            Entry::Remote => left_out.remote += 1,
-            Entry::Unusable => left_out.unusable += 1,
+            ListEntry::Here(model) if models.len() < MAX_MODELS => models.push(model),
+            ListEntry::Here(_) => left_out.beyond += 1,
+            ListEntry::Remote => left_out.remote += 1,
+            ListEntry::Unusable => left_out.unusable += 1,
         }
     }
     (models, left_out)

@@ -9,7 +9,7 @@ use crate::{
     config::{LocalProduct, LocalServer},
     domain::model::ModelKind,
 };
-use neighbour::{Answer, Neighbour};
+use neighbour::{FakeResponse, Neighbour};
 
 /// For servers that answer, on a machine that has other things to do.
 const LONG: Duration = Duration::from_secs(20);
@@ -18,20 +18,20 @@ const SHORT: Duration = Duration::from_millis(300);
 
 fn ollama(models: Value) -> Neighbour {
     Neighbour::start(move |path| match path {
-        "/" => Answer::text("Ollama is running"),
-        "/api/tags" => Answer::json(&json!({ "models": models })),
-        _ => Answer::status(404),
+        "/" => FakeResponse::text("Ollama is running"),
+        "/api/tags" => FakeResponse::json(&json!({ "models": models })),
+        _ => FakeResponse::status(404),
     })
 }
 
 fn lm_studio() -> Neighbour {
     Neighbour::start(|path| match path {
-        "/api/v0/models" => Answer::json(&json!({"object": "list", "data": [
+        "/api/v0/models" => FakeResponse::json(&json!({"object": "list", "data": [
             {"id": "qwen2.5-7b", "object": "model", "type": "llm", "state": "not-loaded", "arch": "qwen2"},
             {"id": "vectors", "object": "model", "type": "embeddings", "state": "loaded"},
             {"id": "speaker", "object": "model", "type": "tts", "state": "loaded"},
         ]})),
-        _ => Answer::status(404),
+        _ => FakeResponse::status(404),
     })
 }
 
@@ -42,16 +42,16 @@ fn owned_by(owner: &str, ids: &[&str]) -> Value {
 
 fn llama_cpp() -> Neighbour {
     Neighbour::start(|path| match path {
-        "/v1/models" => Answer::json(&owned_by("llamacpp", &["tiny.gguf"])),
-        _ => Answer::status(404),
+        "/v1/models" => FakeResponse::json(&owned_by("llamacpp", &["tiny.gguf"])),
+        _ => FakeResponse::status(404),
     })
 }
 
 fn vllm() -> Neighbour {
     Neighbour::start(|path| match path {
-        "/version" => Answer::json(&json!({"version": "0.11.0"})),
-        "/v1/models" => Answer::json(&owned_by("vllm", &["org/model-8b"])),
-        _ => Answer::status(404),
+        "/version" => FakeResponse::json(&json!({"version": "0.11.0"})),
+        "/v1/models" => FakeResponse::json(&owned_by("vllm", &["org/model-8b"])),
+        _ => FakeResponse::status(404),
     })
 }
 
@@ -163,32 +163,32 @@ async fn what_is_no_model_server_is_left_out() {
     let others: [(&str, Neighbour); 7] = [
         (
             "a page for every path",
-            Neighbour::start(|_| Answer::html("<h1>Welcome</h1>")),
+            Neighbour::start(|_| FakeResponse::html("<h1>Welcome</h1>")),
         ),
         (
             "JSON of another shape",
-            Neighbour::start(move |_| Answer::json(&foreign)),
+            Neighbour::start(move |_| FakeResponse::json(&foreign)),
         ),
-        ("one that wants a key", Neighbour::start(|_| Answer::status(401))),
+        ("one that wants a key", Neighbour::start(|_| FakeResponse::status(401))),
         (
             "one whose health is well and that knows no such path",
             Neighbour::start(|path| {
                 if path == "/health" {
-                    Answer::text("ok")
+                    FakeResponse::text("ok")
                 } else {
-                    Answer::status(405)
+                    FakeResponse::status(405)
                 }
             }),
         ),
         (
             "one that sends elsewhere",
-            Neighbour::start(move |path| Answer::redirect(&format!("{location}{path}"))),
+            Neighbour::start(move |path| FakeResponse::redirect(&format!("{location}{path}"))),
         ),
         (
             "what is not HTTP",
-            Neighbour::start(|_| Answer::Raw(b"220 mail ready\r\n".to_vec())),
+            Neighbour::start(|_| FakeResponse::Raw(b"220 mail ready\r\n".to_vec())),
         ),
-        ("one that hangs up", Neighbour::start(|_| Answer::Raw(Vec::new()))),
+        ("one that hangs up", Neighbour::start(|_| FakeResponse::Raw(Vec::new()))),
     ];
     for (what, neighbour) in &others {
         for product in LocalProduct::ALL {
@@ -200,7 +200,7 @@ async fn what_is_no_model_server_is_left_out() {
 
 #[tokio::test]
 async fn a_silent_or_an_endless_server_is_given_up_at_the_limit() {
-    for answer in [Answer::Silent, Answer::Endless, Answer::Trickle] {
+    for answer in [FakeResponse::Silent, FakeResponse::Endless, FakeResponse::Trickle] {
         let never = Neighbour::start({
             let answer = answer.clone();
             move |_| answer.clone()
@@ -225,8 +225,8 @@ async fn a_silent_or_an_endless_server_is_given_up_at_the_limit() {
 #[tokio::test]
 async fn a_server_that_wants_a_key_for_questions_alone_is_left_out() {
     let keyed = Neighbour::start(|path| match path {
-        "/v1/models" => Answer::json(&owned_by("llamacpp", &["tiny.gguf"])),
-        _ => Answer::status(401),
+        "/v1/models" => FakeResponse::json(&owned_by("llamacpp", &["tiny.gguf"])),
+        _ => FakeResponse::status(401),
     });
     assert_eq!(found(LocalProduct::LlamaCpp, &keyed, LONG).await, None);
 }
@@ -234,15 +234,15 @@ async fn a_server_that_wants_a_key_for_questions_alone_is_left_out() {
 #[tokio::test]
 async fn a_second_mark_does_where_the_first_is_missing() {
     let behind_a_proxy = Neighbour::start(|path| match path {
-        "/api/tags" => Answer::json(&json!({"models": [{"name": "llama3.2:1b"}]})),
-        "/api/version" => Answer::json(&json!({"version": "0.12.3"})),
-        _ => Answer::html("<h1>Proxy</h1>"),
+        "/api/tags" => FakeResponse::json(&json!({"models": [{"name": "llama3.2:1b"}]})),
+        "/api/version" => FakeResponse::json(&json!({"version": "0.12.3"})),
+        _ => FakeResponse::html("<h1>Proxy</h1>"),
     });
     assert!(found(LocalProduct::Ollama, &behind_a_proxy, LONG).await.is_some());
     let older = Neighbour::start(|path| match path {
-        "/v1/models" => Answer::json(&owned_by("someone", &["tiny.gguf"])),
-        "/props" => Answer::json(&json!({"default_generation_settings": {"n_ctx": 4096}, "total_slots": 1})),
-        _ => Answer::status(404),
+        "/v1/models" => FakeResponse::json(&owned_by("someone", &["tiny.gguf"])),
+        "/props" => FakeResponse::json(&json!({"default_generation_settings": {"n_ctx": 4096}, "total_slots": 1})),
+        _ => FakeResponse::status(404),
     });
     assert!(found(LocalProduct::LlamaCpp, &older, LONG).await.is_some());
 }

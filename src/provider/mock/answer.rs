@@ -25,7 +25,7 @@ enum Content {
 }
 
 /// A prepared answer, cut into the pieces that a stream sends.
-pub(super) struct Answer {
+pub(super) struct MockAnswer {
     pub(super) question: String,
     pub(super) parts: Vec<String>,
     id: String,
@@ -41,7 +41,7 @@ pub(super) struct Answer {
     include_usage: bool,
 }
 
-impl Answer {
+impl MockAnswer {
     /// With a `note` it closes with that, whatever is asked of its length, and calls no tool: nothing is done on a made-up answer.
     pub(super) fn of(body: &Value, note: Option<&str>) -> Result<Self, Refusal> {
         let messages = body["messages"]

@@ -11,7 +11,7 @@ use futures_util::Stream;
 use hyper::body::Body;
 use tokio::time::Sleep;
 
-use super::{Limits, pool::AnswerBody};
+use super::{UpstreamTimeouts, pool::AnswerBody};
 use crate::{
     memory::{Allowance, Gathering},
     provider::{
@@ -34,7 +34,7 @@ pub(super) struct UpstreamEvents {
     splitter: EventSplitter,
     /// What of the stream is held.
     room: Gathering,
-    limits: Limits,
+    limits: UpstreamTimeouts,
     started: Instant,
     /// The last chunk, or the start. The timer is not touched for every chunk: it fires, sees that chunks have come
     /// since it was set, and is set again.
@@ -67,7 +67,7 @@ impl UpstreamEvents {
     pub(super) fn new(
         body: AnswerBody,
         first: Bytes,
-        limits: Limits,
+        limits: UpstreamTimeouts,
         started: Instant,
         memory: Option<Allowance>,
     ) -> Self {
@@ -148,7 +148,7 @@ impl UpstreamEvents {
             };
             data = data.slice(skipped..);
         }
-        self.room.reach(self.splitter.held() + data.len(), MAX_EVENT)?;
+        self.room.reach(self.splitter.buffered() + data.len(), MAX_EVENT)?;
         match self.splitter.push(data, self.room.counted()) {
             Ok(Some(item)) => Ok(Some(self.pass(item))),
             Ok(None) => Ok(None),
@@ -208,7 +208,7 @@ impl Stream for UpstreamEvents {
                     }
                     Poll::Ready(None) => {
                         if let Some(body) = this.body.take() {
-                            body.give_back();
+                            body.release();
                         }
                         let rest = this.splitter.rest().map(|rest| Ok(this.pass(rest)));
                         return this.end(rest);
@@ -268,7 +268,7 @@ impl Events for UpstreamEvents {
 impl Drop for UpstreamEvents {
     fn drop(&mut self) {
         if let Some(body) = self.body.take_if(|_| self.marked && !self.over) {
-            body.give_back_at_end();
+            body.drain_then_release();
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// See [`ProviderConfig`](crate::config::ProviderConfig) for what each limit covers.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::provider) struct Limits {
+pub(in crate::provider) struct UpstreamTimeouts {
     pub(in crate::provider) connect: Duration,
     pub(in crate::provider) first_byte: Duration,
     pub(in crate::provider) first_content: Duration,
@@ -21,7 +21,7 @@ pub(in crate::provider) struct Limits {
 /// Half of what common proxies allow a response.
 pub(super) const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);
 
-impl Limits {
+impl UpstreamTimeouts {
     /// Of an answer that is not streamed, whose head and body come when all of it has been thought of.
     pub(super) fn of_whole(self) -> Self {
         let total = self.total.min(self.whole);

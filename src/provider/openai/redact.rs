@@ -92,7 +92,7 @@ mod tests {
             .into()
     }
 
-    fn told(text: &str) -> String {
+    fn redacted_text(text: &str) -> String {
         String::from_utf8(redact(text.as_bytes(), &secrets()).into_owned()).unwrap()
     }
 
@@ -112,7 +112,7 @@ mod tests {
             ("you sent sk-upstr...", "you sent [redacted]..."),
             ("gateway/key+of=ours is unknown", "[redacted] is unknown"),
         ] {
-            assert_eq!(told(text), expected);
+            assert_eq!(redacted_text(text), expected);
         }
         for text in [
             "an org-wide limit, org-specific",
@@ -133,8 +133,8 @@ mod tests {
         #[test]
         fn no_secret_comes_through(before in "[ -~]{0,12}", after in "[ -~]{0,12}", which in 0_usize..2) {
             let secret = String::from_utf8(secrets()[which].to_vec()).unwrap();
-            let told = told(&format!("{before}{secret}{after}"));
-            prop_assert!(!told.contains(&secret), "{}", told);
+            let redacted_text = redacted_text(&format!("{before}{secret}{after}"));
+            prop_assert!(!redacted_text.contains(&secret), "{}", redacted_text);
         }
 
         #[test]

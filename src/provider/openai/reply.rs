@@ -9,7 +9,7 @@ use hyper::body::Body;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Limits, pool::AnswerBody};
+use super::{UpstreamTimeouts, pool::AnswerBody};
 use crate::{
     deadline,
     memory::{Allowance, SMALL},
@@ -25,7 +25,7 @@ const DRAIN_TIME: Duration = Duration::from_millis(100);
 /// Reads as much of a body as shows whether it is a stream of events, and tells.
 pub(super) async fn begin(
     body: &mut AnswerBody,
-    limits: Limits,
+    limits: UpstreamTimeouts,
     started: Instant,
 ) -> Result<(Bytes, bool), ProviderError> {
     let mut read = BytesMut::new();
@@ -57,7 +57,7 @@ pub(super) async fn collect(
     body: &mut AnswerBody,
     mut first: Bytes,
     largest: usize,
-    limits: Limits,
+    limits: UpstreamTimeouts,
     started: Instant,
     memory: Option<&Allowance>,
 ) -> Result<(Bytes, bool), ProviderError> {
@@ -151,11 +151,11 @@ pub(super) fn whole(mut headers: HeaderMap, mut body: Bytes) -> Result<ProviderR
 }
 
 /// A refusal in the upstream's own words, if they are JSON; a page, or what a proxy says, is replaced.
-pub(super) fn refusal(status: StatusCode, mut headers: HeaderMap, told: &[u8]) -> ProviderReply {
+pub(super) fn refusal(status: StatusCode, mut headers: HeaderMap, body: &[u8]) -> ProviderReply {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let told = told.strip_prefix(sse::MARK).unwrap_or(told);
-    let body = if is_json(told) {
-        as_error(told)
+    let body = body.strip_prefix(sse::MARK).unwrap_or(body);
+    let body = if is_json(body) {
+        as_error(body)
     } else {
         let kind = if status == StatusCode::TOO_MANY_REQUESTS {
             "rate_limit_error"
@@ -171,12 +171,12 @@ pub(super) fn refusal(status: StatusCode, mut headers: HeaderMap, told: &[u8]) -
 
 /// With an `error` that is an object, as OpenAI's clients look for it: of a list of details (FastAPI), a message alone (vLLM)
 /// or an error in a list (Gemini) they show nothing else but the status.
-fn as_error(told: &[u8]) -> Bytes {
-    match serde_json::from_slice::<Value>(told) {
+fn as_error(body: &[u8]) -> Bytes {
+    match serde_json::from_slice::<Value>(body) {
         Ok(value) if !value["error"].is_object() => {
             Bytes::from(json!({"error": sse::fault::with_message(value)}).to_string())
         }
-        _ => Bytes::copy_from_slice(told),
+        _ => Bytes::copy_from_slice(body),
     }
 }
 

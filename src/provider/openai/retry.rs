@@ -139,35 +139,35 @@ mod tests {
 
     #[test]
     fn a_caller_is_told_numbers_within_bounds_or_nothing() {
-        let told = |status: u16, headers: &[(&'static str, &'static str)]| {
-            let mut told = HeaderMap::new();
-            pass(StatusCode::from_u16(status).unwrap(), &upstream(headers), &mut told);
-            let text = |name: &str| told.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+        let passed = |status: u16, headers: &[(&'static str, &'static str)]| {
+            let mut passed = HeaderMap::new();
+            pass(StatusCode::from_u16(status).unwrap(), &upstream(headers), &mut passed);
+            let text = |name: &str| passed.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
             (text(header::RETRY_AFTER.as_str()), text("retry-after-ms"))
         };
         let said = |seconds: &str, milliseconds: &str| (seconds.to_owned(), milliseconds.to_owned());
-        assert_eq!(told(429, &[("retry-after", "20")]), said("20", ""));
+        assert_eq!(passed(429, &[("retry-after", "20")]), said("20", ""));
         assert_eq!(
-            told(413, &[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")]),
+            passed(413, &[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")]),
             said("10", "")
         );
-        assert_eq!(told(429, &[("retry-after", "99999999999")]), said("86400", ""));
-        assert_eq!(told(429, &[("retry-after-ms", "1250.5")]), said("2", "1251"));
+        assert_eq!(passed(429, &[("retry-after", "99999999999")]), said("86400", ""));
+        assert_eq!(passed(429, &[("retry-after-ms", "1250.5")]), said("2", "1251"));
         assert_eq!(
-            told(429, &[("retry-after-ms", "9e99"), ("retry-after", "3")]),
+            passed(429, &[("retry-after-ms", "9e99"), ("retry-after", "3")]),
             said("3", "")
         );
         assert_eq!(
-            told(429, &[("retry-after-ms", "999999999999999999999")]),
+            passed(429, &[("retry-after-ms", "999999999999999999999")]),
             said("86400", "86400000")
         );
         for nothing in ["soon", "", "-5", "NaN", "inf", ".", "Sun, 99 Nov 1994 08:49:37 GMT"] {
             assert_eq!(
-                told(429, &[("retry-after", nothing), ("retry-after-ms", nothing)]),
+                passed(429, &[("retry-after", nothing), ("retry-after-ms", nothing)]),
                 said("", ""),
                 "{nothing}"
             );
         }
-        assert_eq!(told(200, &[("retry-after", "20")]), said("", ""));
+        assert_eq!(passed(200, &[("retry-after", "20")]), said("", ""));
     }
 }

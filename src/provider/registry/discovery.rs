@@ -1,4 +1,4 @@
-//! Models that are known from their provider's own list.
+//! Discovers models from their provider's own list.
 
 use std::{
     collections::HashMap,
@@ -15,26 +15,26 @@ use crate::domain::{
     money::Price,
 };
 
-/// A list is waited for no longer.
+/// Time limit for one list.
 pub(super) const LIMIT: Duration = Duration::from_secs(3);
-/// Models taken over from one provider; each is a set of metric series.
+/// Models taken over from one provider; each makes a set of metric series.
 const MAX_MODELS: usize = 500;
 
-/// A provider whose models are those it lists. A model that is once known stays until the process ends: one that vanished from
-/// a list for a moment must not vanish here. Later lists add to it.
+/// A provider that offers the models it lists. A model stays until the process ends, even if a later list lacks it for a moment;
+/// later lists only add models.
 pub(super) struct Discovered {
     upstream: Arc<Upstream>,
     terms: Terms,
     first: OnceLock<Box<Listed>>,
-    /// Held by whoever asks.
+    /// Locked while a list is requested.
     asking: tokio::sync::Mutex<()>,
-    /// That it does not answer has been told.
-    told: AtomicBool,
-    /// That it lists more than is taken has been told.
-    told_rest: AtomicBool,
+    /// The failure to list models has been logged.
+    logged_failure: AtomicBool,
+    /// The list's excess over [`MAX_MODELS`] has been logged.
+    logged_rest: AtomicBool,
 }
 
-/// What holds for each model that a provider lists.
+/// Terms of each model that a provider lists.
 pub(super) struct Terms {
     pub(super) input_price: Price,
     pub(super) output_price: Price,
@@ -42,8 +42,8 @@ pub(super) struct Terms {
     pub(super) kinds: Kinds,
 }
 
-/// What one list had that those before had not. A chain, so that what is known can be lent out while more is added; no longer
-/// than [`MAX_MODELS`], since each has something new.
+/// The models that one list added. A linked list, so that routes can be borrowed while more are added; it has at most
+/// [`MAX_MODELS`] links, since each adds a model.
 struct Listed {
     routes: HashMap<Arc<str>, Route>,
     next: OnceLock<Box<Listed>>,
@@ -56,13 +56,13 @@ impl Discovered {
             terms,
             first: OnceLock::new(),
             asking: tokio::sync::Mutex::default(),
-            told: AtomicBool::new(false),
-            told_rest: AtomicBool::new(false),
+            logged_failure: AtomicBool::new(false),
+            logged_rest: AtomicBool::new(false),
         }
     }
 
-    /// It has listed a model. One that lists none may be loading them.
-    pub(super) fn is_known(&self) -> bool {
+    /// Whether the provider has listed a model. A provider without models may still be loading them.
+    pub(super) fn has_models(&self) -> bool {
         self.first.get().is_some()
     }
 
@@ -79,22 +79,24 @@ impl Discovered {
         std::iter::successors(first, |listed| listed.next.get().map(|listed| &**listed))
     }
 
-    /// Asks for the list, and adds what is new in it. The log tells when the provider is away and when it has answered after all.
+    /// Requests the list and adds new models. Logs when the provider does not answer and when it answers again.
     pub(super) async fn ask(&self) {
         let Ok(_asking) = self.asking.try_lock() else { return };
         let provider = self.upstream.provider.name();
         let error = match tokio::time::timeout(LIMIT, self.upstream.provider.list_models()).await {
             Ok(Ok(ids)) => {
-                let known = self.routes().count();
-                let added = self.add(&ids, MAX_MODELS.saturating_sub(known));
-                let models = known + added;
-                if models >= MAX_MODELS && ids.len() > models && !self.told_rest.swap(true, Ordering::Relaxed) {
+                let listed_before = self.routes().count();
+                let added = self.add(&ids, MAX_MODELS.saturating_sub(listed_before));
+                let models = listed_before + added;
+                if models >= MAX_MODELS && ids.len() > models && !self.logged_rest.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         target: "mapleai::providers", provider, listed = ids.len(), models,
                         "the provider lists more models than are taken over; name the others under [[models]]"
                     );
                 }
-                if models > 0 && (self.told.swap(false, Ordering::Relaxed) || (known > 0 && added > 0)) {
+                if models > 0
+                    && (self.logged_failure.swap(false, Ordering::Relaxed) || (listed_before > 0 && added > 0))
+                {
                     tracing::warn!(target: "mapleai::providers", provider, models, added, "the provider has listed models that were not known");
                 }
                 return;
@@ -102,13 +104,13 @@ impl Discovered {
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {LIMIT:?}"),
         };
-        // Of those that are known nothing is missing.
-        if !self.is_known() && !self.told.swap(true, Ordering::Relaxed) {
+        // Models listed earlier remain available.
+        if !self.has_models() && !self.logged_failure.swap(true, Ordering::Relaxed) {
             tracing::warn!(target: "mapleai::providers", provider, error, "the provider's models cannot be listed; they are missing until they can");
         }
     }
 
-    /// Adds at most `room` models, and gives how many.
+    /// Adds at most `room` models, and returns how many.
     fn add(&self, ids: &[String], room: usize) -> usize {
         let provider = self.upstream.provider.name();
         let new = ids.iter().filter(|id| self.route(id).is_none());
@@ -126,7 +128,7 @@ impl Discovered {
                 place = &listed.next;
             }
             let next = OnceLock::new();
-            // Nobody else adds: whoever asks has the lock.
+            // No other task adds: the caller holds the lock.
             let _ = place.set(Box::new(Listed { routes, next }));
         }
         added
@@ -140,7 +142,7 @@ impl Discovered {
     }
 }
 
-/// Nothing where the id cannot be asked for, or the model is for nothing that is offered here.
+/// `None` if the id cannot be used in a request, or this service does not offer the model's kind.
 pub(super) fn model(id: &str, kind: Option<ModelKind>, provider: &str, terms: &Terms) -> Option<Model> {
     let is_usable = !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_usable {

@@ -28,7 +28,7 @@ impl Default for OpenCalls {
 }
 
 impl OpenCalls {
-    pub fn enter(&self) -> OpenCall {
+    pub fn begin(&self) -> OpenCall {
         self.0.send_modify(|calls| calls.open += 1);
         OpenCall(self.clone())
     }
@@ -88,7 +88,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_wait_begins_anew_with_each_call() {
         let calls = OpenCalls::default();
-        let (first, second) = (calls.enter(), calls.enter());
+        let (first, second) = (calls.begin(), calls.begin());
         calls.any().await;
         drop(first);
         assert!(timeout(2 * SPAN, calls.none_for(SPAN)).await.is_err());
@@ -97,7 +97,7 @@ mod tests {
         let waiting = calls.none_for(SPAN);
         tokio::pin!(waiting);
         assert!(timeout(SPAN / 2, &mut waiting).await.is_err());
-        drop(calls.enter());
+        drop(calls.begin());
         waiting.await;
         assert_eq!(ended.elapsed(), SPAN / 2 + SPAN);
     }

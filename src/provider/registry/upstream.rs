@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::OpenCalls;
 use crate::{
     config::{ProviderConfig, ProviderKind},
-    provider::{Provider, outcomes::Outcomes},
+    provider::{Provider, health_window::HealthWindow},
 };
 
 /// A provider and how its calls have gone lately.
 pub struct Upstream {
     pub provider: Box<dyn Provider>,
-    pub outcomes: Outcomes,
+    pub health_window: HealthWindow,
     pub kind: ProviderKind,
     /// Streams are asked for their usage where the caller has not asked.
     asks_for_usage: AtomicBool,
@@ -26,7 +26,7 @@ impl Upstream {
     pub(super) fn new(provider: Box<dyn Provider>, config: &ProviderConfig, runs_here: bool) -> Self {
         Self {
             provider,
-            outcomes: Outcomes::default(),
+            health_window: HealthWindow::default(),
             kind: config.kind,
             asks_for_usage: AtomicBool::new(config.usage_in_streams),
             identity: config.base_url.as_ref().map_or("mock", |url| url.as_str()).into(),

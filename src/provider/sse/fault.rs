@@ -4,15 +4,15 @@ use serde_json::{Map, Value};
 
 /// The object that says what is wrong, with a `message` that is a text: clients show that, and nothing else. Without one there
 /// it is whatever there is.
-pub fn with_message(told: Value) -> Value {
-    let text = message_of(&told);
-    let mut fields = match told {
+pub fn with_message(error: Value) -> Value {
+    let text = message_of(&error);
+    let mut fields = match error {
         Value::Object(mut fields) => match fields.remove("error") {
             Some(Value::Object(error)) => error,
             _ => fields,
         },
-        Value::Array(mut told) if told.len() == 1 => {
-            match told.pop().and_then(|mut one| one.get_mut("error").map(Value::take)) {
+        Value::Array(mut error) if error.len() == 1 => {
+            match error.pop().and_then(|mut one| one.get_mut("error").map(Value::take)) {
                 Some(Value::Object(error)) => error,
                 _ => Map::new(),
             }
@@ -26,10 +26,10 @@ pub fn with_message(told: Value) -> Value {
 }
 
 /// The words under any of the names that servers have for them, else all as it is written.
-fn message_of(told: &Value) -> String {
-    let words = |name: &str| told.get(name).and_then(Value::as_str);
+fn message_of(error: &Value) -> String {
+    let words = |name: &str| error.get(name).and_then(Value::as_str);
     let named = ["error", "detail"].into_iter().find_map(words);
-    named.map_or_else(|| told.to_string(), str::to_owned)
+    named.map_or_else(|| error.to_string(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn words_in_any_shape_become_the_message() {
         let detail = json!([{"loc": ["body", "temperature"], "msg": "too high"}]);
-        for (told, expected) in [
+        for (error, expected) in [
             (json!({"message": "x", "code": 5}), json!({"message": "x", "code": 5})),
             (json!({"detail": "x"}), json!({"detail": "x", "message": "x"})),
             (json!({"error": "x", "code": 5}), json!({"code": 5, "message": "x"})),
@@ -50,14 +50,14 @@ mod tests {
             ),
             (json!("x"), json!({"message": "\"x\""})),
         ] {
-            assert_eq!(with_message(told), expected);
+            assert_eq!(with_message(error), expected);
         }
-        for told in [
+        for error in [
             json!({"detail": detail}),
             json!([detail]),
             json!({"message": {"text": "too high"}}),
         ] {
-            let error = with_message(told);
+            let error = with_message(error);
             assert!(
                 error["message"].as_str().is_some_and(|text| text.contains("too high")),
                 "{error}"

@@ -10,10 +10,10 @@ pub struct Progress {
 /// The last `: 640 of 3525 tokens of the prompt are read` of whole events, as the model server of this repository says it; other
 /// comments say nothing.
 pub fn progress(item: &[u8]) -> Option<Progress> {
-    item.split(|byte| *byte == b'\n').rev().find_map(told)
+    item.split(|byte| *byte == b'\n').rev().find_map(parse_comment)
 }
 
-fn told(line: &[u8]) -> Option<Progress> {
+fn parse_comment(line: &[u8]) -> Option<Progress> {
     let counts = line
         .strip_prefix(b": ")?
         .strip_suffix(b" tokens of the prompt are read")?;

@@ -169,16 +169,16 @@ fn a_large_event_is_held_in_the_room_it_has_and_the_next_one_apart_from_it() {
     const ROOM: usize = 300_000;
     let mut splitter = EventSplitter::default();
     let piece = Bytes::from(vec![b'x'; 100_000]);
-    for held in [100_000, 200_000] {
+    for buffered in [100_000, 200_000] {
         assert_eq!(splitter.push(piece.clone(), ROOM), Ok(None));
-        assert_eq!(splitter.held(), held);
+        assert_eq!(splitter.buffered(), buffered);
     }
-    assert_eq!(splitter.held.capacity(), ROOM);
+    assert_eq!(splitter.buffered.capacity(), ROOM);
     let whole = splitter
         .push(Bytes::from_static(b"\n\ndata: a"), ROOM)
         .unwrap()
         .unwrap();
-    assert_eq!((whole.len(), splitter.held()), (200_002, 7));
-    assert!(splitter.held.capacity() < 1_000, "{}", splitter.held.capacity());
+    assert_eq!((whole.len(), splitter.buffered()), (200_002, 7));
+    assert!(splitter.buffered.capacity() < 1_000, "{}", splitter.buffered.capacity());
     assert_eq!(&splitter.rest().unwrap()[..], b"data: a");
 }

@@ -180,7 +180,7 @@ impl Recorder {
     pub(super) fn refuse(&mut self, status: StatusCode) {
         // One that has had enough of us is up, but does not do its work.
         self.upstream
-            .outcomes
+            .health_window
             .note(status != StatusCode::TOO_MANY_REQUESTS, Instant::now());
         self.file(Outcome::Refused, TokenUsage::default());
     }
@@ -221,8 +221,8 @@ impl Recorder {
         match outcome {
             // Whoever made the call has noted how it went.
             _ if self.cached || self.ours => {}
-            Outcome::Completed => self.upstream.outcomes.note(true, now),
-            Outcome::Failed | Outcome::TimedOut => self.upstream.outcomes.note(false, now),
+            Outcome::Completed => self.upstream.health_window.note(true, now),
+            Outcome::Failed | Outcome::TimedOut => self.upstream.health_window.note(false, now),
             Outcome::Refused | Outcome::Cancelled => {}
         }
         let latency = now.saturating_duration_since(self.arrived);

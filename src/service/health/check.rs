@@ -104,9 +104,9 @@ impl Component {
 
     /// Judged by real calls where there were any. Only a provider that nobody called is asked, by a request that is free.
     async fn check_provider(&self, upstream: &Upstream, listed: &Listed) -> (Status, String) {
-        let recent = upstream.outcomes.recent();
+        let recent = upstream.health_window.recent();
         if !recent.is_empty() {
-            let status = if upstream.outcomes.is_failing() {
+            let status = if upstream.health_window.is_failing() {
                 Status::Warn
             } else {
                 Status::Pass

@@ -14,7 +14,7 @@ use serde_json::Value;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]
-pub(super) enum Answer {
+pub(super) enum FakeResponse {
     Raw(Vec<u8>),
     Silent,
     /// A body that goes on until nobody reads it.
@@ -23,7 +23,7 @@ pub(super) enum Answer {
     Trickle,
 }
 
-impl Answer {
+impl FakeResponse {
     fn whole(status: u16, headers: &str, body: &str) -> Self {
         let length = body.len();
         let text = format!("HTTP/1.1 {status} Whatever\r\n{headers}content-length: {length}\r\n\r\n{body}");
@@ -80,7 +80,7 @@ pub(super) struct Neighbour {
 }
 
 impl Neighbour {
-    pub(super) fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+    pub(super) fn start(answer: impl Fn(&str) -> FakeResponse + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let heads = Arc::new(Mutex::new(Vec::new()));
@@ -106,7 +106,7 @@ impl Neighbour {
     }
 }
 
-fn serve(mut stream: TcpStream, answer: &dyn Fn(&str) -> Answer, seen: &Mutex<Vec<String>>) {
+fn serve(mut stream: TcpStream, answer: &dyn Fn(&str) -> FakeResponse, seen: &Mutex<Vec<String>>) {
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.set_write_timeout(Some(TIMEOUT)).unwrap();
     let mut head = Vec::new();

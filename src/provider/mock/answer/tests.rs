@@ -3,13 +3,13 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Answer, pieces};
+use super::{MockAnswer, pieces};
 use crate::provider::sse::{events, scan_chunk};
 
 #[test]
 fn a_stream_adds_up_to_the_whole() {
     let body = json!({"model": "maple-dev", "messages": [{"role": "user", "content": "Some code, please"}], "stream_options": {"include_usage": true}});
-    let answer = Answer::of(&body, None).ok().unwrap();
+    let answer = MockAnswer::of(&body, None).ok().unwrap();
     let text = answer.whole()["choices"][0]["message"]["content"]
         .as_str()
         .unwrap()
@@ -31,7 +31,7 @@ fn a_stream_adds_up_to_the_whole() {
 fn tools_limits_and_refusals() {
     let tools = json!([{"type": "function", "function": {"name": "weather", "parameters": {"properties": {"days": {"type": "integer"}}, "required": ["days"]}}}]);
     let asked = json!({"messages": [{"role": "user", "content": "x"}], "tools": tools});
-    let call = Answer::of(&asked, None).ok().unwrap().whole();
+    let call = MockAnswer::of(&asked, None).ok().unwrap().whole();
     assert_eq!(
         call["choices"][0]["message"]["tool_calls"][0]["function"],
         json!({"name": "weather", "arguments": "{\"days\":1}"})
@@ -39,7 +39,7 @@ fn tools_limits_and_refusals() {
     assert_eq!(call["choices"][0]["finish_reason"], "tool_calls");
     let short = json!({"messages": [{"role": "user", "content": "x"}], "max_tokens": 3});
     assert_eq!(
-        Answer::of(&short, None).ok().unwrap().sized(Some(10)).whole()["choices"][0]["finish_reason"],
+        MockAnswer::of(&short, None).ok().unwrap().sized(Some(10)).whole()["choices"][0]["finish_reason"],
         "length"
     );
     for bad in [
@@ -49,14 +49,14 @@ fn tools_limits_and_refusals() {
         json!({"messages": [{"role": "x"}]}),
         json!({"messages": [{"role": "user", "content": "x"}], "n": 0}),
     ] {
-        assert!(Answer::of(&bad, None).is_err(), "{bad}");
+        assert!(MockAnswer::of(&bad, None).is_err(), "{bad}");
     }
 }
 
 #[test]
 fn choices_are_as_many_as_asked_for() {
     let body = json!({"messages": [{"role": "user", "content": "x"}], "n": 2, "max_tokens": 4});
-    let answer = Answer::of(&body, None).ok().unwrap().sized(None);
+    let answer = MockAnswer::of(&body, None).ok().unwrap().sized(None);
     let whole = answer.whole();
     assert_eq!(whole["choices"].as_array().unwrap().len(), 2);
     assert_eq!(whole["choices"][1]["index"], 1);
@@ -93,7 +93,7 @@ fn an_answer_in_anothers_place_closes_with_a_note_whatever_is_asked() {
     ] {
         let mut body = json!({"model": "m", "messages": question});
         body[field] = value;
-        let whole = Answer::of(&body, Some(note)).ok().unwrap().sized(Some(500)).whole();
+        let whole = MockAnswer::of(&body, Some(note)).ok().unwrap().sized(Some(500)).whole();
         let choice = &whole["choices"][0];
         let content = choice["message"]["content"].as_str().unwrap_or_default();
         assert!(content.ends_with(note), "{field}: {content}");
@@ -102,7 +102,7 @@ fn an_answer_in_anothers_place_closes_with_a_note_whatever_is_asked() {
     }
     let mut body = json!({"model": "m", "messages": question});
     body["response_format"] = json!({"type": "json_object"});
-    let whole = Answer::of(&body, Some(note)).ok().unwrap().sized(None).whole();
+    let whole = MockAnswer::of(&body, Some(note)).ok().unwrap().sized(None).whole();
     let content = whole["choices"][0]["message"]["content"].as_str().unwrap();
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(content).unwrap()["note"],

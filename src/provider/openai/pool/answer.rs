@@ -1,4 +1,4 @@
-//! Bodies of answers, and what becomes of their connections.
+//! Response bodies, and the return of their connections to the pool.
 
 use std::{
     pin::Pin,
@@ -9,39 +9,40 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use super::{ENDING, Idle, MAX_DRAINING, MAX_IDLE, Pool, Wire};
+use super::{DRAIN_TIMEOUT, Idle, MAX_DRAINING, MAX_IDLE, Pool, UpstreamConnection};
 
-/// An answer that nobody waits for any more, since all that matters of it has come.
-pub(super) struct Ending {
+/// A response whose last relevant byte has come, and which is read only for its end.
+pub(super) struct DrainingBody {
     body: AnswerBody,
     since: Instant,
 }
 
-/// The body of an answer, with the connection that it comes on. Dropping it before the answer's end closes the connection,
-/// which is how an upstream learns that nobody wants the rest.
+/// A response body with its connection. Dropping it before the end closes the connection, which tells the upstream to stop.
 pub(in crate::provider::openai) struct AnswerBody {
     pub(super) body: Incoming,
-    pub(super) wire: Box<Wire>,
+    pub(super) connection: Box<UpstreamConnection>,
     pub(super) pool: Pool,
 }
 
 impl AnswerBody {
-    /// The answer has been read to its end: the connection may be used again.
-    pub(in crate::provider::openai) fn give_back(self) {
+    /// Returns the connection to the pool after the body has been read to its end.
+    pub(in crate::provider::openai) fn release(self) {
         let now = Instant::now();
-        self.give_back_idle_since(now, now);
+        self.release_idle_since(now, now);
     }
 
-    fn give_back_idle_since(self, since: Instant, now: Instant) {
-        let Self { mut wire, pool, .. } = self;
-        if wire.is_older_than(pool.0.max_age, now) {
+    fn release_idle_since(self, since: Instant, now: Instant) {
+        let Self {
+            mut connection, pool, ..
+        } = self;
+        if connection.is_older_than(pool.0.max_age, now) {
             return;
         }
-        // One that still sends what nobody reads any more would stand still in the pool.
-        if !wire.is_ready() && !wire.settles() {
+        // A connection with unread data would never become ready in the pool.
+        if !connection.is_ready() && !connection.poll_idle() {
             return;
         }
-        wire.rest();
+        connection.clear_waker();
         let mut idle = pool.idle();
         let old = idle
             .iter()
@@ -49,28 +50,30 @@ impl AnswerBody {
             .count();
         let too_many = (idle.len() + 1).saturating_sub(MAX_IDLE);
         let gone: Vec<_> = idle.drain(..old.max(too_many)).collect();
-        idle.push_back(Idle { wire, since });
+        idle.push_back(Idle { connection, since });
         drop(idle);
-        // Closing sockets is not to hold up others.
+        // Sockets are closed outside the lock.
         drop(gone);
     }
 
-    /// All that matters of the answer has come; its end follows in the next packet, if not in the same. Closing the
-    /// connection for that would cost the next call a new one. Nobody waits: later calls look whether it has come.
-    pub(in crate::provider::openai) fn give_back_at_end(self) {
+    /// Returns the connection once the body has ended. The end usually follows in the next packet, so closing the connection
+    /// instead would cost the next call a new one. No task waits for it: later calls poll for the end.
+    pub(in crate::provider::openai) fn drain_then_release(self) {
         let pool = self.pool.clone();
-        let ending = Ending {
+        let draining = DrainingBody {
             body: self,
             since: Instant::now(),
         };
-        let Some(ending) = ending.settle() else { return };
-        let mut all = pool.ending();
+        let Some(draining) = draining.poll_drained() else {
+            return;
+        };
+        let mut all = pool.draining();
         let too_many = if all.len() < MAX_DRAINING {
             None
         } else {
             all.pop_front()
         };
-        all.push_back(ending);
+        all.push_back(draining);
         drop(all);
         drop(too_many);
     }
@@ -84,8 +87,8 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self { body, wire, .. } = &mut *self;
-        wire.poll_frame(body, context)
+        let Self { body, connection, .. } = &mut *self;
+        connection.poll_frame(body, context)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -97,14 +100,14 @@ impl Body for AnswerBody {
     }
 }
 
-impl Ending {
-    /// Gives the connection back if the answer has ended, and closes it if it goes on or takes too long.
-    pub(super) fn settle(mut self) -> Option<Self> {
+impl DrainingBody {
+    /// Releases the connection if the body has ended, and closes it if more data comes or it takes too long.
+    pub(super) fn poll_drained(mut self) -> Option<Self> {
         let mut context = Context::from_waker(Waker::noop());
         match Pin::new(&mut self.body).poll_frame(&mut context) {
-            // From the last event on, however much later this is noticed: it grows old like any other.
-            Poll::Ready(None) => self.body.give_back_idle_since(self.since, Instant::now()),
-            Poll::Pending if self.since.elapsed() < ENDING => return Some(self),
+            // Idle since the last event, however late the end is noticed.
+            Poll::Ready(None) => self.body.release_idle_since(self.since, Instant::now()),
+            Poll::Pending if self.since.elapsed() < DRAIN_TIMEOUT => return Some(self),
             Poll::Pending | Poll::Ready(Some(_)) => {}
         }
         None

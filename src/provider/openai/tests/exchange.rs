@@ -124,13 +124,13 @@ async fn refusals_pass_and_failures_do_not() {
 async fn refusals_name_no_key_and_no_organisation_of_ours() {
     let address = serve(|_, connection| {
         connection.request();
-        let told =
+        let expected =
             r#"{"error":{"message":"limit reached in org-OPERATOR for sk-upstream","type":"tokens","code":"c"}}"#;
-        connection.answer("429 Too Many Requests", "", told);
+        connection.answer("429 Too Many Requests", "", expected);
     });
     let (status, _, body) = whole(&provider(address), false).await;
-    let told = r#"{"error":{"message":"limit reached in [redacted] for [redacted]","type":"tokens","code":"c"}}"#;
-    assert_eq!((status.as_u16(), &body[..]), (429, told.as_bytes()));
+    let expected = r#"{"error":{"message":"limit reached in [redacted] for [redacted]","type":"tokens","code":"c"}}"#;
+    assert_eq!((status.as_u16(), &body[..]), (429, expected.as_bytes()));
 }
 
 #[tokio::test]
@@ -152,9 +152,9 @@ async fn a_page_is_no_answer_and_no_refusal() {
         (429, &HeaderValue::from_static("application/json"))
     );
     assert_eq!(headers["retry-after"], "7");
-    let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let expected: serde_json::Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(
-        (&told["error"]["type"], &told["error"]["code"]),
+        (&expected["error"]["type"], &expected["error"]["code"]),
         (&"rate_limit_error".into(), &"provider_refused".into())
     );
 }

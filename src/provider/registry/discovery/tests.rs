@@ -64,9 +64,9 @@ async fn later_lists_add_and_take_nothing_away() {
     let lists: [&[&str]; 4] = [&[], &["a", "odd name", "a"], &["b", "bge-m3"], &[]];
     let found = discovered(lists.map(|ids| ids.iter().map(|&id| id.to_owned()).collect()).into());
     found.ask().await;
-    assert!(!found.is_known());
+    assert!(!found.has_models());
     found.ask().await;
-    assert_eq!((found.is_known(), ids(&found)), (true, vec!["a".to_owned()]));
+    assert_eq!((found.has_models(), ids(&found)), (true, vec!["a".to_owned()]));
     let lent = found.route("a").unwrap();
     found.ask().await;
     assert_eq!(ids(&found), ["a", "b", "bge-m3"]);

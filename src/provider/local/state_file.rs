@@ -1,7 +1,7 @@
-//! What the state file of a local model says.
+//! Reads the state file of a local model.
 //!
-//! The program that runs the model replaces the file as a whole at every change. It is another process's word, so it is held against
-//! bounds, and an address is taken only where it is this machine's own.
+//! The program that runs the model replaces the whole file at every change. The file is untrusted input: lengths are bounded,
+//! and only loopback addresses are accepted.
 
 use std::{
     fs::File,
@@ -16,7 +16,7 @@ use url::{Host, Url};
 
 /// Largest state file, in bytes; a usual one has 200.
 pub(super) const LARGEST: u64 = 16 * 1024;
-/// Longest reason that is passed on to people, in characters.
+/// Longest reason shown to users, in characters.
 const MAX_REASON_LENGTH: usize = 500;
 /// Longest key and model name, in bytes.
 const MAX_NAME_LENGTH: usize = 256;
@@ -24,7 +24,7 @@ const MAX_NAME_LENGTH: usize = 256;
 /// The contents of the file.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
-pub(super) enum Told {
+pub(super) enum ReportedState {
     Building,
     Downloading {
         #[serde(default)]
@@ -46,22 +46,22 @@ pub(super) enum Told {
     },
 }
 
-/// What tells one writing of the file from another: device, inode, time in nanoseconds and length.
+/// Identifies one version of the file: device, inode, modification time in nanoseconds and length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Writing(u64, u64, i128, u64);
+pub(super) struct FileVersion(u64, u64, i128, u64);
 
-/// What came of looking at the file.
+/// The result of reading the file.
 #[derive(Debug)]
-pub(super) enum Look {
+pub(super) enum ReadResult {
     /// The same file as before.
     Unchanged,
-    Changed(Writing, Result<Told, Unusable>),
+    Changed(FileVersion, Result<ReportedState, Unusable>),
     Missing,
     /// It cannot be read, for this reason.
     Unreadable(std::io::Error),
 }
 
-/// Why the contents of a state file are not used. Never quotes them: they hold a key.
+/// Why a state file is rejected. Never quotes its contents, which hold a key.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum Unusable {
     #[error("it is larger than {LARGEST} bytes")]
@@ -75,39 +75,39 @@ pub(super) enum Unusable {
 }
 
 /// Reads the file unless it is still `before`. Blocks on the file system.
-pub(super) fn look(path: &Path, before: Option<Writing>) -> Look {
+pub(super) fn read_state(path: &Path, before: Option<FileVersion>) -> ReadResult {
     match read(path, before) {
-        Ok(look) => look,
-        Err(error) if error.kind() == ErrorKind::NotFound => Look::Missing,
-        Err(error) => Look::Unreadable(error),
+        Ok(result) => result,
+        Err(error) if error.kind() == ErrorKind::NotFound => ReadResult::Missing,
+        Err(error) => ReadResult::Unreadable(error),
     }
 }
 
-fn read(path: &Path, before: Option<Writing>) -> std::io::Result<Look> {
-    // Opening a pipe would wait for whoever writes to it.
+fn read(path: &Path, before: Option<FileVersion>) -> std::io::Result<ReadResult> {
+    // Opening a pipe would block until another process opens it for writing.
     if !std::fs::metadata(path)?.is_file() {
         return Err(ErrorKind::InvalidInput.into());
     }
     let file = File::open(path)?;
     let about = file.metadata()?;
     let time = i128::from(about.mtime()) * 1_000_000_000 + i128::from(about.mtime_nsec());
-    let writing = Writing(about.dev(), about.ino(), time, about.len());
-    if before == Some(writing) {
-        return Ok(Look::Unchanged);
+    let version = FileVersion(about.dev(), about.ino(), time, about.len());
+    if before == Some(version) {
+        return Ok(ReadResult::Unchanged);
     }
     let mut content = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut content)?;
-    Ok(Look::Changed(writing, parse(&content)))
+    Ok(ReadResult::Changed(version, parse(&content)))
 }
 
-fn parse(content: &[u8]) -> Result<Told, Unusable> {
+fn parse(content: &[u8]) -> Result<ReportedState, Unusable> {
     if content.len() as u64 > LARGEST {
         return Err(Unusable::TooLarge);
     }
-    let mut told = serde_json::from_slice(content).map_err(|_| Unusable::NotAState)?;
-    match &mut told {
-        Told::Downloading { percent } if *percent > 100 => return Err(Unusable::NotAState),
-        Told::Ready { url, key, model } => {
+    let mut state = serde_json::from_slice(content).map_err(|_| Unusable::NotAState)?;
+    match &mut state {
+        ReportedState::Downloading { percent } if *percent > 100 => return Err(Unusable::NotAState),
+        ReportedState::Ready { url, key, model } => {
             if !is_loopback(url) {
                 return Err(Unusable::Foreign);
             }
@@ -118,13 +118,13 @@ fn parse(content: &[u8]) -> Result<Told, Unusable> {
                 return Err(Unusable::NotSendable);
             }
         }
-        Told::Restarting { reason } | Told::Failed { reason } => *reason = shortened(reason),
+        ReportedState::Restarting { reason } | ReportedState::Failed { reason } => *reason = shortened(reason),
         _ => {}
     }
-    Ok(told)
+    Ok(state)
 }
 
-/// A name would be looked up, and could lead anywhere: only addresses count.
+/// Only literal addresses count: a host name could resolve to any machine.
 fn is_loopback(url: &Url) -> bool {
     let is_own = match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -149,11 +149,11 @@ fn shortened(reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{LARGEST, Look, Told, Unusable, look, parse};
+    use super::{LARGEST, ReadResult, ReportedState, Unusable, parse, read_state};
 
-    fn ready(url: &str, key: &str) -> Result<Told, Unusable> {
-        let told = serde_json::json!({"state": "ready", "url": url, "key": key, "model": "smollm2-135m"});
-        parse(told.to_string().as_bytes())
+    fn ready(url: &str, key: &str) -> Result<ReportedState, Unusable> {
+        let state = serde_json::json!({"state": "ready", "url": url, "key": key, "model": "smollm2-135m"});
+        parse(state.to_string().as_bytes())
     }
 
     #[test]
@@ -204,9 +204,9 @@ mod tests {
 
     #[test]
     fn a_reason_becomes_one_short_line() {
-        let told = serde_json::json!({"state": "failed", "reason": format!("No\u{1b}\n\n  room{}.", "!".repeat(900))});
-        let Ok(Told::Failed { reason }) = parse(told.to_string().as_bytes()) else {
-            panic!("{told}")
+        let state = serde_json::json!({"state": "failed", "reason": format!("No\u{1b}\n\n  room{}.", "!".repeat(900))});
+        let Ok(ReportedState::Failed { reason }) = parse(state.to_string().as_bytes()) else {
+            panic!("{state}")
         };
         assert!(reason.starts_with("No room!!!") && reason.len() == 500, "{reason}");
     }
@@ -215,18 +215,18 @@ mod tests {
     fn a_file_is_read_again_when_it_was_replaced_and_a_folder_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let (path, beside) = (folder.path().join("state.json"), folder.path().join("beside"));
-        assert!(matches!(look(&path, None), Look::Missing));
-        assert!(matches!(look(folder.path(), None), Look::Unreadable(_)));
+        assert!(matches!(read_state(&path, None), ReadResult::Missing));
+        assert!(matches!(read_state(folder.path(), None), ReadResult::Unreadable(_)));
         std::fs::write(&path, r#"{"state":"loading"}"#).unwrap();
-        let Look::Changed(first, Ok(Told::Loading)) = look(&path, None) else {
+        let ReadResult::Changed(first, Ok(ReportedState::Loading)) = read_state(&path, None) else {
             panic!("not read")
         };
-        assert!(matches!(look(&path, Some(first)), Look::Unchanged));
+        assert!(matches!(read_state(&path, Some(first)), ReadResult::Unchanged));
         std::fs::write(&beside, r#"{"state":"failed"}"#).unwrap();
         std::fs::rename(&beside, &path).unwrap();
-        let second = look(&path, Some(first));
+        let second = read_state(&path, Some(first));
         assert!(
-            matches!(second, Look::Changed(_, Ok(Told::Failed { .. }))),
+            matches!(second, ReadResult::Changed(_, Ok(ReportedState::Failed { .. }))),
             "{second:?}"
         );
     }

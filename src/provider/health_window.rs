@@ -1,25 +1,25 @@
-//! How a provider's calls have gone lately: what its health is judged by, at the price of one atomic per call.
+//! Success and failure counts of a provider's recent calls, from which its health is derived. Costs one atomic per call.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-/// Calls older than this say nothing about now.
+/// Older calls do not count.
 pub const WINDOW: Duration = Duration::from_secs(30);
 const SLOTS: usize = 6;
 const SLOT: Duration = Duration::from_secs(5);
 
 /// Counts of calls in the last [`WINDOW`], in slots of five seconds.
 ///
-/// A slot is one word: which slot of time it counts (24 bits), calls that went well and calls that failed (20 bits each),
-/// so that counting needs no lock. Counts stop at about a million.
-pub struct Outcomes {
+/// A slot is one word: its number (24 bits), succeeded calls and failed calls (20 bits each), so that counting needs no lock.
+/// Counts saturate at about a million.
+pub struct HealthWindow {
     started: Instant,
     slots: [AtomicU64; SLOTS],
 }
 
-/// What the window holds.
+/// The counts within the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Recent {
     pub succeeded: u64,
@@ -27,7 +27,7 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// Nobody called.
+    /// No calls.
     pub fn is_empty(self) -> bool {
         self == Self::default()
     }
@@ -37,7 +37,7 @@ impl Recent {
         self.failed > 0 && self.failed >= self.succeeded
     }
 
-    /// Several calls failed and none went well: too many for chance.
+    /// Several calls failed and none succeeded: too many for chance.
     fn is_all_failed(self) -> bool {
         self.succeeded == 0 && self.failed >= 3
     }
@@ -58,7 +58,7 @@ fn unpack(word: u64) -> (u64, Recent) {
     (word >> (2 * COUNT_BITS), recent)
 }
 
-impl Default for Outcomes {
+impl Default for HealthWindow {
     fn default() -> Self {
         Self {
             started: Instant::now(),
@@ -67,7 +67,7 @@ impl Default for Outcomes {
     }
 }
 
-impl Outcomes {
+impl HealthWindow {
     /// A call that ended `now`.
     pub fn note(&self, succeeded: bool, now: Instant) {
         self.note_at(now.saturating_duration_since(self.started), succeeded);
@@ -77,8 +77,8 @@ impl Outcomes {
         self.recent_at(self.started.elapsed())
     }
 
-    /// Whether the last calls failed, whatever went well before them in the window: at least every second one in it, or all of the
-    /// latest five seconds that had any.
+    /// Whether the provider is failing: at least half of the calls in the window failed, or all calls of the latest slot that
+    /// has any.
     pub fn is_failing(&self) -> bool {
         self.is_failing_at(self.started.elapsed())
     }
@@ -131,12 +131,12 @@ fn number_of(age: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcomes, Recent, WINDOW, pack, unpack};
+    use super::{HealthWindow, Recent, WINDOW, pack, unpack};
     use std::time::Duration;
 
     #[test]
     fn calls_are_counted_and_forgotten() {
-        let outcomes = Outcomes::default();
+        let outcomes = HealthWindow::default();
         let at = Duration::from_secs;
         assert!(outcomes.recent_at(at(0)).is_empty());
         for _ in 0..3 {
@@ -172,7 +172,7 @@ mod tests {
     /// A provider that dies after many good calls, and that nobody asks again.
     #[test]
     fn the_latest_calls_outweigh_those_before_them() {
-        let outcomes = Outcomes::default();
+        let outcomes = HealthWindow::default();
         let at = Duration::from_secs;
         for _ in 0..20 {
             outcomes.note_at(at(101), true);
