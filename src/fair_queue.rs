@@ -1,5 +1,5 @@
-//! Turns at something scarce, given in rotation by key: whoever asks for many waits behind the own requests, and not in front
-//! of others'.
+//! A semaphore that serves its waiters round-robin by key: a key with many requests delays its own requests, not those of
+//! others.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,10 +10,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// No turn within the time, or no room to wait.
+/// No permit within the time, or no room to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many are waiting")]
-pub struct NoTurn;
+pub struct QueueFull;
 
 /// Cheap to clone.
 pub struct FairQueue<K>(Arc<Mutex<State<K>>>);
@@ -25,12 +25,12 @@ impl<K> Clone for FairQueue<K> {
 }
 
 struct State<K> {
-    /// Turns that nobody has. While there are some, nobody waits.
+    /// Free permits. While there are some, no request waits.
     free: usize,
     waiting: usize,
     max_waiting: usize,
     lines: HashMap<K, VecDeque<Waiter>>,
-    /// The keys that have a line, the next to be served first.
+    /// The keys with waiting requests, the next to be served first.
     order: VecDeque<K>,
     last_id: u64,
 }
@@ -40,14 +40,14 @@ struct Waiter {
     wake: oneshot::Sender<()>,
 }
 
-/// One turn, until it is dropped.
-pub struct Turn<K: Copy + Eq + Hash>(FairQueue<K>);
+/// One permit, until it is dropped.
+pub struct QueuePermit<K: Copy + Eq + Hash>(FairQueue<K>);
 
 impl<K: Copy + Eq + Hash> FairQueue<K> {
-    /// So many `turns` at a time, and at most `max_waiting` requests that wait for one.
-    pub fn new(turns: usize, max_waiting: usize) -> Self {
+    /// `max_active` permits, and at most `max_waiting` requests that wait for one.
+    pub fn new(max_active: usize, max_waiting: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
-            free: turns.max(1),
+            free: max_active.max(1),
             waiting: 0,
             max_waiting: max_waiting.max(1),
             lines: HashMap::new(),
@@ -56,14 +56,14 @@ impl<K: Copy + Eq + Hash> FairQueue<K> {
         })))
     }
 
-    /// Waits for a turn, at most `timeout`. When there is no more room to wait, the newest request of the key that waits
-    /// with the most gives way.
-    pub async fn turn(&self, key: K, timeout: Duration) -> Result<Turn<K>, NoTurn> {
+    /// Waits for a permit, at most `timeout`. When the queue is full, the newest request of the key with the most waiting
+    /// requests is dropped.
+    pub async fn acquire(&self, key: K, timeout: Duration) -> Result<QueuePermit<K>, QueueFull> {
         let mut waiting = {
             let mut state = self.state();
             if state.free > 0 {
                 state.free -= 1;
-                return Ok(Turn(self.clone()));
+                return Ok(QueuePermit(self.clone()));
             }
             let (id, wake) = state.join(key)?;
             Waiting {
@@ -77,9 +77,9 @@ impl<K: Copy + Eq + Hash> FairQueue<K> {
         let woken = tokio::time::timeout(timeout, &mut waiting.wake).await;
         if matches!(woken, Ok(Ok(()))) {
             waiting.is_over = true;
-            return Ok(Turn(self.clone()));
+            return Ok(QueuePermit(self.clone()));
         }
-        Err(NoTurn)
+        Err(QueueFull)
     }
 
     fn state(&self) -> MutexGuard<'_, State<K>> {
@@ -88,16 +88,16 @@ impl<K: Copy + Eq + Hash> FairQueue<K> {
 }
 
 impl<K: Copy + Eq + Hash> State<K> {
-    fn join(&mut self, key: K) -> Result<(u64, oneshot::Receiver<()>), NoTurn> {
+    fn join(&mut self, key: K) -> Result<(u64, oneshot::Receiver<()>), QueueFull> {
         if self.waiting >= self.max_waiting {
             let own = self.lines.get(&key).map_or(0, VecDeque::len);
             let longest = self.lines.iter().max_by_key(|(_, line)| line.len());
             let (longest, length) = longest.map_or((key, 0), |(key, line)| (*key, line.len()));
             if own >= length {
-                return Err(NoTurn);
+                return Err(QueueFull);
             }
             if let Some(line) = self.lines.get_mut(&longest) {
-                // Its sender is dropped, which its receiver hears.
+                // Dropping its sender wakes its receiver.
                 line.pop_back();
                 self.waiting -= 1;
             }
@@ -114,7 +114,7 @@ impl<K: Copy + Eq + Hash> State<K> {
         Ok((id, woken))
     }
 
-    /// A turn is over: it goes to the first who is still there, of the key that has waited longest for its round.
+    /// Hands a returned permit to the first request that still waits, of the key that is next in the rotation.
     fn release(&mut self) {
         while let Some(key) = self.order.pop_front() {
             let Some(line) = self.lines.get_mut(&key) else { continue };
@@ -175,7 +175,7 @@ impl<K: Copy + Eq + Hash> Drop for Waiting<'_, K> {
     }
 }
 
-impl<K: Copy + Eq + Hash> Drop for Turn<K> {
+impl<K: Copy + Eq + Hash> Drop for QueuePermit<K> {
     fn drop(&mut self) {
         self.0.state().release();
     }
@@ -183,7 +183,7 @@ impl<K: Copy + Eq + Hash> Drop for Turn<K> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FairQueue, NoTurn};
+    use super::{FairQueue, QueueFull};
     use std::{
         future::Future,
         pin::{Pin, pin},
@@ -200,53 +200,53 @@ mod tests {
     #[tokio::test]
     async fn keys_are_served_in_rotation() {
         let queue = FairQueue::new(1, 10);
-        let turn = queue.turn("a", LONG).await.unwrap();
+        let acquire = queue.acquire("a", LONG).await.unwrap();
         let (mut first, mut second, mut other) = (
-            pin!(queue.turn("a", LONG)),
-            pin!(queue.turn("a", LONG)),
-            pin!(queue.turn("b", LONG)),
+            pin!(queue.acquire("a", LONG)),
+            pin!(queue.acquire("a", LONG)),
+            pin!(queue.acquire("b", LONG)),
         );
         assert!(poll(first.as_mut()).is_pending());
         assert!(poll(second.as_mut()).is_pending());
         assert!(poll(other.as_mut()).is_pending());
-        drop(turn);
-        let Poll::Ready(Ok(turn)) = poll(first.as_mut()) else {
+        drop(acquire);
+        let Poll::Ready(Ok(acquire)) = poll(first.as_mut()) else {
             panic!("it is the first")
         };
-        drop(turn);
+        drop(acquire);
         assert!(poll(second.as_mut()).is_pending());
-        let Poll::Ready(Ok(turn)) = poll(other.as_mut()) else {
+        let Poll::Ready(Ok(acquire)) = poll(other.as_mut()) else {
             panic!("it is the other's round")
         };
-        drop(turn);
+        drop(acquire);
         assert!(poll(second.as_mut()).is_ready());
     }
 
     #[tokio::test]
     async fn the_newest_of_the_longest_line_gives_way() {
         let queue = FairQueue::new(1, 2);
-        let _turn = queue.turn("a", LONG).await.unwrap();
-        let (mut first, mut second) = (pin!(queue.turn("a", LONG)), pin!(queue.turn("a", LONG)));
+        let _turn = queue.acquire("a", LONG).await.unwrap();
+        let (mut first, mut second) = (pin!(queue.acquire("a", LONG)), pin!(queue.acquire("a", LONG)));
         assert!(poll(first.as_mut()).is_pending());
         assert!(poll(second.as_mut()).is_pending());
-        assert_eq!(queue.turn("a", LONG).await.err(), Some(NoTurn));
-        let mut other = pin!(queue.turn("b", LONG));
+        assert_eq!(queue.acquire("a", LONG).await.err(), Some(QueueFull));
+        let mut other = pin!(queue.acquire("b", LONG));
         assert!(poll(other.as_mut()).is_pending());
-        assert!(matches!(poll(second.as_mut()), Poll::Ready(Err(NoTurn))));
+        assert!(matches!(poll(second.as_mut()), Poll::Ready(Err(QueueFull))));
         assert!(poll(first.as_mut()).is_pending());
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_gives_up_leaves_neither_place_nor_turn_behind() {
         let queue = FairQueue::new(1, 1);
-        let turn = queue.turn(1, LONG).await.unwrap();
-        assert_eq!(queue.turn(1, Duration::from_secs(1)).await.err(), Some(NoTurn));
+        let acquire = queue.acquire(1, LONG).await.unwrap();
+        assert_eq!(queue.acquire(1, Duration::from_secs(1)).await.err(), Some(QueueFull));
         {
-            let mut waits = Box::pin(queue.turn(2, LONG));
+            let mut waits = Box::pin(queue.acquire(2, LONG));
             assert!(poll(waits.as_mut()).is_pending());
             // It is given the turn, and goes away without having looked.
-            drop(turn);
+            drop(acquire);
         }
-        assert!(queue.turn(3, Duration::ZERO).await.is_ok());
+        assert!(queue.acquire(3, Duration::ZERO).await.is_ok());
     }
 }

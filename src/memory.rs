@@ -1,11 +1,11 @@
-//! Bytes of bodies and whole answers, counted before they are read: against what the process may take, and a share of it for
-//! one organisation or, before anybody is known, one address.
+//! Reserves memory for bodies and whole responses before they are read: within a budget of the process, and within a share of
+//! it per organisation or, before authentication, per address.
 //!
-//! What is small is counted by one atomic. What is large waits in order of arrival, for a short while, and is then refused:
-//! a reader who is made to wait costs a place, and a body that nobody reads yet costs its sender.
+//! Small reservations cost one atomic. Large ones wait in order of arrival, for a short while, and are then refused: a waiting
+//! request occupies a slot, and a body that is not read yet only occupies its sender.
 
-mod gathering;
 mod reservation;
+mod stream_buffer;
 
 use std::{
     collections::HashMap,
@@ -19,49 +19,49 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::telemetry::metrics::{MEMORY_RESERVED, REFUSALS};
-pub use gathering::{Gathering, UNCOUNTED};
 pub use reservation::Reservation;
+pub use stream_buffer::{StreamReservation, UNCOUNTED};
 
-/// Up to this many bytes are counted together, and by nobody's share.
+/// Reservations up to this many bytes are counted together, and against no share.
 pub const SMALL: usize = 32 * 1024;
-/// What a large body is counted in, in bytes.
+/// Granularity of large reservations, in bytes.
 const UNIT: usize = 1024;
-/// All small ones together may take one part in so many, on top.
+/// All small reservations together may take this fraction of the budget, on top.
 const SMALL_PART: usize = 4;
-/// An organisation leaves one part in so many to others.
-const LEFT_TO_OTHERS: usize = 4;
-/// An address whose caller is not known yet has one part in so many.
-const STRANGERS_PART: usize = 8;
+/// An organisation leaves this fraction of the budget to others.
+const OTHERS_PART: usize = 4;
+/// An address without an authenticated caller gets this fraction of the budget.
+const ADDRESS_PART: usize = 8;
 
-/// There is no room, and there was none within the time that one may wait.
+/// The budget had no room within the timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no memory for a body or answer of this size at the moment")]
 pub struct Exhausted;
 
-/// By whom bytes are counted.
+/// The holder whose share bytes are counted against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Holder {
     Organization(Uuid),
     Address(IpAddr),
 }
 
-/// What the process may hold. Cheap to clone.
+/// The memory budget of the process. Cheap to clone.
 #[derive(Clone)]
-pub struct Budget(Arc<Shared>);
+pub struct Budget(Arc<BudgetInner>);
 
-struct Shared {
+struct BudgetInner {
     units: usize,
     all: Arc<Semaphore>,
     small: AtomicUsize,
     small_limit: usize,
     timeout: Duration,
-    /// Only those who hold something large or wait for it, with how many of them there are.
+    /// Holders with large reservations or requests that wait for one, and the number of those.
     holders: Mutex<HashMap<Holder, (usize, Arc<Semaphore>)>>,
     reserved: Gauge,
     refused: Counter,
 }
 
-/// The budget as one holder has it.
+/// The budget as seen by one holder.
 #[derive(Clone)]
 pub struct Allowance {
     budget: Budget,
@@ -75,10 +75,10 @@ impl std::fmt::Debug for Allowance {
 }
 
 impl Budget {
-    /// `bytes` for all together; `timeout` is the longest that one waits for room.
+    /// `bytes` for the whole process; `timeout` limits the wait for room.
     pub fn new(bytes: usize, timeout: Duration) -> Self {
         let units = (bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS);
-        Self(Arc::new(Shared {
+        Self(Arc::new(BudgetInner {
             units,
             all: Arc::new(Semaphore::new(units)),
             small: AtomicUsize::new(0),
@@ -100,8 +100,8 @@ impl Budget {
     fn share(&self, holder: Holder) -> usize {
         let units = self.0.units;
         match holder {
-            Holder::Organization(_) => units - units / LEFT_TO_OTHERS,
-            Holder::Address(_) => units / STRANGERS_PART,
+            Holder::Organization(_) => units - units / OTHERS_PART,
+            Holder::Address(_) => units / ADDRESS_PART,
         }
         .max(1)
     }
@@ -128,13 +128,13 @@ impl Allowance {
         self.holder
     }
 
-    /// Nothing yet; to be grown. Costs nothing.
+    /// An empty reservation, to be grown. Costs nothing.
     pub fn reserve(&self) -> Reservation {
         Reservation::new(self.budget.clone(), self.holder)
     }
 }
 
-/// One who holds or waits; the last one's holder is forgotten.
+/// A request that holds or waits; the last one of a holder removes its entry.
 struct Member {
     budget: Budget,
     holder: Holder,

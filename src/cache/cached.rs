@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use memory::{Entry, Memory};
+use memory::{Memory, MemoryEntry};
 
 use super::{
     class::{Class, Policy},
@@ -109,7 +109,7 @@ impl<V: Value, E: Send + Sync + 'static> Cached<V, E> {
 
 impl<V: Value, E: Send + Sync + 'static> CachedInner<V, E> {
     /// The entry, and when it was found, by [`Tiers::now`].
-    fn peek(&self, key: &Key) -> Option<(Arc<Entry<V>>, u64)> {
+    fn peek(&self, key: &Key) -> Option<(Arc<MemoryEntry<V>>, u64)> {
         let (entry, now) = self.memory.get(key)?;
         entry.hits.fetch_add(1, Ordering::Relaxed);
         self.hits.fetch_add(1, Ordering::Relaxed);
@@ -122,7 +122,7 @@ impl<V: Value, E: Send + Sync + 'static> CachedInner<V, E> {
         self.metrics.memory_misses.increment(1);
     }
 
-    fn hit(&self, entry: &Entry<V>, now: u64) -> Hit<V> {
+    fn hit(&self, entry: &MemoryEntry<V>, now: u64) -> Hit<V> {
         let age = entry.age(now);
         self.metrics.age.record(age.as_secs_f64());
         Hit {
@@ -131,7 +131,7 @@ impl<V: Value, E: Send + Sync + 'static> CachedInner<V, E> {
         }
     }
 
-    fn is_due(&self, entry: &Entry<V>, now: u64) -> bool {
+    fn is_due(&self, entry: &MemoryEntry<V>, now: u64) -> bool {
         let life = || {
             let life = entry.expires.saturating_sub(entry.stored);
             life.min(self.tiers.valid_for(self.class, now))
@@ -160,7 +160,7 @@ impl<V: Value, E: Send + Sync + 'static> CachedInner<V, E> {
         }
     }
 
-    fn insert(&self, key: &Key, value: Option<V>, begun: u64, made: u64, expires: u64) -> Arc<Entry<V>> {
+    fn insert(&self, key: &Key, value: Option<V>, begun: u64, made: u64, expires: u64) -> Arc<MemoryEntry<V>> {
         let entry = self.memory.entry(value, begun, made, expires);
         self.memory.insert(*key, &entry);
         self.insert_count.fetch_add(1, Ordering::Release);
@@ -176,7 +176,7 @@ impl<V: Value, E: Send + Sync + 'static> CachedInner<V, E> {
         begun: u64,
         made: u64,
         expires: u64,
-    ) -> Arc<Entry<V>> {
+    ) -> Arc<MemoryEntry<V>> {
         if invalidated.is_set() {
             return self.memory.entry(value, begun, made, expires);
         }

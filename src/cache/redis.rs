@@ -30,7 +30,7 @@ use secrecy::SecretString;
 
 use crate::config::{RedisConfig, RedisMode};
 use breaker::Breakers;
-use link::{Link, Target};
+use link::{Link, RedisTarget};
 
 /// For a look by [`Redis::ping`]. Longer than a healthy Redis ever takes, short enough to go without.
 const PING_LIMIT: Duration = Duration::from_millis(500);
@@ -71,7 +71,7 @@ pub struct Redis(Arc<RedisInner>);
 
 struct RedisInner {
     authorities: Option<Vec<u8>>,
-    target: ArcSwap<Target>,
+    target: ArcSwap<RedisTarget>,
     is_cluster: bool,
     link: RwLock<Option<Link>>,
     connecting: tokio::sync::Mutex<()>,
@@ -106,7 +106,7 @@ impl Redis {
 
     /// The same, but for `rediss://` it trusts the certificate authorities of a PEM file instead of the system's.
     pub fn trusting(url: &SecretString, mode: RedisMode, authorities: Option<Vec<u8>>) -> Result<Self, RedisError> {
-        let target = Target::new(url, mode, authorities.as_deref())?;
+        let target = RedisTarget::new(url, mode, authorities.as_deref())?;
         let is_cluster = target.is_cluster();
         let parts = if is_cluster { breaker::PARTS } else { 1 };
         Ok(Self(Arc::new(RedisInner {
@@ -125,7 +125,7 @@ impl Redis {
 
     /// Connects to `url` from now on; a connection that cannot be made leaves everything as it is.
     pub async fn rotate(&self, url: &SecretString, mode: RedisMode) -> Result<(), RedisError> {
-        let target = Target::new(url, mode, self.0.authorities.as_deref())?;
+        let target = RedisTarget::new(url, mode, self.0.authorities.as_deref())?;
         let link = tokio::time::timeout(CONNECT_LIMIT, target.connect())
             .await
             .map_err(|_| RedisError::NoAnswer(CONNECT_LIMIT))??;
@@ -139,7 +139,7 @@ impl Redis {
         self.target().address().to_owned()
     }
 
-    fn target(&self) -> Arc<Target> {
+    fn target(&self) -> Arc<RedisTarget> {
         self.0.target.load_full()
     }
 

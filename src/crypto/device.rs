@@ -58,10 +58,10 @@ impl DeviceSigner {
         if token.len() != TOKEN_BYTES {
             return None;
         }
-        let (told, tag) = token.split_at(TOKEN_BYTES - TAG_BYTES);
-        let signed = signed(address, told);
+        let (payload, tag) = token.split_at(TOKEN_BYTES - TAG_BYTES);
+        let signed = signed(address, payload);
         let is_ours = self.keys.iter().any(|key| hmac::verify(key, &signed, tag).is_ok());
-        let (id, rest) = told.split_at(16);
+        let (id, rest) = payload.split_at(16);
         let (user, expires_at) = rest.split_at(16);
         let expires_at = i64::from_be_bytes(expires_at.try_into().ok()?);
         if !is_ours || expires_at <= now {
@@ -75,8 +75,8 @@ impl DeviceSigner {
 }
 
 /// The parts before the address are of one length, so that no two pairs sign the same bytes.
-fn signed(address: &str, told: &[u8]) -> Vec<u8> {
-    [told, address.as_bytes()].concat()
+fn signed(address: &str, payload: &[u8]) -> Vec<u8> {
+    [payload, address.as_bytes()].concat()
 }
 
 #[cfg(test)]

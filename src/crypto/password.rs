@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     domain::{network::Network, password::normalize},
-    fair_queue::{FairQueue, Turn},
+    fair_queue::{FairQueue, QueuePermit},
 };
 use argon2::{
     Algorithm, Argon2, Params, Version,
@@ -13,9 +13,9 @@ use argon2::{
 use metrics::Counter;
 use secrecy::{ExposeSecret, SecretString};
 
-/// Passwords that wait to be hashed. Networks take turns, so that one that sends many waits behind its own.
+/// Passwords that wait to be hashed. Networks are served in rotation, so that a network with many requests delays only itself.
 const MAX_WAITING: usize = 256;
-/// Nobody waits longer than this for a turn; sign-in under attack answers "busy" instead of queueing.
+/// Longest wait for a hashing slot; sign-in under attack answers "busy" instead of queueing.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +34,9 @@ pub enum PasswordError {
 #[derive(Clone)]
 pub struct PasswordHasher {
     argon2: Argon2<'static>,
-    turns: FairQueue<Network>,
-    /// Taken before a turn for those whom nobody knows yet, one fewer than the turns where there are several: however many
-    /// register, people who sign in wait for a hash or two, and not for all of those.
-    newcomers: FairQueue<Network>,
+    hashing: FairQueue<Network>,
+    /// Registrations may use all hashing slots but one, so a flood of them cannot starve sign-ins.
+    registrations: FairQueue<Network>,
     busy: Counter,
     /// Verified against when there is no such account, so that its absence does not show in the time taken.
     decoy: Arc<str>,
@@ -45,7 +44,7 @@ pub struct PasswordHasher {
 
 impl PasswordHasher {
     /// `memory_kib` and `iterations` as OWASP's password storage guide names them; one lane.
-    /// `busy` counts those who were turned away.
+    /// `busy` counts refused requests.
     pub fn new(memory_kib: u32, iterations: u32, concurrency: usize, busy: Counter) -> Result<Self, PasswordError> {
         let params = Params::new(memory_kib, iterations, 1, None)?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
@@ -55,26 +54,26 @@ impl PasswordHasher {
         let decoy = format!("$argon2id$v=19$m={memory_kib},t={iterations},p=1${salt}${output}").into();
         Ok(Self {
             argon2,
-            turns: FairQueue::new(concurrency, MAX_WAITING),
-            newcomers: FairQueue::new(concurrency.saturating_sub(1), MAX_WAITING),
+            hashing: FairQueue::new(concurrency, MAX_WAITING),
+            registrations: FairQueue::new(concurrency.saturating_sub(1), MAX_WAITING),
             busy,
             decoy,
         })
     }
 
-    /// A PHC string with a random salt, for somebody in a network.
+    /// A PHC string with a random salt, for a request from `from`.
     pub async fn hash(&self, password: SecretString, from: Network) -> Result<String, PasswordError> {
         let argon2 = self.argon2.clone();
-        self.in_turn(from, move || hash(&argon2, &password)).await
+        self.run_queued(from, move || hash(&argon2, &password)).await
     }
 
-    /// The same for somebody who registers, behind everybody else who does.
-    pub async fn hash_for_newcomer(&self, password: SecretString, from: Network) -> Result<String, PasswordError> {
-        // Kept until the work is done, which goes on when whoever asked for it has gone away.
-        let place = self.turn(&self.newcomers, from).await?;
+    /// The same for a registration, queued behind the other registrations.
+    pub async fn hash_registration(&self, password: SecretString, from: Network) -> Result<String, PasswordError> {
+        // Held until the hash is done, which goes on after the caller has disconnected.
+        let permit = self.acquire(&self.registrations, from).await?;
         let argon2 = self.argon2.clone();
-        self.in_turn(from, move || {
-            let _place = place;
+        self.run_queued(from, move || {
+            let _permit = permit;
             hash(&argon2, &password)
         })
         .await
@@ -99,7 +98,7 @@ impl PasswordHasher {
     ) -> Result<Verdict, PasswordError> {
         let argon2 = self.argon2.clone();
         let decoy = Arc::clone(&self.decoy);
-        self.in_turn(from, move || {
+        self.run_queued(from, move || {
             let stored =
                 PasswordHash::new(hash.as_deref().unwrap_or(&decoy)).map_err(argon2::password_hash::Error::from)?;
             let matches = |password: &str| argon2.verify_password(password.as_bytes(), &stored).is_ok();
@@ -122,28 +121,28 @@ impl PasswordHasher {
         .await
     }
 
-    async fn turn(&self, turns: &FairQueue<Network>, from: Network) -> Result<Turn<Network>, PasswordError> {
-        turns.turn(from, MAX_WAIT).await.map_err(|_| {
+    async fn acquire(&self, queue: &FairQueue<Network>, from: Network) -> Result<QueuePermit<Network>, PasswordError> {
+        queue.acquire(from, MAX_WAIT).await.map_err(|_| {
             self.busy.increment(1);
             PasswordError::Busy
         })
     }
 
-    async fn in_turn<T: Send + 'static>(
+    async fn run_queued<T: Send + 'static>(
         &self,
         from: Network,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let turn = self.turn(&self.turns, from).await?;
+        let permit = self.acquire(&self.hashing, from).await?;
         tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let _permit = permit;
             work()
         })
         .await?
     }
 }
 
-/// What comes of checking a password.
+/// The result of checking a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Wrong,
@@ -176,16 +175,16 @@ mod tests {
         Network::of("192.0.2.1".parse().unwrap())
     }
 
-    /// Slow enough that those who come later have to wait: what is looked at is who goes first.
+    /// Hashing is slow enough that later requests have to wait; the test checks the order.
     #[tokio::test]
-    async fn who_signs_in_does_not_wait_for_all_who_register() {
+    async fn a_sign_in_does_not_wait_for_all_registrations() {
         let hasher = PasswordHasher::new(4_096, 1, 2, metrics::Counter::noop()).unwrap();
         let registered = Arc::new(AtomicUsize::new(0));
         let tasks = tokio_util::task::TaskTracker::new();
         for _ in 0..40 {
             let (hasher, registered) = (hasher.clone(), Arc::clone(&registered));
             tasks.spawn(async move {
-                hasher.hash_for_newcomer("correct horse".into(), here()).await.unwrap();
+                hasher.hash_registration("correct horse".into(), here()).await.unwrap();
                 registered.fetch_add(1, Ordering::Relaxed);
             });
         }

@@ -87,11 +87,11 @@ impl Sealer {
     pub fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Unsealed> {
         let (head, text) = sealed.split_at_checked(HEAD).ok_or(Unsealed::Broken)?;
         let (mark, nonce) = head.split_at(MARK);
-        let known: Vec<_> = self.keys.iter().filter(|key| key.mark == mark).collect();
-        if known.is_empty() {
+        let candidates: Vec<_> = self.keys.iter().filter(|key| key.mark == mark).collect();
+        if candidates.is_empty() {
             return Err(Unsealed::UnknownKey);
         }
-        for key in known {
+        for key in candidates {
             let Ok(nonce) = Nonce::try_assume_unique_for_key(nonce) else {
                 continue;
             };

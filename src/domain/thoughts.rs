@@ -17,7 +17,7 @@ const MAX_LEADING_SPACE: usize = 1024;
 pub struct Splitter {
     state: State,
     /// The last bytes, which may be the beginning of a mark.
-    held: String,
+    pending: String,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -42,36 +42,36 @@ pub struct Piece {
 impl Splitter {
     /// Takes what came, and gives what can be told of it. Takes time in proportion to what came.
     pub fn push(&mut self, piece: &str) -> Piece {
-        let mut told = Piece::default();
+        let mut split = Piece::default();
         if self.state == State::Text {
-            told.text.push_str(piece);
-            return told;
+            split.text.push_str(piece);
+            return split;
         }
-        let mut all = std::mem::take(&mut self.held);
+        let mut all = std::mem::take(&mut self.pending);
         all.push_str(piece);
         let mut rest = all.as_str();
-        while self.step(&mut rest, &mut told) {}
-        self.held = rest.to_owned();
-        told
+        while self.step(&mut rest, &mut split) {}
+        self.pending = rest.to_owned();
+        split
     }
 
     /// What was held back, at the end of the answer.
     pub fn finish(&mut self) -> Piece {
-        let held = std::mem::take(&mut self.held);
+        let pending = std::mem::take(&mut self.pending);
         match std::mem::replace(&mut self.state, State::Text) {
             State::Thinking(_) => Piece {
-                thoughts: held,
+                thoughts: pending,
                 text: String::new(),
             },
             State::Before | State::After | State::Text => Piece {
-                text: held,
+                text: pending,
                 thoughts: String::new(),
             },
         }
     }
 
     /// Goes on to the next state, and cuts what was told off `rest`; false if more has to come first.
-    fn step(&mut self, rest: &mut &str, told: &mut Piece) -> bool {
+    fn step(&mut self, rest: &mut &str, split: &mut Piece) -> bool {
         match self.state {
             State::Before | State::After => {
                 let begun = rest.trim_start();
@@ -89,7 +89,8 @@ impl Splitter {
                     }
                 }
                 // White space before the first text is the answer's own: it may indent a block of code.
-                told.text
+                split
+                    .text
                     .push_str(if self.state == State::After { begun } else { rest });
                 *rest = "";
                 self.state = State::Text;
@@ -97,13 +98,13 @@ impl Splitter {
             }
             State::Thinking(close) => {
                 if let Some(end) = rest.find(close) {
-                    told.thoughts.push_str(&rest[..end]);
+                    split.thoughts.push_str(&rest[..end]);
                     *rest = &rest[end + close.len()..];
                     self.state = State::After;
                     return true;
                 }
                 let keep = rest.floor_char_boundary(rest.len().saturating_sub(close.len() - 1));
-                told.thoughts.push_str(&rest[..keep]);
+                split.thoughts.push_str(&rest[..keep]);
                 *rest = &rest[keep..];
                 false
             }
@@ -188,13 +189,13 @@ mod tests {
             let tell = |pieces: &[&str]| {
                 let (mut splitter, mut all) = (Splitter::default(), Piece::default());
                 for piece in pieces {
-                    let told = splitter.push(piece);
-                    all.text.push_str(&told.text);
-                    all.thoughts.push_str(&told.thoughts);
+                    let split = splitter.push(piece);
+                    all.text.push_str(&split.text);
+                    all.thoughts.push_str(&split.thoughts);
                 }
-                let told = splitter.finish();
-                all.text.push_str(&told.text);
-                all.thoughts.push_str(&told.thoughts);
+                let split = splitter.finish();
+                all.text.push_str(&split.text);
+                all.thoughts.push_str(&split.thoughts);
                 all
             };
             let pieces: Vec<&str> = at.windows(2).map(|cut| &text[cut[0]..cut[1]]).collect();

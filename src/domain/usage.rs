@@ -10,7 +10,7 @@ use super::tokens::TokenUsage;
 
 /// How a call ended, as stored and as a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// The whole answer went out.
     Completed,
     /// The caller went away first, or our own process was stopped: neither speaks against the upstream.
@@ -23,7 +23,7 @@ pub enum Outcome {
     TimedOut,
 }
 
-impl Outcome {
+impl CallOutcome {
     pub const ALL: [Self; 5] = [
         Self::Completed,
         Self::Cancelled,
@@ -53,7 +53,7 @@ pub struct UsageRecord {
     pub model: std::sync::Arc<str>,
     pub provider: std::sync::Arc<str>,
     pub kind: ModelKind,
-    pub outcome: Outcome,
+    pub outcome: CallOutcome,
     pub streamed: bool,
     pub tokens: TokenUsage,
     pub cost: Cost,

@@ -1,4 +1,4 @@
-//! What one holds of the budget, grown as it turns out to need more.
+//! A reservation from the budget, grown as more is needed.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -7,12 +7,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Budget, Exhausted, Holder, Member, SMALL, UNIT};
 
-/// Bytes that are counted until it is dropped.
+/// Reserved bytes, released on drop.
 pub struct Reservation {
     budget: Budget,
     holder: Holder,
     bytes: usize,
-    /// Once it is more than what is small.
+    /// Set once it exceeds [`SMALL`].
     large: Option<Large>,
 }
 
@@ -42,7 +42,7 @@ impl Reservation {
         self.bytes
     }
 
-    /// Counts `bytes` in all, if that is more than before. Waits for room where it is large. An error leaves it as it was.
+    /// Grows to `bytes` in total. Waits for room if that is large. An error leaves it unchanged.
     pub async fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
         if bytes <= self.bytes {
             return Ok(());
@@ -59,17 +59,17 @@ impl Reservation {
     }
 
     fn grow_small(&mut self, bytes: usize) -> Result<(), Exhausted> {
-        let shared = &self.budget.0;
+        let inner = &self.budget.0;
         let more = bytes - self.bytes;
-        if shared.small.fetch_add(more, Ordering::Relaxed) + more > shared.small_limit {
-            shared.small.fetch_sub(more, Ordering::Relaxed);
+        if inner.small.fetch_add(more, Ordering::Relaxed) + more > inner.small_limit {
+            inner.small.fetch_sub(more, Ordering::Relaxed);
             return Err(Exhausted);
         }
         self.bytes = bytes;
         Ok(())
     }
 
-    /// Where it is given up in the middle, what was had before stays.
+    /// Cancelling leaves the reservation unchanged.
     async fn grow_large(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let budget = self.budget.clone();
         let (member, more) = self.more(bytes);
@@ -84,7 +84,7 @@ impl Reservation {
         Ok(())
     }
 
-    /// The same, but for who cannot wait; large from the first byte on.
+    /// The same without waiting; counted as large from the first byte on.
     pub(super) fn grow_at_once(&mut self, bytes: usize) -> Result<(), Exhausted> {
         if bytes <= self.bytes {
             return Ok(());
@@ -100,9 +100,9 @@ impl Reservation {
         Ok(())
     }
 
-    /// Of whose share `bytes` are, and how many units they are more than before.
+    /// The member whose share is charged, and the number of additional units.
     fn more(&self, bytes: usize) -> (Member, u32) {
-        // What is more than there is in all gets all there is, alone, rather than never a turn.
+        // A request larger than the whole share gets the whole share rather than none.
         let wanted = bytes.div_ceil(UNIT).min(self.budget.share(self.holder));
         let had = self.large.as_ref().map_or(0, Large::units);
         let more = u32::try_from(wanted.saturating_sub(had)).unwrap_or(u32::MAX);
@@ -110,13 +110,13 @@ impl Reservation {
     }
 
     fn add(&mut self, bytes: usize, member: Member, share: OwnedSemaphorePermit, all: OwnedSemaphorePermit) {
-        let shared = &self.budget.0;
-        shared.reserved.increment((all.num_permits() * UNIT) as f64);
+        let inner = &self.budget.0;
+        inner.reserved.increment((all.num_permits() * UNIT) as f64);
         if let Some(large) = &mut self.large {
             large.share.merge(share);
             large.all.merge(all);
         } else {
-            shared.small.fetch_sub(self.bytes, Ordering::Relaxed);
+            inner.small.fetch_sub(self.bytes, Ordering::Relaxed);
             self.large = Some(Large {
                 share,
                 all,
@@ -126,13 +126,13 @@ impl Reservation {
         self.bytes = bytes;
     }
 
-    /// Bytes that are counted for as long as anybody holds any of them. What is small is handed over as it is, and its count
-    /// ends: those that are there at a time are bounded by the places in flight.
+    /// Bytes that stay counted until the last clone is dropped. Small ones are returned as they are, uncounted: their number is
+    /// bounded by the requests in flight.
     pub fn hold(self, bytes: Bytes) -> Bytes {
         if self.large.is_none() {
             return bytes;
         }
-        Bytes::from_owner(Held {
+        Bytes::from_owner(CountedBytes {
             bytes,
             _reservation: self,
         })
@@ -141,21 +141,21 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let shared = &self.budget.0;
+        let inner = &self.budget.0;
         match self.large.take() {
-            Some(large) => shared.reserved.decrement((large.units() * UNIT) as f64),
-            None if self.bytes > 0 => _ = shared.small.fetch_sub(self.bytes, Ordering::Relaxed),
+            Some(large) => inner.reserved.decrement((large.units() * UNIT) as f64),
+            None if self.bytes > 0 => _ = inner.small.fetch_sub(self.bytes, Ordering::Relaxed),
             None => {}
         }
     }
 }
 
-struct Held {
+struct CountedBytes {
     bytes: Bytes,
     _reservation: Reservation,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for CountedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use uuid::Uuid;
 
-use super::{Budget, Exhausted, Gathering, Holder, Reservation, SMALL, UNCOUNTED};
+use super::{Budget, Exhausted, Holder, Reservation, SMALL, StreamReservation, UNCOUNTED};
 
 const MIB: usize = 1 << 20;
 
@@ -26,14 +26,14 @@ fn at_once(budget: &Budget, holder: Holder, bytes: usize) -> Option<Reservation>
 #[tokio::test]
 async fn an_organization_leaves_some_for_others_and_a_stranger_has_little() {
     let budget = budget();
-    let held: Vec<_> = std::iter::from_fn(|| at_once(&budget, organization(1), MIB)).collect();
-    assert_eq!(held.len(), 12);
+    let reservations: Vec<_> = std::iter::from_fn(|| at_once(&budget, organization(1), MIB)).collect();
+    assert_eq!(reservations.len(), 12);
     let stranger = Holder::Address("192.0.2.1".parse().unwrap());
     let strangers: Vec<_> = std::iter::from_fn(|| at_once(&budget, stranger, MIB)).collect();
     assert_eq!(strangers.len(), 2);
     let others: Vec<_> = std::iter::from_fn(|| at_once(&budget, organization(2), MIB)).collect();
     assert_eq!(others.len(), 2);
-    drop((held, strangers, others));
+    drop((reservations, strangers, others));
     assert!(budget.0.holders.lock().unwrap().is_empty());
     assert_eq!(budget.0.all.available_permits() * 1024, 16 * MIB);
 }
@@ -41,12 +41,12 @@ async fn an_organization_leaves_some_for_others_and_a_stranger_has_little() {
 #[tokio::test(start_paused = true)]
 async fn what_finds_no_room_waits_and_is_refused_in_the_end() {
     let budget = budget();
-    let held = at_once(&budget, organization(1), 12 * MIB).unwrap();
+    let reservations = at_once(&budget, organization(1), 12 * MIB).unwrap();
     let mut late = budget.of(organization(1)).reserve();
     assert_eq!(late.grow(MIB).await, Err(Exhausted));
     let (outcome, ()) = tokio::join!(late.grow(MIB), async move {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        drop(held);
+        drop(reservations);
     });
     outcome.unwrap();
 }
@@ -102,26 +102,26 @@ async fn what_is_larger_than_the_share_has_it_alone() {
 async fn what_gathers_is_counted_once_it_is_much_and_until_it_is_let_go() {
     let budget = budget();
     let free = || budget.0.all.available_permits() * 1024;
-    let mut gathering = Gathering::new(Some(budget.of(organization(1))));
-    gathering.reach(UNCOUNTED, 4 * MIB).unwrap();
-    assert_eq!((gathering.counted(), free()), (0, 16 * MIB));
+    let mut stream_buffer = StreamReservation::new(Some(budget.of(organization(1))));
+    stream_buffer.reserve(UNCOUNTED, 4 * MIB).unwrap();
+    assert_eq!((stream_buffer.counted(), free()), (0, 16 * MIB));
     // Twice as much, so that it is seldom grown; at the end no more than is needed.
-    gathering.reach(MIB, 4 * MIB).unwrap();
-    assert_eq!((gathering.counted(), free()), (2 * MIB, 14 * MIB));
-    gathering.reach(3 * MIB, 4 * MIB).unwrap();
-    assert_eq!((gathering.counted(), free()), (4 * MIB, 12 * MIB));
+    stream_buffer.reserve(MIB, 4 * MIB).unwrap();
+    assert_eq!((stream_buffer.counted(), free()), (2 * MIB, 14 * MIB));
+    stream_buffer.reserve(3 * MIB, 4 * MIB).unwrap();
+    assert_eq!((stream_buffer.counted(), free()), (4 * MIB, 12 * MIB));
     // It does not wait, and what it had stays.
     let other = at_once(&budget, organization(1), 8 * MIB).unwrap();
-    assert_eq!(gathering.reach(5 * MIB, 8 * MIB), Err(Exhausted));
-    assert_eq!(gathering.counted(), 4 * MIB);
-    let passed = gathering.pass(Bytes::from(vec![7; 3 * MIB]));
-    assert_eq!((gathering.counted(), free()), (0, 4 * MIB));
+    assert_eq!(stream_buffer.reserve(5 * MIB, 8 * MIB), Err(Exhausted));
+    assert_eq!(stream_buffer.counted(), 4 * MIB);
+    let passed = stream_buffer.pass(Bytes::from(vec![7; 3 * MIB]));
+    assert_eq!((stream_buffer.counted(), free()), (0, 4 * MIB));
     drop(other);
-    gathering.reach(MIB, MIB).unwrap();
+    stream_buffer.reserve(MIB, MIB).unwrap();
     assert_eq!(free(), 11 * MIB);
     drop(passed);
     assert_eq!(free(), 15 * MIB);
-    gathering.clear();
+    stream_buffer.clear();
     assert_eq!(free(), 16 * MIB);
     assert!(budget.0.holders.lock().unwrap().is_empty());
 }

@@ -36,7 +36,7 @@ use super::{
     usage::{Usage, UsageSlot},
 };
 use crate::{
-    domain::{clock::Clock, ids::OrganizationId, model::ModelKind, usage::Outcome},
+    domain::{clock::Clock, ids::OrganizationId, model::ModelKind, usage::CallOutcome},
     memory::{Allowance, Budget, Holder},
     provider::{
         Endpoint, ProviderReply, ProviderRequest, Registry,
@@ -258,7 +258,7 @@ impl Completions {
                         recorder.fail(error);
                     })?;
                     recorder.note_whole(sse::usage_of_body(&body, call.endpoint == Endpoint::ChatCompletions));
-                    recorder.finish(Outcome::Completed);
+                    recorder.finish(CallOutcome::Completed);
                     (as_json(headers), body)
                 } else {
                     recorder.refuse(status);

@@ -143,7 +143,7 @@ impl Invitations {
     /// The invitation a link leads to, for somebody at an address.
     pub async fn find(&self, token: &str, from: IpAddr) -> Result<Invitation, InvitationError> {
         let digest = secret::digest_of(SecretKind::Invitation, token).ok_or(InvitationError::NotFound)?;
-        let _look = self.unknown.before_look(from).await?;
+        let _look = self.unknown.admit_lookup(from).await?;
         let find = self.store.find_open(&digest, self.clock.now());
         self.unknown.look_up(from, find).await?.ok_or(InvitationError::NotFound)
     }

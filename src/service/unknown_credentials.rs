@@ -1,9 +1,9 @@
-//! Callers with credentials that nobody has: keys, cookies, refresh tokens, invitations. Each costs a look in Redis and in the
-//! database, and whoever makes them up has no end of them.
+//! Limits lookups of unknown credentials: keys, cookies, refresh tokens, invitations. Each unknown one costs a lookup in Redis
+//! and in the database, and an attacker can make up any number.
 //!
-//! So the looks of all are bounded in number, and networks take turns at them. A network that has presented too many is not
-//! refused, since a good credential may come from there as well: its looks go, one at a time and at a pace, through a share of
-//! their own. Strangers are slow then, and what is good gets through.
+//! Lookups are therefore bounded in total, and networks are served in rotation. A network that has presented too many unknown
+//! credentials is not refused, since valid ones may come from there as well: its lookups run one at a time and at a fixed pace,
+//! within a share of their own. Guessing is slow then, and valid credentials get through.
 
 use std::{
     net::IpAddr,
@@ -25,24 +25,24 @@ use crate::{
     telemetry::metrics::REFUSALS,
 };
 
-/// Looks at a time: few enough to leave the pool to others, and at a millisecond each, thousands a second.
-const TURNS: usize = 5;
-/// For a turn, as for a connection.
+/// Lookups at a time: few enough to leave the pool to others, and at a millisecond each, thousands a second.
+const MAX_LOOKUPS: usize = 5;
+/// Waiting time for a lookup permit, the same as for a connection.
 const LOOKUP_TIMEOUT: Duration = Duration::from_millis(500);
-/// Looks at a time for networks that have presented too many unknown credentials.
-const SUSPECT_TURNS: usize = 1;
-/// A suspect waits longer: that is what it is slowed down by.
+/// Lookups at a time for networks that have presented too many unknown credentials.
+const MAX_SUSPECT_LOOKUPS: usize = 1;
+/// Suspects may wait longer, since waiting is what slows them down.
 const SUSPECT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
-/// After a look in vain their turn is kept for so long, which bounds their looks to a hundred a second.
+/// After a failed lookup a suspect's permit is held for this long, which bounds them to a hundred lookups a second.
 const PACE: Duration = Duration::from_millis(10);
-/// Requests that wait for a look. When there are more, those of the network that waits with the most are turned away.
+/// Requests that wait for a lookup. Beyond that, requests of the network with the most waiting requests are refused.
 const MAX_WAITING: usize = 512;
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct UnknownCredentials(Arc<Inner>);
+pub struct UnknownCredentials(Arc<UnknownCredentialsInner>);
 
-struct Inner {
+struct UnknownCredentialsInner {
     unknown: Limit,
     /// Unknown credentials that a network may present in a window before it is a suspect.
     max: u32,
@@ -51,31 +51,31 @@ struct Inner {
     /// Milliseconds after `began` when a network was last found to be a suspect, and one more. 0: none ever was, and
     /// the hot path looks no further.
     last_suspect: AtomicU64,
-    turns: FairQueue<Network>,
-    suspect_turns: FairQueue<Network>,
+    lookups: FairQueue<Network>,
+    suspect_lookups: FairQueue<Network>,
     refused: Counter,
 }
 
-/// A suspect's turn, if the caller is one. Held while the credential is looked for in Redis and in the database.
-pub struct Look {
-    _turn: Option<fair_queue::Turn<Network>>,
+/// A suspect's permit, empty for other callers. Held during the lookup in Redis and in the database.
+pub struct LookupPermit {
+    _permit: Option<fair_queue::QueuePermit<Network>>,
 }
 
 impl UnknownCredentials {
     pub fn new(max: u32, window: Duration) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(UnknownCredentialsInner {
             unknown: Limit::new(window),
             max,
             window,
             began: Instant::now(),
             last_suspect: AtomicU64::new(0),
-            turns: FairQueue::new(TURNS, MAX_WAITING),
-            suspect_turns: FairQueue::new(SUSPECT_TURNS, MAX_WAITING),
+            lookups: FairQueue::new(MAX_LOOKUPS, MAX_WAITING),
+            suspect_lookups: FairQueue::new(MAX_SUSPECT_LOOKUPS, MAX_WAITING),
             refused: counter!(REFUSALS, "reason" => "unknown_keys"),
         }))
     }
 
-    /// Whether this address has presented too many credentials that nobody has.
+    /// Whether this address has presented too many unknown credentials.
     pub fn is_suspect(&self, from: IpAddr) -> bool {
         let last = self.0.last_suspect.load(Ordering::Relaxed);
         if last == 0 || self.age().saturating_sub(last) > millis(self.0.window) {
@@ -84,31 +84,31 @@ impl UnknownCredentials {
         self.is_over(from, Instant::now())
     }
 
-    /// For a credential that is not in memory: a suspect waits for its turn here.
-    pub async fn before_look(&self, from: IpAddr) -> Result<Look, StoreError> {
+    /// Called before a credential that is not in memory is looked up: a suspect waits here.
+    pub async fn admit_lookup(&self, from: IpAddr) -> Result<LookupPermit, StoreError> {
         if !self.is_suspect(from) {
-            return Ok(Look { _turn: None });
+            return Ok(LookupPermit { _permit: None });
         }
-        let turn = self
+        let permit = self
             .0
-            .suspect_turns
-            .turn(Network::widest(from), SUSPECT_LOOKUP_TIMEOUT)
+            .suspect_lookups
+            .acquire(Network::widest(from), SUSPECT_LOOKUP_TIMEOUT)
             .await
             .map_err(|_| self.busy())?;
-        Ok(Look { _turn: Some(turn) })
+        Ok(LookupPermit { _permit: Some(permit) })
     }
 
-    /// Looks for a credential in turn, and remembers where it comes from if nobody has it.
+    /// Runs a lookup within the limit, and counts an unknown credential against the caller's address.
     pub async fn look_up<T>(
         &self,
         from: IpAddr,
         look: impl Future<Output = Result<Option<T>, StoreError>>,
     ) -> Result<Option<T>, StoreError> {
         let found = {
-            let _turn = self
+            let _permit = self
                 .0
-                .turns
-                .turn(Network::widest(from), LOOKUP_TIMEOUT)
+                .lookups
+                .acquire(Network::widest(from), LOOKUP_TIMEOUT)
                 .await
                 .map_err(|_| self.busy())?;
             look.await?
@@ -126,7 +126,7 @@ impl UnknownCredentials {
         }
         if self.is_over(from, now) {
             self.0.last_suspect.store(self.age() + 1, Ordering::Relaxed);
-            // The caller has its suspect's turn meanwhile, if it was one before.
+            // A caller that was a suspect before holds its permit meanwhile.
             tokio::time::sleep(PACE).await;
         }
     }
@@ -176,14 +176,14 @@ mod tests {
             assert!(found.is_none());
         }
         assert!(unknown.is_suspect(here) && !unknown.is_suspect(elsewhere));
-        let _look = unknown.before_look(here).await.unwrap();
+        let _look = unknown.admit_lookup(here).await.unwrap();
         let found = unknown.look_up(here, async { Ok(Some(7)) }).await.unwrap();
         assert_eq!(found, Some(7));
     }
 
     /// However many make credentials up, the database is asked for one at a time, and another network's is not behind them.
     #[tokio::test(start_paused = true)]
-    async fn suspects_take_turns_by_network() {
+    async fn suspects_are_served_in_rotation_by_network() {
         let unknown = UnknownCredentials::new(1, Duration::from_mins(1));
         let (flood, other) = (at("192.0.2.1"), at("192.0.2.2"));
         for address in [flood, other] {
@@ -193,7 +193,7 @@ mod tests {
         let look = |from: IpAddr| {
             let (unknown, at_once, max, looked) = (&unknown, &at_once, &max, &looked);
             async move {
-                let look = unknown.before_look(from).await?;
+                let look = unknown.admit_lookup(from).await?;
                 let asked = unknown.look_up(from, async {
                     max.fetch_max(at_once.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(1)).await;

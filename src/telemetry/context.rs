@@ -150,19 +150,19 @@ mod tests {
 
     #[test]
     fn what_is_passed_on_of_a_traceparent_is_known_to_the_last_byte() {
-        let known = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let trace_parent = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let read = |values: &[&str]| {
             let values = values.iter().map(|value| (super::TRACEPARENT, value.parse().unwrap()));
             let value = traceparent(&values.collect::<HeaderMap>())?;
             Some(value.to_str().unwrap().to_owned())
         };
-        let expected = Some(format!("00-{known}"));
-        assert_eq!(read(&[&format!("00-{known}")]), expected);
-        assert_eq!(read(&[&format!("cc-{known}")]), expected);
-        assert_eq!(read(&[&format!("cc-{known}-{}", "A".repeat(3_000))]), expected);
+        let expected = Some(format!("00-{trace_parent}"));
+        assert_eq!(read(&[&format!("00-{trace_parent}")]), expected);
+        assert_eq!(read(&[&format!("cc-{trace_parent}")]), expected);
+        assert_eq!(read(&[&format!("cc-{trace_parent}-{}", "A".repeat(3_000))]), expected);
         assert_eq!(read(&["no trace; <script>"]), None);
-        assert_eq!(read(&[&format!("00-{known}-more")]), None);
-        assert_eq!(read(&[&format!("00-{known}"), "x"]), None);
+        assert_eq!(read(&[&format!("00-{trace_parent}-more")]), None);
+        assert_eq!(read(&[&format!("00-{trace_parent}"), "x"]), None);
         assert_eq!(read(&[]), None);
     }
 }

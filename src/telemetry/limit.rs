@@ -58,15 +58,15 @@ mod tests {
     #[test]
     fn a_flood_is_counted_instead_of_told() {
         let (limit, start) = (RateLimit::new(2), Instant::now());
-        let told: Vec<_> = (0..5).map(|_| limit.allow(start)).collect();
-        assert_eq!(told, [Some(0), Some(0), None, None, None]);
+        let allowed: Vec<_> = (0..5).map(|_| limit.allow(start)).collect();
+        assert_eq!(allowed, [Some(0), Some(0), None, None, None]);
         assert_eq!(limit.allow(start + Duration::from_secs(1)), Some(3));
         assert_eq!(limit.allow(start + Duration::from_secs(1)), Some(0));
 
         let minutely = RateLimit::per(Duration::from_mins(1), 1);
-        let told: Vec<_> = [0, 1, 59, 60]
+        let allowed: Vec<_> = [0, 1, 59, 60]
             .map(|second| minutely.allow(start + Duration::from_secs(second)))
             .into();
-        assert_eq!(told, [Some(0), None, None, Some(2)]);
+        assert_eq!(allowed, [Some(0), None, None, Some(2)]);
     }
 }

@@ -68,7 +68,7 @@ impl Traces {
             .build();
         let ratio = Sampler::TraceIdRatioBased(f64::from(config.sample_percent) / 100.0);
         let provider = SdkTracerProvider::builder()
-            .with_batch_exporter(Told {
+            .with_batch_exporter(LoggingExporter {
                 exporter,
                 failing: AtomicBool::new(false),
             })
@@ -180,12 +180,12 @@ impl OpenSpan {
 
 /// Tells when exporting begins to fail and when it works again, rather than for each batch.
 #[derive(Debug)]
-struct Told {
+struct LoggingExporter {
     exporter: SpanExporter,
     failing: AtomicBool,
 }
 
-impl opentelemetry_sdk::trace::SpanExporter for Told {
+impl opentelemetry_sdk::trace::SpanExporter for LoggingExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let outcome = self.exporter.export(batch).await;
         let was_failing = self.failing.swap(outcome.is_err(), Ordering::Relaxed);

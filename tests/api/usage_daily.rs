@@ -9,7 +9,7 @@ use mapleai::{
         model::ModelKind,
         money::Cost,
         tokens::TokenUsage,
-        usage::{Outcome, UsageRecord},
+        usage::{CallOutcome, UsageRecord},
     },
     store::{Database, Replicas, Store},
 };
@@ -60,7 +60,7 @@ fn record(number: u64, day: i64) -> UsageRecord {
         model: Arc::from(["one", "two"][usize::from(!number.is_multiple_of(5))]),
         provider: Arc::from("fake"),
         kind: ModelKind::Chat,
-        outcome: Outcome::Completed,
+        outcome: CallOutcome::Completed,
         streamed: false,
         tokens: TokenUsage {
             input: number,

@@ -9,7 +9,7 @@ use mapleai::{
         model::ModelKind,
         money::Cost,
         tokens::TokenUsage,
-        usage::{Outcome, UsageRecord},
+        usage::{CallOutcome, UsageRecord},
     },
     store::{Database, Replicas, Store, usage::Usage},
 };
@@ -38,7 +38,7 @@ fn record(organization: u64, number: u64) -> UsageRecord {
         model: Arc::from(["", "modèle-é", "一"][usize::try_from(number % 3).unwrap()]),
         provider: Arc::from("fake\n\\N\t"),
         kind: [ModelKind::Chat, ModelKind::Embedding][usize::from(number.is_multiple_of(4))],
-        outcome: [Outcome::Completed, Outcome::Cancelled][usize::from(number.is_multiple_of(5))],
+        outcome: [CallOutcome::Completed, CallOutcome::Cancelled][usize::from(number.is_multiple_of(5))],
         streamed: number.is_multiple_of(3),
         tokens: TokenUsage {
             input: count,

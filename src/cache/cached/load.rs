@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Cached, CachedInner,
-    memory::Entry,
+    memory::MemoryEntry,
     remote::{REDIS_LIMIT, RedisLookup},
 };
 use crate::cache::{
@@ -165,7 +165,7 @@ impl<V: Value, E: Send + Sync + 'static> CachedInner<V, E> {
 
 /// The result of waiting for another process.
 enum Other<V> {
-    Loaded(Arc<Entry<V>>),
+    Loaded(Arc<MemoryEntry<V>>),
     /// This process has to load the value, and may share it if it got the lease.
     Left(Option<Lease>),
 }

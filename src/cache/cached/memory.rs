@@ -36,12 +36,12 @@ const LARGEST_SHARD: u64 = 16 << 20;
 const ROOM: u64 = 4;
 
 pub(super) struct Memory<V> {
-    entries: Cache<Key, Arc<Entry<V>>, Bytes, DefaultHashBuilder, Keeper>,
+    entries: Cache<Key, Arc<MemoryEntry<V>>, Bytes, DefaultHashBuilder, Keeper>,
     keeper: Keeper,
     is_off: bool,
 }
 
-pub(super) struct Entry<V> {
+pub(super) struct MemoryEntry<V> {
     pub(super) value: Option<V>,
     /// When loading it began, by [`Tiers::now`]: a write since then may not be in it.
     pub(super) stored: u64,
@@ -54,7 +54,7 @@ pub(super) struct Entry<V> {
     weight: u32,
 }
 
-impl<V> Entry<V> {
+impl<V> MemoryEntry<V> {
     /// Since it was made, wherever that was. `now` is of [`Tiers::now`].
     pub(super) fn age(&self, now: u64) -> Duration {
         Duration::from_millis(now.saturating_sub(self.came) + self.came_aged)
@@ -64,8 +64,8 @@ impl<V> Entry<V> {
 #[derive(Clone)]
 struct Bytes;
 
-impl<V> Weighter<Key, Arc<Entry<V>>> for Bytes {
-    fn weight(&self, _: &Key, entry: &Arc<Entry<V>>) -> u64 {
+impl<V> Weighter<Key, Arc<MemoryEntry<V>>> for Bytes {
+    fn weight(&self, _: &Key, entry: &Arc<MemoryEntry<V>>) -> u64 {
         entry.weight.into()
     }
 }
@@ -80,24 +80,24 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn may_serve<V>(&self, entry: &Entry<V>, now: u64) -> bool {
+    fn may_serve<V>(&self, entry: &MemoryEntry<V>, now: u64) -> bool {
         now < entry.expires && self.tiers.is_valid(self.class, entry.stored, now)
     }
 }
 
-impl<V> Lifecycle<Key, Arc<Entry<V>>> for Keeper {
+impl<V> Lifecycle<Key, Arc<MemoryEntry<V>>> for Keeper {
     /// What is freed only once the lock is given back, as far as there is room: one or two make room for one.
-    type RequestState = [Option<Arc<Entry<V>>>; 2];
+    type RequestState = [Option<Arc<MemoryEntry<V>>>; 2];
 
     /// Not called for what is replaced or removed.
-    fn before_evict(&self, _: &mut Self::RequestState, _: &Key, entry: &mut Arc<Entry<V>>) {
+    fn before_evict(&self, _: &mut Self::RequestState, _: &Key, entry: &mut Arc<MemoryEntry<V>>) {
         if self.may_serve(entry, self.tiers.now()) {
             self.evictions.fetch_add(1, Ordering::Relaxed);
             self.counted.increment(1);
         }
     }
 
-    fn on_evict(&self, freed: &mut Self::RequestState, _: Key, entry: Arc<Entry<V>>) {
+    fn on_evict(&self, freed: &mut Self::RequestState, _: Key, entry: Arc<MemoryEntry<V>>) {
         if let Some(keys) = freed.iter_mut().find(|keys| keys.is_none()) {
             *keys = Some(entry);
         }
@@ -122,11 +122,11 @@ impl<V: Value> Memory<V> {
 
     /// A new entry, not inserted yet. `begun` is [`Tiers::now`] before the load began; `made` and `expires` are milliseconds
     /// since 1970.
-    pub(super) fn entry(&self, value: Option<V>, begun: u64, made: u64, expires: u64) -> Arc<Entry<V>> {
+    pub(super) fn entry(&self, value: Option<V>, begun: u64, made: u64, expires: u64) -> Arc<MemoryEntry<V>> {
         let tiers = &self.keeper.tiers;
         let (now, wall) = (tiers.now(), tiers.wall());
-        let weight = OVERHEAD + size_of::<Entry<V>>() + value.as_ref().map_or(0, V::weight);
-        Arc::new(Entry {
+        let weight = OVERHEAD + size_of::<MemoryEntry<V>>() + value.as_ref().map_or(0, V::weight);
+        Arc::new(MemoryEntry {
             value,
             stored: begun,
             expires: now.saturating_add(expires.saturating_sub(wall)),
@@ -139,13 +139,13 @@ impl<V: Value> Memory<V> {
     }
 
     /// The entry, if it is valid, and the time of that check, by [`Tiers::now`].
-    pub(super) fn get(&self, key: &Key) -> Option<(Arc<Entry<V>>, u64)> {
+    pub(super) fn get(&self, key: &Key) -> Option<(Arc<MemoryEntry<V>>, u64)> {
         let entry = self.entries.get(key)?;
         let now = self.keeper.tiers.now();
         self.keeper.may_serve(&entry, now).then_some((entry, now))
     }
 
-    pub(super) fn insert(&self, key: Key, entry: &Arc<Entry<V>>) {
+    pub(super) fn insert(&self, key: Key, entry: &Arc<MemoryEntry<V>>) {
         if !self.is_off {
             self.entries.insert(key, Arc::clone(entry));
         }
@@ -167,7 +167,7 @@ impl<V: Value> Memory<V> {
         self.remove_entries(|_, entry| entry.expires <= now || tiers.is_invalidated(*class, entry.stored));
     }
 
-    fn remove_entries(&self, concerned: impl Fn(&Key, &Entry<V>) -> bool) -> u64 {
+    fn remove_entries(&self, concerned: impl Fn(&Key, &MemoryEntry<V>) -> bool) -> u64 {
         let removed = Cell::new(0);
         self.entries.retain(|key, entry| {
             let goes = concerned(key, entry);

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Cached, CachedInner, Hit, memory::Entry};
+use super::{Cached, CachedInner, Hit, memory::MemoryEntry};
 use crate::cache::{
     flight::InvalidatedFlag,
     key::{Key, RedisKeys},
@@ -18,7 +18,7 @@ pub(super) const REDIS_LIMIT: Duration = Duration::from_millis(50);
 
 /// The result of a lookup in Redis.
 pub(super) enum RedisLookup<V> {
-    Hit(Arc<Entry<V>>),
+    Hit(Arc<MemoryEntry<V>>),
     Miss { generation: u64 },
     Away,
 }

@@ -22,7 +22,7 @@ const STEP_LIMIT: Duration = Duration::from_millis(300);
 const ANSWER_LIMIT: Duration = Duration::from_millis(300);
 
 /// What is connected to.
-pub(super) enum Target {
+pub(super) enum RedisTarget {
     Single {
         pool: Pool,
         client: Box<Client>,
@@ -46,7 +46,7 @@ pub(super) enum Link {
     Cluster(ClusterConnection),
 }
 
-impl Target {
+impl RedisTarget {
     /// For `rediss://` the authorities that are believed come from PEM, or are the system's.
     pub(super) fn new(url: &SecretString, mode: RedisMode, authorities: Option<&[u8]>) -> Result<Self, RedisError> {
         let certificates = |pem: &[u8]| TlsCertificates {

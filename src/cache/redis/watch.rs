@@ -18,7 +18,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) const RECONNECT_AFTER: Duration = Duration::from_millis(400);
 
 /// Reasons told of one absence.
-const REASONS_TOLD: usize = 4;
+const MAX_LOGGED_REASONS: usize = 4;
 
 impl Redis {
     /// Connects, and looks after what does not answer, until told to stop.
@@ -82,10 +82,10 @@ impl Redis {
     /// Each reason once while it is away: without it a certificate that is not believed looks like a server that is down.
     fn tell_why(&self, error: &RedisError) {
         let error = error_chain(error);
-        let mut told = self.0.logged_reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < REASONS_TOLD && !told.contains(&error) {
+        let mut reasons = self.0.logged_reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        if reasons.len() < MAX_LOGGED_REASONS && !reasons.contains(&error) {
             tracing::warn!(target: "mapleai::cache", address = self.address(), error, "no connection to Redis");
-            told.push(error);
+            reasons.push(error);
         }
     }
 

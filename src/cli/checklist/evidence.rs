@@ -28,7 +28,7 @@ impl Finding {
 pub(super) struct Evidence {
     item: String,
     commit: String,
-    outcome: Outcome,
+    outcome: CheckOutcome,
     /// A command, or a person's name.
     by: String,
     #[serde(default)]
@@ -38,7 +38,7 @@ pub(super) struct Evidence {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Outcome {
+enum CheckOutcome {
     Passed,
     Failed,
 }
@@ -61,7 +61,7 @@ impl Evidence {
                 evidence.commit
             ));
         }
-        if evidence.outcome == Outcome::Failed {
+        if evidence.outcome == CheckOutcome::Failed {
             return Err(format!("failed at {}: {}", evidence.at, evidence.detail));
         }
         Ok(evidence)

@@ -3,10 +3,10 @@
 use std::fmt::{self, Write as _};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Path(Vec<Step>);
+pub(crate) struct Path(Vec<PathSegment>);
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
+enum PathSegment {
     Key(String),
     Index(usize),
 }
@@ -14,13 +14,13 @@ enum Step {
 impl Path {
     pub(crate) fn key(&self, key: &str) -> Self {
         let mut steps = self.0.clone();
-        steps.push(Step::Key(key.to_owned()));
+        steps.push(PathSegment::Key(key.to_owned()));
         Self(steps)
     }
 
     pub(crate) fn index(&self, index: usize) -> Self {
         let mut steps = self.0.clone();
-        steps.push(Step::Index(index));
+        steps.push(PathSegment::Index(index));
         Self(steps)
     }
 
@@ -28,7 +28,7 @@ impl Path {
     pub(crate) fn variable(&self) -> Option<String> {
         let mut name = "MAPLE".to_owned();
         for step in &self.0 {
-            let Step::Key(key) = step else { return None };
+            let PathSegment::Key(key) = step else { return None };
             name.push_str("__");
             name.push_str(&key.to_ascii_uppercase().replace('-', "_"));
         }
@@ -44,7 +44,11 @@ impl<const N: usize> From<[&str; N]> for Path {
 
 impl<T: AsRef<str>> FromIterator<T> for Path {
     fn from_iter<I: IntoIterator<Item = T>>(keys: I) -> Self {
-        Self(keys.into_iter().map(|key| Step::Key(key.as_ref().to_owned())).collect())
+        Self(
+            keys.into_iter()
+                .map(|key| PathSegment::Key(key.as_ref().to_owned()))
+                .collect(),
+        )
     }
 }
 
@@ -52,8 +56,8 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, step) in self.0.iter().enumerate() {
             match step {
-                Step::Index(index) => write!(f, "[{index}]")?,
-                Step::Key(key) => {
+                PathSegment::Index(index) => write!(f, "[{index}]")?,
+                PathSegment::Key(key) => {
                     if at > 0 {
                         f.write_str(".")?;
                     }

@@ -66,10 +66,10 @@ impl Sources {
         let Some(given) = self.variable(ENVIRONMENT) else {
             return Some(Environment::default());
         };
-        let known = Environment::ALL
+        let environment = Environment::ALL
             .into_iter()
             .find(|environment| environment.as_str() == given);
-        if known.is_none() {
+        if environment.is_none() {
             let allowed = Environment::ALL
                 .map(|environment| format!("\"{}\"", environment.as_str()))
                 .join(", ");
@@ -79,7 +79,7 @@ impl Sources {
                 format!("{shown} is not an environment; must be one of {allowed}"),
             );
         }
-        known
+        environment
     }
 
     /// `default.toml` and the environment's own file.

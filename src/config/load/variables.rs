@@ -112,7 +112,7 @@ impl Variables<'_> {
         fields: &'static [Field],
         below: &Table,
         faults: &mut Faults,
-    ) -> Option<(Vec<String>, Target)> {
+    ) -> Option<(Vec<String>, FieldTarget)> {
         if let Some(rest) = name.strip_prefix(PREFIX) {
             let parts: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
             return resolve(&parts, fields, below, &self.origin_of(name), faults);
@@ -128,7 +128,7 @@ impl Variables<'_> {
 }
 
 /// A variable's text in the form that a file would have given it.
-fn value(keys: &[String], target: Target, text: &str, origin: &str, faults: &mut Faults) -> Option<Value> {
+fn value(keys: &[String], target: FieldTarget, text: &str, origin: &str, faults: &mut Faults) -> Option<Value> {
     let origin = origin.to_owned();
     let kind = match target.kind {
         kind if kind.is_comma_separated() => {
@@ -161,7 +161,7 @@ fn value(keys: &[String], target: Target, text: &str, origin: &str, faults: &mut
 }
 
 #[derive(Clone, Copy)]
-struct Target {
+struct FieldTarget {
     kind: &'static Kind,
     may_be_absent: bool,
     /// Length of the path to the entry that has this key, in a table of the operator's own naming; the outermost one.
@@ -175,9 +175,9 @@ fn resolve(
     below: &Table,
     origin: &str,
     faults: &mut Faults,
-) -> Option<(Vec<String>, Target)> {
+) -> Option<(Vec<String>, FieldTarget)> {
     let mut keys: Vec<String> = Vec::new();
-    let mut target: Option<Target> = None;
+    let mut target: Option<FieldTarget> = None;
     let mut level: Option<&'static Kind> = None;
     let mut entry = None;
     for part in parts {
@@ -185,11 +185,11 @@ fn resolve(
             None => fields,
             Some(Kind::Section(fields)) => fields,
             Some(Kind::Map(entries)) => {
-                let known = (!keys.is_empty()).then(|| tree::get(below, &keys)).flatten();
-                let key = existing_key(known, part).unwrap_or_else(|| (entries.from_variable)(part.clone()));
+                let existing = (!keys.is_empty()).then(|| tree::get(below, &keys)).flatten();
+                let key = existing_key(existing, part).unwrap_or_else(|| (entries.from_variable)(part.clone()));
                 keys.push(key);
                 level = Some(&entries.item);
-                target = Some(Target {
+                target = Some(FieldTarget {
                     kind: &entries.item,
                     may_be_absent: false,
                     entry,
@@ -210,7 +210,7 @@ fn resolve(
         };
         keys.push(part.clone());
         level = Some(&field.kind);
-        target = Some(Target {
+        target = Some(FieldTarget {
             kind: &field.kind,
             may_be_absent: !matches!(field.presence, Presence::Required),
             entry,

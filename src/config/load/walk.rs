@@ -33,10 +33,11 @@ const MAX_ENTRIES: usize = 1000;
 impl Walk {
     /// `table` with refused values replaced by stand-ins, unknown keys left out and presets filled in.
     pub(super) fn section(&mut self, path: &Path, fields: &[Field], table: &Table) -> Table {
-        let known = || fields.iter().map(|field| field.name);
+        let field_names = || fields.iter().map(|field| field.name);
         for key in table.keys().collect::<BTreeSet<_>>() {
-            if !known().any(|name| name == key) {
-                self.faults.unknown(path, key, origin_within(table.get(key)), known());
+            if !field_names().any(|name| name == key) {
+                self.faults
+                    .unknown(path, key, origin_within(table.get(key)), field_names());
             }
         }
         let mut checked = Table::new();

@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 
 use super::{UpstreamTimeouts, pool::AnswerBody};
 use crate::{
-    memory::{Allowance, Gathering},
+    memory::{Allowance, StreamReservation},
     provider::{
         Events, ProviderError, Stage,
         sse::{self, EventSplitter, KEEP_ALIVE, MAX_EVENT},
@@ -33,7 +33,7 @@ pub(super) struct UpstreamEvents {
     first: Bytes,
     splitter: EventSplitter,
     /// What of the stream is held.
-    room: Gathering,
+    room: StreamReservation,
     limits: UpstreamTimeouts,
     started: Instant,
     /// The last chunk, or the start. The timer is not touched for every chunk: it fires, sees that chunks have come
@@ -83,7 +83,7 @@ impl UpstreamEvents {
             body: Some(body),
             first,
             splitter: EventSplitter::default(),
-            room: Gathering::new(memory),
+            room: StreamReservation::new(memory),
             limits,
             started,
             last: started,
@@ -148,7 +148,7 @@ impl UpstreamEvents {
             };
             data = data.slice(skipped..);
         }
-        self.room.reach(self.splitter.buffered() + data.len(), MAX_EVENT)?;
+        self.room.reserve(self.splitter.buffered() + data.len(), MAX_EVENT)?;
         match self.splitter.push(data, self.room.counted()) {
             Ok(Some(item)) => Ok(Some(self.pass(item))),
             Ok(None) => Ok(None),

@@ -127,7 +127,7 @@ struct ConnectionDriver {
 }
 
 impl ConnectionDriver {
-    /// Looks for what `poll_result` waits for, moves the connection on, and looks again.
+    /// Polls `poll_result`, then the connection, then `poll_result` again.
     fn drive<T>(
         &mut self,
         context: &mut Context<'_>,

@@ -69,7 +69,7 @@ impl Accounts {
         let is_taken = !self.store.find_by_email(&email).await?.is_empty();
         // Hashed in any case, so that it takes as long whether or not the address has an account; the constraint decides if two
         // come at once.
-        let password_hash = self.hasher.hash_for_newcomer(registration.password, from).await?;
+        let password_hash = self.hasher.hash_registration(registration.password, from).await?;
         if is_taken {
             return Err(AccountError::EmailTaken);
         }

@@ -23,7 +23,7 @@ impl ApiKeys {
         let cached = caches::api_key_key(&digest);
         // Keys in memory are good from everywhere at once: others may share the address. Any other may be good, too.
         let _look = if self.unknown.is_suspect(from) && self.caches.api_keys.peek(&cached).is_none() {
-            Some(self.unknown.before_look(from).await?)
+            Some(self.unknown.admit_lookup(from).await?)
         } else {
             None
         };

@@ -15,14 +15,14 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::failures::{Failures, ProviderFailures};
 use crate::{
-    domain::{model::Model, money::Cost, tokens::TokenUsage, usage::Outcome},
+    domain::{model::Model, money::Cost, tokens::TokenUsage, usage::CallOutcome},
     telemetry::metrics as names,
 };
 
 /// Handles of one model. The label values come from the catalogue, never from a request.
 pub(super) struct ModelMetrics {
     in_flight: Gauge,
-    by_outcome: [(Counter, Histogram); Outcome::ALL.len()],
+    by_outcome: [(Counter, Histogram); CallOutcome::ALL.len()],
     first_token: Histogram,
     input_tokens: Counter,
     output_tokens: Counter,
@@ -51,7 +51,7 @@ impl ModelMetrics {
                 .map(|(name, value)| metrics::Label::new(*name, (*value).to_owned()))
                 .collect::<Vec<_>>()
         };
-        let outcome = |outcome: Outcome| {
+        let outcome = |outcome: CallOutcome| {
             let labels = labels(&[("outcome", outcome.as_str())]);
             (
                 counter!(names::COMPLETIONS, labels.clone()),
@@ -60,7 +60,7 @@ impl ModelMetrics {
         };
         Self {
             in_flight: gauge!(names::COMPLETIONS_IN_FLIGHT, labels(&[])),
-            by_outcome: Outcome::ALL.map(outcome),
+            by_outcome: CallOutcome::ALL.map(outcome),
             first_token: histogram!(names::TIME_TO_FIRST_TOKEN, labels(&[])),
             input_tokens: counter!(names::TOKENS, labels(&[("gen_ai_token_type", "input")])),
             output_tokens: counter!(names::TOKENS, labels(&[("gen_ai_token_type", "output")])),
@@ -98,7 +98,7 @@ impl ModelMetrics {
 
     pub(super) fn finished(
         &self,
-        outcome: Outcome,
+        outcome: CallOutcome,
         tokens: TokenUsage,
         cost: Cost,
         saved: Cost,

@@ -17,7 +17,7 @@ use crate::{
         model::Model,
         money::Cost,
         tokens::TokenUsage,
-        usage::{Outcome, UsageRecord},
+        usage::{CallOutcome, UsageRecord},
     },
     provider::{
         Provider, ProviderError, SentMark,
@@ -165,13 +165,13 @@ impl Recorder {
         }
     }
 
-    pub(super) fn finish(&mut self, outcome: Outcome) {
+    pub(super) fn finish(&mut self, outcome: CallOutcome) {
         let tokens = self.settled.unwrap_or_else(|| match outcome {
-            Outcome::Completed => self.tally.of_whole(),
+            CallOutcome::Completed => self.tally.of_whole(),
             // Left while the connection was being made, say.
-            Outcome::Cancelled if self.sent.as_ref().is_some_and(|sent| !sent.is_set()) => TokenUsage::default(),
-            Outcome::Cancelled => self.tally.of_part(),
-            Outcome::Refused | Outcome::Failed | Outcome::TimedOut => self.tally.of_failed(),
+            CallOutcome::Cancelled if self.sent.as_ref().is_some_and(|sent| !sent.is_set()) => TokenUsage::default(),
+            CallOutcome::Cancelled => self.tally.of_part(),
+            CallOutcome::Refused | CallOutcome::Failed | CallOutcome::TimedOut => self.tally.of_failed(),
         });
         self.file(outcome, tokens);
     }
@@ -182,7 +182,7 @@ impl Recorder {
         self.upstream
             .health_window
             .note(status != StatusCode::TOO_MANY_REQUESTS, Instant::now());
-        self.file(Outcome::Refused, TokenUsage::default());
+        self.file(CallOutcome::Refused, TokenUsage::default());
     }
 
     /// The upstream failed. Nobody else is told of it but the caller, so it is counted and logged here.
@@ -193,14 +193,14 @@ impl Recorder {
         self.unreached = !error.has_reached();
         self.ours = matches!(error, ProviderError::NoMemory(_));
         let outcome = if error.is_timeout() {
-            Outcome::TimedOut
+            CallOutcome::TimedOut
         } else {
-            Outcome::Failed
+            CallOutcome::Failed
         };
         self.finish(outcome);
     }
 
-    fn file(&mut self, outcome: Outcome, tokens: TokenUsage) {
+    fn file(&mut self, outcome: CallOutcome, tokens: TokenUsage) {
         let Some((permit, slot)) = self.places.take() else {
             return;
         };
@@ -215,15 +215,15 @@ impl Recorder {
         let price = self.model.cost(tokens);
         let (cost, saved) = match (self.cached, outcome) {
             (false, _) => (price, Cost::default()),
-            (true, Outcome::Completed) => (Cost::default(), price),
+            (true, CallOutcome::Completed) => (Cost::default(), price),
             (true, _) => Default::default(),
         };
         match outcome {
             // Whoever made the call has noted how it went.
             _ if self.cached || self.ours => {}
-            Outcome::Completed => self.upstream.health_window.note(true, now),
-            Outcome::Failed | Outcome::TimedOut => self.upstream.health_window.note(false, now),
-            Outcome::Refused | Outcome::Cancelled => {}
+            CallOutcome::Completed => self.upstream.health_window.note(true, now),
+            CallOutcome::Failed | CallOutcome::TimedOut => self.upstream.health_window.note(false, now),
+            CallOutcome::Refused | CallOutcome::Cancelled => {}
         }
         let latency = now.saturating_duration_since(self.arrived);
         let first_token = self.first_token.or(self.whole.then_some(now));
@@ -263,7 +263,7 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         // Counted from what went by, since the upstream's own count comes last and will not come any more.
-        self.finish(Outcome::Cancelled);
+        self.finish(CallOutcome::Cancelled);
     }
 }
 
@@ -279,7 +279,7 @@ fn opened(route: &Route, call: &Call, form: Form, clock: &Clock) -> Opened {
             model: Arc::clone(&route.model.id),
             provider: Arc::clone(&route.model.provider),
             kind: route.model.kind,
-            outcome: Outcome::Cancelled,
+            outcome: CallOutcome::Cancelled,
             streamed: form.streamed,
             tokens: TokenUsage::default(),
             cost: Cost::default(),

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     cache::{Hit, Key},
-    domain::usage::Outcome,
+    domain::usage::CallOutcome,
     provider::{MAX_HEADERS, ProviderError, registry::Route, sse::BodyUsage},
 };
 use lead::Led;
@@ -106,7 +106,7 @@ impl Completions {
         let mut recorder = self.recorder((None, slot), call, route, form);
         recorder.note_whole(BodyUsage::default());
         recorder.note_settled(stored.usage());
-        recorder.finish(Outcome::Completed);
+        recorder.finish(CallOutcome::Completed);
         let cache = CacheStatus::Hit { age: hit.age };
         self.0.remembering.note(cache);
         Ok(Some(Answered { answer, cache }))
@@ -141,7 +141,7 @@ impl Completions {
                         reader.withdraw();
                         return Ok(None);
                     };
-                    reader.settle(Outcome::Completed);
+                    reader.settle(CallOutcome::Completed);
                     answer
                 }
                 Ok(None) | Err(NotBegun::Failed(_)) => {
@@ -194,11 +194,11 @@ fn whole(body: bytes::Bytes) -> Answer {
     }
 }
 
-fn outcome_of(status: StatusCode) -> Outcome {
+fn outcome_of(status: StatusCode) -> CallOutcome {
     if status.is_success() {
-        Outcome::Completed
+        CallOutcome::Completed
     } else {
-        Outcome::Refused
+        CallOutcome::Refused
     }
 }
 

@@ -24,8 +24,8 @@ use tokio::time::Sleep;
 use super::{NoPlace, course::Course, record::Recorder, stored::StoredAnswer};
 use crate::{
     cache::{Cached, Key},
-    domain::{tokens::TokenUsage, usage::Outcome},
-    memory::{Allowance, Gathering},
+    domain::{tokens::TokenUsage, usage::CallOutcome},
+    memory::{Allowance, StreamReservation},
     provider::{Endpoint, EventStream, ProviderError, ProviderReply},
 };
 pub use reader::SharedReader;
@@ -66,7 +66,7 @@ struct Progress {
     held: usize,
     /// Of those that are held, what is counted by `room`.
     uncounted: usize,
-    room: Gathering,
+    room: StreamReservation,
     usage_chunk: Bytes,
     /// Choices that have ended well.
     complete: u32,
@@ -136,7 +136,7 @@ impl SharedCall {
                 bytes: 0,
                 held: 0,
                 uncounted: 0,
-                room: Gathering::new(Some(memory)),
+                room: StreamReservation::new(Some(memory)),
                 usage_chunk: Bytes::new(),
                 complete: 0,
                 has_substance: false,
@@ -162,7 +162,7 @@ impl SharedCall {
     fn stop(&self) {
         let mut progress = self.progress();
         if progress.end.is_none() {
-            progress.record(|recorder| recorder.finish(Outcome::Cancelled));
+            progress.record(|recorder| recorder.finish(CallOutcome::Cancelled));
             progress.end = Some(End::Stopped);
             progress.stage = Stage::Over;
         }

@@ -18,7 +18,7 @@ use super::{
     shared::SharedReader,
 };
 use crate::{
-    domain::{tokens::TokenUsage, usage::Outcome},
+    domain::{tokens::TokenUsage, usage::CallOutcome},
     provider::{EventStream, ProviderError, sse},
 };
 
@@ -143,7 +143,7 @@ impl MeteredStream {
     fn finish(&mut self) {
         self.events = None;
         match self.course.end() {
-            Ok(()) => self.recorder.finish(Outcome::Completed),
+            Ok(()) => self.recorder.finish(CallOutcome::Completed),
             Err(error) => {
                 self.recorder.fail(&error);
                 self.fault = Some(error).filter(|_| !self.course.has_failed);
@@ -258,7 +258,7 @@ impl Stream for MeteredStream {
                 ready!(this.stop.as_mut().poll(context));
                 this.events = None;
                 // Our doing: nothing speaks against the provider.
-                this.recorder.finish(Outcome::Cancelled);
+                this.recorder.finish(CallOutcome::Cancelled);
                 return Poll::Ready(Some(Err(StreamError::Stopping)));
             };
             match item {

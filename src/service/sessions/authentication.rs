@@ -33,7 +33,7 @@ impl Sessions {
         let cached = caches::cookie_key(&digest);
         // One that is in memory is good from everywhere at once; any other may be made up.
         let _look = if self.unknown.is_suspect(from) && self.caches.cookies.peek(&cached).is_none() {
-            Some(self.unknown.before_look(from).await?)
+            Some(self.unknown.admit_lookup(from).await?)
         } else {
             None
         };

@@ -122,7 +122,7 @@ impl Sessions {
         let old = secret::digest_of(SecretKind::RefreshToken, refresh_token).ok_or(SessionError::Invalid)?;
         let new = secret::generate(SecretKind::RefreshToken)?;
         let (this, next) = (self.clone(), secret::sha256(new.as_bytes()));
-        let _look = self.unknown.before_look(from).await?;
+        let _look = self.unknown.admit_lookup(from).await?;
         let rotating = async move {
             let rotating = async {
                 let rotation = this.store.rotate(&old, &next, this.clock.now()).await?;

@@ -21,9 +21,9 @@ pub enum LevelError {
 
 /// The log's level. Cheap to clone.
 #[derive(Clone)]
-pub struct LogControl(Arc<Inner>);
+pub struct LogControl(Arc<LogControlInner>);
 
-struct Inner {
+struct LogControlInner {
     configured: String,
     handle: reload::Handle<EnvFilter, Registry>,
     /// What is in force, and until when if not for good.
@@ -44,7 +44,7 @@ pub(super) fn install(control: LogControl) {
 impl LogControl {
     pub(super) fn new(configured: String, handle: reload::Handle<EnvFilter, Registry>) -> Self {
         let current = Mutex::new((configured.clone(), None));
-        Self(Arc::new(Inner {
+        Self(Arc::new(LogControlInner {
             configured,
             handle,
             current,

@@ -169,7 +169,7 @@ fn colours_are_left_out_where_the_person_or_the_terminal_wants_none() {
     let wanted = |set: &[(&str, &str)]| {
         colours_wanted(|name| {
             set.iter()
-                .find(|(known, _)| *known == name)
+                .find(|(logged, _)| *logged == name)
                 .map(|(_, value)| (*value).to_owned())
         })
     };

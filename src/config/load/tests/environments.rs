@@ -132,10 +132,10 @@ fn outside_development_models_that_are_listed_need_a_price_or_a_word_that_they_a
         assert_eq!(faults_with(priced), [] as [&str; 0], "{priced:?}");
     }
     for unpriced in [&[][..], &[input], &[output]] {
-        let told = faults_with(unpriced);
+        let found = faults_with(unpriced);
         assert!(
-            told.len() == 1 && told[0].contains("discovered_free = true"),
-            "{told:?}"
+            found.len() == 1 && found[0].contains("discovered_free = true"),
+            "{found:?}"
         );
     }
     assert!(faults_with(&[input, output, free])[0].contains("must not be true beside"));
@@ -165,14 +165,14 @@ fn production_asks_the_database_to_prove_who_it_is() {
         "postgres://maple:hunter2@localhost/mapleai?host=db",
         "postgres:///mapleai",
     ] {
-        let told = database(bad);
+        let found = database(bad);
         assert!(
-            told.len() == 1 && told[0].starts_with("database.url"),
-            "{bad}: {told:?}"
+            found.len() == 1 && found[0].starts_with("database.url"),
+            "{bad}: {found:?}"
         );
         assert!(
-            told[0].contains("verify-full") && !told[0].contains("hunter2"),
-            "{told:?}"
+            found[0].contains("verify-full") && !found[0].contains("hunter2"),
+            "{found:?}"
         );
     }
     let allowed = [
@@ -193,13 +193,13 @@ fn a_stop_that_takes_longer_than_the_platform_waits_is_refused() {
     // In development 5 s of draining.
     assert!(Config::load(&grace("47s", "10s")).is_ok());
     for (least, records, needed) in [("46s", "10s", "47s"), ("47s", "60s", "97s")] {
-        let told = faults(&grace(least, records));
+        let found = faults(&grace(least, records));
         assert!(
-            told.len() == 1
-                && told[0].contains(&format!(
+            found.len() == 1
+                && found[0].contains(&format!(
                     "must be at least {needed}: drain_delay, drain_timeout, usage.stop_timeout"
                 )),
-            "{told:?}"
+            "{found:?}"
         );
     }
 }

@@ -114,8 +114,8 @@ fn empty_variables_make_no_entry_but_are_wrong_in_one_that_is_there() {
             "providers.local.kinds",
         ),
     ] {
-        let told = faults(&with(&variables));
-        assert!(told.len() == 1 && told[0].starts_with(key), "{key}: {told:?}");
+        let found = faults(&with(&variables));
+        assert!(found.len() == 1 && found[0].starts_with(key), "{key}: {found:?}");
     }
 }
 

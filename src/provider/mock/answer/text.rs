@@ -38,7 +38,7 @@ pub(super) fn pieces(text: &str) -> Vec<String> {
 }
 
 /// `invites` to connect a real model at its end.
-pub(super) fn prose(question: &str, turns: usize, invites: bool) -> String {
+pub(super) fn prose(question: &str, exchanges: usize, invites: bool) -> String {
     let quoted: String = question.chars().take(200).collect::<String>().replace('\n', " ");
     let opening = match hash(question) % 3 {
         0 => "Good question.",
@@ -61,9 +61,9 @@ pub(super) fn prose(question: &str, turns: usize, invites: bool) -> String {
     } else {
         text.push_str("\n| leaf | season |\n|---|---|\n| green | summer |\n| red | autumn |\n");
     }
-    if turns > 1 {
+    if exchanges > 1 {
         text.push_str("\nThis conversation has ");
-        text.push_str(&turns.to_string());
+        text.push_str(&exchanges.to_string());
         text.push_str(" messages so far, and I was given all of them.\n");
     }
     if invites {

@@ -25,7 +25,7 @@ impl Progress {
     /// Ends the call if what is held is more than there is room for. Its readers are given what they have not read yet.
     pub(super) fn count(&mut self) {
         let max = FURTHEST_BEHIND.max(self.keeping.max_bytes);
-        if let Err(error) = self.room.reach(self.uncounted, max)
+        if let Err(error) = self.room.reserve(self.uncounted, max)
             && self.end.is_none()
         {
             self.fail(error.into());

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::{End, Head, Keeping, Progress, Stage, may_be_stored};
 use crate::{
-    domain::{tokens::TokenUsage, usage::Outcome},
+    domain::{tokens::TokenUsage, usage::CallOutcome},
     provider::{Endpoint, ProviderError, ProviderReply, sse},
     service::completions::{as_json, course, record::Recorder, stored::StoredAnswer, stream::COUNTS_AFTER_MARK},
 };
@@ -82,7 +82,7 @@ impl Progress {
             if let Some(usage) = info.usage {
                 recorder.note_usage(usage);
             }
-            recorder.finish(Outcome::Completed);
+            recorder.finish(CallOutcome::Completed);
         });
         let usage = self.tokens();
         let is_answer = match self.keeping.endpoint {
@@ -173,7 +173,7 @@ impl Progress {
             return;
         }
         match self.course.end() {
-            Ok(()) => self.record(|recorder| recorder.finish(Outcome::Completed)),
+            Ok(()) => self.record(|recorder| recorder.finish(CallOutcome::Completed)),
             // The caller has been told, in the upstream's own words.
             Err(error @ ProviderError::ErrorInAnswer) => self.record(|recorder| recorder.fail(&error)),
             Err(error) => return self.fail(error),

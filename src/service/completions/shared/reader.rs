@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{End, Head, SharedCall};
 use crate::{
-    domain::{tokens::TokenUsage, usage::Outcome},
+    domain::{tokens::TokenUsage, usage::CallOutcome},
     provider::ProviderError,
     service::completions::{NoPlace, record::Recorder, stored::StoredAnswer},
 };
@@ -130,7 +130,7 @@ impl SharedReader {
     }
 
     /// The record of one who shared, once it is known how it went.
-    pub(in crate::service::completions) fn settle(&mut self, outcome: Outcome) {
+    pub(in crate::service::completions) fn settle(&mut self, outcome: CallOutcome) {
         let tokens = self.tokens();
         if let Some(own) = &mut self.own {
             own.note_settled(tokens);

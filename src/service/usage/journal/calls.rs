@@ -32,7 +32,7 @@ use crate::domain::{
     ids::UsageRecordId,
     model::Model,
     tokens::{TokenUsage, estimate},
-    usage::{Outcome, UsageRecord},
+    usage::{CallOutcome, UsageRecord},
 };
 
 pub(super) const EXTENSION: &str = "calls";
@@ -144,7 +144,7 @@ impl Opened {
         };
         let latency = now.saturating_duration_since(self.started);
         UsageRecord {
-            outcome: Outcome::Cancelled,
+            outcome: CallOutcome::Cancelled,
             tokens,
             cost: self.model.cost(tokens),
             latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),

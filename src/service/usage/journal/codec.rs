@@ -17,7 +17,7 @@ use crate::domain::{
     model::ModelKind,
     money::Cost,
     tokens::TokenUsage,
-    usage::{Outcome, UsageRecord},
+    usage::{CallOutcome, UsageRecord},
 };
 
 /// Starts every frame, so that a reader finds the next one behind a damaged one.
@@ -228,18 +228,18 @@ fn kind_of(code: u8) -> Option<ModelKind> {
         .find(|kind| code_of_kind(*kind) == code)
 }
 
-fn code_of_outcome(outcome: Outcome) -> u8 {
+fn code_of_outcome(outcome: CallOutcome) -> u8 {
     match outcome {
-        Outcome::Completed => 0,
-        Outcome::Cancelled => 1,
-        Outcome::Refused => 2,
-        Outcome::Failed => 3,
-        Outcome::TimedOut => 4,
+        CallOutcome::Completed => 0,
+        CallOutcome::Cancelled => 1,
+        CallOutcome::Refused => 2,
+        CallOutcome::Failed => 3,
+        CallOutcome::TimedOut => 4,
     }
 }
 
-fn outcome_of(code: u8) -> Option<Outcome> {
-    Outcome::ALL
+fn outcome_of(code: u8) -> Option<CallOutcome> {
+    CallOutcome::ALL
         .into_iter()
         .find(|outcome| code_of_outcome(*outcome) == code)
 }

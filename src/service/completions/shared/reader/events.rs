@@ -10,7 +10,7 @@ use futures_util::Stream;
 
 use super::SharedReader;
 use crate::{
-    domain::usage::Outcome,
+    domain::usage::CallOutcome,
     provider::ProviderError,
     service::completions::{
         shared::{End, Progress},
@@ -31,7 +31,11 @@ pub(super) enum Closing {
 impl SharedReader {
     fn settle_as_ended(&mut self) {
         let failed = self.has_failed();
-        self.settle(if failed { Outcome::Failed } else { Outcome::Completed });
+        self.settle(if failed {
+            CallOutcome::Failed
+        } else {
+            CallOutcome::Completed
+        });
     }
 
     fn next_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, StreamError>>> {
@@ -73,13 +77,13 @@ impl SharedReader {
             }
             Found::Failed(error) => {
                 self.closing = Closing::Over;
-                self.settle(Outcome::Failed);
+                self.settle(CallOutcome::Failed);
                 let error = error.unwrap_or(ProviderError::BadReply("the call that this one shared broke off"));
                 Poll::Ready(Some(Err(error.into())))
             }
             Found::Stopped => {
                 self.closing = Closing::Over;
-                self.settle(Outcome::Cancelled);
+                self.settle(CallOutcome::Cancelled);
                 Poll::Ready(Some(Err(StreamError::Stopping)))
             }
         }

@@ -8,7 +8,7 @@ use crate::domain::{
     model::ModelKind,
     money::Cost,
     tokens::TokenUsage,
-    usage::{Outcome, UsageRecord},
+    usage::{CallOutcome, UsageRecord},
 };
 
 prop_compose! {
@@ -18,7 +18,7 @@ prop_compose! {
         key in any::<Option<u128>>(),
         texts in ("[ -~]{0,40}", "\\PC{0,20}"),
         kind in prop::sample::select(vec![ModelKind::Chat, ModelKind::Embedding]),
-        outcome in prop::sample::select(Outcome::ALL.to_vec()),
+        outcome in prop::sample::select(CallOutcome::ALL.to_vec()),
         flags in any::<[bool; 2]>(),
         saved in any::<Option<u64>>(),
         numbers in any::<[u64; 4]>(),

@@ -8,7 +8,7 @@ use crate::{
         model::{Caching, Model, ModelKind},
         money::Price,
         tokens::estimate,
-        usage::{Outcome, UsageRecord},
+        usage::{CallOutcome, UsageRecord},
     },
     service::usage::journal::{Journal, Opened},
 };
@@ -71,7 +71,7 @@ fn a_call_that_goes_on_is_marked_and_one_that_is_over_is_not_found() {
     drop(journal);
     let left = found(folder.path());
     assert_eq!(left.len(), 1, "{left:?}");
-    assert_eq!((left[0].id, left[0].outcome), (records[0].id, Outcome::Cancelled));
+    assert_eq!((left[0].id, left[0].outcome), (records[0].id, CallOutcome::Cancelled));
     assert_eq!(
         (left[0].tokens.output, left[0].tokens.input),
         (estimate(4_000), estimate(400))
