@@ -1,6 +1,7 @@
 //! The nouns, and the rules that need no I/O.
 
 pub mod account;
+pub mod audit;
 pub mod clock;
 pub mod conversation;
 pub mod device;

@@ -5,6 +5,7 @@ pub mod activity;
 pub mod admission;
 pub mod answers;
 pub mod api_keys;
+pub mod audit;
 pub mod caches;
 pub mod completions;
 pub mod conversations;
@@ -30,6 +31,7 @@ pub struct Services {
     pub activity: activity::Activity,
     pub answers: answers::Answers,
     pub api_keys: api_keys::ApiKeys,
+    pub audit: audit::Audit,
     pub caches: caches::Caches,
     pub completions: completions::Completions,
     pub conversations: conversations::Conversations,

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod api_keys;
+pub mod audit;
 pub mod conversations;
 pub mod database;
 pub mod development;
@@ -35,6 +36,7 @@ pub(crate) use timed_query;
 pub struct Store {
     pub accounts: accounts::Accounts,
     pub api_keys: api_keys::ApiKeys,
+    pub audit: audit::Audit,
     pub conversations: conversations::Conversations,
     pub invitations: invitations::Invitations,
     pub messages: messages::Messages,
@@ -58,6 +60,10 @@ impl Store {
         Self {
             accounts: accounts::Accounts(database.compartment(Compartment::Accounts)),
             api_keys: api_keys::ApiKeys(database.compartment(Compartment::ApiKeys)),
+            audit: audit::Audit {
+                reports: database.compartment(Compartment::Reports),
+                behind: database.compartment(Compartment::Background),
+            },
             conversations: conversations::Conversations(database.compartment(Compartment::Conversations)),
             invitations: invitations::Invitations(database.compartment(Compartment::Invitations)),
             messages: messages::Messages(database.compartment(Compartment::Messages)),

@@ -1,5 +1,6 @@
 //! Background work beside the edge. Every task is tracked, watches its token, and calls services only.
 
+pub mod audit;
 pub mod discovery;
 pub mod local_models;
 pub mod retention;

@@ -17,6 +17,7 @@ use crate::{
         admission::Admission,
         answers::{Answers, spool::Spool},
         api_keys::ApiKeys,
+        audit::Audit,
         caches::Caches,
         completions::Completions,
         conversations::Conversations,
@@ -52,7 +53,7 @@ pub fn caches(
         rand::random(),
         lifecycle.detached.clone(),
     );
-    Ok(Caches::new(tiers, &config.cache))
+    Ok(Caches::new(tiers, &config.cache, clock.clone()))
 }
 
 /// For what the caches leave in Redis. Derived from the signing secrets, so that they are exchanged together.
@@ -140,6 +141,7 @@ pub fn services(
         auth.password_min_length,
         config.retention.organization_grace,
     );
+    let audit = Audit::new(store.audit, accounts.clone(), caches.behind.clone());
     let retention = Retention::new(
         store.retention,
         accounts_store,
@@ -164,7 +166,7 @@ pub fn services(
         config.usage.batch_size,
         journal,
     );
-    let organizations = Organizations::new(store.organizations, caches.clone());
+    let organizations = Organizations::new(store.organizations, caches.clone(), clock.clone());
     let models = Models::new(Arc::clone(&registry));
     let registry_for_titles = Arc::clone(&registry);
     let completions = Completions::new(
@@ -209,6 +211,7 @@ pub fn services(
         accounts,
         answers,
         api_keys,
+        audit,
         activity,
         caches: caches.clone(),
         completions,

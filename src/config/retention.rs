@@ -27,6 +27,9 @@ pub struct RetentionConfig {
     /// Keys since they were revoked or ended.
     #[serde(with = "humantime_serde")]
     pub keys: Duration,
+    /// Events of the audit log.
+    #[serde(with = "humantime_serde")]
+    pub audit_events: Duration,
     /// How long the deletion of an organisation can be taken back.
     #[serde(with = "humantime_serde")]
     pub organization_grace: Duration,
@@ -41,5 +44,6 @@ pub(super) const FIELDS: &[Field] = &[
     required("usage_records", span(DAY, MAX_RETENTION)),
     required("invitations", span(MILLISECOND, MAX_RETENTION)),
     required("keys", span(MILLISECOND, MAX_RETENTION)),
+    required("audit_events", span(DAY, MAX_RETENTION)),
     required("organization_grace", span(MILLISECOND, DAY.saturating_mul(90))),
 ];

@@ -19,6 +19,13 @@ macro_rules! id {
             pub fn generate() -> Self {
                 Self(Uuid::now_v7())
             }
+
+            /// A new id for what happened at `time`. Unlike generated ones, those of the same millisecond are in no order.
+            pub fn at(time: DateTime<Utc>) -> Self {
+                let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
+                let time = Timestamp::from_unix(NoContext, seconds, time.timestamp_subsec_nanos());
+                Self(Uuid::new_v7(time))
+            }
         }
 
         impl From<Uuid> for $name {
@@ -45,15 +52,7 @@ id! {
     ConversationId,
     MessageId,
     UsageRecordId,
-}
-
-impl UsageRecordId {
-    /// A new id for what happened at `time`. Unlike generated ones, those of the same millisecond are in no order.
-    pub fn at(time: DateTime<Utc>) -> Self {
-        let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
-        let time = Timestamp::from_unix(NoContext, seconds, time.timestamp_subsec_nanos());
-        Self(Uuid::new_v7(time))
-    }
+    AuditEventId,
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ pub async fn logout(
     State(sessions): State<Sessions>,
     CurrentUser(caller): CurrentUser,
 ) -> Result<impl IntoResponse, Failure> {
-    sessions.end(caller.organization, caller.session).await?;
+    sessions.end(&caller).await?;
     Ok((StatusCode::NO_CONTENT, [(CLEAR_SITE_DATA, CACHE_ALONE)]))
 }
 

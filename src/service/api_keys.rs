@@ -13,6 +13,7 @@ use moka::sync::Cache;
 
 use super::{
     activity::{Activity, Feature},
+    audit::act_of,
     caches::{self, Caches},
     field::{Faults, FieldFault},
     live_calls::{Credential, LiveCalls},
@@ -143,7 +144,14 @@ impl ApiKeys {
         };
         let maker_name = self
             .store
-            .create(caller.organization, caller.user, &new, &self.limits, now)
+            .create(
+                caller.organization,
+                caller.user,
+                &new,
+                &self.limits,
+                &act_of(caller),
+                now,
+            )
             .await??
             .ok_or(ApiKeyError::NotMember)?;
         let stored = ApiKey {
@@ -172,10 +180,11 @@ impl ApiKeys {
     /// Revokes a key: at once here, and within a second in other processes.
     pub async fn revoke(&self, caller: &SessionOwner, key: ApiKeyId) -> Result<(), ApiKeyError> {
         let (this, organization, whose) = (self.clone(), caller.organization, caller.user);
+        let act = act_of(caller);
         let revoking = async move {
             let revoked = this
                 .store
-                .revoke(organization, whose, &managing(), key, this.clock.now())
+                .revoke(organization, whose, &managing(), key, &act, this.clock.now())
                 .await?
                 .ok_or(ApiKeyError::NotFound)?;
             this.note_revoked(&[revoked]).await;

@@ -10,7 +10,7 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinError;
 
-use super::{completions::stored::StoredAnswer, throttle::Limit};
+use super::{audit::Behind, completions::stored::StoredAnswer, throttle::Limit};
 use crate::{
     cache::{
         Cached, Class, Key, Scope, Tiers, Value,
@@ -22,6 +22,7 @@ use crate::{
     crypto::secret::Digest,
     domain::{
         account::{KeyOwner, OrganizationSettings, SessionOwner, User},
+        clock::Clock,
         conversation::Conversation,
         ids::{OrganizationId, SessionId, UserId},
         page::{Cursor, Page},
@@ -55,12 +56,15 @@ pub struct Caches {
     pub conversations: Cached<NewestConversations, StoreError>,
     pub usage: Cached<RememberedSums, StoreError>,
     pub answers: Cached<StoredAnswer, Infallible>,
+    /// Where purges are told, and everything else that is no change of the database.
+    pub behind: Behind,
     /// Of organisations.
     purges: Limit,
+    clock: Clock,
 }
 
 impl Caches {
-    pub fn new(tiers: Tiers, config: &CacheConfig) -> Self {
+    pub fn new(tiers: Tiers, config: &CacheConfig, clock: Clock) -> Self {
         let policy = |ttl, share, largest| Policy {
             ttl,
             absent_ttl: config.absent_ttl,
@@ -86,7 +90,9 @@ impl Caches {
                     largest: config.answer_max_bytes,
                 },
             ),
+            behind: Behind::default(),
             purges: Limit::new(PURGE_WINDOW),
+            clock,
             tiers,
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub(crate) use running::{Running, RunningAnswer};
 
 use super::{
+    audit::act_of,
     caches::{self, Caches, REMEMBERED},
     field::{Faults, FieldFault},
     models::Models,
@@ -229,8 +230,9 @@ impl Conversations {
     pub async fn delete(&self, caller: &SessionOwner, id: ConversationId) -> Result<(), ConversationError> {
         let (store, organization, user) = (self.store.clone(), caller.organization, caller.user);
         let running = self.running.clone();
+        let (act, now) = (act_of(caller), self.clock.now());
         let deleting = async move {
-            let outcome = store.delete(organization, user, id).await;
+            let outcome = store.delete(organization, user, id, &act, now).await;
             // Whoever was not told whether it is gone finds out by the next checkpoint.
             if matches!(outcome, Ok(true)) {
                 running.end(id);

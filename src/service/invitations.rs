@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::{
     accounts::{AccountError, Accounts, email_taken},
     activity::{self, Feature},
+    audit::{act, act_of},
     field::Faults,
     sessions::Proven,
     unknown_credentials::UnknownCredentials,
@@ -17,6 +18,7 @@ use crate::{
     crypto::secret::{self, NoEntropy, SecretKind},
     domain::{
         account::{Invitation, SessionOwner, User},
+        audit::Actor,
         clock::Clock,
         email::Email,
         ids::{InvitationId, UserId},
@@ -109,7 +111,8 @@ impl Invitations {
             invited_by: caller.user,
             expires_at: invitation.expires_at,
         };
-        let created = self.store.create(caller.organization, &new, &self.limits, now);
+        let act = act_of(caller);
+        let created = self.store.create(caller.organization, &new, &self.limits, &act, now);
         if !created.await?? {
             return Err(AccountError::NotAllowed.into());
         }
@@ -133,7 +136,8 @@ impl Invitations {
         if !caller.role.may_manage_members() {
             return Err(AccountError::NotAllowed.into());
         }
-        if !self.store.delete(caller.organization, id).await? {
+        let (act, now) = (act_of(&caller), self.clock.now());
+        if !self.store.delete(caller.organization, id, &act, now).await? {
             return Err(InvitationError::NotFound);
         }
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, invitation_id = %id, "invitation withdrawn");
@@ -201,7 +205,13 @@ impl Invitations {
         };
         let accepted = self
             .store
-            .accept(user.organization.id, invitation.id, &new, now)
+            .accept(
+                user.organization.id,
+                invitation.id,
+                &new,
+                &act(Actor::User(user.id)),
+                now,
+            )
             .await
             .map_err(email_taken)?;
         let Acceptance::Joined { displaced } = accepted else {

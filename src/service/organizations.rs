@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::caches::{self, Caches};
+use super::{
+    audit::act_of,
+    caches::{self, Caches},
+};
 use crate::{
     cache::Key,
     domain::{
         account::{Organization, OrganizationSettings, SessionOwner},
+        clock::Clock,
         ids::OrganizationId,
     },
     store::{self, StoreError},
@@ -28,11 +32,12 @@ pub enum OrganizationError {
 pub struct Organizations {
     store: store::organizations::Organizations,
     caches: Caches,
+    clock: Clock,
 }
 
 impl Organizations {
-    pub fn new(store: store::organizations::Organizations, caches: Caches) -> Self {
-        Self { store, caches }
+    pub fn new(store: store::organizations::Organizations, caches: Caches, clock: Clock) -> Self {
+        Self { store, caches, clock }
     }
 
     /// The caller's organisation, as it is now, and when it will be deleted, if it will.
@@ -47,8 +52,11 @@ impl Organizations {
     /// Whether people of the caller's organisation are given each other's answers. For administrators.
     pub async fn set_share_answers(&self, caller: &SessionOwner, share_answers: bool) -> Result<(), OrganizationError> {
         let (this, organization, by) = (self.clone(), caller.organization, caller.user);
+        let act = act_of(caller);
         let changing = async move {
-            if !this.store.set_share_answers(organization, by, share_answers).await? {
+            let (store, now) = (&this.store, this.clock.now());
+            let changed = store.set_share_answers(organization, by, share_answers, &act, now);
+            if !changed.await? {
                 return Err(OrganizationError::NotAllowed);
             }
             this.caches

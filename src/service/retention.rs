@@ -54,11 +54,15 @@ impl Retention {
     /// Deletes what is over. A class that fails is tried again by the next sweep, and holds up no other.
     pub async fn sweep(&self) {
         let (store, config) = (&self.store, &self.config);
-        self.class("removed_person", || Box::pin(store.of_removed_people(BATCH)))
-            .await;
+        self.class("removed_person", || {
+            Box::pin(store.of_removed_people(BATCH, self.clock.now()))
+        })
+        .await;
         if let Some(before) = config.conversations.and_then(|kept| self.before(kept)) {
-            self.class("conversation", || Box::pin(store.conversations(before, BATCH)))
-                .await;
+            self.class("conversation", || {
+                Box::pin(store.conversations(before, BATCH, self.clock.now()))
+            })
+            .await;
         }
         if let Some(before) = self.before(config.replaced_answers) {
             self.class("replaced_answer", || Box::pin(store.replaced_answers(before, BATCH)))
@@ -75,6 +79,14 @@ impl Retention {
             self.class("usage_record", || Box::pin(store.usage_records(before, BATCH)))
                 .await;
         }
+        if let Some(before) = self.before(config.audit_events) {
+            self.class("audit_event", || {
+                Box::pin(store.audit_events(before, BATCH, self.clock.now()))
+            })
+            .await;
+        }
+        self.class("audit_address", || Box::pin(store.audit_addresses(BATCH)))
+            .await;
         self.organizations().await;
     }
 

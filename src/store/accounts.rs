@@ -2,6 +2,7 @@
 
 mod activity;
 pub mod addresses;
+mod deletion;
 mod erasure;
 pub mod members;
 pub mod profile;
@@ -9,9 +10,10 @@ pub mod profile;
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
-use super::{Database, StoreError, sessions::end_sessions, timed_query};
+use super::{Database, StoreError, audit, sessions::end_sessions, timed_query};
 use crate::domain::{
     account::{Organization, User},
+    audit::{Act, Action, Target},
     email::Email,
     ids::{OrganizationId, SessionId, UserId},
     page::{Cursor, Page, PageRequest},
@@ -69,6 +71,7 @@ impl Accounts {
         &self,
         organization: &Organization,
         owner: &NewUser<'_>,
+        act: &Act,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let mut connection = self.0.checkout().await?;
@@ -85,6 +88,11 @@ impl Accounts {
                 .execute(&mut *transaction)
                 .await?;
                 insert_user(&mut transaction, organization.id, owner, now).await?;
+                let (id, target) = (organization.id, Target::Organization(organization.id));
+                let event = act
+                    .event(id, Action::OrganizationRegistered, target, now)
+                    .after("owner", owner.id.0);
+                audit::record(&mut transaction, &event).await?;
                 transaction.commit().await
             })
             .await;
@@ -156,6 +164,7 @@ impl Accounts {
         organization: OrganizationId,
         user: UserId,
         hash: &str,
+        act: &Act,
         now: DateTime<Utc>,
     ) -> Result<Vec<SessionId>, StoreError> {
         let mut connection = self.0.checkout().await?;
@@ -174,6 +183,10 @@ impl Accounts {
                 .execute(&mut *transaction)
                 .await?;
                 let ended = end_sessions(&mut transaction, organization, user, None, now).await?;
+                let event = act
+                    .event(organization, Action::PasswordReset, Target::Member(user), now)
+                    .after("sessions_ended", ended.len());
+                audit::record(&mut transaction, &event).await?;
                 transaction.commit().await?;
                 Ok(ended)
             })

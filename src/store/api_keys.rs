@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
 use super::{
-    Database, StoreError,
+    Database, StoreError, audit,
     limits::{self, LimitReached, Limited},
     timed_query,
 };
@@ -14,6 +14,7 @@ use crate::{
     crypto::secret::Digest,
     domain::{
         account::{ApiKey, KeyOwner},
+        audit::{Act, Action, Target},
         ids::{ApiKeyId, OrganizationId, UserId},
         page::{Cursor, Page, PageRequest},
     },
@@ -88,6 +89,7 @@ impl ApiKeys {
         user: UserId,
         new: &NewKey<'_>,
         limits: &LimitsConfig,
+        act: &Act,
         now: DateTime<Utc>,
     ) -> Result<Result<Option<String>, LimitReached>, StoreError> {
         let mut connection = self.0.checkout().await?;
@@ -123,6 +125,13 @@ impl ApiKeys {
             )
             .fetch_optional(&mut *transaction)
             .await?;
+            if name.is_some() {
+                let event = act
+                    .event(organization, Action::ApiKeyCreated, Target::ApiKey(new.id), now)
+                    .after("owner", user.0)
+                    .after("expires_at", new.expires_at);
+                audit::record(&mut transaction, &event).await?;
+            }
             transaction.commit().await?;
             Ok(Ok(name))
         });
@@ -175,25 +184,42 @@ impl ApiKeys {
         user: UserId,
         managing: &[String],
         key: ApiKeyId,
+        act: &Act,
         now: DateTime<Utc>,
     ) -> Result<Option<RevokedKey>, StoreError> {
-        let digest = timed_query!(
-            self.0,
-            sqlx::query_scalar!(
-                "UPDATE api_keys k SET revoked_at = $5
-                 WHERE k.organization_id = $1 AND k.id = $4 AND k.revoked_at IS NULL
-                   AND (k.user_id = $2 OR EXISTS (
-                       SELECT FROM users m
-                       WHERE m.organization_id = $1 AND m.id = $2 AND m.removed_at IS NULL AND m.role = ANY($3)))
-                 RETURNING k.digest",
-                organization.0,
-                user.0,
-                managing,
-                key.0,
-                now
-            ),
-            fetch_optional
-        )?;
+        let mut connection = self.0.checkout().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = connection.get().begin().await?;
+                let revoked = sqlx::query!(
+                    "UPDATE api_keys k SET revoked_at = $5
+                     WHERE k.organization_id = $1 AND k.id = $4 AND k.revoked_at IS NULL
+                       AND (k.user_id = $2 OR EXISTS (
+                           SELECT FROM users m
+                           WHERE m.organization_id = $1 AND m.id = $2 AND m.removed_at IS NULL AND m.role = ANY($3)))
+                     RETURNING k.digest, k.user_id, k.expires_at",
+                    organization.0,
+                    user.0,
+                    managing,
+                    key.0,
+                    now
+                )
+                .fetch_optional(&mut *transaction)
+                .await?;
+                let Some(revoked) = revoked else {
+                    return Ok(None);
+                };
+                let event = act
+                    .event(organization, Action::ApiKeyRevoked, Target::ApiKey(key), now)
+                    .before("owner", revoked.user_id)
+                    .before("expires_at", revoked.expires_at);
+                audit::record(&mut transaction, &event).await?;
+                transaction.commit().await?;
+                Ok(Some(revoked.digest))
+            })
+            .await;
+        let digest = connection.settle(outcome)?;
         digest.map(|digest| RevokedKey::new((key.0, digest))).transpose()
     }
 

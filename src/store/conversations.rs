@@ -5,13 +5,14 @@ use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
 use super::{
-    Database, StoreError,
+    Database, StoreError, audit,
     limits::{self, LimitReached, Limited},
     timed_query,
 };
 use crate::{
     config::LimitsConfig,
     domain::{
+        audit::{Act, Action, Target},
         conversation::Conversation,
         ids::{ConversationId, OrganizationId, UserId},
         page::{Cursor, Page, PageRequest},
@@ -192,17 +193,32 @@ impl Conversations {
         organization: OrganizationId,
         user: UserId,
         id: ConversationId,
+        act: &Act,
+        now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let done = timed_query!(
-            self.0,
-            sqlx::query!(
-                "DELETE FROM conversations WHERE organization_id = $1 AND user_id = $2 AND id = $3",
-                organization.0,
-                user.0,
-                id.0
-            ),
-            execute
-        )?;
-        Ok(done.rows_affected() > 0)
+        let mut connection = self.0.checkout().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = connection.get().begin().await?;
+                let done = sqlx::query!(
+                    "DELETE FROM conversations WHERE organization_id = $1 AND user_id = $2 AND id = $3",
+                    organization.0,
+                    user.0,
+                    id.0
+                )
+                .execute(&mut *transaction)
+                .await?;
+                if done.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                let target = Target::Conversation(id);
+                let event = act.event(organization, Action::ConversationDeleted, target, now);
+                audit::record(&mut transaction, &event).await?;
+                transaction.commit().await?;
+                Ok(true)
+            })
+            .await;
+        connection.settle(outcome)
     }
 }

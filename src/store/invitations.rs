@@ -6,6 +6,7 @@ use sqlx::Connection;
 use super::{
     Database, StoreError,
     accounts::{NewUser, addresses::displace_unproven, insert_user},
+    audit,
     limits::{self, LimitReached, Limited},
     timed_query,
 };
@@ -14,6 +15,7 @@ use crate::{
     crypto::secret::Digest,
     domain::{
         account::{Invitation, Organization},
+        audit::{Act, Action, Target},
         email::Email,
         ids::{InvitationId, OrganizationId, UserId},
         page::{Cursor, Page, PageRequest},
@@ -80,6 +82,7 @@ impl Invitations {
         organization: OrganizationId,
         new: &NewInvitation<'_>,
         limits: &LimitsConfig,
+        act: &Act,
         now: DateTime<Utc>,
     ) -> Result<Result<bool, LimitReached>, StoreError> {
         let (mut connection, address) = (self.0.checkout().await?, new.email.folded());
@@ -122,8 +125,16 @@ impl Invitations {
             )
             .execute(&mut *transaction)
             .await?;
+            if done.rows_affected() == 0 {
+                return Ok(Ok(false));
+            }
+            let event = act
+                .event(organization, Action::InvitationCreated, Target::Invitation(new.id), now)
+                .after("role", new.role.as_str())
+                .after("expires_at", new.expires_at);
+            audit::record(&mut transaction, &event).await?;
             transaction.commit().await?;
-            Ok(Ok(done.rows_affected() > 0))
+            Ok(Ok(true))
         });
         let outcome = outcome.await;
         connection.settle(outcome)
@@ -162,17 +173,38 @@ impl Invitations {
     }
 
     /// Withdraws one; false if there was none to withdraw.
-    pub async fn delete(&self, organization: OrganizationId, id: InvitationId) -> Result<bool, StoreError> {
-        let done = timed_query!(
-            self.0,
-            sqlx::query!(
-                "DELETE FROM invitations WHERE organization_id = $1 AND id = $2 AND accepted_at IS NULL",
-                organization.0,
-                id.0
-            ),
-            execute
-        )?;
-        Ok(done.rows_affected() > 0)
+    pub async fn delete(
+        &self,
+        organization: OrganizationId,
+        id: InvitationId,
+        act: &Act,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let mut connection = self.0.checkout().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = connection.get().begin().await?;
+                let withdrawn = sqlx::query_scalar!(
+                    "DELETE FROM invitations WHERE organization_id = $1 AND id = $2 AND accepted_at IS NULL RETURNING role",
+                    organization.0,
+                    id.0
+                )
+                .fetch_optional(&mut *transaction)
+                .await?;
+                let Some(role) = withdrawn else {
+                    return Ok(false);
+                };
+                let role = role.parse::<Role>().ok();
+                let event = act
+                    .event(organization, Action::InvitationWithdrawn, Target::Invitation(id), now)
+                    .before("role", role.map(Role::as_str));
+                audit::record(&mut transaction, &event).await?;
+                transaction.commit().await?;
+                Ok(true)
+            })
+            .await;
+        connection.settle(outcome)
     }
 
     /// The open invitation this token belongs to, if whoever made it could still make it. The token itself is the authority, so
@@ -215,6 +247,7 @@ impl Invitations {
         organization: OrganizationId,
         id: InvitationId,
         user: &NewUser<'_>,
+        act: &Act,
         now: DateTime<Utc>,
     ) -> Result<Acceptance, StoreError> {
         let mut connection = self.0.checkout().await?;
@@ -253,6 +286,11 @@ impl Invitations {
                 }
                 let displaced = displace_unproven(&mut transaction, organization, user.email, now).await?;
                 insert_user(&mut transaction, organization, user, now).await?;
+                let event = act
+                    .event(organization, Action::InvitationAccepted, Target::Invitation(id), now)
+                    .after("role", user.role.as_str())
+                    .after("member", user.id.0);
+                audit::record(&mut transaction, &event).await?;
                 transaction.commit().await?;
                 Ok(Acceptance::Joined { displaced })
             })

@@ -2,9 +2,12 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Database, StoreError, timed_query};
+use sqlx::Connection;
+
+use super::{Database, StoreError, audit, timed_query};
 use crate::domain::{
     account::{Organization, OrganizationSettings},
+    audit::{Act, Action, Target},
     ids::{OrganizationId, UserId},
 };
 
@@ -54,21 +57,48 @@ impl Organizations {
         organization: OrganizationId,
         by: UserId,
         share_answers: bool,
+        act: &Act,
+        now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let changed = timed_query!(
-            self.0,
-            sqlx::query!(
-                "UPDATE organizations SET share_answers = $3
-                 WHERE id = $1 AND id = (
-                     SELECT organization_id FROM users
-                     WHERE organization_id = $1 AND id = $2 AND role IN ('admin', 'owner') AND removed_at IS NULL FOR SHARE
-                 )",
-                organization.0,
-                by.0,
-                share_answers
-            ),
-            execute
-        )?;
-        Ok(changed.rows_affected() > 0)
+        let mut connection = self.0.checkout().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = connection.get().begin().await?;
+                let allowed = sqlx::query_scalar!(
+                    "SELECT id FROM users
+                     WHERE organization_id = $1 AND id = $2 AND role IN ('admin', 'owner') AND removed_at IS NULL FOR SHARE",
+                    organization.0,
+                    by.0
+                )
+                .fetch_optional(&mut *transaction)
+                .await?;
+                if allowed.is_none() {
+                    return Ok(false);
+                }
+                let before = sqlx::query_scalar!(
+                    "SELECT share_answers FROM organizations WHERE id = $1 FOR NO KEY UPDATE",
+                    organization.0
+                )
+                .fetch_one(&mut *transaction)
+                .await?;
+                sqlx::query!(
+                    "UPDATE organizations SET share_answers = $2 WHERE id = $1",
+                    organization.0,
+                    share_answers
+                )
+                .execute(&mut *transaction)
+                .await?;
+                let target = Target::Organization(organization);
+                let event = act
+                    .event(organization, Action::OrganizationSharingChanged, target, now)
+                    .before("share_answers", before)
+                    .after("share_answers", share_answers);
+                audit::record(&mut transaction, &event).await?;
+                transaction.commit().await?;
+                Ok(true)
+            })
+            .await;
+        connection.settle(outcome)
     }
 }

@@ -2,10 +2,16 @@
 //!
 //! These queries go over all organisations, since what they look for is age.
 
-use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
 
-use super::{Database, StoreError, timed_query};
-use crate::domain::ids::OrganizationId;
+use chrono::{DateTime, Utc};
+use sqlx::Connection;
+
+use super::{Database, StoreError, audit, timed_query};
+use crate::domain::{
+    audit::{Act, Action, Target},
+    ids::OrganizationId,
+};
 
 /// How many rows a statement took away.
 macro_rules! deleted {
@@ -18,30 +24,57 @@ macro_rules! deleted {
 pub struct Retention(pub(super) Database);
 
 impl Retention {
-    /// Conversations of people who are no members any more, with their messages.
-    pub async fn of_removed_people(&self, limit: i64) -> Result<u64, StoreError> {
-        deleted!(
-            self.0,
-            sqlx::query!(
-                "DELETE FROM conversations WHERE id IN (
-                     SELECT c.id FROM users u JOIN conversations c ON c.organization_id = u.organization_id AND c.user_id = u.id
-                     WHERE u.removed_at IS NOT NULL LIMIT $1
-                 )",
-                limit
-            )
-        )
+    /// Conversations of people who are no members any more, with their messages. Each organisation's audit log tells how many.
+    pub async fn of_removed_people(&self, limit: i64, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        let mut connection = self.0.checkout().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = connection.get().begin().await?;
+                let gone = sqlx::query_scalar!(
+                    "DELETE FROM conversations WHERE id IN (
+                         SELECT c.id FROM users u
+                         JOIN conversations c ON c.organization_id = u.organization_id AND c.user_id = u.id
+                         WHERE u.removed_at IS NOT NULL LIMIT $1
+                     ) RETURNING organization_id",
+                    limit
+                )
+                .fetch_all(&mut *transaction)
+                .await?;
+                tell(&mut transaction, &gone, "their owner has left", now).await?;
+                transaction.commit().await?;
+                Ok(gone.len() as u64)
+            })
+            .await;
+        connection.settle(outcome)
     }
 
-    /// Conversations that nothing was said in since `before`.
-    pub async fn conversations(&self, before: DateTime<Utc>, limit: i64) -> Result<u64, StoreError> {
-        deleted!(
-            self.0,
-            sqlx::query!(
-                "DELETE FROM conversations WHERE id IN (SELECT id FROM conversations WHERE updated_at < $1 LIMIT $2)",
-                before,
-                limit
-            )
-        )
+    /// Conversations that nothing was said in since `before`. Each organisation's audit log tells how many.
+    pub async fn conversations(
+        &self,
+        before: DateTime<Utc>,
+        limit: i64,
+        now: DateTime<Utc>,
+    ) -> Result<u64, StoreError> {
+        let mut connection = self.0.checkout().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = connection.get().begin().await?;
+                let gone = sqlx::query_scalar!(
+                    "DELETE FROM conversations WHERE id IN (SELECT id FROM conversations WHERE updated_at < $1 LIMIT $2)
+                     RETURNING organization_id",
+                    before,
+                    limit
+                )
+                .fetch_all(&mut *transaction)
+                .await?;
+                tell(&mut transaction, &gone, "kept no longer", now).await?;
+                transaction.commit().await?;
+                Ok(gone.len() as u64)
+            })
+            .await;
+        connection.settle(outcome)
     }
 
     /// Answers that another took the place of before `before`.
@@ -98,6 +131,39 @@ impl Retention {
         )
     }
 
+    /// Events of the audit log before `before`, and all those of organisations whose time is over. Ids begin with the time.
+    pub async fn audit_events(&self, before: DateTime<Utc>, limit: i64, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        deleted!(
+            self.0,
+            sqlx::query!(
+                "DELETE FROM audit_events WHERE id IN (
+                     SELECT id FROM (SELECT id, occurred_at FROM audit_events ORDER BY id LIMIT $2) oldest WHERE occurred_at < $1
+                     UNION ALL
+                     (SELECT e.id FROM organizations o JOIN audit_events e ON e.organization_id = o.id
+                      WHERE o.delete_after <= $3 LIMIT $2)
+                 )",
+                before,
+                limit,
+                now
+            )
+        )
+    }
+
+    /// Addresses in the audit log of people who are no members any more.
+    pub async fn audit_addresses(&self, limit: i64) -> Result<u64, StoreError> {
+        deleted!(
+            self.0,
+            sqlx::query!(
+                "UPDATE audit_events SET address = NULL WHERE id IN (
+                     SELECT e.id FROM users u
+                     JOIN audit_events e ON e.organization_id = u.organization_id AND e.address_of = u.id
+                     WHERE u.removed_at IS NOT NULL AND e.address IS NOT NULL LIMIT $1
+                 )",
+                limit
+            )
+        )
+    }
+
     /// Organisations whose time is over, and whether anybody is left in each.
     pub async fn due_organizations(&self, now: DateTime<Utc>) -> Result<Vec<(OrganizationId, bool)>, StoreError> {
         let rows = timed_query!(
@@ -112,7 +178,7 @@ impl Retention {
         Ok(rows.into_iter().map(|row| (row.id.into(), row.peopled)).collect())
     }
 
-    /// Removes an organisation that nobody is left in and that has no conversations any more, with its daily sums. Records of
+    /// Removes an organisation that nobody is left in and that has neither conversations nor events any more, with its daily sums. Records of
     /// its calls name ids alone, and end with their own time.
     pub async fn remove_organization(
         &self,
@@ -127,6 +193,7 @@ impl Retention {
                      WHERE o.id = $1 AND o.delete_after <= $2
                        AND NOT EXISTS (SELECT FROM users u WHERE u.organization_id = o.id AND u.removed_at IS NULL)
                        AND NOT EXISTS (SELECT FROM conversations c WHERE c.organization_id = o.id)
+                       AND NOT EXISTS (SELECT FROM audit_events e WHERE e.organization_id = o.id)
                      RETURNING id
                  ), sums AS (DELETE FROM usage_daily WHERE organization_id IN (SELECT id FROM gone))
                  SELECT id FROM gone",
@@ -137,4 +204,30 @@ impl Retention {
         )?;
         Ok(u64::from(done.is_some()))
     }
+}
+
+/// How many conversations went of each organisation, and why. Part of deleting them.
+async fn tell(
+    connection: &mut sqlx::PgConnection,
+    gone: &[uuid::Uuid],
+    reason: &'static str,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let mut counts = BTreeMap::<_, usize>::new();
+    for organization in gone {
+        *counts.entry(*organization).or_default() += 1;
+    }
+    for (organization, count) in counts {
+        let event = Act::of_system()
+            .event(
+                organization.into(),
+                Action::ConversationDeleted,
+                Target::Conversations,
+                now,
+            )
+            .after("conversations", count)
+            .after("reason", reason);
+        audit::record(connection, &event).await?;
+    }
+    Ok(())
 }

@@ -7,11 +7,12 @@ mod rotation;
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 
-use super::{Database, StoreError, timed_query};
+use super::{Database, StoreError, audit, timed_query};
 use crate::{
     crypto::secret::Digest,
     domain::{
         account::{Session, SessionOwner},
+        audit::{Act, Action, Target},
         ids::{OrganizationId, SessionId, UserId},
         page::{Cursor, Page, PageRequest},
     },
@@ -98,6 +99,7 @@ impl Sessions {
         password_hash: &str,
         new: &NewSession<'_>,
         max: u32,
+        act: &Act,
         now: DateTime<Utc>,
     ) -> Result<Option<Vec<SessionId>>, StoreError> {
         let mut connection = self.0.checkout().await?;
@@ -118,7 +120,20 @@ impl Sessions {
                     .execute(&mut *transaction)
                     .await?;
                 }
+                let kind = if new.cookie.is_some() { "browser" } else { "program" };
+                let event = act
+                    .event(organization, Action::SessionSignedIn, Target::Session(new.id), now)
+                    .after("kind", kind)
+                    .after("expires_at", new.expires_at);
+                audit::record(&mut transaction, &event).await?;
                 let ended = end_oldest(&mut transaction, organization, user, max, now).await?;
+                if !ended.is_empty() {
+                    let event = Act::of_system()
+                        .event(organization, Action::SessionEnded, Target::Member(user), now)
+                        .after("sessions_ended", ended.len())
+                        .after("reason", "more sessions than one person may have");
+                    audit::record(&mut transaction, &event).await?;
+                }
                 transaction.commit().await?;
                 Ok(Some(ended))
             })

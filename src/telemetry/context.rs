@@ -2,7 +2,10 @@
 //! put on every line that is logged there, so that a warning in production says whose request it was without a span's
 //! cost for each of the many that go well.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -18,6 +21,8 @@ pub struct RequestContext {
     pub request_id: Arc<str>,
     /// Of the caller's trace (W3C Trace Context), 32 hexadecimal digits.
     pub trace_id: Option<Box<str>>,
+    /// Where the request comes from, behind the proxies that are trusted. For the audit log; lines name it where it matters.
+    pub client: IpAddr,
     pub method: &'static str,
     /// The route's template, never the path, which may hold anything.
     pub route: Arc<str>,
@@ -25,10 +30,17 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    pub fn new(request_id: Arc<str>, trace_id: Option<Box<str>>, method: &'static str, route: Arc<str>) -> Self {
+    pub fn new(
+        request_id: Arc<str>,
+        trace_id: Option<Box<str>>,
+        client: IpAddr,
+        method: &'static str,
+        route: Arc<str>,
+    ) -> Self {
         Self {
             request_id,
             trace_id,
+            client,
             method,
             route,
             caller: OnceLock::new(),

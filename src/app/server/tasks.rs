@@ -54,6 +54,7 @@ pub(super) fn start(parts: Parts<'_>) {
     );
     lifecycle.run("answer spool", task::sweep::spooled(services.answers.clone(), stop()));
     lifecycle.run("revocations", task::revocations::run(sessions, keys, stop()));
+    lifecycle.run("audit", task::audit::run(services.audit.clone(), stop()));
     lifecycle.run("retention", task::retention::run(services.retention.clone(), stop()));
     lifecycle.run("discovery", task::discovery::run(services.models.clone(), stop()));
     lifecycle.run("local models", task::local_models::run(services.models.clone(), stop()));

@@ -130,7 +130,7 @@ pub(super) async fn sign_out(
     State(site): State<Site>,
     CurrentUser(caller): CurrentUser,
 ) -> Result<Response, Failure> {
-    sessions.end(caller.organization, caller.session).await?;
+    sessions.end(&caller).await?;
     let mut response = with_cookie(Redirect::to("/sign-in").into_response(), site.end_cookie());
     response.headers_mut().insert(CLEAR_SITE_DATA, CACHE_ALONE);
     Ok(response)

@@ -9,6 +9,7 @@ use crate::{
     crypto::password::{PasswordError, Verdict},
     domain::{
         account::{SessionOwner, User},
+        audit::{Action, Actor, Target},
         email::Email,
         ids::UserId,
         network::Network,
@@ -16,6 +17,7 @@ use crate::{
     },
     service::{
         activity,
+        audit::{act, act_of},
         field::Faults,
         sessions::Proven,
         throttle::{Attempt, Origin},
@@ -89,6 +91,9 @@ impl Accounts {
             let user = account.as_ref().map(|user| tracing::field::display(user.id));
             let organization = account.as_ref().map(|user| tracing::field::display(user.organization.id));
             tracing::warn!(target: "mapleai::security", address = %from, email_hash = name, organization_id = organization, user_id = user, "sign-in failed");
+            if let Some(user) = &account {
+                self.tell_failed(user);
+            }
             activity::signed_in("refused");
             AccountError::InvalidCredentials
         })?;
@@ -96,6 +101,14 @@ impl Accounts {
         tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, address = %from, "signed in");
         activity::signed_in("accepted");
         Ok(proven)
+    }
+
+    /// Somebody has guessed at a person's password, or mistyped it: who it was nobody knows.
+    fn tell_failed(&self, user: &User) {
+        let (target, organization) = (Target::Member(user.id), user.organization.id);
+        let (action, now) = (Action::SessionSignInFailed, self.clock.now());
+        let event = act(Actor::Unknown).event_about(user.id, organization, action, target, now);
+        self.caches.behind.note(event);
     }
 
     /// What the browser of somebody who has just signed in keeps, so that others' guesses do not keep them waiting.
@@ -211,6 +224,14 @@ impl Accounts {
         let verified = checked?;
         if verified.is_none() {
             tracing::warn!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, session_id = %caller.session, address = %from, "password not confirmed");
+            let target = Target::Session(caller.session);
+            let event = act_of(caller).event(
+                caller.organization,
+                Action::PasswordNotConfirmed,
+                target,
+                self.clock.now(),
+            );
+            self.caches.behind.note(event);
         }
         verified.ok_or(AccountError::WrongPassword)
     }

@@ -9,9 +9,10 @@ use super::{AccountError, Accounts, members::done};
 use crate::{
     domain::{
         account::SessionOwner,
+        audit::Act,
         ids::{OrganizationId, SessionId, UserId},
     },
-    service::caches,
+    service::{audit::act_of, caches},
     store::{accounts::members::Removed, api_keys::RevokedKey},
 };
 
@@ -48,8 +49,13 @@ impl Accounts {
         let user = self.get(caller.organization, caller.user).await?;
         self.confirm(caller, &user, password, from).await?;
         let (this, organization, user) = (self.clone(), caller.organization, caller.user);
+        // Whose account is erased leaves no address behind.
+        let act = Act {
+            address: None,
+            ..act_of(caller)
+        };
         let leaving = async move {
-            let left = this.store.leave(organization, user, this.clock.now()).await?;
+            let left = this.store.leave(organization, user, &act, this.clock.now()).await?;
             let Removed { sessions, keys } = done(left)?;
             tracing::warn!(target: "mapleai::security", organization_id = %organization, user_id = %user, sessions = sessions.len(), keys = keys.len(), "account erased by its owner");
             this.note_removed(organization, user, &sessions, &keys).await;
@@ -69,10 +75,11 @@ impl Accounts {
         let user = self.get(caller.organization, caller.user).await?;
         self.confirm(caller, &user, password, from).await?;
         let grace = chrono::Duration::from_std(self.organization_grace).unwrap_or_default();
-        let after = self.clock.now() + grace;
+        let now = self.clock.now();
+        let after = now + grace;
         if !self
             .store
-            .set_deletion(caller.organization, caller.user, Some(after))
+            .set_deletion(caller.organization, caller.user, Some(after), &act_of(caller), now)
             .await?
         {
             return Err(AccountError::NotAllowed);
@@ -83,7 +90,11 @@ impl Accounts {
 
     /// Takes the deletion of the caller's organisation back.
     pub async fn restore_organization(&self, caller: &SessionOwner) -> Result<(), AccountError> {
-        if !self.store.set_deletion(caller.organization, caller.user, None).await? {
+        let (act, now) = (act_of(caller), self.clock.now());
+        let done = self
+            .store
+            .set_deletion(caller.organization, caller.user, None, &act, now);
+        if !done.await? {
             return Err(AccountError::NotAllowed);
         }
         tracing::warn!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, "deletion of the organization taken back");

@@ -8,6 +8,7 @@ use crate::{
         page::{Page, PageRequest},
         role::Role,
     },
+    service::audit::act_of,
     store::accounts::members::{Removed, RoleChange},
 };
 
@@ -20,10 +21,11 @@ impl Accounts {
     pub async fn set_role(&self, caller: &SessionOwner, member: UserId, role: Role) -> Result<User, AccountError> {
         self.get(caller.organization, member).await?;
         let (this, organization, by) = (self.clone(), caller.organization, caller.user);
+        let act = act_of(caller);
         let changing = async move {
             let changed = this
                 .store
-                .set_role(organization, by, member, role, this.clock.now())
+                .set_role(organization, by, member, role, &act, this.clock.now())
                 .await?;
             done(changed)?;
             this.sessions.forget_user(organization, member).await;
@@ -51,10 +53,11 @@ impl Accounts {
             return Err(AccountError::NoHeir);
         }
         let (this, organization, by) = (self.clone(), caller.organization, caller.user);
+        let act = act_of(caller);
         let removing = async move {
             let removed = this
                 .store
-                .remove(organization, by, member, heir, this.clock.now())
+                .remove(organization, by, member, heir, &act, this.clock.now())
                 .await?;
             let Removed { sessions, keys } = done(removed)?;
             tracing::info!(target: "mapleai::security", organization_id = %organization, user_id = %by, member_id = %member, sessions = sessions.len(), keys = keys.len(), conversations_to = heir.map(tracing::field::display), "member removed");

@@ -13,7 +13,7 @@ use crate::{
         network::Network,
         password, text,
     },
-    service::{field::Faults, sessions::PageSession},
+    service::{audit::act_of, field::Faults, sessions::PageSession},
     store::{accounts::profile::NewPassword, sessions::NewSession},
 };
 
@@ -120,7 +120,14 @@ impl Accounts {
         });
         let changed = self
             .store
-            .update(caller.organization, caller.user, name.as_deref(), password, now)
+            .update(
+                caller.organization,
+                caller.user,
+                name.as_deref(),
+                password,
+                &act_of(caller),
+                now,
+            )
             .await?
             // Somebody else has set another one while this one was checked; or the person was removed.
             .ok_or(AccountError::WrongPassword)?;

@@ -8,6 +8,7 @@ use super::{AccountError, Accounts, MAX_NAME_LENGTH};
 use crate::{
     domain::{
         account::{Organization, User},
+        audit::Actor,
         email::Email,
         ids::{OrganizationId, UserId},
         network::Network,
@@ -15,7 +16,7 @@ use crate::{
         role::Role,
         text,
     },
-    service::{activity, field::Faults, sessions::Proven},
+    service::{activity, audit::act, field::Faults, sessions::Proven},
     store::{
         StoreError,
         accounts::{EMAIL_TAKEN, NewUser},
@@ -43,17 +44,23 @@ impl Accounts {
         self.throttle.registration(from).await.inspect_err(|_| {
             tracing::warn!(target: "mapleai::security", address = %from, "registration throttled");
         })?;
-        self.found(registration, false, Network::widest(from)).await
+        self.found(registration, None, Network::widest(from)).await
     }
 
     /// Registering without asking whether it is open, for an operator, who vouches for the address: also how the development
     /// account is made.
     pub async fn create_organization(&self, registration: Registration) -> Result<Proven, AccountError> {
-        self.found(registration, true, Network::of(Ipv4Addr::LOCALHOST.into()))
-            .await
+        let here = Network::of(Ipv4Addr::LOCALHOST.into());
+        self.found(registration, Some(Actor::Operator), here).await
     }
 
-    async fn found(&self, registration: Registration, is_proven: bool, from: Network) -> Result<Proven, AccountError> {
+    /// `by` vouches for the address; nobody does where people register by themselves.
+    async fn found(
+        &self,
+        registration: Registration,
+        by: Option<Actor>,
+        from: Network,
+    ) -> Result<Proven, AccountError> {
         let mut faults = Faults::default();
         let person = self.read_person(
             &mut faults,
@@ -91,10 +98,10 @@ impl Accounts {
             name: &user.name,
             role: user.role,
             password_hash: &password_hash,
-            is_proven,
+            is_proven: by.is_some(),
         };
         self.store
-            .register(&user.organization, &new, now)
+            .register(&user.organization, &new, &act(by.unwrap_or(Actor::User(user.id))), now)
             .await
             .map_err(email_taken)?;
         tracing::info!(target: "mapleai::security", organization_id = %user.organization.id, user_id = %user.id, "organization registered");
@@ -124,7 +131,7 @@ impl Accounts {
         let organization = user.organization.id;
         let ended = self
             .store
-            .reset_password(organization, user.id, &hash, self.clock.now())
+            .reset_password(organization, user.id, &hash, &act(Actor::Operator), self.clock.now())
             .await?;
         self.sessions.note_ended(organization, &ended).await;
         tracing::warn!(target: "mapleai::security", organization_id = %organization, user_id = %user.id, "password reset by an operator");

@@ -5,8 +5,16 @@ use std::time::{Duration, Instant};
 use super::Caches;
 use crate::{
     cache::{CacheStats, Class, redis::RedisError},
-    domain::{account::SessionOwner, ids::OrganizationId},
-    service::{field::FieldFault, throttle::Throttled},
+    domain::{
+        account::SessionOwner,
+        audit::{Act, Action, Actor, Target},
+        ids::OrganizationId,
+    },
+    service::{
+        audit::{act, act_of},
+        field::FieldFault,
+        throttle::Throttled,
+    },
 };
 
 pub use crate::cache::PurgeScope;
@@ -85,6 +93,10 @@ impl Caches {
             purged_organization_id = organization.map(tracing::field::display),
             "caches purged"
         );
+        // One of everybody's is no organisation's to be told.
+        if let Some(organization) = organization {
+            self.tell_purged(organization, class, &act(Actor::Operator));
+        }
         self.carry_out_purge(class, organization).await
     }
 
@@ -113,6 +125,7 @@ impl Caches {
             class = Class::Answer.as_str(),
             "caches purged"
         );
+        self.tell_purged(caller.organization, Some(Class::Answer), &act_of(caller));
         self.carry_out_purge(Some(Class::Answer), Some(caller.organization))
             .await
     }
@@ -132,6 +145,13 @@ impl Caches {
             tracing::warn!(target: "mapleai::cache", class = class.as_str(), error = &error as &dyn std::error::Error, "Redis could not be told yet");
             self.tiers.mark_pending();
         }
+    }
+
+    fn tell_purged(&self, organization: OrganizationId, class: Option<Class>, act: &Act) {
+        let event = act
+            .event(organization, Action::CachePurged, Target::Cache, self.clock.now())
+            .after("class", class.map_or("all", Class::as_str));
+        self.behind.note(event);
     }
 
     async fn carry_out_purge(

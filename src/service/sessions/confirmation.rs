@@ -3,7 +3,10 @@
 use chrono::TimeDelta;
 
 use super::{SessionError, Sessions};
-use crate::{domain::account::SessionOwner, service::caches};
+use crate::{
+    domain::account::SessionOwner,
+    service::{audit::act_of, caches},
+};
 
 impl Sessions {
     /// Refuses unless the password was given in this session lately, at signing in or since.
@@ -32,7 +35,14 @@ impl Sessions {
         let now = self.clock.now();
         let noted = self
             .store
-            .confirm(caller.organization, caller.user, caller.session, verified, now)
+            .confirm(
+                caller.organization,
+                caller.user,
+                caller.session,
+                verified,
+                &act_of(caller),
+                now,
+            )
             .await?;
         self.forget(caller).await;
         Ok(noted)

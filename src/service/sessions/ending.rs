@@ -4,17 +4,21 @@ use super::{SessionError, Sessions};
 use crate::{
     domain::{
         account::SessionOwner,
+        audit::Action,
         ids::{OrganizationId, SessionId},
     },
-    service::{caches, live_calls::Credential},
+    service::{audit::act_of, caches, live_calls::Credential},
 };
 
 impl Sessions {
     /// Signs out: at once here, and within a second in other processes.
-    pub async fn end(&self, organization: OrganizationId, session: SessionId) -> Result<(), SessionError> {
-        let this = self.clone();
+    pub async fn end(&self, caller: &SessionOwner) -> Result<(), SessionError> {
+        let (this, act, user) = (self.clone(), act_of(caller), caller.user);
+        let (organization, session) = (caller.organization, caller.session);
         let ending = async move {
-            this.store.end(organization, session, this.clock.now()).await?;
+            let (action, now) = (Action::SessionSignedOut, this.clock.now());
+            // One that was over by now is no reason to refuse.
+            this.store.end(organization, user, session, action, &act, now).await?;
             this.note_ended(organization, &[session]).await;
             tracing::info!(target: "mapleai::security", organization_id = %organization, session_id = %session, "signed out");
             Ok(())
@@ -24,12 +28,13 @@ impl Sessions {
 
     /// Ends one of the caller's own sessions; false if there is no such session.
     pub async fn end_own(&self, caller: &SessionOwner, session: SessionId) -> Result<bool, SessionError> {
-        let (this, caller) = (self.clone(), *caller);
+        let (this, act, caller) = (self.clone(), act_of(caller), *caller);
         let ending = async move {
-            let ended = this
+            let (organization, user, now) = (caller.organization, caller.user, this.clock.now());
+            let ending = this
                 .store
-                .end_own(caller.organization, caller.user, session, this.clock.now())
-                .await?;
+                .end(organization, user, session, Action::SessionEnded, &act, now);
+            let ended = ending.await?;
             if ended {
                 this.note_ended(caller.organization, &[session]).await;
                 tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, session_id = %session, "session ended by its owner");
@@ -41,11 +46,11 @@ impl Sessions {
 
     /// Ends every session of the caller but this one.
     pub async fn end_others(&self, caller: &SessionOwner) -> Result<(), SessionError> {
-        let (this, caller) = (self.clone(), *caller);
+        let (this, act, caller) = (self.clone(), act_of(caller), *caller);
         let ending = async move {
             let ended = this
                 .store
-                .end_others(caller.organization, caller.user, caller.session, this.clock.now())
+                .end_others(caller.organization, caller.user, caller.session, &act, this.clock.now())
                 .await?;
             this.note_ended(caller.organization, &ended).await;
             tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, ended = ended.len(), "other sessions ended by their owner");

@@ -9,8 +9,10 @@ use crate::{
     crypto::secret::{self, Digest, SecretKind},
     domain::{
         account::{SessionOwner, User},
+        audit::{Action, Actor, Target},
         ids::{OrganizationId, SessionId, UserId},
     },
+    service::audit::act,
     store::{
         StoreError,
         sessions::{NewSession, Rotation},
@@ -83,10 +85,21 @@ impl Sessions {
         let max = self.max_per_person;
         let created = self
             .store
-            .create(organization, user, password_hash, &new, max, now)
+            .create(
+                organization,
+                user,
+                password_hash,
+                &new,
+                max,
+                &act(Actor::User(user)),
+                now,
+            )
             .await?;
         let Some(ended) = created else {
             tracing::warn!(target: "mapleai::security", organization_id = %organization, user_id = %user, "signed in with a password that was changed meanwhile; refused");
+            let (action, target) = (Action::SessionSignInFailed, Target::Member(user));
+            let event = act(Actor::Unknown).event_about(user, organization, action, target, now);
+            self.caches.behind.note(event);
             return Err(SessionError::PasswordChanged);
         };
         if !ended.is_empty() {
@@ -122,10 +135,11 @@ impl Sessions {
         let old = secret::digest_of(SecretKind::RefreshToken, refresh_token).ok_or(SessionError::Invalid)?;
         let new = secret::generate(SecretKind::RefreshToken)?;
         let (this, next) = (self.clone(), secret::sha256(new.as_bytes()));
+        let act = act(Actor::System);
         let _look = self.unknown.admit_lookup(from).await?;
         let rotating = async move {
             let rotating = async {
-                let rotation = this.store.rotate(&old, &next, this.clock.now()).await?;
+                let rotation = this.store.rotate(&old, &next, &act, this.clock.now()).await?;
                 Ok(Some(rotation).filter(|rotation| !matches!(rotation, Rotation::Unknown)))
             };
             let rotation = this.unknown.look_up(from, rotating).await?.unwrap_or(Rotation::Unknown);

@@ -6,11 +6,12 @@ use super::{Accounts, UserRow};
 use crate::{
     domain::{
         account::User,
+        audit::{Act, Action, Target},
         email::Email,
         ids::{OrganizationId, UserId},
         text::invisible,
     },
-    store::{StoreError, timed_query},
+    store::{StoreError, audit, timed_query},
 };
 
 /// Accounts that may share an address: the one that holds it and those that had to give it up. Signing in tries each.
@@ -179,17 +180,24 @@ pub(in crate::store) async fn displace_unproven(
     email: &Email,
     now: DateTime<Utc>,
 ) -> Result<Option<UserId>, sqlx::Error> {
-    let displaced = sqlx::query_scalar!(
+    let displaced = sqlx::query!(
         "UPDATE users SET displaced_email = $2, email_folded = 'unproven:' || id, updated_at = $3
          WHERE email_folded = $2 AND organization_id <> $1 AND email_proven_at IS NULL AND removed_at IS NULL
            AND (SELECT count(*) FROM users d WHERE d.displaced_email = $2 AND d.removed_at IS NULL) < $4
-         RETURNING id",
+         RETURNING id, organization_id",
         organization.0,
         email.folded(),
         now,
         MAX_SHARING - 1
     )
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    Ok(displaced.map(UserId))
+    let Some(displaced) = displaced else {
+        return Ok(None);
+    };
+    // Told to the organisation that has lost something, of which the person who accepts knows nothing, nor it of them.
+    let (theirs, user) = (displaced.organization_id.into(), displaced.id.into());
+    let event = Act::of_system().event(theirs, Action::AccountAddressDisplaced, Target::Member(user), now);
+    audit::record(connection, &event).await?;
+    Ok(Some(user))
 }

@@ -5,18 +5,20 @@ use sqlx::Connection;
 
 use super::{
     Accounts,
+    deletion::take_back_deletion,
     members::{Removed, RoleChange},
 };
 use crate::{
     domain::{
+        audit::{Act, Action, Target},
         ids::{OrganizationId, SessionId, UserId},
         role::Role,
     },
     store::{
         StoreError,
         api_keys::{RevokedKey, revoke_keys},
+        audit,
         sessions::end_sessions,
-        timed_query,
     },
 };
 
@@ -26,8 +28,23 @@ const ERASED_AT_ONCE: i64 = 100;
 const NAME: &str = "Removed person";
 const KEY_NAME: &str = "Key of a removed person";
 
-/// Sessions, and ids and digests of keys, that ended.
-pub(super) type Ended = (Vec<SessionId>, Vec<(uuid::Uuid, Vec<u8>)>);
+/// What ended with an account.
+#[derive(Default)]
+pub(super) struct Ended {
+    sessions: Vec<SessionId>,
+    /// Ids and digests.
+    keys: Vec<(uuid::Uuid, Vec<u8>)>,
+    invitations: u64,
+    role: Option<Role>,
+}
+
+/// How a membership ends.
+pub(super) struct Ending {
+    /// As the audit log calls it.
+    pub(super) action: Action,
+    /// Who takes over the conversations.
+    pub(super) heir: Option<UserId>,
+}
 
 /// Ends all that lets anybody in on the account and takes out what says whose it was. Conversations go to `heir`, or are left
 /// for the sweeper, which nobody reaches them before.
@@ -38,7 +55,7 @@ pub(super) async fn erase(
     heir: Option<UserId>,
     now: DateTime<Utc>,
 ) -> Result<Ended, sqlx::Error> {
-    sqlx::query!(
+    let invitations = sqlx::query!(
         "DELETE FROM invitations
          WHERE organization_id = $1 AND (
              (invited_by = $2 AND accepted_at IS NULL)
@@ -50,16 +67,16 @@ pub(super) async fn erase(
     .execute(&mut *connection)
     .await?;
     // The address is free for another account. A version that does not know of removal finds nobody by it.
-    sqlx::query!(
+    let role = sqlx::query_scalar!(
         "UPDATE users SET removed_at = $3, updated_at = $3, email = '', name = $4, email_folded = 'removed:' || id,
              displaced_email = NULL, password_hash = ''
-         WHERE organization_id = $1 AND id = $2",
+         WHERE organization_id = $1 AND id = $2 RETURNING role",
         organization.0,
         member.0,
         now,
         NAME
     )
-    .execute(&mut *connection)
+    .fetch_optional(&mut *connection)
     .await?;
     let sessions = end_sessions(&mut *connection, organization, member, None, now).await?;
     let keys = revoke_keys(&mut *connection, organization, member, now).await?;
@@ -81,23 +98,12 @@ pub(super) async fn erase(
         .execute(&mut *connection)
         .await?;
     }
-    Ok((sessions, keys))
-}
-
-/// What was asked for with a power ends with it: an organisation is not deleted because somebody wanted it who owns it no more.
-pub(super) async fn take_back_deletion(
-    connection: &mut sqlx::PgConnection,
-    organization: OrganizationId,
-    asked_by: UserId,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "UPDATE organizations SET delete_after = NULL, delete_by = NULL WHERE id = $1 AND delete_by = $2",
-        organization.0,
-        asked_by.0
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+    Ok(Ended {
+        sessions,
+        keys,
+        invitations: invitations.rows_affected(),
+        role: role.and_then(|role| role.parse().ok()),
+    })
 }
 
 /// The end of a transaction by which a membership ends.
@@ -105,16 +111,25 @@ pub(super) async fn end_membership(
     mut transaction: sqlx::Transaction<'_, sqlx::Postgres>,
     organization: OrganizationId,
     member: UserId,
-    heir: Option<UserId>,
+    Ending { action, heir }: Ending,
+    act: &Act,
     now: DateTime<Utc>,
 ) -> Result<RoleChange<Ended>, sqlx::Error> {
     let ended = erase(&mut transaction, organization, member, heir, now).await?;
-    take_back_deletion(&mut transaction, organization, member).await?;
+    let event = act
+        .event(organization, action, Target::Member(member), now)
+        .before("role", ended.role.map(Role::as_str))
+        .after("sessions_ended", ended.sessions.len())
+        .after("keys_revoked", ended.keys.len())
+        .after("invitations_withdrawn", ended.invitations)
+        .after("conversations_to", heir.map(|heir| heir.0));
+    audit::record(&mut transaction, &event).await?;
+    take_back_deletion(&mut transaction, organization, member, act, now).await?;
     transaction.commit().await?;
     Ok(RoleChange::Done(ended))
 }
 
-pub(super) fn removed((sessions, keys): Ended) -> Result<Removed, StoreError> {
+pub(super) fn removed(Ended { sessions, keys, .. }: Ended) -> Result<Removed, StoreError> {
     let keys = keys.into_iter().map(RevokedKey::new);
     Ok(Removed {
         sessions,
@@ -128,6 +143,7 @@ impl Accounts {
         &self,
         organization: OrganizationId,
         user: UserId,
+        act: &Act,
         now: DateTime<Utc>,
     ) -> Result<RoleChange<Removed>, StoreError> {
         let mut connection = self.0.checkout().await?;
@@ -146,7 +162,11 @@ impl Accounts {
                 if owners == [user.0] {
                     return Ok(RoleChange::LastOwner);
                 }
-                end_membership(transaction, organization, user, None, now).await
+                let ending = Ending {
+                    action: Action::AccountErased,
+                    heir: None,
+                };
+                end_membership(transaction, organization, user, ending, act, now).await
             })
             .await;
         connection.settle(outcome)?.try_map(removed)
@@ -165,13 +185,13 @@ impl Accounts {
             .limit(async {
                 let mut transaction = connection.get().begin().await?;
                 let due = sqlx::query_scalar!(
-                    "SELECT id FROM organizations WHERE id = $1 AND delete_after <= $2 FOR UPDATE",
+                    "SELECT id FROM organizations WHERE id = $1 AND delete_after <= $2 FOR NO KEY UPDATE",
                     organization.0,
                     now
                 )
                 .fetch_optional(&mut *transaction)
                 .await?;
-                let mut all: Ended = (Vec::new(), Vec::new());
+                let mut all = Ended::default();
                 if due.is_none() {
                     return Ok((all, false));
                 }
@@ -184,9 +204,9 @@ impl Accounts {
                 .await?;
                 let are_more = people.len() == usize::try_from(ERASED_AT_ONCE).unwrap_or(usize::MAX);
                 for person in people {
-                    let (sessions, keys) = erase(&mut transaction, organization, person.into(), None, now).await?;
-                    all.0.extend(sessions);
-                    all.1.extend(keys);
+                    let ended = erase(&mut transaction, organization, person.into(), None, now).await?;
+                    all.sessions.extend(ended.sessions);
+                    all.keys.extend(ended.keys);
                 }
                 transaction.commit().await?;
                 Ok((all, are_more))
@@ -194,30 +214,5 @@ impl Accounts {
             .await;
         let (ended, are_more) = connection.settle(outcome)?;
         Ok((removed(ended)?, are_more))
-    }
-
-    /// Sets or takes back when the organisation ends, if `by` owns it now. False if not. The lock makes a change of the role wait,
-    /// and this for one that is under way.
-    pub async fn set_deletion(
-        &self,
-        organization: OrganizationId,
-        by: UserId,
-        after: Option<DateTime<Utc>>,
-    ) -> Result<bool, StoreError> {
-        let done = timed_query!(
-            self.0,
-            sqlx::query!(
-                "UPDATE organizations SET delete_after = $3, delete_by = CASE WHEN $3::timestamptz IS NULL THEN NULL ELSE $2 END
-                 WHERE id = $1 AND id = (
-                     SELECT organization_id FROM users
-                     WHERE organization_id = $1 AND id = $2 AND role = 'owner' AND removed_at IS NULL FOR SHARE
-                 )",
-                organization.0,
-                by.0,
-                after
-            ),
-            execute
-        )?;
-        Ok(done.rows_affected() > 0)
     }
 }

@@ -5,14 +5,16 @@ use sqlx::Connection;
 
 use super::{
     Accounts,
-    erasure::{end_membership, removed, take_back_deletion},
+    deletion::take_back_deletion,
+    erasure::{Ending, end_membership, removed},
 };
 use crate::{
     domain::{
+        audit::{Act, Action, Target},
         ids::{OrganizationId, SessionId, UserId},
         role::Role,
     },
-    store::{StoreError, api_keys::RevokedKey},
+    store::{StoreError, api_keys::RevokedKey, audit},
 };
 
 /// The result of one member's change to another.
@@ -111,6 +113,7 @@ impl Accounts {
         caller: UserId,
         member: UserId,
         role: Role,
+        act: &Act,
         now: DateTime<Utc>,
     ) -> Result<RoleChange<()>, StoreError> {
         let mut connection = self.0.checkout().await?;
@@ -136,7 +139,7 @@ impl Accounts {
                 .await?;
                 // What was made with a power ends with it.
                 let grantable = Role::names(|given| role.may_grant(given));
-                sqlx::query!(
+                let withdrawn = sqlx::query!(
                     "DELETE FROM invitations
                      WHERE organization_id = $1 AND invited_by = $2 AND accepted_at IS NULL AND NOT role = ANY($3)",
                     organization.0,
@@ -145,8 +148,14 @@ impl Accounts {
                 )
                 .execute(&mut *transaction)
                 .await?;
+                let event = act
+                    .event(organization, Action::MemberRoleChanged, Target::Member(member), now)
+                    .before("role", people.member.map(Role::as_str))
+                    .after("role", role.as_str())
+                    .after("invitations_withdrawn", withdrawn.rows_affected());
+                audit::record(&mut transaction, &event).await?;
                 if role != Role::Owner {
-                    take_back_deletion(&mut transaction, organization, member).await?;
+                    take_back_deletion(&mut transaction, organization, member, act, now).await?;
                 }
                 transaction.commit().await?;
                 Ok(RoleChange::Done(()))
@@ -164,6 +173,7 @@ impl Accounts {
         caller: UserId,
         member: UserId,
         heir: Option<UserId>,
+        act: &Act,
         now: DateTime<Utc>,
     ) -> Result<RoleChange<Removed>, StoreError> {
         let mut connection = self.0.checkout().await?;
@@ -187,7 +197,11 @@ impl Accounts {
                 {
                     return Ok(RoleChange::NoHeir);
                 }
-                end_membership(transaction, organization, member, heir, now).await
+                let ending = Ending {
+                    action: Action::MemberRemoved,
+                    heir,
+                };
+                end_membership(transaction, organization, member, ending, act, now).await
             })
             .await;
         connection.settle(outcome)?.try_map(removed)

@@ -6,12 +6,14 @@ use sqlx::Connection;
 use super::Accounts;
 use crate::{
     domain::{
+        audit::{Act, Action, Target},
         ids::{OrganizationId, SessionId, UserId},
         role::Role,
     },
     store::{
         StoreError,
         api_keys::{RevokedKey, revoke_keys},
+        audit,
         sessions::{NewSession, end_sessions, insert_session},
         timed_query,
     },
@@ -45,6 +47,7 @@ impl Accounts {
         user: UserId,
         name: Option<&str>,
         password: Option<NewPassword<'_>>,
+        act: &Act,
         now: DateTime<Utc>,
     ) -> Result<Option<Changed>, StoreError> {
         let mut connection = self.0.checkout().await?;
@@ -86,6 +89,11 @@ impl Accounts {
                     if password.revoke_keys {
                         keys = revoke_keys(&mut transaction, organization, user, now).await?;
                     }
+                    let event = act
+                        .event(organization, Action::PasswordChanged, Target::Member(user), now)
+                        .after("sessions_ended", sessions.len())
+                        .after("keys_revoked", keys.len());
+                    audit::record(&mut transaction, &event).await?;
                 }
                 transaction.commit().await?;
                 Ok(Some((sessions, keys)))

@@ -1,14 +1,16 @@
 //! What became of sessions and their users, for processes that remember how they were.
 
 use chrono::{DateTime, Utc};
+use sqlx::Connection;
 
 use super::Sessions;
 use crate::{
     domain::{
+        audit::{Act, Action, Target},
         ids::{OrganizationId, SessionId, UserId},
         page::Cursor,
     },
-    store::{StoreError, timed_query},
+    store::{StoreError, audit, timed_query},
 };
 
 /// A user whose name, role or password was changed, and one of the user's sessions.
@@ -113,23 +115,37 @@ impl Sessions {
         user: UserId,
         session: SessionId,
         password_hash: &str,
+        act: &Act,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let done = timed_query!(
-            self.0,
-            sqlx::query!(
-                "UPDATE sessions s SET confirmed_at = $5 FROM users u
-                 WHERE s.organization_id = $1 AND s.user_id = $2 AND s.id = $3 AND s.ended_at IS NULL AND s.expires_at > $5
-                   AND u.organization_id = $1 AND u.id = $2 AND u.removed_at IS NULL AND u.password_hash = $4",
-                organization.0,
-                user.0,
-                session.0,
-                password_hash,
-                now
-            ),
-            execute
-        )?;
-        Ok(done.rows_affected() > 0)
+        let mut connection = self.0.checkout().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = connection.get().begin().await?;
+                let done = sqlx::query!(
+                    "UPDATE sessions s SET confirmed_at = $5 FROM users u
+                     WHERE s.organization_id = $1 AND s.user_id = $2 AND s.id = $3 AND s.ended_at IS NULL AND s.expires_at > $5
+                       AND u.organization_id = $1 AND u.id = $2 AND u.removed_at IS NULL AND u.password_hash = $4",
+                    organization.0,
+                    user.0,
+                    session.0,
+                    password_hash,
+                    now
+                )
+                .execute(&mut *transaction)
+                .await?;
+                if done.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                let target = Target::Session(session);
+                let event = act.event(organization, Action::PasswordConfirmed, target, now);
+                audit::record(&mut transaction, &event).await?;
+                transaction.commit().await?;
+                Ok(true)
+            })
+            .await;
+        connection.settle(outcome)
     }
 
     /// A user's sessions that are neither over nor expired.

@@ -1,54 +1,54 @@
 //! Ending sessions, and removing those that are long over.
 
 use chrono::{DateTime, Utc};
+use sqlx::Connection;
 
 use super::Sessions;
 use crate::{
-    domain::ids::{OrganizationId, SessionId, UserId},
-    store::{StoreError, timed_query},
+    domain::{
+        audit::{Act, Action, Target},
+        ids::{OrganizationId, SessionId, UserId},
+    },
+    store::{StoreError, audit, timed_query},
 };
 
 impl Sessions {
+    /// Ends one of a user's own sessions; false if it is over, or none of the user's. `action` says whether it is the one that is
+    /// signed out of.
     pub async fn end(
-        &self,
-        organization: OrganizationId,
-        session: SessionId,
-        now: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
-        timed_query!(
-            self.0,
-            sqlx::query!(
-                "UPDATE sessions SET ended_at = $3 WHERE organization_id = $1 AND id = $2 AND ended_at IS NULL",
-                organization.0,
-                session.0,
-                now
-            ),
-            execute
-        )?;
-        Ok(())
-    }
-
-    /// Ends one of a user's own sessions; false if there is none.
-    pub async fn end_own(
         &self,
         organization: OrganizationId,
         user: UserId,
         session: SessionId,
+        action: Action,
+        act: &Act,
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let done = timed_query!(
-            self.0,
-            sqlx::query!(
-                "UPDATE sessions SET ended_at = $4
-                 WHERE organization_id = $1 AND user_id = $2 AND id = $3 AND ended_at IS NULL AND expires_at > $4",
-                organization.0,
-                user.0,
-                session.0,
-                now
-            ),
-            execute
-        )?;
-        Ok(done.rows_affected() > 0)
+        let mut connection = self.0.checkout().await?;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = connection.get().begin().await?;
+                let done = sqlx::query!(
+                    "UPDATE sessions SET ended_at = $4
+                     WHERE organization_id = $1 AND user_id = $2 AND id = $3 AND ended_at IS NULL AND expires_at > $4",
+                    organization.0,
+                    user.0,
+                    session.0,
+                    now
+                )
+                .execute(&mut *transaction)
+                .await?;
+                if done.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                let event = act.event(organization, action, Target::Session(session), now);
+                audit::record(&mut transaction, &event).await?;
+                transaction.commit().await?;
+                Ok(true)
+            })
+            .await;
+        connection.settle(outcome)
     }
 
     /// Ends every session of a user but `kept`. Gives the ended ones.
@@ -57,11 +57,25 @@ impl Sessions {
         organization: OrganizationId,
         user: UserId,
         kept: SessionId,
+        act: &Act,
         now: DateTime<Utc>,
     ) -> Result<Vec<SessionId>, StoreError> {
         let mut connection = self.0.checkout().await?;
-        let ending = end_sessions(connection.get(), organization, user, Some(kept), now);
-        let outcome = self.0.limit(ending).await;
+        let outcome = self
+            .0
+            .limit(async {
+                let mut transaction = connection.get().begin().await?;
+                let ended = end_sessions(&mut transaction, organization, user, Some(kept), now).await?;
+                if !ended.is_empty() {
+                    let event = act
+                        .event(organization, Action::SessionEnded, Target::Member(user), now)
+                        .after("sessions_ended", ended.len());
+                    audit::record(&mut transaction, &event).await?;
+                }
+                transaction.commit().await?;
+                Ok(ended)
+            })
+            .await;
         connection.settle(outcome)
     }
 

@@ -8,9 +8,10 @@ use crate::{
     crypto::secret::Digest,
     domain::{
         account::SessionOwner,
+        audit::{Act, Action, Target},
         ids::{OrganizationId, SessionId},
     },
-    store::StoreError,
+    store::{StoreError, audit},
 };
 
 /// A refresh token that comes again within this gets another token of the same session: two tabs wake at once, or an answer is
@@ -33,7 +34,13 @@ pub enum Rotation {
 impl Sessions {
     /// Exchanges `old` for `new`. Presenting a token some time after it was used ends the session: either its owner or a thief
     /// has it, and we cannot tell which (RFC 9700 4.14.2). Within [`REFRESH_GRACE`] of its use it is exchanged once more.
-    pub async fn rotate(&self, old: &Digest, new: &Digest, now: DateTime<Utc>) -> Result<Rotation, StoreError> {
+    pub async fn rotate(
+        &self,
+        old: &Digest,
+        new: &Digest,
+        act: &Act,
+        now: DateTime<Utc>,
+    ) -> Result<Rotation, StoreError> {
         let mut connection = self.0.checkout().await?;
         let outcome = self
             .0
@@ -54,15 +61,28 @@ impl Sessions {
                     Some(used) => given_since(&mut transaction, token.session_id, used).await? >= MAX_TOKENS_IN_GRACE,
                 };
                 if is_reused {
-                    let organization = sqlx::query_scalar!(
-                        "UPDATE sessions SET ended_at = COALESCE(ended_at, $2) WHERE id = $1 RETURNING organization_id",
-                        token.session_id,
+                    let session = SessionId(token.session_id);
+                    let found = sqlx::query!(
+                        r#"WITH ended AS (
+                               UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL RETURNING id
+                           )
+                           SELECT organization_id, user_id, EXISTS (SELECT FROM ended) AS "has_ended!"
+                           FROM sessions WHERE id = $1"#,
+                        session.0,
                         now
                     )
                     .fetch_one(&mut *transaction)
                     .await?;
+                    let (organization, user) = (OrganizationId(found.organization_id), found.user_id.into());
+                    if found.has_ended {
+                        let target = Target::Session(session);
+                        let event = act
+                            .event_about(user, organization, Action::SessionEnded, target, now)
+                            .after("reason", "a used refresh token came again");
+                        audit::record(&mut transaction, &event).await?;
+                    }
                     transaction.commit().await?;
-                    return Ok(Some(Err((organization.into(), SessionId(token.session_id)))));
+                    return Ok(Some(Err((organization, session))));
                 }
                 let Some(owner) = sqlx::query_as!(
                     OwnerRow,

@@ -122,7 +122,13 @@ fn security_and_lifecycle_are_told_at_every_level() {
 #[test]
 fn lines_of_a_request_say_whose_they_are() {
     let context = || {
-        let context = RequestContext::new("r-1".into(), Some("trace".into()), "GET", "/api/keys/{id}".into());
+        let context = RequestContext::new(
+            "r-1".into(),
+            Some("trace".into()),
+            std::net::Ipv4Addr::LOCALHOST.into(),
+            "GET",
+            "/api/keys/{id}".into(),
+        );
         context.note_caller(Some(uuid::Uuid::from_u128(1)), None);
         Arc::new(context)
     };

@@ -214,6 +214,7 @@ fn config(database_url: &str, upstream: &str) -> Config {
             conversations: None,
             replaced_answers: Duration::from_hours(168),
             usage_records: Duration::from_hours(400 * 24),
+            audit_events: Duration::from_hours(365 * 24),
             invitations: Duration::from_hours(30 * 24),
             keys: Duration::from_hours(400 * 24),
             organization_grace: Duration::from_hours(168),
