@@ -14,6 +14,7 @@
 pub mod accounts;
 pub mod answers;
 pub mod api_keys;
+pub mod audit;
 pub mod body;
 pub mod cache_control;
 pub mod caches;

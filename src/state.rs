@@ -8,8 +8,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::{
     http::openapi,
     service::{
-        Services, accounts, answers, api_keys, caches, completions, conversations, health::Health, invitations, models,
-        organizations, readiness::Readiness, sessions, usage,
+        Services, accounts, answers, api_keys, audit, caches, completions, conversations, health::Health, invitations,
+        models, organizations, readiness::Readiness, sessions, usage,
     },
     web::Site,
 };
@@ -56,6 +56,7 @@ service! {
     accounts: accounts::Accounts,
     answers: answers::Answers,
     api_keys: api_keys::ApiKeys,
+    audit: audit::Audit,
     caches: caches::Caches,
     completions: completions::Completions,
     conversations: conversations::Conversations,

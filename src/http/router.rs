@@ -7,7 +7,7 @@ use http::Method;
 use utoipa_axum::routes;
 
 use super::{
-    accounts, answers, api_keys, caches, conversations, deletion,
+    accounts, answers, api_keys, audit, caches, conversations, deletion,
     edge::{Edge, edge},
     etag,
     extract::Bounds,
@@ -73,6 +73,7 @@ pub fn routes(rules: &EdgeRules) -> Routes {
         .api(Access::Session, routes!(api_keys::revoke))
         .api(Access::Session, routes!(invitations::create, invitations::list))
         .api(Access::Session, routes!(invitations::withdraw))
+        .api(Access::Session, routes!(audit::list))
         .api(Access::Session, routes!(usage::report))
         .api(Access::Session, routes!(caches::purge))
         .api(Access::Session, routes!(conversations::create, conversations::list))

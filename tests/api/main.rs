@@ -19,6 +19,7 @@ mod accounts;
 mod addresses;
 mod answer_cache;
 mod api_keys;
+mod audit;
 mod caching;
 mod contract;
 mod conversations;

@@ -114,6 +114,7 @@ async fn the_operations_are_these() {
     let app = TestApp::start().await;
     let document = app.client.get("/api/openapi.json").await.ok(200);
     insta::assert_snapshot!(operations(&document).into_iter().collect::<Vec<_>>().join("\n"), @r"
+    /api/audit GET
     /api/auth/confirm POST
     /api/auth/login POST
     /api/auth/logout POST

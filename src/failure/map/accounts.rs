@@ -8,8 +8,8 @@ use crate::{
     crypto::{access_token::AccessTokenError, password::PasswordError},
     failure::Failure,
     service::{
-        accounts::AccountError, api_keys::ApiKeyError, invitations::InvitationError, organizations::OrganizationError,
-        sessions::SessionError, throttle::Throttled,
+        accounts::AccountError, api_keys::ApiKeyError, audit::AuditError, invitations::InvitationError,
+        organizations::OrganizationError, sessions::SessionError, throttle::Throttled,
     },
 };
 
@@ -21,6 +21,15 @@ impl From<Throttled> for Failure {
             "Too many attempts. Wait before the next.",
         )
         .retry_after(error.retry_after)
+    }
+}
+
+impl From<AuditError> for Failure {
+    fn from(error: AuditError) -> Self {
+        match error {
+            AuditError::Account(error) => error.into(),
+            AuditError::Store(error) => error.into(),
+        }
     }
 }
 

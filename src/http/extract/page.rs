@@ -33,6 +33,11 @@ pub fn read_cursor(cursor: Option<&str>) -> Result<Option<Cursor>, Failure> {
 }
 
 impl PageQuery {
+    /// Of a query that has other parameters as well.
+    pub fn of(limit: Option<u16>, cursor: Option<String>) -> Self {
+        Self { limit, cursor }
+    }
+
     pub fn read(self) -> Result<PageRequest, Failure> {
         self.read_or(50)
     }
