@@ -13,7 +13,7 @@ use crate::{
         account::{KeyOwner, SessionOwner},
         ids::{ApiKeyId, OrganizationId, UserId},
     },
-    service::{completions::Account, live_calls::Credential},
+    service::{completions::Principal, live_calls::Credential},
 };
 
 /// Who was recognised. Placed in the request by the gate.
@@ -49,8 +49,8 @@ impl Caller {
     }
 
     /// On whose account this caller's completions go.
-    pub fn account(&self) -> Option<Account> {
-        Some(Account {
+    pub fn principal(&self) -> Option<Principal> {
+        Some(Principal {
             organization: self.organization()?,
             user: self.user()?,
             api_key: self.api_key(),

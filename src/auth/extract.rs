@@ -9,7 +9,7 @@ use super::Caller;
 use crate::{
     domain::account::SessionOwner,
     failure::Failure,
-    service::{completions::Account, sessions::Sessions},
+    service::{completions::Principal, sessions::Sessions},
 };
 
 /// A signed-in person.
@@ -46,13 +46,13 @@ where
 
 /// Whoever may spend on models: a program with a key, or a person with an access token.
 #[derive(Debug, Clone, Copy)]
-pub struct ApiCaller(pub Account);
+pub struct ApiCaller(pub Principal);
 
 impl<S: Sync> FromRequestParts<S> for ApiCaller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let account = parts.extensions.get::<Caller>().and_then(Caller::account);
-        account.map(Self).ok_or_else(Failure::unauthenticated)
+        let principal = parts.extensions.get::<Caller>().and_then(Caller::principal);
+        principal.map(Self).ok_or_else(Failure::unauthenticated)
     }
 }

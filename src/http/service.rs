@@ -109,11 +109,14 @@ impl Inner {
                 self.edge.check_framing(&request)?;
                 let caller = self.edge.gate().program(request.headers(), told.client.0).await?;
                 passage.note_caller(&caller);
-                let account = caller.account().ok_or_else(Failure::unauthenticated)?;
+                let principal = caller.principal().ok_or_else(Failure::unauthenticated)?;
                 let (head, body) = request.into_parts();
-                let memory = (self.completions.memory(), Holder::Organization(account.organization.0));
+                let memory = (
+                    self.completions.memory(),
+                    Holder::Organization(principal.organization.0),
+                );
                 let body = json_body(&head.headers, body, self.body, Some(memory)).await?;
-                handlers::call(endpoint, &self.completions, ApiCaller(account), told, body).await
+                handlers::call(endpoint, &self.completions, ApiCaller(principal), told, body).await
             });
             // Nothing of a call that panicked is looked at again.
             AssertUnwindSafe(context::within(log, serving)).catch_unwind().await

@@ -20,7 +20,7 @@ use crate::{
     memory::Budget,
     telemetry::metrics::{QUEUE_DURATION, QUEUE_LENGTH, REFUSALS},
 };
-use queue::{Entry, Queue};
+use queue::{EnqueueResult, Queue};
 
 /// Why a call was not let in. Both carry when to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,9 +35,9 @@ type Handover = oneshot::Sender<Result<Permit, Refused>>;
 
 /// The door to the providers. Cheap to clone.
 #[derive(Clone)]
-pub struct Admission(Arc<Inner>);
+pub struct Admission(Arc<AdmissionInner>);
 
-struct Inner {
+struct AdmissionInner {
     queue: Mutex<Queue<Handover>>,
     memory: Budget,
     timeout: Duration,
@@ -66,7 +66,7 @@ impl Permit {
 impl Admission {
     pub fn new(config: &AdmissionConfig) -> Self {
         let refused = |reason: &'static str| counter!(REFUSALS, "reason" => reason);
-        Self(Arc::new(Inner {
+        Self(Arc::new(AdmissionInner {
             queue: Mutex::new(Queue::new(config)),
             memory: Budget::new(config.memory_bytes, config.queue_timeout),
             timeout: config.queue_timeout,
@@ -82,11 +82,11 @@ impl Admission {
         &self.0.memory
     }
 
-    /// Waits for a place, at most the configured time. Dropping the future leaves the queue.
-    pub async fn enter(&self, organization: OrganizationId) -> Result<Permit, Refused> {
-        let outcome = match self.ask(organization) {
-            Ok(Asked::Admitted(permit)) => return Ok(permit),
-            Ok(Asked::Waiting(place)) => place.wait(self.0.timeout).await,
+    /// Waits for a permit, at most the configured time. Dropping the future leaves the queue.
+    pub async fn admit(&self, organization: OrganizationId) -> Result<Permit, Refused> {
+        let outcome = match self.try_admit(organization) {
+            Ok(AdmissionAttempt::Admitted(permit)) => return Ok(permit),
+            Ok(AdmissionAttempt::Waiting(queued)) => queued.wait(self.0.timeout).await,
             Err(refused) => Err(refused),
         };
         match &outcome {
@@ -97,14 +97,14 @@ impl Admission {
         outcome
     }
 
-    fn ask(&self, organization: OrganizationId) -> Result<Asked, Refused> {
+    fn try_admit(&self, organization: OrganizationId) -> Result<AdmissionAttempt, Refused> {
         let mut queue = self.lock();
-        match queue.enter(organization, oneshot::channel) {
-            Entry::Admitted => {
+        match queue.enqueue(organization, oneshot::channel) {
+            EnqueueResult::Admitted => {
                 drop(queue);
-                Ok(Asked::Admitted(self.permit(organization)))
+                Ok(AdmissionAttempt::Admitted(self.permit(organization)))
             }
-            Entry::Waiting {
+            EnqueueResult::Waiting {
                 ticket,
                 by: receiver,
                 displaced,
@@ -115,7 +115,7 @@ impl Admission {
                     // It may have left in the same moment, and then needs no answer.
                     _ = handover.send(Err(refused));
                 }
-                Ok(Asked::Waiting(Place {
+                Ok(AdmissionAttempt::Waiting(QueuedCall {
                     admission: self.clone(),
                     organization,
                     ticket,
@@ -123,7 +123,7 @@ impl Admission {
                     since: Instant::now(),
                 }))
             }
-            Entry::Refused(refused) => Err(refused),
+            EnqueueResult::Refused(refused) => Err(refused),
         }
     }
 
@@ -136,10 +136,10 @@ impl Admission {
         }
     }
 
-    /// Gives back a place, and hands it on.
-    fn release(&self, organization: OrganizationId, held: Option<Duration>) {
+    /// Releases a slot and hands it to the next waiting call.
+    fn release(&self, organization: OrganizationId, held_for: Option<Duration>) {
         let mut queue = self.lock();
-        queue.release(organization, held);
+        queue.release(organization, held_for);
         let next = queue.next();
         if next.is_some() {
             self.0.waiting.set(queue.len() as f64);
@@ -158,18 +158,18 @@ impl Admission {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let held = self.until.map(|until| until.saturating_duration_since(self.since));
-        self.admission.release(self.organization, held);
+        let held_for = self.until.map(|until| until.saturating_duration_since(self.since));
+        self.admission.release(self.organization, held_for);
     }
 }
 
-enum Asked {
+enum AdmissionAttempt {
     Admitted(Permit),
-    Waiting(Place),
+    Waiting(QueuedCall),
 }
 
-/// A place in the queue, given up when dropped.
-struct Place {
+/// A call waiting in the queue, removed when dropped.
+struct QueuedCall {
     admission: Admission,
     organization: OrganizationId,
     ticket: u64,
@@ -177,12 +177,12 @@ struct Place {
     since: Instant,
 }
 
-impl Place {
+impl QueuedCall {
     async fn wait(mut self, timeout: Duration) -> Result<Permit, Refused> {
         let outcome = match tokio::time::timeout(timeout, &mut self.receiver).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) | Err(_) => {
-                // Handed over in the very moment that patience ended.
+                // The permit may have been handed over just when the timeout fired.
                 match self.receiver.try_recv() {
                     Ok(outcome) => outcome,
                     Err(_) => Err(self.admission.lock().too_late(self.organization)),
@@ -194,7 +194,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuedCall {
     fn drop(&mut self) {
         let mut queue = self.admission.lock();
         if queue.leave(self.organization, self.ticket) {

@@ -4,23 +4,23 @@
 //! must see something else: its own name for the model, and the wish for usage in a stream.
 
 mod ask;
+pub mod cache_policy;
+mod cached_call;
 mod call;
 mod canonical;
-mod course;
+mod conversion;
 mod failures;
-mod forms;
 mod known;
 pub mod live;
 pub mod metrics;
-pub mod plan;
 pub mod record;
-mod remembered;
 pub mod request;
 pub mod shared;
 pub mod stored;
 pub mod stream;
 mod tally;
-mod wanted;
+mod upstream_request;
+mod validation;
 
 use std::sync::Arc;
 
@@ -45,32 +45,32 @@ use crate::{
     },
     telemetry::traces::{OpenSpan, Traces},
 };
-pub(crate) use call::NoPlace;
-pub use call::{Account, Answer, Answered, Call, CompletionError};
+use cache_policy::{AnswerSharing, CachePolicy};
+pub use cache_policy::{CacheDirectives, CacheStatus};
+use cached_call::InFlightCalls;
+pub(crate) use call::NoCapacity;
+pub use call::{Call, CallResponse, CallResult, CompletionError, Principal};
 use known::Known;
 use live::LiveStream;
 use metrics::CompletionMetrics;
-pub use plan::{CacheStatus, Freshness};
-use plan::{Plan, Shares};
 use record::Recorder;
-use remembered::Remembering;
 pub use request::BadRequest;
-use request::{Form, Request};
+use request::{Request, ResponseForm};
 pub use stream::{AnswerStream, MeteredStream};
-use wanted::{Wanted, as_json};
+use upstream_request::{UpstreamRequest, as_json};
 
 /// One pointer: the hot path clones it for every request.
 #[derive(Clone)]
-pub struct Completions(Arc<Inner>);
+pub struct Completions(Arc<CompletionsInner>);
 
-struct Inner {
+struct CompletionsInner {
     registry: Arc<Registry>,
     admission: Admission,
     usage: Usage,
     organizations: Organizations,
     metrics: CompletionMetrics,
     caches: Caches,
-    remembering: Remembering,
+    in_flight_calls: InFlightCalls,
     known: Known,
     /// Of programs: chat and embeddings.
     uses: [Counter; 2],
@@ -97,14 +97,14 @@ impl Completions {
         live: LiveCalls,
     ) -> Self {
         let metrics = CompletionMetrics::new(registry.routes().map(|route| &*route.model));
-        Self(Arc::new(Inner {
+        Self(Arc::new(CompletionsInner {
             registry,
             admission,
             usage,
             organizations,
             metrics,
             caches,
-            remembering: Remembering::new(max_answer_bytes),
+            in_flight_calls: InFlightCalls::new(max_answer_bytes),
             known: Known::new(secret),
             uses: [Feature::ProgramChat, Feature::ProgramEmbeddings].map(Feature::counter),
             traces,
@@ -116,7 +116,7 @@ impl Completions {
 
     /// Makes one call, or gives what an equal one was answered. Dropping the future, or the stream it gives, ends the
     /// upstream call unless others share it; what was consumed until then is recorded all the same.
-    pub async fn call(&self, call: Call) -> Result<Answered, CompletionError> {
+    pub async fn call(&self, call: Call) -> Result<CallResult, CompletionError> {
         if let Some(answered) = self.known(&call).transpose() {
             self.note_use(&call);
             return answered;
@@ -134,66 +134,69 @@ impl Completions {
         // Until the answer has ended: what runs in the background on the same machine keeps out of its way.
         let open = route.upstream.open_calls.as_ref().map(OpenCalls::begin);
         // Whatever is long enough to outlive its credential ends with it.
-        let left = call.account.until.map(|until| until - self.0.clock.now());
+        let left = call.principal.until.map(|until| until - self.0.clock.now());
         let left = left.map(|left| left.to_std().unwrap_or_default());
-        let mut live = self.0.live.enter(call.account.credential, left);
+        let mut live = self.0.live.register(call.principal.credential, left);
         let answering = Box::pin(self.answer(&call, &request, route));
         let mut answered = live.unless_ended(answering).await.ok_or(CompletionError::Revoked)??;
         answered.answer = match answered.answer {
-            Answer::Stream { headers, events } => Answer::Stream {
+            CallResponse::Stream { headers, events } => CallResponse::Stream {
                 headers,
                 events: AnswerStream::Live(Box::new(LiveStream::new(events, live, open))),
             },
             // Some servers do not stream some models. OpenAI's clients find nothing in an answer of the other form, and raise nothing.
-            Answer::Whole { status, headers, body } if status.is_success() && request.form(call.endpoint).streamed => {
+            CallResponse::Whole { status, headers, body }
+                if status.is_success() && request.form(call.endpoint).streamed =>
+            {
                 stored::as_stream(status, headers, body, request.include_usage)
             }
-            whole @ Answer::Whole { .. } => whole,
+            whole @ CallResponse::Whole { .. } => whole,
         };
         Ok(answered)
     }
 
-    async fn answer(&self, call: &Call, request: &Request<'_>, route: &Route) -> Result<Answered, CompletionError> {
-        if let Some(plan) = self.plan(call, request, route).await {
+    async fn answer(&self, call: &Call, request: &Request<'_>, route: &Route) -> Result<CallResult, CompletionError> {
+        if let Some(policy) = self.policy(call, request, route).await {
             let before = self.0.caches.answers.insert_count();
-            if !plan.reload
-                && let Some(answered) = self.held(call, request.form(call.endpoint), route, &plan.key, plan.max_age)?
+            if !policy.reload
+                && let Some(answered) =
+                    self.lookup_memory(call, request.form(call.endpoint), route, &policy.key, policy.max_age)?
             {
-                self.0.known.keep(call, request, route, &plan);
+                self.0.known.keep(call, request, route, &policy);
                 return Ok(answered);
             }
             // A box of its own: those who have nothing to wait for do not carry room for it.
-            return Box::pin(self.remembered(call, request, route, plan, before)).await;
+            return Box::pin(self.answer_from_cache_or_upstream(call, request, route, policy, before)).await;
         }
-        self.0.remembering.note(CacheStatus::Bypass);
+        self.0.in_flight_calls.note(CacheStatus::Bypass);
         let answer = self.direct(call, request, route).await?;
-        Ok(Answered {
+        Ok(CallResult {
             answer,
             cache: CacheStatus::Bypass,
         })
     }
 
     /// What the cache has to do with a call, if it has.
-    async fn plan(&self, call: &Call, request: &Request<'_>, route: &Route) -> Option<Plan> {
-        if !plan::is_wanted(call, route, request) {
+    async fn policy(&self, call: &Call, request: &Request<'_>, route: &Route) -> Option<CachePolicy> {
+        if !cache_policy::is_wanted(call, route, request) {
             return None;
         }
-        let organization = call.account.organization;
+        let organization = call.principal.organization;
         let settings = caches::organization_key(organization);
-        let known = match self.0.organizations.known(&settings) {
-            Some(known) => known,
+        let settings_now = match self.0.organizations.known(&settings) {
+            Some(settings_now) => settings_now,
             // A box of its own, as above.
             None => Box::pin(self.0.organizations.settings(organization, settings)).await,
         };
-        let shares = Shares {
+        let shares = AnswerSharing {
             settings,
-            is_shared: known.share_answers,
+            is_shared: settings_now.share_answers,
         };
-        plan::plan(call, route, shares)
+        cache_policy::policy_of(call, route, shares)
     }
 
     fn note_use(&self, call: &Call) {
-        if call.account.api_key.is_some() {
+        if call.principal.api_key.is_some() {
             self.0.uses[usize::from(call.endpoint == Endpoint::Embeddings)].increment(1);
         }
     }
@@ -205,17 +208,23 @@ impl Completions {
 
     /// What of it is a call's to take.
     fn allowance(&self, call: &Call) -> Allowance {
-        self.memory().of(Holder::Organization(call.account.organization.0))
+        self.memory().of(Holder::Organization(call.principal.organization.0))
     }
 
     /// Takes the places that a call needs.
-    async fn places(&self, organization: OrganizationId) -> Result<Places, NoPlace> {
-        let permit = self.0.admission.enter(organization).await?;
+    async fn call_slots(&self, organization: OrganizationId) -> Result<CallSlots, NoCapacity> {
+        let permit = self.0.admission.admit(organization).await?;
         Ok((Some(permit), self.0.usage.reserve()?))
     }
 
     /// What the provider is sent, and the record of it.
-    fn begin(&self, places: Places, call: &Call, route: &Route, wanted: Wanted) -> (ProviderRequest, Recorder) {
+    fn begin(
+        &self,
+        call_slots: CallSlots,
+        call: &Call,
+        route: &Route,
+        upstream_request: UpstreamRequest,
+    ) -> (ProviderRequest, Recorder) {
         let span = self.0.traces.as_ref().map(|traces| {
             let (model, provider) = (&route.model.id, &route.model.provider);
             traces.call(call.endpoint.operation(), model, provider, call.traceparent.as_ref())
@@ -224,35 +233,35 @@ impl Completions {
             .as_ref()
             .and_then(OpenSpan::traceparent)
             .or_else(|| call.traceparent.clone());
-        let mut recorder = self.recorder(places, call, route, wanted.form);
+        let mut recorder = self.recorder(call_slots, call, route, upstream_request.form);
         recorder.trace(span);
         let sent = recorder.not_before_sent();
         let request = ProviderRequest {
             memory: Some(self.allowance(call)),
             endpoint: call.endpoint,
-            body: wanted.body,
-            stream: wanted.form.streamed,
+            body: upstream_request.body,
+            stream: upstream_request.form.streamed,
             traceparent,
             sent,
         };
         (request, recorder)
     }
 
-    fn recorder(&self, places: Places, call: &Call, route: &Route, form: Form) -> Recorder {
-        Recorder::start(places, route, call, form, &self.0.metrics, &self.0.clock)
+    fn recorder(&self, call_slots: CallSlots, call: &Call, route: &Route, form: ResponseForm) -> Recorder {
+        Recorder::start(call_slots, route, call, form, &self.0.metrics, &self.0.clock)
     }
 
-    async fn direct(&self, call: &Call, request: &Request<'_>, route: &Route) -> Result<Answer, CompletionError> {
-        let places = self.places(call.account.organization).await?;
-        let wanted = Wanted::of(call, request, route);
-        let has_added_usage = wanted.has_added_usage;
-        let (wanted, mut recorder) = self.begin(places, call, route, wanted);
-        let withhold_usage = wanted.stream && !request.include_usage;
-        match ask::ask(&route.upstream, wanted, has_added_usage).await {
+    async fn direct(&self, call: &Call, request: &Request<'_>, route: &Route) -> Result<CallResponse, CompletionError> {
+        let call_slots = self.call_slots(call.principal.organization).await?;
+        let upstream_request = UpstreamRequest::of(call, request, route);
+        let has_added_usage = upstream_request.has_added_usage;
+        let (upstream_request, mut recorder) = self.begin(call_slots, call, route, upstream_request);
+        let withhold_usage = upstream_request.stream && !request.include_usage;
+        match ask::ask(&route.upstream, upstream_request, has_added_usage).await {
             Ok(ProviderReply::Whole { status, headers, body }) => {
                 let (headers, body) = if status.is_success() {
-                    let body = course::whole(call.endpoint, body.clone()).inspect_err(|error| {
-                        if let Some(usage) = course::spent(&body) {
+                    let body = validation::whole(call.endpoint, body.clone()).inspect_err(|error| {
+                        if let Some(usage) = validation::spent(&body) {
                             recorder.note_usage(usage);
                         }
                         recorder.fail(error);
@@ -264,17 +273,17 @@ impl Completions {
                     recorder.refuse(status);
                     (headers, body)
                 };
-                Ok(Answer::Whole { status, headers, body })
+                Ok(CallResponse::Whole { status, headers, body })
             }
             Ok(ProviderReply::Events { headers, events }) => {
                 let events = MeteredStream::new(
                     events,
-                    course::Course::of(request.choices),
+                    validation::StreamValidator::of(request.choices),
                     recorder,
                     withhold_usage,
                     self.0.stop.clone(),
                 );
-                Ok(Answer::Stream {
+                Ok(CallResponse::Stream {
                     headers,
                     events: AnswerStream::Metered(Box::pin(events)),
                 })
@@ -294,11 +303,11 @@ impl Completions {
             .registry
             .route(model)
             .ok_or_else(|| CompletionError::UnknownModel(shown()))?;
-        let wanted = match endpoint {
+        let upstream_request = match endpoint {
             Endpoint::ChatCompletions => ModelKind::Chat,
             Endpoint::Embeddings => ModelKind::Embedding,
         };
-        if route.model.kind == wanted {
+        if route.model.kind == upstream_request {
             Ok(route)
         } else {
             Err(CompletionError::WrongKind {
@@ -310,4 +319,4 @@ impl Completions {
 }
 
 /// A place in flight, unless the answer is another call's, and one for the record.
-type Places = (Option<Permit>, UsageSlot);
+type CallSlots = (Option<Permit>, UsageSlot);

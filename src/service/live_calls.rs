@@ -33,7 +33,7 @@ const ENDED_FOR: Duration = Duration::from_hours(1);
 /// The largest `total_timeout` there is: what is good for longer outlives its calls.
 const MAX_CALL_DURATION: Duration = Duration::from_hours(24);
 
-/// What a call is made by.
+/// The credential that a call was made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Credential {
     Key(ApiKeyId),
@@ -50,63 +50,63 @@ impl Credential {
     }
 }
 
-/// What the calls of one credential share.
+/// The state that all calls of one credential share.
 #[derive(Default)]
-struct Standing {
-    /// Never unset. Set before `end` wakes who waits.
+struct CredentialState {
+    /// Never reset. Set before `end` wakes the waiting calls.
     is_ended: AtomicBool,
     end: Arc<Notify>,
 }
 
-impl Standing {
+impl CredentialState {
     fn is_ended(&self) -> bool {
         self.is_ended.load(Ordering::Acquire)
     }
 }
 
 #[derive(Default)]
-struct Place {
-    standing: Arc<Standing>,
+struct CredentialCalls {
+    state: Arc<CredentialState>,
     calls: usize,
 }
 
 #[derive(Default)]
 struct Shard {
-    /// Of credentials with calls under way, and of those whose end is remembered.
-    places: HashMap<Uuid, Place>,
-    /// Those of the latter, the oldest first.
+    /// Credentials with calls in flight, and recently ended ones.
+    by_credential: HashMap<Uuid, CredentialCalls>,
+    /// The recently ended ones, oldest first.
     ended: VecDeque<(Instant, Uuid)>,
 }
 
-/// Cheap to clone. As large as there are calls, which admission bounds, and ends that are remembered.
+/// Cheap to clone. Its size is bounded by admission and by [`MAX_ENDED`].
 #[derive(Clone, Default)]
 pub struct LiveCalls(Arc<[Mutex<Shard>; SHARDS]>);
 
-/// A call's place, until it is dropped.
+/// One registered call, until dropped.
 pub struct LiveCall {
     calls: LiveCalls,
     credential: Uuid,
-    standing: Arc<Standing>,
-    /// Whom the credential's end wakes, once there was something to wait for.
+    state: Arc<CredentialState>,
+    /// The task that the credential's end wakes, once it has waited.
     waiting: Option<(Waker, Pin<Box<OwnedNotified>>)>,
-    /// Of a credential that ends by itself, soon enough to matter.
+    /// Set if the credential expires within the longest call.
     expiry: Option<Pin<Box<Sleep>>>,
 }
 
 impl LiveCalls {
-    /// With how long the credential is good for, if it ends by itself.
-    pub fn enter(&self, credential: Credential, left: Option<Duration>) -> LiveCall {
+    /// Registers a call. `left` is the time until the credential expires, if it does.
+    pub fn register(&self, credential: Credential, left: Option<Duration>) -> LiveCall {
         let credential = credential.id();
-        let standing = {
+        let state = {
             let mut shard = self.shard(credential);
-            let place = shard.places.entry(credential).or_default();
-            place.calls += 1;
-            Arc::clone(&place.standing)
+            let credential_calls = shard.by_credential.entry(credential).or_default();
+            credential_calls.calls += 1;
+            Arc::clone(&credential_calls.state)
         };
         LiveCall {
             calls: self.clone(),
             credential,
-            standing,
+            state,
             waiting: None,
             expiry: left
                 .filter(|left| *left <= MAX_CALL_DURATION)
@@ -114,11 +114,11 @@ impl LiveCalls {
         }
     }
 
-    /// Ends the calls of a credential that is no longer good.
+    /// Ends the calls of a revoked credential.
     pub fn end(&self, credential: Credential) {
         let credential = credential.id();
-        let standing = self.shard(credential).end(credential, Instant::now());
-        standing.end.notify_waiters();
+        let state = self.shard(credential).end(credential, Instant::now());
+        state.end.notify_waiters();
     }
 
     fn shard(&self, credential: Uuid) -> MutexGuard<'_, Shard> {
@@ -130,54 +130,53 @@ impl LiveCalls {
 }
 
 impl Shard {
-    fn end(&mut self, credential: Uuid, now: Instant) -> Arc<Standing> {
-        let standing = Arc::clone(&self.places.entry(credential).or_default().standing);
-        if !standing.is_ended.swap(true, Ordering::AcqRel) {
+    fn end(&mut self, credential: Uuid, now: Instant) -> Arc<CredentialState> {
+        let state = Arc::clone(&self.by_credential.entry(credential).or_default().state);
+        if !state.is_ended.swap(true, Ordering::AcqRel) {
             self.ended.push_back((now, credential));
         }
         let is_old = |(at, _): &(Instant, Uuid)| now.saturating_duration_since(*at) > ENDED_FOR;
         while self.ended.len() > MAX_ENDED || self.ended.front().is_some_and(is_old) {
             if let Some((_, forgotten)) = self.ended.pop_front() {
-                self.places.remove(&forgotten);
+                self.by_credential.remove(&forgotten);
             }
         }
-        standing
+        state
     }
 }
 
 impl LiveCall {
     pub fn is_ended(&self) -> bool {
-        self.standing.is_ended()
+        self.state.is_ended()
             || self
                 .expiry
                 .as_ref()
                 .is_some_and(|expiry| expiry.deadline() <= Instant::now())
     }
 
-    /// Ready once the credential is no longer good.
+    /// Ready once the credential has ended.
     pub fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<()> {
         // A stream waits for each of its events: the one that is to be woken already is not put down anew.
         let waker = context.waker();
         match &mut self.waiting {
-            Some((known, _)) if known.will_wake(waker) => {}
+            Some((registered, _)) if registered.will_wake(waker) => {}
             waiting => {
                 let notified = waiting.take().map(|(_, notified)| notified);
-                let mut notified =
-                    notified.unwrap_or_else(|| Box::pin(Arc::clone(&self.standing.end).notified_owned()));
+                let mut notified = notified.unwrap_or_else(|| Box::pin(Arc::clone(&self.state.end).notified_owned()));
                 // An end in the meantime is seen below.
                 _ = notified.as_mut().poll(context);
                 *waiting = Some((context.waker().clone(), notified));
             }
         }
         let expired = self.expiry.as_mut().map(|expiry| expiry.as_mut().poll(context));
-        if self.standing.is_ended() || expired.is_some_and(|expired| expired.is_ready()) {
+        if self.state.is_ended() || expired.is_some_and(|expired| expired.is_ready()) {
             Poll::Ready(())
         } else {
             Poll::Pending
         }
     }
 
-    /// What the work gives, unless the credential ends before.
+    /// The result of `work`, or `None` if the credential ends first.
     pub async fn unless_ended<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         poll_fn(|context| {
@@ -197,13 +196,13 @@ impl Drop for LiveCall {
     fn drop(&mut self) {
         let mut shard = self.calls.shard(self.credential);
         // What has ended is forgotten in its time, and may have been.
-        if self.standing.is_ended() {
+        if self.state.is_ended() {
             return;
         }
-        if let Entry::Occupied(mut place) = shard.places.entry(self.credential) {
-            place.get_mut().calls -= 1;
-            if place.get().calls == 0 {
-                place.remove();
+        if let Entry::Occupied(mut credential_calls) = shard.by_credential.entry(self.credential) {
+            credential_calls.get_mut().calls -= 1;
+            if credential_calls.get().calls == 0 {
+                credential_calls.remove();
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     failure::Failure,
     http::{edge::RequestContext, extract::JsonBytes, render::OpenAiError},
     provider::Endpoint,
-    service::completions::{Answer, AnswerStream, CacheStatus, Call, Completions, Freshness},
+    service::completions::{AnswerStream, CacheDirectives, CacheStatus, Call, CallResponse, Completions},
 };
 
 /// Answer a chat, whole or, with `"stream": true`, as server-sent events. Every field of OpenAI's API is passed on.
@@ -58,23 +58,23 @@ pub async fn embeddings(
 pub(in crate::http) async fn call(
     endpoint: Endpoint,
     completions: &Completions,
-    ApiCaller(account): ApiCaller,
+    ApiCaller(principal): ApiCaller,
     context: RequestContext,
     JsonBytes(body): JsonBytes,
 ) -> Result<Response, Failure> {
     let call = Call {
         endpoint,
-        account,
+        principal,
         body,
         traceparent: context.traceparent,
         arrived: context.arrived,
-        freshness: freshness(context.cache_control.as_ref()),
+        cache_directives: cache_directives(context.cache_control.as_ref()),
     };
     let answered = completions.call(call).await?;
     // Put together here, since `into_response` would make a second map and move the headers over.
     let (status, mut headers, body) = match answered.answer {
-        Answer::Whole { status, headers, body } => (status, headers, Body::from(body)),
-        Answer::Stream { mut headers, events } => {
+        CallResponse::Whole { status, headers, body } => (status, headers, Body::from(body)),
+        CallResponse::Stream { mut headers, events } => {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
             headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
             (StatusCode::OK, headers, Body::from_stream(until_error(events)))
@@ -95,24 +95,24 @@ const X_MAPLE_CACHE: HeaderName = HeaderName::from_static("x-maple-cache");
 
 /// Reads `Cache-Control` of a request. What it does not know it ignores, as RFC 9111 wants; so it does with a max-age that
 /// is no number.
-fn freshness(header: Option<&HeaderValue>) -> Freshness {
-    let mut freshness = Freshness::default();
+fn cache_directives(header: Option<&HeaderValue>) -> CacheDirectives {
+    let mut cache_directives = CacheDirectives::default();
     let Some(text) = header.and_then(|header| header.to_str().ok()) else {
-        return freshness;
+        return cache_directives;
     };
     for directive in text.split(',').map(str::trim) {
         let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
         match name.to_ascii_lowercase().as_str() {
-            "no-cache" => freshness.reload = true,
-            "no-store" => freshness.no_store = true,
+            "no-cache" => cache_directives.reload = true,
+            "no-store" => cache_directives.no_store = true,
             "max-age" => {
                 let seconds = value.trim_matches('"').parse().ok();
-                freshness.max_age = seconds.map(Duration::from_secs).or(freshness.max_age);
+                cache_directives.max_age = seconds.map(Duration::from_secs).or(cache_directives.max_age);
             }
             _ => {}
         }
     }
-    freshness
+    cache_directives
 }
 
 /// A stream that fails says so in a last event, which OpenAI's clients raise as an error, and then ends.
@@ -133,20 +133,20 @@ fn last_event(failure: &Failure) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::freshness;
-    use crate::service::completions::Freshness;
+    use super::cache_directives;
+    use crate::service::completions::CacheDirectives;
     use http::HeaderValue;
     use std::time::Duration;
 
     #[test]
     fn request_directives() {
-        let read = |text: &'static str| freshness(Some(&HeaderValue::from_static(text)));
-        let fresh = Freshness::default();
-        assert_eq!(freshness(None), fresh);
-        assert_eq!(read("NO-cache"), Freshness { reload: true, ..fresh });
+        let read = |text: &'static str| cache_directives(Some(&HeaderValue::from_static(text)));
+        let fresh = CacheDirectives::default();
+        assert_eq!(cache_directives(None), fresh);
+        assert_eq!(read("NO-cache"), CacheDirectives { reload: true, ..fresh });
         assert_eq!(
             read("max-age=\"60\" , no-store"),
-            Freshness {
+            CacheDirectives {
                 no_store: true,
                 max_age: Some(Duration::from_mins(1)),
                 ..fresh

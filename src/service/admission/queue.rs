@@ -17,7 +17,7 @@ const SOONEST: Duration = Duration::from_secs(1);
 const LATEST: Duration = Duration::from_secs(30);
 
 /// What became of a call that asked.
-pub(super) enum Entry<T, W> {
+pub(super) enum EnqueueResult<T, W> {
     Admitted,
     Waiting {
         ticket: u64,
@@ -67,7 +67,11 @@ impl<T> Queue<T> {
     }
 
     /// `wait` gives how the call is reached and what it waits by. Most calls need neither.
-    pub(super) fn enter<W>(&mut self, organization: OrganizationId, wait: impl FnOnce() -> (T, W)) -> Entry<T, W> {
+    pub(super) fn enqueue<W>(
+        &mut self,
+        organization: OrganizationId,
+        wait: impl FnOnce() -> (T, W),
+    ) -> EnqueueResult<T, W> {
         let limits = self.limits;
         let tenant = self.tenants.entry(organization).or_insert_with(|| Tenant {
             in_flight: 0,
@@ -80,13 +84,13 @@ impl<T> Queue<T> {
         {
             self.in_flight += 1;
             tenant.in_flight += 1;
-            return Entry::Admitted;
+            return EnqueueResult::Admitted;
         }
         let expected = self.expected_wait(organization);
         if limits.queue_length == 0 || limits.queue_timeout.is_zero() || expected > limits.queue_timeout {
             let refused = self.refusal(organization, expected);
             self.forget_if_idle(organization);
-            return Entry::Refused(refused);
+            return EnqueueResult::Refused(refused);
         }
         let mut displaced = None;
         if self.waiting >= limits.queue_length {
@@ -94,7 +98,7 @@ impl<T> Queue<T> {
             if displaced.is_none() {
                 let refused = self.refusal(organization, expected);
                 self.forget_if_idle(organization);
-                return Entry::Refused(refused);
+                return EnqueueResult::Refused(refused);
             }
         }
         let ticket = self.next_ticket;
@@ -107,7 +111,7 @@ impl<T> Queue<T> {
             tenant.waiting.push_back((ticket, call));
             self.waiting += 1;
         }
-        Entry::Waiting { ticket, by, displaced }
+        EnqueueResult::Waiting { ticket, by, displaced }
     }
 
     /// A call has ended, after `held` if that is how long a provider took.

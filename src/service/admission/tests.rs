@@ -5,7 +5,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Admission, Permit, Refused,
-    queue::{Entry, Queue},
+    queue::{EnqueueResult, Queue},
 };
 use crate::{config::admission::AdmissionConfig, domain::ids::OrganizationId};
 
@@ -24,7 +24,7 @@ fn organization(number: u128) -> OrganizationId {
 }
 
 async fn admitted(admission: &Admission, number: u128) -> Permit {
-    admission.enter(organization(number)).await.ok().unwrap()
+    admission.admit(organization(number)).await.ok().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,11 +49,11 @@ async fn nobody_waits_longer_than_allowed_and_the_reason_is_told() {
     let admission = Admission::new(&limits(2, 1, 10));
     let _first = admitted(&admission, 1).await;
     let asked = Instant::now();
-    let refused = admission.enter(organization(1)).await.err().unwrap();
+    let refused = admission.admit(organization(1)).await.err().unwrap();
     assert!(matches!(refused, Refused::Organization { .. }), "{refused:?}");
     assert_eq!(asked.elapsed().as_secs(), 1);
     let _second = admitted(&admission, 2).await;
-    let refused = admission.enter(organization(3)).await.err().unwrap();
+    let refused = admission.admit(organization(3)).await.err().unwrap();
     assert!(matches!(refused, Refused::Process { .. }), "{refused:?}");
 }
 
@@ -62,11 +62,11 @@ async fn who_leaves_the_queue_leaves_no_hole() {
     let admission = Admission::new(&limits(1, 1, 1));
     let first = admitted(&admission, 1).await;
     {
-        let leaving = std::pin::pin!(admission.enter(organization(2)));
+        let leaving = std::pin::pin!(admission.admit(organization(2)));
         assert!(tokio::time::timeout(Duration::from_millis(10), leaving).await.is_err());
     }
     // The one place in the queue is free again, and the place in flight goes to the one who stayed.
-    let staying = admission.enter(organization(3));
+    let staying = admission.admit(organization(3));
     let (stayed, ()) = tokio::join!(staying, async {
         sleep(Duration::from_millis(10)).await;
         drop(first);
@@ -83,7 +83,7 @@ async fn a_flood_of_one_does_not_starve_another() {
         for _ in 0..400 {
             let admission = admission.clone();
             calls.spawn(async move {
-                if let Ok(_permit) = admission.enter(organization(1)).await {
+                if let Ok(_permit) = admission.admit(organization(1)).await {
                     sleep(Duration::from_millis(20)).await;
                     return 1;
                 }
@@ -98,7 +98,7 @@ async fn a_flood_of_one_does_not_starve_another() {
     let other = async {
         for _ in 0..20 {
             let asked = Instant::now();
-            let permit = admission.enter(organization(2)).await;
+            let permit = admission.admit(organization(2)).await;
             // Behind at most one of the flood's calls for each place, whatever the flood's queue.
             assert!(
                 asked.elapsed() < Duration::from_millis(60),
@@ -129,11 +129,11 @@ async fn a_call_that_could_not_be_served_in_time_is_told_at_once() {
     let mut waiting = tokio::task::JoinSet::new();
     for _ in 0..3 {
         let admission = Arc::clone(&admission);
-        waiting.spawn(async move { admission.enter(organization(1)).await.is_ok() });
+        waiting.spawn(async move { admission.admit(organization(1)).await.is_ok() });
     }
     sleep(Duration::from_millis(1)).await;
     let asked = Instant::now();
-    let refused = admission.enter(organization(1)).await.err().unwrap();
+    let refused = admission.admit(organization(1)).await.err().unwrap();
     assert!(
         asked.elapsed() < Duration::from_millis(5),
         "it waited {:?}",
@@ -145,22 +145,28 @@ async fn a_call_that_could_not_be_served_in_time_is_told_at_once() {
 #[test]
 fn a_full_queue_makes_room_for_who_waits_with_less() {
     let mut queue = Queue::new(&limits(1, 1, 3));
-    assert!(matches!(queue.enter(organization(1), || ('a', ())), Entry::Admitted));
+    assert!(matches!(
+        queue.enqueue(organization(1), || ('a', ())),
+        EnqueueResult::Admitted
+    ));
     for call in ['b', 'c', 'd'] {
         assert!(matches!(
-            queue.enter(organization(1), || (call, ())),
-            Entry::Waiting { displaced: None, .. }
+            queue.enqueue(organization(1), || (call, ())),
+            EnqueueResult::Waiting { displaced: None, .. }
         ));
     }
-    let Entry::Waiting {
+    let EnqueueResult::Waiting {
         displaced: Some((call, _)),
         ..
-    } = queue.enter(organization(2), || ('x', ()))
+    } = queue.enqueue(organization(2), || ('x', ()))
     else {
         panic!("no room was made");
     };
     assert_eq!(call, 'd');
-    assert!(matches!(queue.enter(organization(1), || ('e', ())), Entry::Refused(_)));
+    assert!(matches!(
+        queue.enqueue(organization(1), || ('e', ())),
+        EnqueueResult::Refused(_)
+    ));
     queue.release(organization(1), Some(Duration::ZERO));
     assert_eq!(queue.next().map(|(_, call)| call), Some('b'));
     queue.release(organization(1), Some(Duration::ZERO));
@@ -191,16 +197,16 @@ proptest! {
         let mut waiting: Vec<(u16, u64)> = Vec::new();
         for step in steps {
             match step {
-                Step::Enter(who) => match queue.enter(organization(who.into()), || (who, ())) {
-                    Entry::Admitted => running.push(who),
-                    Entry::Waiting { ticket, displaced, .. } => {
+                Step::Enter(who) => match queue.enqueue(organization(who.into()), || (who, ())) {
+                    EnqueueResult::Admitted => running.push(who),
+                    EnqueueResult::Waiting { ticket, displaced, .. } => {
                         if let Some((other, _)) = displaced {
                             let newest = waiting.iter().rposition(|(waits, _)| *waits == other).unwrap();
                             waiting.remove(newest);
                         }
                         waiting.push((who, ticket));
                     }
-                    Entry::Refused(_) => {}
+                    EnqueueResult::Refused(_) => {}
                 },
                 Step::Release(who) => if let Some(place) = running.iter().position(|runs| *runs == who) {
                     running.remove(place);

@@ -14,7 +14,7 @@ use crate::{
         conversation::{Author, Message, MessageStatus},
         ids::MessageId,
     },
-    service::{completions::Account, conversations::ConversationError, live_calls::Credential},
+    service::{completions::Principal, conversations::ConversationError, live_calls::Credential},
     store::{
         StoreError,
         messages::{BeginOutcome, NewAnswer},
@@ -58,7 +58,7 @@ impl Answers {
             messages: self.messages.clone(),
             spool: self.spool.clone(),
             clock: self.clock.clone(),
-            account: Account {
+            principal: Principal {
                 organization,
                 user,
                 api_key: None,

@@ -33,7 +33,7 @@ use crate::{
         sse::{self, said::Objection},
     },
     service::{
-        completions::{Account, Answer, Call, CompletionError, Completions, Freshness},
+        completions::{CacheDirectives, Call, CallResponse, CompletionError, Completions, Principal},
         conversations::RunningAnswer,
         titles::Untitled,
     },
@@ -54,7 +54,7 @@ pub(super) struct Writer {
     /// For answers that the database does not take.
     pub(super) spool: Option<Spool>,
     pub(super) clock: Clock,
-    pub(super) account: Account,
+    pub(super) principal: Principal,
     pub(super) running: RunningAnswer,
     /// Oldest first, and the question at its end.
     pub(super) history: Vec<Message>,
@@ -163,11 +163,13 @@ impl Writer {
                 Err(broken) => return broken,
             };
             let failure = match answer {
-                Ok(Answer::Stream { events, .. }) => return self.take_stream(events, &mut checkpoint, omitted).await,
-                Ok(Answer::Whole { status, body, .. }) if status.is_success() => {
+                Ok(CallResponse::Stream { events, .. }) => {
+                    return self.take_stream(events, &mut checkpoint, omitted).await;
+                }
+                Ok(CallResponse::Whole { status, body, .. }) if status.is_success() => {
                     return self.take_whole(&body, omitted).await;
                 }
-                Ok(Answer::Whole { status, headers, body }) => refused(status, &headers, &body),
+                Ok(CallResponse::Whole { status, headers, body }) => refused(status, &headers, &body),
                 Err(error) => error.into(),
             };
             let is_too_long = matches!(
@@ -204,16 +206,16 @@ impl Writer {
         &self,
         body: bytes::Bytes,
         checkpoint: &mut Interval,
-    ) -> Result<Result<Answer, CompletionError>, Broken> {
+    ) -> Result<Result<CallResponse, CompletionError>, Broken> {
         let call = Call {
             endpoint: Endpoint::ChatCompletions,
-            account: self.account,
+            principal: self.principal,
             body,
             traceparent: None,
             arrived: self.arrived,
-            freshness: Freshness {
+            cache_directives: CacheDirectives {
                 reload: self.reload,
-                ..Freshness::default()
+                ..CacheDirectives::default()
             },
         };
         let mut asking = std::pin::pin!(self.completions.call(call));

@@ -1,4 +1,4 @@
-//! One call, what comes of it, and why nothing does.
+//! One call, its response and its errors.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{
-    plan::{CacheStatus, Freshness},
+    cache_policy::{CacheDirectives, CacheStatus},
     request::BadRequest,
     stream::AnswerStream,
 };
@@ -17,29 +17,29 @@ use crate::{
     service::{admission::Refused, live_calls::Credential, usage::BacklogFull},
 };
 
-/// On whose account a call is made.
+/// The authenticated caller: organisation, user and credential that a call is charged to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Account {
+pub struct Principal {
     pub organization: OrganizationId,
     pub user: UserId,
     pub api_key: Option<ApiKeyId>,
-    /// What ends the call when it is no longer good.
+    /// The call ends when this credential is revoked.
     pub credential: Credential,
-    /// When that ends by itself, if it does.
+    /// When the credential expires, if it does.
     pub until: Option<DateTime<Utc>>,
 }
 
-/// One call as it came in.
+/// One call as received.
 #[derive(Clone)]
 pub struct Call {
     pub endpoint: Endpoint,
-    pub account: Account,
+    pub principal: Principal,
     pub body: Bytes,
     /// W3C trace context, passed on.
     pub traceparent: Option<HeaderValue>,
     /// When the request arrived; latencies count from here.
     pub arrived: Instant,
-    pub freshness: Freshness,
+    pub cache_directives: CacheDirectives,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,26 +63,26 @@ pub enum CompletionError {
     Revoked,
 }
 
-/// Why there is no place for a call now.
+/// Why a call cannot be admitted now.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-pub(crate) enum NoPlace {
+pub(crate) enum NoCapacity {
     #[error(transparent)]
     BacklogFull(#[from] BacklogFull),
     #[error(transparent)]
     Refused(#[from] Refused),
 }
 
-impl From<NoPlace> for CompletionError {
-    fn from(error: NoPlace) -> Self {
+impl From<NoCapacity> for CompletionError {
+    fn from(error: NoCapacity) -> Self {
         match error {
-            NoPlace::BacklogFull(error) => error.into(),
-            NoPlace::Refused(error) => error.into(),
+            NoCapacity::BacklogFull(error) => error.into(),
+            NoCapacity::Refused(error) => error.into(),
         }
     }
 }
 
-/// What goes back to the caller.
-pub enum Answer {
+/// The response to the caller.
+pub enum CallResponse {
     /// Complete; 2xx or the upstream's own refusal.
     Whole {
         status: StatusCode,
@@ -93,8 +93,8 @@ pub enum Answer {
     Stream { headers: HeaderMap, events: AnswerStream },
 }
 
-/// What goes back to the caller, and what the cache had to do with it.
-pub struct Answered {
-    pub answer: Answer,
+/// The response to the caller, and how the cache served it.
+pub struct CallResult {
+    pub answer: CallResponse,
     pub cache: CacheStatus,
 }

@@ -16,9 +16,9 @@ use quick_cache::sync::Cache;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::{
-    Account, Answered, Call, CompletionError, Completions, Freshness,
-    plan::{Plan, Shares},
-    request::{Form, Request},
+    CacheDirectives, Call, CallResult, CompletionError, Completions, Principal,
+    cache_policy::{AnswerSharing, CachePolicy},
+    request::{Request, ResponseForm},
 };
 use crate::{
     cache::Key,
@@ -57,8 +57,8 @@ struct Mark {
 /// What came of reading it.
 pub(super) struct Reading {
     pub(super) key: Key,
-    shares: Shares,
-    pub(super) form: Form,
+    shares: AnswerSharing,
+    pub(super) form: ResponseForm,
     /// By the name that was asked for.
     pub(super) model: Box<str>,
     route: (Arc<Model>, Arc<Upstream>),
@@ -67,7 +67,7 @@ pub(super) struct Reading {
 
 impl Completions {
     /// What is held for a call whose very bytes have been answered from memory before.
-    pub(super) fn known(&self, call: &Call) -> Result<Option<Answered>, CompletionError> {
+    pub(super) fn known(&self, call: &Call) -> Result<Option<CallResult>, CompletionError> {
         let Some(reading) = self.0.known.find(call) else {
             return Ok(None);
         };
@@ -77,7 +77,7 @@ impl Completions {
             return Ok(None);
         }
         match self.0.registry.route(&reading.model) {
-            Some(route) if reading.is_of(route) => self.held(call, reading.form, route, &reading.key, None),
+            Some(route) if reading.is_of(route) => self.lookup_memory(call, reading.form, route, &reading.key, None),
             _ => Ok(None),
         }
     }
@@ -109,12 +109,12 @@ impl Known {
         self.readings.get(&self.mark(call)?)
     }
 
-    /// For a call that was answered from memory by `plan`.
-    pub(super) fn keep(&self, call: &Call, request: &Request<'_>, route: &Route, plan: &Plan) {
+    /// For a call that was answered from memory by `policy`.
+    pub(super) fn keep(&self, call: &Call, request: &Request<'_>, route: &Route, policy: &CachePolicy) {
         let Some(mark) = self.mark(call) else { return };
         let reading = Reading {
-            key: plan.key,
-            shares: plan.shares,
+            key: policy.key,
+            shares: policy.shares,
             form: request.form(call.endpoint),
             model: (*request.model).into(),
             route: (Arc::clone(&route.model), Arc::clone(&route.upstream)),
@@ -128,8 +128,8 @@ impl Known {
         // Every field is named: a new one does not compile until somebody decides whether it makes another call.
         let Call {
             endpoint,
-            account:
-                Account {
+            principal:
+                Principal {
                     organization,
                     user,
                     api_key: _,
@@ -139,9 +139,9 @@ impl Known {
             body,
             traceparent: _,
             arrived: _,
-            freshness,
+            cache_directives,
         } = call;
-        if *freshness != Freshness::default() || body.len() > MAX_BODY_BYTES {
+        if *cache_directives != CacheDirectives::default() || body.len() > MAX_BODY_BYTES {
             return None;
         }
         let mut hasher = self.hasher;

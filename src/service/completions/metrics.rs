@@ -123,7 +123,7 @@ impl ModelMetrics {
 
 /// The handles of all models. Those known at start are looked up without a lock.
 pub(super) struct CompletionMetrics {
-    known: HashMap<Arc<str>, Arc<ModelMetrics>>,
+    by_model: HashMap<Arc<str>, Arc<ModelMetrics>>,
     /// Of models that their provider listed later. The catalogue bounds them.
     later: Mutex<HashMap<Arc<str>, Arc<ModelMetrics>>>,
     failures: Failures,
@@ -133,7 +133,7 @@ impl CompletionMetrics {
     pub(super) fn new<'a>(catalogue: impl Iterator<Item = &'a Model>) -> Self {
         let failures = Failures::default();
         Self {
-            known: catalogue
+            by_model: catalogue
                 .map(|model| (Arc::clone(&model.id), Arc::new(ModelMetrics::new(model, &failures))))
                 .collect(),
             later: Mutex::default(),
@@ -143,7 +143,7 @@ impl CompletionMetrics {
 
     /// `model` is of the catalogue.
     pub(super) fn of(&self, model: &Model) -> Arc<ModelMetrics> {
-        if let Some(metrics) = self.known.get(&model.id) {
+        if let Some(metrics) = self.by_model.get(&model.id) {
             return Arc::clone(metrics);
         }
         let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,9 +5,9 @@ use std::time::Instant;
 use http::StatusCode;
 
 use super::{
-    Account, Call,
+    Call, Principal,
     metrics::{CompletionMetrics, ModelMetrics},
-    request::Form,
+    request::ResponseForm,
     tally::Tally,
 };
 use crate::{
@@ -39,7 +39,7 @@ use std::sync::Arc;
 #[expect(clippy::struct_excessive_bools, reason = "each says another thing of the call")]
 pub struct Recorder {
     /// The place in flight is held, like the place for the record, until the record is filed.
-    places: Option<(Option<Permit>, UsageSlot)>,
+    call_slots: Option<(Option<Permit>, UsageSlot)>,
     /// No provider was there: how long that took says nothing of calls.
     unreached: bool,
     /// It failed by our doing, which says nothing of the provider.
@@ -48,7 +48,7 @@ pub struct Recorder {
     cached: bool,
     model: Arc<Model>,
     upstream: Arc<Upstream>,
-    account: Account,
+    principal: Principal,
     streamed: bool,
     tally: Tally,
     /// Whether the upstream has been sent anything. Absent where it is not asked.
@@ -69,28 +69,28 @@ pub struct Recorder {
 impl Recorder {
     /// Without a permit it is the record of an answer that another call made.
     pub(super) fn start(
-        places: (Option<Permit>, UsageSlot),
+        call_slots: (Option<Permit>, UsageSlot),
         route: &Route,
         call: &Call,
-        form: Form,
+        form: ResponseForm,
         metrics: &CompletionMetrics,
         clock: &Clock,
     ) -> Self {
         let metrics = metrics.of(&route.model);
         metrics.started();
-        let mut places = places;
+        let mut call_slots = call_slots;
         // One that costs nothing leaves nothing to be charged.
-        if places.0.is_some() {
-            places.1.open(|| opened(route, call, form, clock));
+        if call_slots.0.is_some() {
+            call_slots.1.open(|| opened(route, call, form, clock));
         }
         Self {
-            cached: places.0.is_none(),
-            places: Some(places),
+            cached: call_slots.0.is_none(),
+            call_slots: Some(call_slots),
             unreached: false,
             ours: false,
             model: Arc::clone(&route.model),
             upstream: Arc::clone(&route.upstream),
-            account: call.account,
+            principal: call.principal,
             streamed: form.streamed,
             tally: Tally::new(form.input_bytes),
             sent: None,
@@ -130,7 +130,7 @@ impl Recorder {
             self.first_token = Some(Instant::now());
         }
         self.tally.add_text(bytes);
-        if let Some((_, slot)) = &self.places {
+        if let Some((_, slot)) = &self.call_slots {
             slot.note_text(bytes);
         }
     }
@@ -160,7 +160,7 @@ impl Recorder {
 
     /// There is nothing to record after all: the call was not made, or is made anew.
     pub(super) fn withdraw(&mut self) {
-        if self.places.take().is_some() {
+        if self.call_slots.take().is_some() {
             self.metrics.withdrawn();
         }
     }
@@ -187,7 +187,7 @@ impl Recorder {
 
     /// The upstream failed. Nobody else is told of it but the caller, so it is counted and logged here.
     pub(super) fn fail(&mut self, error: &ProviderError) {
-        if self.places.is_some() && !self.cached {
+        if self.call_slots.is_some() && !self.cached {
             self.metrics.failures.note(&self.model.id, error, self.request.as_ref());
         }
         self.unreached = !error.has_reached();
@@ -201,7 +201,7 @@ impl Recorder {
     }
 
     fn file(&mut self, outcome: CallOutcome, tokens: TokenUsage) {
-        let Some((permit, slot)) = self.places.take() else {
+        let Some((permit, slot)) = self.call_slots.take() else {
             return;
         };
         self.settled = Some(tokens);
@@ -241,9 +241,9 @@ impl Recorder {
         let id = slot.id().unwrap_or_else(|| UsageRecordId::at(created_at));
         slot.send(UsageRecord {
             id,
-            organization: self.account.organization,
-            user: self.account.user,
-            api_key: self.account.api_key,
+            organization: self.principal.organization,
+            user: self.principal.user,
+            api_key: self.principal.api_key,
             model: Arc::clone(&self.model.id),
             provider: Arc::clone(&self.model.provider),
             kind: self.model.kind,
@@ -268,14 +268,14 @@ impl Drop for Recorder {
 }
 
 /// What there is to say of a call that has only begun.
-fn opened(route: &Route, call: &Call, form: Form, clock: &Clock) -> Opened {
+fn opened(route: &Route, call: &Call, form: ResponseForm, clock: &Clock) -> Opened {
     let created_at = clock.now();
     Opened {
         record: UsageRecord {
             id: UsageRecordId::at(created_at),
-            organization: call.account.organization,
-            user: call.account.user,
-            api_key: call.account.api_key,
+            organization: call.principal.organization,
+            user: call.principal.user,
+            api_key: call.principal.api_key,
             model: Arc::clone(&route.model.id),
             provider: Arc::clone(&route.model.provider),
             kind: route.model.kind,

@@ -65,15 +65,15 @@ pub(super) struct Request<'a> {
 
 /// In what form an answer is wanted, and how much it answers: all that a remembered one needs to know of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Form {
+pub(super) struct ResponseForm {
     pub(super) streamed: bool,
     pub(super) include_usage: bool,
     pub(super) input_bytes: usize,
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn form(&self, endpoint: Endpoint) -> Form {
-        Form {
+    pub(super) fn form(&self, endpoint: Endpoint) -> ResponseForm {
+        ResponseForm {
             streamed: self.stream && endpoint == Endpoint::ChatCompletions,
             include_usage: self.include_usage,
             input_bytes: self.input_bytes,

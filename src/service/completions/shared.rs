@@ -1,11 +1,11 @@
-//! One call to a provider that several callers read: each gets what has been sent so far and follows on.
+//! One call to a provider with several readers: each gets the events so far and then the new ones.
 //!
-//! Nobody runs it: whoever reads drives it, and wakes the others when there is more. So it goes as fast as its fastest
-//! reader, needs no task, and ends, at the provider too, when the last reader has left.
+//! It has no task of its own: every reader that is polled drives the call and wakes the others when there is more. So it runs at
+//! the speed of its fastest reader, and ends, at the provider too, when the last reader is dropped.
 
-mod held;
 mod progress;
 mod reader;
+mod retained;
 mod wakers;
 
 use std::{
@@ -21,7 +21,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode, header};
 use tokio::time::Sleep;
 
-use super::{NoPlace, course::Course, record::Recorder, stored::StoredAnswer};
+use super::{NoCapacity, record::Recorder, stored::StoredAnswer, validation::StreamValidator};
 use crate::{
     cache::{Cached, Key},
     domain::{tokens::TokenUsage, usage::CallOutcome},
@@ -29,19 +29,19 @@ use crate::{
     provider::{Endpoint, EventStream, ProviderError, ProviderReply},
 };
 pub use reader::SharedReader;
-pub(super) use reader::{Begun, NotBegun};
+pub(super) use reader::{ResponseHead, StartError};
 use wakers::Wakers;
 
-/// Waiting for the places that the call needs.
-pub(super) type Entering = BoxFuture<'static, Result<(Recorder, Sending), NoPlace>>;
+/// The wait for the slots that the call needs.
+pub(super) type Admitting = BoxFuture<'static, Result<(Recorder, Sending), NoCapacity>>;
 /// The call to the provider, until its answer has a head.
 pub(super) type Sending = BoxFuture<'static, Result<ProviderReply, ProviderError>>;
 
-/// What a finished answer must be like to be remembered, and where.
-pub(super) struct Keeping {
+/// When and where a finished answer is stored.
+pub(super) struct StorePolicy {
     pub(super) answers: Cached<StoredAnswer, Infallible>,
     pub(super) key: Key,
-    /// Answers that were asked for in one; each must have ended well. 0: nothing is kept.
+    /// Number of requested choices; each must have finished normally. 0: nothing is stored.
     pub(super) choices: u32,
     pub(super) endpoint: Endpoint,
     pub(super) max_bytes: usize,
@@ -54,33 +54,33 @@ pub struct SharedCall {
 
 struct Progress {
     stage: Stage,
-    /// Once there is something to record.
+    /// Set once the call has been admitted.
     recorder: Option<Recorder>,
-    keeping: Keeping,
+    store_policy: StorePolicy,
     head: Option<Head>,
     items: VecDeque<Bytes>,
-    /// Of the items before the first that is still held.
+    /// Number of items before the first retained one.
     dropped: usize,
-    /// Of all items, and of those that are held.
+    /// Bytes of all items, and of the retained ones.
     bytes: usize,
-    held: usize,
-    /// Of those that are held, what is counted by `room`.
+    retained: usize,
+    /// Retained bytes that `room` counts.
     uncounted: usize,
     room: StreamReservation,
     usage_chunk: Bytes,
-    /// Choices that have ended well.
+    /// Choices that have finished normally.
     complete: u32,
-    /// There was something in it for who asked.
+    /// The answer has content for the caller.
     has_substance: bool,
-    course: Course,
+    validation: StreamValidator,
     end: Option<End>,
 }
 
 enum Stage {
-    Entering(Entering),
+    Admitting(Admitting),
     Sending(Sending),
     Streaming(EventStream),
-    /// The last mark has come, and counts may follow it.
+    /// `[DONE]` has come, and usage counts may follow it.
     Counting(EventStream, Pin<Box<Sleep>>),
     Over,
 }
@@ -98,7 +98,7 @@ enum Head {
 }
 
 impl Head {
-    /// Whether the answer is for later callers as well (RFC 9111 5.2.2.5): not one that stands in for the model's.
+    /// Whether the answer may be stored for later callers (RFC 9111 5.2.2.5): a stand-in for the model's answer may not.
     fn may_be_stored(&self) -> bool {
         let (Self::Whole { headers, .. } | Self::Stream { headers }) = self;
         may_be_stored(headers)
@@ -111,36 +111,36 @@ fn may_be_stored(headers: &HeaderMap) -> bool {
         .is_none_or(|value| value.as_bytes() != b"no-store")
 }
 
-/// How it ended, once it has.
+/// How the call ended.
 enum End {
-    /// With what was consumed, and the answer in a form for everybody, if it is one to be remembered.
+    /// The consumed tokens, and the answer for other callers if it may be stored.
     Done(TokenUsage, Option<StoredAnswer>),
-    /// The error is for who started the call.
+    /// Only the caller that started the call gets the error.
     Failed(Option<ProviderError>),
-    NoPlace(NoPlace),
-    /// The process ends.
+    NoCapacity(NoCapacity),
+    /// The process is shutting down.
     Stopped,
 }
 
 impl SharedCall {
-    pub(super) fn new(entering: Entering, keeping: Keeping, memory: Allowance) -> Arc<Self> {
-        let course = Course::of(keeping.choices);
+    pub(super) fn new(admitting: Admitting, store_policy: StorePolicy, memory: Allowance) -> Arc<Self> {
+        let validation = StreamValidator::of(store_policy.choices);
         Arc::new(Self {
             progress: Mutex::new(Progress {
-                stage: Stage::Entering(entering),
+                stage: Stage::Admitting(admitting),
                 recorder: None,
-                keeping,
+                store_policy,
                 head: None,
                 items: VecDeque::new(),
                 dropped: 0,
                 bytes: 0,
-                held: 0,
+                retained: 0,
                 uncounted: 0,
                 room: StreamReservation::new(Some(memory)),
                 usage_chunk: Bytes::new(),
                 complete: 0,
                 has_substance: false,
-                course,
+                validation,
                 end: None,
             }),
             wakers: Arc::default(),
@@ -151,14 +151,14 @@ impl SharedCall {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether somebody new would get all of it.
+    /// Whether a new reader would get the complete answer.
     pub(super) fn may_be_joined(&self) -> bool {
         let progress = self.progress();
         let is_for_all = progress.head.as_ref().is_none_or(Head::may_be_stored);
         is_for_all && !progress.is_too_long() && progress.end.is_none()
     }
 
-    /// The process ends, and this with it.
+    /// Ends the call because the process is shutting down.
     fn stop(&self) {
         let mut progress = self.progress();
         if progress.end.is_none() {
@@ -170,7 +170,7 @@ impl SharedCall {
         self.wakers.wake_others(None);
     }
 
-    /// Gives what `look` finds, driving the call on as long as it finds nothing.
+    /// Returns what `look` finds, and drives the call while it finds nothing.
     fn poll<T>(
         &self,
         reader: u64,
@@ -183,7 +183,7 @@ impl SharedCall {
             if let Some(found) = look(&mut progress) {
                 break Poll::Ready(found);
             }
-            // Before the upstream is asked: it may answer from another thread at once.
+            // Registered before the upstream is polled, since another thread may wake it at once.
             self.wakers.register(reader, context.waker());
             let waker = Waker::from(Arc::clone(&self.wakers));
             if progress.drive(&mut Context::from_waker(&waker)).is_pending() {

@@ -1,11 +1,11 @@
-//! A remembered answer, in the form that it came in.
+//! A cached answer, in the form in which it was received.
 
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
 
-use super::{Answer, forms, stream::AnswerStream};
+use super::{CallResponse, conversion, stream::AnswerStream};
 use crate::{
     cache::Value,
     domain::tokens::TokenUsage,
@@ -20,7 +20,7 @@ pub struct StoredAnswer(Arc<Stored>);
 
 #[derive(Debug)]
 struct Stored {
-    form: Form,
+    form: StoredForm,
     body: Bytes,
     /// The usage chunk of a stream; empty if it had none.
     usage_chunk: Bytes,
@@ -28,16 +28,16 @@ struct Stored {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum StoredForm {
     Whole,
-    /// Events without the usage chunk and the last mark.
+    /// Events without the usage chunk and `[DONE]`.
     Events,
 }
 
 impl StoredAnswer {
     pub(super) fn whole(body: &Bytes, usage: TokenUsage) -> Self {
         Self(Arc::new(Stored {
-            form: Form::Whole,
+            form: StoredForm::Whole,
             // A slice of a larger buffer would keep all of it.
             body: Bytes::copy_from_slice(body),
             usage_chunk: Bytes::new(),
@@ -47,8 +47,8 @@ impl StoredAnswer {
 
     pub(super) fn events(items: &[Bytes], usage_chunk: &Bytes, usage: TokenUsage) -> Self {
         Self(Arc::new(Stored {
-            form: Form::Events,
-            // What filled a silence is nothing of the answer.
+            form: StoredForm::Events,
+            // Keep-alive comments are not part of the answer.
             body: items
                 .iter()
                 .filter(|item| **item != KEEP_ALIVE)
@@ -62,40 +62,42 @@ impl StoredAnswer {
         }))
     }
 
-    /// What the answer consumed when it was made.
+    /// Tokens consumed by the original call.
     pub(super) fn usage(&self) -> TokenUsage {
         self.0.usage
     }
 
-    /// For a caller who did not ask for a stream. `None` if it cannot be given so.
+    /// The answer without streaming. `None` if it cannot be converted.
     pub(super) fn as_whole(&self) -> Option<Bytes> {
         match self.0.form {
-            Form::Whole => Some(self.0.body.clone()),
-            Form::Events => forms::assemble(&self.0.body, &self.0.usage_chunk).map(Bytes::from),
+            StoredForm::Whole => Some(self.0.body.clone()),
+            StoredForm::Events => conversion::chunks_to_completion(&self.0.body, &self.0.usage_chunk).map(Bytes::from),
         }
     }
 
-    /// For a caller who did: all events, with the usage chunk if it was asked for.
+    /// The answer as a stream: all events, with the usage chunk if it was requested.
     pub(super) fn as_events(&self, with_usage: bool) -> Option<Bytes> {
         let stored = &self.0;
         let (events, usage) = match stored.form {
-            Form::Events => (stored.body.clone(), stored.usage_chunk.clone()),
-            Form::Whole => forms::disassemble(&stored.body).map(|(events, usage)| (events.into(), usage.into()))?,
+            StoredForm::Events => (stored.body.clone(), stored.usage_chunk.clone()),
+            StoredForm::Whole => {
+                conversion::completion_to_chunks(&stored.body).map(|(events, usage)| (events.into(), usage.into()))?
+            }
         };
         let usage = if with_usage { &usage[..] } else { &[] };
         Some([&events, usage, DONE].concat().into())
     }
 }
 
-/// A whole answer for a caller who asked for a stream; as it is, if it cannot be given so.
-pub(super) fn as_stream(status: StatusCode, mut headers: HeaderMap, body: Bytes, with_usage: bool) -> Answer {
+/// A completion for a caller that requested a stream; unchanged if it cannot be converted.
+pub(super) fn as_stream(status: StatusCode, mut headers: HeaderMap, body: Bytes, with_usage: bool) -> CallResponse {
     let tokens = sse::usage_of_body(&body, true).reported.map(TokenUsage::from);
     let answer = StoredAnswer::whole(&body, tokens.unwrap_or_default());
     let Some(events) = answer.as_events(with_usage) else {
-        return Answer::Whole { status, headers, body };
+        return CallResponse::Whole { status, headers, body };
     };
     headers.remove(header::CONTENT_TYPE);
-    Answer::Stream {
+    CallResponse::Stream {
         headers,
         events: AnswerStream::Replayed {
             events: Some(events),
@@ -114,7 +116,7 @@ impl Value for StoredAnswer {
     fn encode(&self) -> Vec<u8> {
         let stored = &self.0;
         let mut out = Vec::with_capacity(40 + stored.body.len() + stored.usage_chunk.len());
-        out.put_u8(u8::from(stored.form == Form::Events));
+        out.put_u8(u8::from(stored.form == StoredForm::Events));
         out.put_u8(u8::from(stored.usage.estimated));
         out.put_u64_le(stored.usage.input);
         out.put_u64_le(stored.usage.output);
@@ -128,8 +130,8 @@ impl Value for StoredAnswer {
     fn decode(bytes: &Bytes) -> Option<Self> {
         let mut rest = bytes.clone();
         let form = match rest.try_get_u8().ok()? {
-            0 => Form::Whole,
-            1 => Form::Events,
+            0 => StoredForm::Whole,
+            1 => StoredForm::Events,
             _ => return None,
         };
         let estimated = rest.try_get_u8().ok()? != 0;

@@ -12,10 +12,10 @@ use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{
-    course::{self, Course},
     live::LiveStream,
     record::Recorder,
     shared::SharedReader,
+    validation::{self, StreamValidator},
 };
 use crate::{
     domain::{tokens::TokenUsage, usage::CallOutcome},
@@ -92,7 +92,7 @@ pub struct MeteredStream {
     recorder: Recorder,
     withhold_usage: bool,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
-    course: Course,
+    validation: StreamValidator,
     /// What is wrong with an answer that has ended, for the caller to be told last.
     fault: Option<ProviderError>,
     /// The last item, while counts may follow it.
@@ -112,7 +112,7 @@ struct Last {
 impl MeteredStream {
     pub(super) fn new(
         events: EventStream,
-        course: Course,
+        validation: StreamValidator,
         recorder: Recorder,
         withhold_usage: bool,
         stop: CancellationToken,
@@ -122,7 +122,7 @@ impl MeteredStream {
             recorder,
             withhold_usage,
             stop: Box::pin(stop.cancelled_owned()),
-            course,
+            validation,
             fault: None,
             last: None,
         }
@@ -135,18 +135,18 @@ impl MeteredStream {
 
     /// The upstream told of an error inside the stream. The caller has seen it.
     pub fn has_failed(&self) -> bool {
-        self.course.has_failed
+        self.validation.has_failed
     }
 
     /// The upstream has no more to say, or is not listened to any more. The record is filed before the last bytes go out: the
     /// caller may hang up on them, which must not make a finished answer look cancelled.
     fn finish(&mut self) {
         self.events = None;
-        match self.course.end() {
+        match self.validation.end() {
             Ok(()) => self.recorder.finish(CallOutcome::Completed),
             Err(error) => {
                 self.recorder.fail(&error);
-                self.fault = Some(error).filter(|_| !self.course.has_failed);
+                self.fault = Some(error).filter(|_| !self.validation.has_failed);
             }
         }
     }
@@ -157,10 +157,10 @@ impl MeteredStream {
         let mut end = item.len();
         for event in sse::events(&item) {
             let (data, range) = (event.data(), event.range());
-            if sse::is_done(data) && !self.course.has_failed {
-                self.course.is_marked = true;
+            if sse::is_done(data) && !self.validation.has_failed {
+                self.validation.is_marked = true;
                 // An error that follows is not to stand behind the mark.
-                let is_passed = self.course.end().is_ok();
+                let is_passed = self.validation.end().is_ok();
                 end = if is_passed { range.end } else { range.start };
                 if let Some(kept) = kept.as_mut().filter(|_| is_passed) {
                     kept.extend_from_slice(&item[range]);
@@ -168,7 +168,7 @@ impl MeteredStream {
                 continue;
             }
             let chunk = sse::scan_chunk(data);
-            if self.course.is_over() {
+            if self.validation.is_over() {
                 // Some servers count after they have said that it is over.
                 if let Some(usage) = chunk.usage {
                     self.recorder.note_usage(usage);
@@ -176,7 +176,7 @@ impl MeteredStream {
                 continue;
             }
             let events = &mut self.events;
-            self.course.note(&chunk, |stage| {
+            self.validation.note(&chunk, |stage| {
                 if let Some(events) = events {
                     events.as_mut().reached(stage);
                 }
@@ -192,9 +192,9 @@ impl MeteredStream {
                 }
             }
             if chunk.failed || chunk.is_malformed || event.is_error() {
-                self.course.has_failed = true;
+                self.validation.has_failed = true;
                 let kept = kept.get_or_insert_with(|| BytesMut::from(&item[..range.start]));
-                kept.extend_from_slice(&course::told(self.recorder.provider(), data));
+                kept.extend_from_slice(&validation::error_event(self.recorder.provider(), data));
             } else if let Some(kept) = &mut kept {
                 kept.extend_from_slice(&item[range]);
             }
@@ -264,7 +264,7 @@ impl Stream for MeteredStream {
             match item {
                 Some(Ok(item)) => {
                     let passed = this.pass(item);
-                    if this.course.is_over() {
+                    if this.validation.is_over() {
                         this.last = Some(Last {
                             item: passed,
                             timer: None,

@@ -14,8 +14,12 @@ use uuid::Uuid;
 use super::{Credential, ENDED_FOR, LiveCalls, MAX_ENDED, Shard};
 use crate::domain::ids::{ApiKeyId, SessionId};
 
-fn places(calls: &LiveCalls) -> usize {
-    calls.0.iter().map(|shard| shard.lock().unwrap().places.len()).sum()
+fn by_credential(calls: &LiveCalls) -> usize {
+    calls
+        .0
+        .iter()
+        .map(|shard| shard.lock().unwrap().by_credential.len())
+        .sum()
 }
 
 #[derive(Default)]
@@ -39,18 +43,18 @@ async fn what_a_credential_began_ends_with_it_and_nothing_else() {
     let (key, session) = (ApiKeyId::generate(), SessionId::generate());
     let (key, session) = (Credential::Key(key), Credential::Session(session));
     let (first, mut second, mut other) = (
-        calls.enter(key, None),
-        calls.enter(key, None),
-        calls.enter(session, None),
+        calls.register(key, None),
+        calls.register(key, None),
+        calls.register(session, None),
     );
     calls.end(key);
     assert!(first.is_ended() && second.is_ended() && !other.is_ended());
     assert_eq!(second.unless_ended(std::future::pending::<()>()).await, None);
     assert_eq!(other.unless_ended(async { 7 }).await, Some(7));
-    assert!(calls.enter(key, None).is_ended(), "one that was about to begin");
+    assert!(calls.register(key, None).is_ended(), "one that was about to begin");
     drop((first, second, other));
     assert_eq!(
-        places(&calls),
+        by_credential(&calls),
         1,
         "the end is remembered, and the session's place given back"
     );
@@ -60,18 +64,18 @@ async fn what_a_credential_began_ends_with_it_and_nothing_else() {
 fn a_place_is_given_back_with_the_last_call_that_has_it() {
     let calls = LiveCalls::default();
     let key = Credential::Key(ApiKeyId::generate());
-    let (first, second) = (calls.enter(key, None), calls.enter(key, None));
+    let (first, second) = (calls.register(key, None), calls.register(key, None));
     drop(first);
-    assert_eq!(places(&calls), 1);
+    assert_eq!(by_credential(&calls), 1);
     drop(second);
-    assert_eq!(places(&calls), 0);
+    assert_eq!(by_credential(&calls), 0);
 }
 
 #[test]
 fn whoever_waits_is_woken_by_the_end_wherever_the_call_has_been_moved_to() {
     let calls = LiveCalls::default();
     let key = Credential::Key(ApiKeyId::generate());
-    let (mut moved, mut resting) = (calls.enter(key, None), calls.enter(key, None));
+    let (mut moved, mut resting) = (calls.register(key, None), calls.register(key, None));
     let [before, after, other] = std::array::from_fn(|_| Arc::new(Woken::default()));
     let poll = |woken: &Arc<Woken>, call: &mut super::LiveCall| {
         call.poll_ended(&mut Context::from_waker(&Waker::from(Arc::clone(woken))))
@@ -89,7 +93,7 @@ fn whoever_waits_is_woken_by_the_end_wherever_the_call_has_been_moved_to() {
 fn work_is_polled_no_further_once_its_credential_has_ended() {
     let calls = LiveCalls::default();
     let key = Credential::Key(ApiKeyId::generate());
-    let mut call = calls.enter(key, None);
+    let mut call = calls.register(key, None);
     let mut polls = 0;
     let mut context = Context::from_waker(Waker::noop());
     {
@@ -109,7 +113,7 @@ fn work_is_polled_no_further_once_its_credential_has_ended() {
 async fn a_credential_that_expires_ends_its_calls() {
     let calls = LiveCalls::default();
     let key = Credential::Key(ApiKeyId::generate());
-    let mut call = calls.enter(key, Some(Duration::from_secs(5)));
+    let mut call = calls.register(key, Some(Duration::from_secs(5)));
     let began = Instant::now();
     assert_eq!(call.unless_ended(std::future::pending::<()>()).await, None);
     assert!(began.elapsed() >= Duration::from_secs(5) && call.is_ended());
@@ -126,8 +130,8 @@ fn ends_are_forgotten_in_time_and_when_there_are_many() {
     for _ in 0..MAX_ENDED {
         shard.end(Uuid::now_v7(), now);
     }
-    assert!(!shard.places.contains_key(&first));
-    assert_eq!((shard.places.len(), shard.ended.len()), (MAX_ENDED, MAX_ENDED));
+    assert!(!shard.by_credential.contains_key(&first));
+    assert_eq!((shard.by_credential.len(), shard.ended.len()), (MAX_ENDED, MAX_ENDED));
     shard.end(first, now + ENDED_FOR + Duration::from_secs(1));
-    assert_eq!((shard.places.len(), shard.ended.len()), (1, 1));
+    assert_eq!((shard.by_credential.len(), shard.ended.len()), (1, 1));
 }

@@ -30,7 +30,7 @@ impl Writer {
     /// answer is what must arrive. False if there is nobody any more to keep it for.
     pub(super) async fn checkpoint(&self) -> bool {
         let now = self.clock.now();
-        let kept = self.messages.checkpoint(self.account.organization, &self.answer, now);
+        let kept = self.messages.checkpoint(self.principal.organization, &self.answer, now);
         !matches!(tokio::time::timeout(CHECKPOINT_LIMIT, kept).await, Ok(Ok(false)))
     }
 
@@ -40,7 +40,12 @@ impl Writer {
         if matches!(kept, Kept::NotYet)
             && let Some(spool) = &self.spool
         {
-            let finished = Finished::new(self.account.organization, &self.answer, self.hidden(), self.clock.now());
+            let finished = Finished::new(
+                self.principal.organization,
+                &self.answer,
+                self.hidden(),
+                self.clock.now(),
+            );
             if spool.put(finished).await {
                 return Kept::Spooled;
             }
@@ -69,7 +74,7 @@ impl Writer {
             let now = self.clock.now();
             let stored = self
                 .messages
-                .finish_answer(self.account.organization, &self.answer, self.hidden(), now)
+                .finish_answer(self.principal.organization, &self.answer, self.hidden(), now)
                 .await;
             match stored {
                 Ok(true) => return Kept::Stored,

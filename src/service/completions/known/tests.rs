@@ -14,8 +14,8 @@ use crate::{
     provider::{Endpoint, Registry, registry::Route},
     service::{
         completions::{
-            Account, Call, Freshness,
-            plan::{Plan, Shares},
+            CacheDirectives, Call, Principal,
+            cache_policy::{AnswerSharing, CachePolicy},
             request::Request,
         },
         live_calls::Credential,
@@ -45,7 +45,7 @@ fn route() -> Route {
 fn call() -> Call {
     Call {
         endpoint: Endpoint::ChatCompletions,
-        account: Account {
+        principal: Principal {
             organization: OrganizationId::generate(),
             user: UserId::generate(),
             api_key: None,
@@ -55,27 +55,27 @@ fn call() -> Call {
         body: Bytes::from_static(BODY.as_bytes()),
         traceparent: None,
         arrived: Instant::now(),
-        freshness: Freshness::default(),
+        cache_directives: CacheDirectives::default(),
     }
 }
 
 fn key(call: &Call) -> Key {
-    KeyBuilder::new(Class::Answer, 1, call.account.organization.into()).build()
+    KeyBuilder::new(Class::Answer, 1, call.principal.organization.into()).build()
 }
 
 fn keep(known: &Known, call: &Call, route: &Route) {
     let request = Request::read(&call.body, call.endpoint).unwrap();
-    let settings = KeyBuilder::new(Class::Organization, 1, call.account.organization.into()).build();
-    let plan = Plan {
+    let settings = KeyBuilder::new(Class::Organization, 1, call.principal.organization.into()).build();
+    let policy = CachePolicy {
         key: key(call),
-        shares: Shares {
+        shares: AnswerSharing {
             settings,
             is_shared: false,
         },
         reload: false,
         max_age: None,
     };
-    known.keep(call, &request, route, &plan);
+    known.keep(call, &request, route, &policy);
 }
 
 #[test]
@@ -84,9 +84,9 @@ fn a_call_is_recognised_whichever_key_of_its_person_makes_it() {
     assert!(known.find(&first).is_none());
     keep(&known, &first, &route);
     let again = Call {
-        account: Account {
+        principal: Principal {
             api_key: Some(ApiKeyId::generate()),
-            ..first.account
+            ..first.principal
         },
         traceparent: Some(HeaderValue::from_static("00-1-2-3")),
         ..first.clone()
@@ -107,12 +107,14 @@ fn another_person_organisation_endpoint_byte_or_wish_makes_another_call() {
         known.find(&other).is_some()
     };
     assert!(other(&|_| {}));
-    assert!(!other(&|call| call.account.organization = OrganizationId::generate()));
-    assert!(!other(&|call| call.account.user = UserId::generate()));
+    assert!(!other(&|call| call.principal.organization = OrganizationId::generate()));
+    assert!(!other(&|call| call.principal.user = UserId::generate()));
     assert!(!other(&|call| call.endpoint = Endpoint::Embeddings));
-    assert!(!other(&|call| call.freshness.reload = true));
-    assert!(!other(&|call| call.freshness.no_store = true));
-    assert!(!other(&|call| call.freshness.max_age = Some(Duration::from_mins(1))));
+    assert!(!other(&|call| call.cache_directives.reload = true));
+    assert!(!other(&|call| call.cache_directives.no_store = true));
+    assert!(!other(
+        &|call| call.cache_directives.max_age = Some(Duration::from_mins(1))
+    ));
     for bit in 0..8 * BODY.len() {
         let mut body = BODY.as_bytes().to_vec();
         body[bit / 8] ^= 1 << (bit % 8);
@@ -125,9 +127,9 @@ fn another_person_organisation_endpoint_byte_or_wish_makes_another_call() {
 fn what_is_asked_of_caches_or_is_long_is_read_each_time() {
     let (known, route) = (Known::new([1; 16]), route());
     let asks = Call {
-        freshness: Freshness {
+        cache_directives: CacheDirectives {
             max_age: Some(Duration::ZERO),
-            ..Freshness::default()
+            ..CacheDirectives::default()
         },
         ..call()
     };

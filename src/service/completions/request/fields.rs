@@ -47,12 +47,12 @@ impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
         };
         while let Some(name) = members.next_key_seed(Name(self.0))? {
             let exact = match name {
-                Found::Exact(place) => found.values.get_mut(place).map(|value| (value, self.0[place])),
-                Found::Nearly(shown, meant) => {
+                MemberName::Exact(place) => found.values.get_mut(place).map(|value| (value, self.0[place])),
+                MemberName::Nearly(shown, meant) => {
                     found.misspelt.get_or_insert((shown, meant));
                     None
                 }
-                Found::Other => None,
+                MemberName::Other => None,
             };
             match exact {
                 Some((Some(_), name)) => return Err(de::Error::duplicate_field(name)),
@@ -66,7 +66,7 @@ impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
     }
 }
 
-enum Found {
+enum MemberName {
     Exact(usize),
     Nearly(String, &'static str),
     Other,
@@ -76,26 +76,28 @@ enum Found {
 struct Name<'n, const N: usize>(&'n [&'static str; N]);
 
 impl<'de, const N: usize> DeserializeSeed<'de> for Name<'_, N> {
-    type Value = Found;
+    type Value = MemberName;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Found, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<MemberName, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
 impl<const N: usize> Visitor<'_> for Name<'_, N> {
-    type Value = Found;
+    type Value = MemberName;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a name")
     }
 
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<Found, E> {
-        if let Some(place) = self.0.iter().position(|known| *known == name) {
-            return Ok(Found::Exact(place));
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<MemberName, E> {
+        if let Some(place) = self.0.iter().position(|name_read| *name_read == name) {
+            return Ok(MemberName::Exact(place));
         }
-        let meant = self.0.iter().find(|known| is_nearly(name, known));
-        Ok(meant.map_or(Found::Other, |meant| Found::Nearly(shown(name).into_owned(), meant)))
+        let meant = self.0.iter().find(|name_read| is_nearly(name, name_read));
+        Ok(meant.map_or(MemberName::Other, |meant| {
+            MemberName::Nearly(shown(name).into_owned(), meant)
+        }))
     }
 }
 
@@ -106,11 +108,11 @@ fn shown(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether a reader that does not mind case, dashes and underscores could take `name` for `known`.
-fn is_nearly(name: &str, known: &str) -> bool {
+/// Whether a reader that does not mind case, dashes and underscores could take `name` for `name_read`.
+fn is_nearly(name: &str, name_read: &str) -> bool {
     let separators = |character: &char| !matches!(character, '_' | '-');
     let name = name.chars().filter(separators).map(folded);
-    name.eq(known.chars().filter(separators))
+    name.eq(name_read.chars().filter(separators))
 }
 
 /// A character that is folded to a letter of ASCII, as that in lower case. Simple folding (Unicode's `CaseFolding.txt`) knows two beyond ASCII; the two of

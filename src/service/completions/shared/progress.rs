@@ -1,15 +1,15 @@
-//! How a shared call goes on, step by step: what came, what of it is held, and how it ended.
+//! Drives a shared call step by step: reads events, retains them, and records the end.
 
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::{End, Head, Keeping, Progress, Stage, may_be_stored};
+use super::{End, Head, Progress, Stage, StorePolicy, may_be_stored};
 use crate::{
     domain::{tokens::TokenUsage, usage::CallOutcome},
     provider::{Endpoint, ProviderError, ProviderReply, sse},
-    service::completions::{as_json, course, record::Recorder, stored::StoredAnswer, stream::COUNTS_AFTER_MARK},
+    service::completions::{as_json, record::Recorder, stored::StoredAnswer, stream::COUNTS_AFTER_MARK, validation},
 };
 
 impl Progress {
@@ -17,14 +17,14 @@ impl Progress {
     pub(super) fn drive(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &mut self.stage {
             Stage::Over => return Poll::Pending,
-            Stage::Entering(entering) => match std::task::ready!(entering.as_mut().poll(context)) {
+            Stage::Admitting(admitting) => match std::task::ready!(admitting.as_mut().poll(context)) {
                 Ok((recorder, sending)) => {
                     self.recorder = Some(recorder);
                     self.stage = Stage::Sending(sending);
                 }
                 Err(error) => {
                     self.stage = Stage::Over;
-                    self.end = Some(End::NoPlace(error));
+                    self.end = Some(End::NoCapacity(error));
                 }
             },
             Stage::Sending(sending) => match std::task::ready!(sending.as_mut().poll(context)) {
@@ -66,10 +66,10 @@ impl Progress {
             self.end = Some(End::Done(TokenUsage::default(), None));
             return;
         }
-        let body = match course::whole(self.keeping.endpoint, body.clone()) {
+        let body = match validation::whole(self.store_policy.endpoint, body.clone()) {
             Ok(body) => body,
             Err(error) => {
-                if let Some(usage) = course::spent(&body) {
+                if let Some(usage) = validation::spent(&body) {
                     self.record(|recorder| recorder.note_usage(usage));
                 }
                 return self.fail(error);
@@ -85,18 +85,18 @@ impl Progress {
             recorder.finish(CallOutcome::Completed);
         });
         let usage = self.tokens();
-        let is_answer = match self.keeping.endpoint {
-            // What is empty would be just as empty for everybody else, for as long as it is remembered.
+        let is_answer = match self.store_policy.endpoint {
+            // An empty answer is not stored, or every caller would get it until it expires.
             Endpoint::ChatCompletions => self.is_complete(info.complete) && info.has_substance,
             Endpoint::Embeddings => info.has_data,
         };
-        let is_kept = is_answer && body.len() <= self.keeping.max_bytes && may_be_stored(&headers);
+        let is_kept = is_answer && body.len() <= self.store_policy.max_bytes && may_be_stored(&headers);
         let stored = is_kept.then(|| self.keep(StoredAnswer::whole(&body, usage)));
         self.head = Some(Head::Whole { status, headers, body });
         self.end = Some(End::Done(usage, stored));
     }
 
-    /// Cuts the usage chunk and the last mark out of what came: who gets them is each reader's affair.
+    /// Cuts the usage chunk and `[DONE]` out of the stream: each reader decides whether to send them.
     fn take_item(&mut self, item: &Bytes) {
         let mut from = 0;
         let mut is_over = false;
@@ -106,14 +106,14 @@ impl Progress {
             if sse::is_done(data) {
                 self.push(item.slice(from..range.start));
                 from = item.len();
-                self.course.is_marked = true;
+                self.validation.is_marked = true;
                 is_over = true;
                 self.take_counts(&item.slice(range.end..));
                 break;
             }
             let chunk = sse::scan_chunk(data);
             let stage = &mut self.stage;
-            self.course.note(&chunk, |reached| {
+            self.validation.note(&chunk, |reached| {
                 if let Stage::Streaming(events) = stage {
                     events.as_mut().reached(reached);
                 }
@@ -132,11 +132,11 @@ impl Progress {
                 }
             }
             if chunk.failed || chunk.is_malformed || event.is_error() {
-                self.course.has_failed = true;
+                self.validation.has_failed = true;
                 self.push(item.slice(from..range.start));
                 if let Some(recorder) = &self.recorder {
-                    let told = course::told(recorder.provider(), data);
-                    self.push(told);
+                    let event = validation::error_event(recorder.provider(), data);
+                    self.push(event);
                 }
                 from = item.len();
                 is_over = true;
@@ -157,7 +157,7 @@ impl Progress {
         }
     }
 
-    /// What comes after the last mark: nobody is given it but as the usage chunk.
+    /// Takes events after `[DONE]`: only their usage is passed on, as the usage chunk.
     fn take_counts(&mut self, item: &Bytes) {
         for event in sse::events(item) {
             if let Some(usage) = sse::scan_chunk(event.data()).usage {
@@ -172,14 +172,14 @@ impl Progress {
         if self.end.is_some() {
             return;
         }
-        match self.course.end() {
+        match self.validation.end() {
             Ok(()) => self.record(|recorder| recorder.finish(CallOutcome::Completed)),
-            // The caller has been told, in the upstream's own words.
+            // The caller has seen the upstream's error event.
             Err(error @ ProviderError::ErrorInAnswer) => self.record(|recorder| recorder.fail(&error)),
             Err(error) => return self.fail(error),
         }
         let usage = self.tokens();
-        let is_whole = self.course.is_marked && !self.course.has_failed;
+        let is_whole = self.validation.is_marked && !self.validation.has_failed;
         let may_be_stored = self.head.as_ref().is_none_or(Head::may_be_stored);
         let is_kept =
             is_whole && may_be_stored && !self.is_too_long() && self.is_complete(self.complete) && self.has_substance;
@@ -192,11 +192,11 @@ impl Progress {
     }
 
     fn is_complete(&self, complete: u32) -> bool {
-        self.keeping.choices > 0 && complete == self.keeping.choices
+        self.store_policy.choices > 0 && complete == self.store_policy.choices
     }
 
     fn keep(&self, answer: StoredAnswer) -> StoredAnswer {
-        let Keeping { answers, key, .. } = &self.keeping;
+        let StorePolicy { answers, key, .. } = &self.store_policy;
         answers.keep(*key, answer.clone());
         answer
     }

@@ -12,7 +12,7 @@ use super::{End, Head, SharedCall};
 use crate::{
     domain::{tokens::TokenUsage, usage::CallOutcome},
     provider::ProviderError,
-    service::completions::{NoPlace, record::Recorder, stored::StoredAnswer},
+    service::completions::{NoCapacity, record::Recorder, stored::StoredAnswer},
 };
 use events::Closing;
 
@@ -20,16 +20,16 @@ use events::Closing;
 pub struct SharedReader {
     call: Arc<SharedCall>,
     id: u64,
-    /// Of those who share what another started: a record of their own, at no cost.
+    /// The usage record of a reader that joined, at no cost; `None` for the caller that started the call.
     own: Option<Recorder>,
     with_usage: bool,
-    place: usize,
+    position: usize,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     closing: Closing,
 }
 
-/// What a caller gets first.
-pub(in crate::service::completions) enum Begun {
+/// The head of the response, with the body unless it is streamed.
+pub(in crate::service::completions) enum ResponseHead {
     Whole {
         status: StatusCode,
         headers: HeaderMap,
@@ -40,11 +40,11 @@ pub(in crate::service::completions) enum Begun {
     },
 }
 
-/// Why there is nothing to get.
-pub(in crate::service::completions) enum NotBegun {
-    /// The call failed. Only who started it is told how.
+/// Why there is no response.
+pub(in crate::service::completions) enum StartError {
+    /// The call failed. Only the caller that started it gets the error.
     Failed(Option<ProviderError>),
-    NoPlace(NoPlace),
+    NoCapacity(NoCapacity),
     Stopping,
 }
 
@@ -55,67 +55,67 @@ impl SharedReader {
         with_usage: bool,
         stop: CancellationToken,
     ) -> Self {
-        let id = call.wakers.enter();
+        let id = call.wakers.add_reader();
         Self {
             call,
             id,
             own,
             with_usage,
-            place: 0,
+            position: 0,
             stop: Box::pin(stop.cancelled_owned()),
             closing: Closing::NotYet,
         }
     }
 
-    /// Waits for the head of the answer.
-    pub(in crate::service::completions) async fn begun(&mut self) -> Result<Begun, NotBegun> {
+    /// Waits for the response head.
+    pub(in crate::service::completions) async fn head(&mut self) -> Result<ResponseHead, StartError> {
         let leads = self.own.is_none();
         std::future::poll_fn(|context| {
             let found = self.call.poll(self.id, context, |progress| {
                 if let Some(head) = &progress.head {
                     return Some(Ok(match head.clone() {
-                        Head::Whole { status, headers, body } => Begun::Whole { status, headers, body },
-                        Head::Stream { headers } => Begun::Stream { headers },
+                        Head::Whole { status, headers, body } => ResponseHead::Whole { status, headers, body },
+                        Head::Stream { headers } => ResponseHead::Stream { headers },
                     }));
                 }
                 match &mut progress.end {
-                    Some(End::Failed(error)) => Some(Err(NotBegun::Failed(error.take_if(|_| leads)))),
-                    Some(End::NoPlace(error)) => Some(Err(NotBegun::NoPlace(*error))),
-                    Some(End::Stopped) => Some(Err(NotBegun::Stopping)),
+                    Some(End::Failed(error)) => Some(Err(StartError::Failed(error.take_if(|_| leads)))),
+                    Some(End::NoCapacity(error)) => Some(Err(StartError::NoCapacity(*error))),
+                    Some(End::Stopped) => Some(Err(StartError::Stopping)),
                     Some(End::Done(..)) | None => None,
                 }
             });
             if found.is_pending() && self.stop.as_mut().poll(context).is_ready() {
                 self.call.stop();
-                return Poll::Ready(Err(NotBegun::Stopping));
+                return Poll::Ready(Err(StartError::Stopping));
             }
             found
         })
         .await
     }
 
-    /// Waits for the whole of a stream, for a caller who wants no stream. `None` if it is not one to be remembered, as soon as
-    /// that is known.
-    pub(in crate::service::completions) async fn read_on(&mut self) -> Result<Option<StoredAnswer>, NotBegun> {
+    /// Waits for the complete stream, for a caller that did not request streaming. `None` as soon as it is certain that the
+    /// answer cannot be stored.
+    pub(in crate::service::completions) async fn read_whole(&mut self) -> Result<Option<StoredAnswer>, StartError> {
         let leads = self.own.is_none();
         std::future::poll_fn(|context| {
             let found = self.call.poll(self.id, context, |progress| match &mut progress.end {
                 Some(End::Done(_, stored)) => Some(Ok(stored.clone())),
-                Some(End::Failed(error)) => Some(Err(NotBegun::Failed(error.take_if(|_| leads)))),
-                Some(End::NoPlace(error)) => Some(Err(NotBegun::NoPlace(*error))),
-                Some(End::Stopped) => Some(Err(NotBegun::Stopping)),
+                Some(End::Failed(error)) => Some(Err(StartError::Failed(error.take_if(|_| leads)))),
+                Some(End::NoCapacity(error)) => Some(Err(StartError::NoCapacity(*error))),
+                Some(End::Stopped) => Some(Err(StartError::Stopping)),
                 None => progress.is_too_long().then_some(Ok(None)),
             });
             if found.is_pending() && self.stop.as_mut().poll(context).is_ready() {
                 self.call.stop();
-                return Poll::Ready(Err(NotBegun::Stopping));
+                return Poll::Ready(Err(StartError::Stopping));
             }
             found
         })
         .await
     }
 
-    /// What the answer consumed, or has consumed so far.
+    /// Tokens that the answer consumed, so far if it goes on.
     pub fn tokens(&self) -> TokenUsage {
         let progress = self.call.progress();
         match &progress.end {
@@ -124,12 +124,12 @@ impl SharedReader {
         }
     }
 
-    /// The upstream told of an error inside the stream. The caller has seen it.
+    /// Whether the upstream reported an error inside the stream, which the caller has seen.
     pub fn has_failed(&self) -> bool {
-        self.call.progress().course.has_failed
+        self.call.progress().validation.has_failed
     }
 
-    /// The record of one who shared, once it is known how it went.
+    /// Completes the usage record of a reader that joined.
     pub(in crate::service::completions) fn settle(&mut self, outcome: CallOutcome) {
         let tokens = self.tokens();
         if let Some(own) = &mut self.own {
@@ -138,7 +138,7 @@ impl SharedReader {
         }
     }
 
-    /// Gives up the record: the call failed, and the caller asks anew.
+    /// Withdraws the usage record: the call failed, and the caller tries again.
     pub(in crate::service::completions) fn withdraw(&mut self) {
         if let Some(own) = &mut self.own {
             own.withdraw();
@@ -148,6 +148,6 @@ impl SharedReader {
 
 impl Drop for SharedReader {
     fn drop(&mut self) {
-        self.call.wakers.leave(self.id);
+        self.call.wakers.remove_reader(self.id);
     }
 }

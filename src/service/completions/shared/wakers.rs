@@ -1,32 +1,32 @@
-//! Who waits for a shared call.
+//! The readers that wait for a shared call.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Wake, Waker},
 };
 
-/// The upstream's waker: wakes every reader, since any of them may be the one that reads on.
+/// The waker given to the upstream. It wakes every reader, since any of them can drive the call.
 #[derive(Default)]
 pub(super) struct Wakers {
     readers: Mutex<Readers>,
 }
 
-/// Few calls have a second reader, so a list is quicker than a map. Where there are thousands, none is looked at for each item that
-/// another one reads.
+/// Few calls have a second reader, so a list is faster than a map. The slowest position is kept, so that thousands of readers
+/// are not scanned for each item that one of them reads.
 #[derive(Default)]
 struct Readers {
     /// By id, since they come with ascending ones.
     all: Vec<Reader>,
     entered: u64,
-    /// How far the last ones have read, and how many they are.
+    /// Position of the slowest readers, and their number.
     last: usize,
     at_last: usize,
 }
 
 struct Reader {
     id: u64,
-    /// How far it has read, in items.
-    place: usize,
+    /// Number of items it has read.
+    position: usize,
     /// While it waits.
     waker: Option<Waker>,
 }
@@ -37,26 +37,26 @@ impl Readers {
         self.all.get_mut(index)
     }
 
-    /// One more is at `place`.
-    fn arrive(&mut self, place: usize) {
-        if self.at_last == 0 || place < self.last {
-            (self.last, self.at_last) = (place, 1);
-        } else if place == self.last {
+    /// Counts one more reader at `position`.
+    fn arrive(&mut self, position: usize) {
+        if self.at_last == 0 || position < self.last {
+            (self.last, self.at_last) = (position, 1);
+        } else if position == self.last {
             self.at_last += 1;
         }
     }
 
-    /// One is not at `place` any more. True if it was the last one there, so that all had to be looked at and counted anew.
-    fn depart(&mut self, place: usize) -> bool {
-        if place != self.last {
+    /// Counts one reader less at `position`. True if it was the last of the slowest, so that all were counted again.
+    fn depart(&mut self, position: usize) -> bool {
+        if position != self.last {
             return false;
         }
         self.at_last = self.at_last.saturating_sub(1);
         if self.at_last > 0 {
             return false;
         }
-        self.last = self.all.iter().map(|reader| reader.place).min().unwrap_or_default();
-        self.at_last = self.all.iter().filter(|reader| reader.place == self.last).count();
+        self.last = self.all.iter().map(|reader| reader.position).min().unwrap_or_default();
+        self.at_last = self.all.iter().filter(|reader| reader.position == self.last).count();
         true
     }
 }
@@ -66,25 +66,25 @@ impl Wakers {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn enter(&self) -> u64 {
+    pub(super) fn add_reader(&self) -> u64 {
         let mut readers = self.readers();
         let id = readers.entered;
         readers.entered += 1;
         readers.all.push(Reader {
             id,
-            place: 0,
+            position: 0,
             waker: None,
         });
         readers.arrive(0);
         id
     }
 
-    /// One who leaves may have been woken for all: the others are.
-    pub(super) fn leave(&self, reader: u64) {
+    /// Removes a reader and wakes the others: the wake-up for the call may have gone to the removed one only.
+    pub(super) fn remove_reader(&self, reader: u64) {
         let mut readers = self.readers();
         if let Ok(index) = readers.all.binary_search_by_key(&reader, |other| other.id) {
-            let place = readers.all.remove(index).place;
-            readers.depart(place);
+            let position = readers.all.remove(index).position;
+            readers.depart(position);
         }
         drop(readers);
         self.wake_others(None);
@@ -93,22 +93,22 @@ impl Wakers {
     pub(super) fn register(&self, reader: u64, waker: &Waker) {
         if let Some(reader) = self.readers().find(reader) {
             match &mut reader.waker {
-                Some(known) => known.clone_from(waker),
+                Some(registered) => registered.clone_from(waker),
                 none => *none = Some(waker.clone()),
             }
         }
     }
 
-    /// Notes how far a reader has come, and gives how far the last one has.
-    pub(super) fn note_place(&self, reader: u64, place: usize) -> usize {
+    /// Records a reader's position, and returns that of the slowest.
+    pub(super) fn note_position(&self, reader: u64, position: usize) -> usize {
         let mut readers = self.readers();
         if let Some(reader) = readers.find(reader) {
-            let before = std::mem::replace(&mut reader.place, place);
-            if before != place && !readers.depart(before) {
-                readers.arrive(place);
+            let before = std::mem::replace(&mut reader.position, position);
+            if before != position && !readers.depart(before) {
+                readers.arrive(position);
             }
         }
-        if readers.all.is_empty() { place } else { readers.last }
+        if readers.all.is_empty() { position } else { readers.last }
     }
 
     /// Who is not woken goes on waiting: it may be the one that the upstream is to wake.
@@ -145,19 +145,19 @@ mod tests {
         #[test]
         fn the_last_reader_is_known_whoever_comes_reads_and_leaves(steps in prop::collection::vec((0..4_u8, 0..8_usize, 0..4_usize), 0..200)) {
             let wakers = Wakers::default();
-            let mut places: Vec<(u64, usize)> = Vec::new();
+            let mut readers: Vec<(u64, usize)> = Vec::new();
             for (step, who, read) in steps {
-                let who = who % places.len().max(1);
-                match (step, places.get(who).copied()) {
-                    (0, _) | (_, None) => places.push((wakers.enter(), 0)),
+                let who = who % readers.len().max(1);
+                match (step, readers.get(who).copied()) {
+                    (0, _) | (_, None) => readers.push((wakers.add_reader(), 0)),
                     (1, Some((id, _))) => {
-                        wakers.leave(id);
-                        places.remove(who);
+                        wakers.remove_reader(id);
+                        readers.remove(who);
                     }
-                    (_, Some((id, place))) => {
-                        places[who].1 = place + read;
-                        let last = places.iter().map(|(_, place)| *place).min();
-                        prop_assert_eq!(Some(wakers.note_place(id, place + read)), last);
+                    (_, Some((id, position))) => {
+                        readers[who].1 = position + read;
+                        let last = readers.iter().map(|(_, position)| *position).min();
+                        prop_assert_eq!(Some(wakers.note_position(id, position + read)), last);
                     }
                 }
             }

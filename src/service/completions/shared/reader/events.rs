@@ -39,24 +39,24 @@ impl SharedReader {
     }
 
     fn next_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, StreamError>>> {
-        let (place, leads) = (self.place, self.own.is_none());
+        let (position, leads) = (self.position, self.own.is_none());
         let found = self
             .call
-            .poll(self.id, context, |progress| item(progress, place, leads));
+            .poll(self.id, context, |progress| item(progress, position, leads));
         let Poll::Ready(found) = found else {
             return Poll::Pending;
         };
         match found {
-            Found::Item(bytes) => {
-                self.place += 1;
-                let last = self.call.wakers.note_place(self.id, self.place);
+            NextItem::Item(bytes) => {
+                self.position += 1;
+                let last = self.call.wakers.note_position(self.id, self.position);
                 self.call.progress().free_before(last);
                 if let Some(own) = &mut self.own {
                     own.note_text(0);
                 }
                 Poll::Ready(Some(Ok(bytes)))
             }
-            Found::Last {
+            NextItem::Last {
                 events,
                 usage_chunk,
                 marked,
@@ -70,18 +70,18 @@ impl SharedReader {
                 let mark = if marked { &DONE[..] } else { &[] };
                 Poll::Ready(Some(Ok([&events, usage_chunk, mark].concat().into())))
             }
-            Found::Done => {
+            NextItem::Done => {
                 self.settle_as_ended();
                 self.closing = Closing::Usage;
                 Poll::Ready(None)
             }
-            Found::Failed(error) => {
+            NextItem::Failed(error) => {
                 self.closing = Closing::Over;
                 self.settle(CallOutcome::Failed);
                 let error = error.unwrap_or(ProviderError::BadReply("the call that this one shared broke off"));
                 Poll::Ready(Some(Err(error.into())))
             }
-            Found::Stopped => {
+            NextItem::Stopped => {
                 self.closing = Closing::Over;
                 self.settle(CallOutcome::Cancelled);
                 Poll::Ready(Some(Err(StreamError::Stopping)))
@@ -90,7 +90,7 @@ impl SharedReader {
     }
 }
 
-enum Found {
+enum NextItem {
     Item(Bytes),
     /// With what comes after it, so that the caller gets all of it in one packet.
     Last {
@@ -103,27 +103,29 @@ enum Found {
     Stopped,
 }
 
-fn item(progress: &mut Progress, place: usize, leads: bool) -> Option<Found> {
-    if progress.dropped > place {
-        return Some(Found::Failed(Some(ProviderError::BadReply("it was read too slowly"))));
+fn item(progress: &mut Progress, position: usize, leads: bool) -> Option<NextItem> {
+    if progress.dropped > position {
+        return Some(NextItem::Failed(Some(ProviderError::BadReply(
+            "it was read too slowly",
+        ))));
     }
-    if let Some(item) = progress.items.get(place - progress.dropped) {
-        let is_last = place + 1 == progress.dropped + progress.items.len();
+    if let Some(item) = progress.items.get(position - progress.dropped) {
+        let is_last = position + 1 == progress.dropped + progress.items.len();
         return Some(if is_last && matches!(progress.end, Some(End::Done(..))) {
-            Found::Last {
+            NextItem::Last {
                 events: item.clone(),
                 usage_chunk: progress.usage_chunk.clone(),
-                marked: progress.course.is_marked,
+                marked: progress.validation.is_marked,
             }
         } else {
-            Found::Item(item.clone())
+            NextItem::Item(item.clone())
         });
     }
     match &mut progress.end {
-        Some(End::Done(..)) => Some(Found::Done),
-        Some(End::Failed(error)) => Some(Found::Failed(error.take_if(|_| leads))),
+        Some(End::Done(..)) => Some(NextItem::Done),
+        Some(End::Failed(error)) => Some(NextItem::Failed(error.take_if(|_| leads))),
         // There is no stream before there is a place.
-        Some(End::NoPlace(_) | End::Stopped) => Some(Found::Stopped),
+        Some(End::NoCapacity(_) | End::Stopped) => Some(NextItem::Stopped),
         None => None,
     }
 }
@@ -154,7 +156,7 @@ impl Stream for SharedReader {
                 }
                 Closing::Mark => {
                     this.closing = Closing::Over;
-                    if this.call.progress().course.is_marked {
+                    if this.call.progress().validation.is_marked {
                         return Poll::Ready(Some(Ok(DONE)));
                     }
                 }

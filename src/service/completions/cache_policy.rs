@@ -1,4 +1,4 @@
-//! Whether a call may be answered by an earlier one's answer, and under which key that is remembered.
+//! Decides whether a call may be served from the cache, and under which key its answer is stored.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -11,27 +11,27 @@ use crate::{
 
 use super::stored::StoredAnswer;
 
-/// What the caller asks of caches (Cache-Control of a request, RFC 9111 5.2.1).
+/// The caller's cache directives (Cache-Control of a request, RFC 9111 5.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Freshness {
-    /// `no-cache`: ask the model, and remember its answer.
+pub struct CacheDirectives {
+    /// `no-cache`: call the model, and store its answer.
     pub reload: bool,
-    /// `no-store`: neither take a remembered answer nor remember this one.
+    /// `no-store`: neither use a stored answer nor store this one.
     pub no_store: bool,
-    /// `max-age`: take no older one.
+    /// `max-age`: accept no older answer.
     pub max_age: Option<Duration>,
 }
 
 /// What the cache did for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheStatus {
-    /// The answer was remembered, for so long.
+    /// The answer was cached `age` ago.
     Hit { age: Duration },
-    /// The model was asked; the answer will be remembered if it is whole.
+    /// The model was called; its answer is stored if it is complete.
     Miss,
-    /// The answer of a call under way is shared.
+    /// The call joined an identical call in flight.
     Coalesced,
-    /// The cache was not asked.
+    /// The cache was not used.
     Bypass,
 }
 
@@ -39,10 +39,10 @@ impl CacheStatus {
     pub const ALL: [&'static str; 4] = ["hit", "miss", "coalesced", "bypass"];
 
     pub fn as_str(self) -> &'static str {
-        Self::ALL[self.place()]
+        Self::ALL[self.index()]
     }
 
-    pub(super) fn place(self) -> usize {
+    pub(super) fn index(self) -> usize {
         match self {
             Self::Hit { .. } => 0,
             Self::Miss => 1,
@@ -52,29 +52,29 @@ impl CacheStatus {
     }
 }
 
-/// A call that the cache is for.
-pub(super) struct Plan {
+/// How the cache serves one call.
+pub(super) struct CachePolicy {
     pub(super) key: Key,
-    pub(super) shares: Shares,
+    pub(super) shares: AnswerSharing,
     pub(super) reload: bool,
     pub(super) max_age: Option<Duration>,
 }
 
-/// Among whom answers are shared, and where that is settled.
+/// Whether answers are shared within the organisation, and the key of the setting that decides it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shares {
+pub(super) struct AnswerSharing {
     /// [`caches::organization_key`](crate::service::caches::organization_key)'s.
     pub(super) settings: Key,
-    /// Among all people of the organisation; otherwise everybody is given the own ones.
+    /// Shared by all people of the organisation; otherwise each person has separate entries.
     pub(super) is_shared: bool,
 }
 
-/// Fields of a body that do not change the answer, or for which something else stands in the key.
+/// Body fields that do not change the answer, or that another part of the key represents.
 const WITHOUT: [&str; 5] = ["model", "stream", "stream_options", "user", "metadata"];
 
-/// Whether a call has anything to do with the cache.
+/// Whether a call uses the cache.
 pub(super) fn is_wanted(call: &Call, route: &Route, request: &Request<'_>) -> bool {
-    // Every field is named: a new one does not compile until somebody decides whether it belongs into the key.
+    // Every field is named, so that a new one does not compile until its place in the key is decided.
     let Request {
         model: _,
         stream: _,
@@ -92,22 +92,24 @@ pub(super) fn is_wanted(call: &Call, route: &Route, request: &Request<'_>) -> bo
         Caching::All => true,
         Caching::Deterministic => *repeatable || call.endpoint == Endpoint::Embeddings,
     };
-    wanted && !call.freshness.no_store && !*kept_upstream
+    wanted && !call.cache_directives.no_store && !*kept_upstream
 }
 
-/// For a call that [`is_wanted`]. A hit and its age tell that somebody asked exactly this, and when: so the key has the person (whoever
-/// made the API key), unless the organisation shares answers.
-pub(super) fn plan(call: &Call, route: &Route, shares: Shares) -> Option<Plan> {
-    let Call { account, endpoint, .. } = call;
+/// The policy of a call that [`is_wanted`]. A hit and its age reveal that the same request was made before, and when. Therefore
+/// the key contains the person (the creator of the API key), unless the organisation shares answers.
+pub(super) fn policy_of(call: &Call, route: &Route, shares: AnswerSharing) -> Option<CachePolicy> {
+    let Call {
+        principal, endpoint, ..
+    } = call;
     let text = std::str::from_utf8(&call.body).ok()?;
-    let UserId(person) = account.user;
+    let UserId(person) = principal.user;
     let person = if shares.is_shared { &[][..] } else { person.as_bytes() };
     let identity = route.upstream.identity.as_bytes();
     let identity = match route.upstream.provider.edition()? {
         0 => Cow::Borrowed(identity),
         edition => [identity, &edition.to_le_bytes()].concat().into(),
     };
-    let key = KeyBuilder::new(Class::Answer, StoredAnswer::SCHEMA, account.organization.into())
+    let key = KeyBuilder::new(Class::Answer, StoredAnswer::SCHEMA, principal.organization.into())
         .field(person)
         .field(endpoint.path())
         .field(&*route.model.provider)
@@ -115,10 +117,10 @@ pub(super) fn plan(call: &Call, route: &Route, shares: Shares) -> Option<Plan> {
         .field(&*route.model.upstream)
         .field(canonical(text, &WITHOUT)?)
         .build();
-    Some(Plan {
+    Some(CachePolicy {
         key,
         shares,
-        reload: call.freshness.reload,
-        max_age: call.freshness.max_age,
+        reload: call.cache_directives.reload,
+        max_age: call.cache_directives.max_age,
     })
 }

@@ -9,12 +9,12 @@ use crate::provider::sse;
 const PIECEWISE: [&str; 4] = ["content", "reasoning_content", "reasoning", "refusal"];
 
 /// Puts a stream's chunks together. `None` if they are not chunks of an answer, or if it is not clear what they make.
-pub(in crate::service::completions) fn assemble(events: &[u8], usage: &[u8]) -> Option<Vec<u8>> {
+pub(in crate::service::completions) fn chunks_to_completion(events: &[u8], usage: &[u8]) -> Option<Vec<u8>> {
     put_together(events, usage, |data| serde_json::from_slice(data).ok())
 }
 
 /// The same, where there is nothing else to be had: what is no text has U+FFFD in its place.
-pub(in crate::service::completions) fn assemble_anyhow(events: &[u8]) -> Option<Vec<u8>> {
+pub(in crate::service::completions) fn chunks_to_completion_lenient(events: &[u8]) -> Option<Vec<u8>> {
     put_together(events, b"", |data| {
         let strict = serde_json::from_slice(data).ok();
         strict.or_else(|| serde_json::from_str(&with_whole_pairs(&String::from_utf8_lossy(data))).ok())
@@ -122,10 +122,10 @@ fn add_choice(choices: &mut Vec<Choice>, mut part: Map<String, Value>) -> Option
 }
 
 /// What is said later holds, unless it is nothing.
-fn replace(known: &mut Map<String, Value>, more: Map<String, Value>) {
+fn replace(merged: &mut Map<String, Value>, more: Map<String, Value>) {
     for (name, value) in more {
-        if !is_nothing(&value) || !known.contains_key(&name) {
-            known.insert(name, value);
+        if !is_nothing(&value) || !merged.contains_key(&name) {
+            merged.insert(name, value);
         }
     }
 }
@@ -136,22 +136,22 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 /// Lists that grow, in an object.
-fn extend(known: &mut Map<String, Value>, name: &str, more: Value) -> Option<()> {
-    match (known.get_mut(name), more) {
+fn extend(merged: &mut Map<String, Value>, name: &str, more: Value) -> Option<()> {
+    match (merged.get_mut(name), more) {
         (Some(Value::Object(lists)), Value::Object(more)) => {
             for (name, more) in more {
                 match (lists.get_mut(&name), more) {
                     (Some(Value::Array(list)), Value::Array(more)) => list.extend(more),
-                    (Some(known), Value::Null) if !known.is_null() => {}
+                    (Some(merged), Value::Null) if !merged.is_null() => {}
                     (_, more) => {
                         lists.insert(name, more);
                     }
                 }
             }
         }
-        (Some(known), Value::Null) if !known.is_null() => {}
+        (Some(merged), Value::Null) if !merged.is_null() => {}
         (None | Some(Value::Null), more) => {
-            known.insert(name.to_owned(), more);
+            merged.insert(name.to_owned(), more);
         }
         _ => return None,
     }
@@ -189,16 +189,16 @@ impl Choice {
         let Value::Object(more) = more else {
             return more.is_null().then_some(());
         };
-        let known = self.message.entry("function_call").or_insert_with(|| Map::new().into());
-        let known = known.as_object_mut()?;
+        let merged = self.message.entry("function_call").or_insert_with(|| Map::new().into());
+        let merged = merged.as_object_mut()?;
         for (name, value) in more {
-            match (known.get_mut(&name), value) {
+            match (merged.get_mut(&name), value) {
                 (Some(Value::String(text)), Value::String(piece)) if name == "arguments" => text.push_str(&piece),
                 (Some(Value::String(text)), Value::String(piece)) if name == "name" => {
                     *text = name_of(text, &piece, false)?;
                 }
                 (None | Some(Value::Null), value) => {
-                    known.insert(name, value);
+                    merged.insert(name, value);
                 }
                 (Some(_), Value::Null) => {}
                 _ => return None,
@@ -210,8 +210,8 @@ impl Choice {
     /// What does not come in pieces: the same again, or nothing, changes nothing. Anything else may be a piece all the same.
     fn set(&mut self, name: String, value: Value) -> Option<()> {
         match self.message.get(&name) {
-            Some(known) if *known == value || is_nothing(&value) => {}
-            Some(known) if !is_nothing(known) => return None,
+            Some(merged) if *merged == value || is_nothing(&value) => {}
+            Some(merged) if !is_nothing(merged) => return None,
             _ => {
                 self.message.insert(name, value);
             }

@@ -1,17 +1,17 @@
-//! Calls that may be answered by what an equal call was, or is being, answered.
+//! Serves calls from the answer cache, or by joining an identical call in flight.
 
-mod lead;
-mod under_way;
+mod in_flight;
+mod start;
 
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{
-    Answer, AnswerStream, Answered, Call, CompletionError, Completions,
-    plan::{CacheStatus, Plan},
-    request::{Form, Request},
-    shared::{Begun, NotBegun, SharedCall, SharedReader},
+    AnswerStream, Call, CallResponse, CallResult, CompletionError, Completions,
+    cache_policy::{CachePolicy, CacheStatus},
+    request::{Request, ResponseForm},
+    shared::{ResponseHead, SharedCall, SharedReader, StartError},
     stored::StoredAnswer,
 };
 use crate::{
@@ -19,65 +19,65 @@ use crate::{
     domain::usage::CallOutcome,
     provider::{MAX_HEADERS, ProviderError, registry::Route, sse::BodyUsage},
 };
-use lead::Led;
-pub(super) use under_way::Remembering;
+pub(super) use in_flight::InFlightCalls;
+use start::StartOutcome;
 
-/// A caller whose shared call failed asks anew, once.
+/// A caller whose shared call failed tries once more.
 const ATTEMPTS: usize = 2;
 
 impl Completions {
-    /// The answer in memory, which nobody has to wait for.
-    pub(super) fn held(
+    /// The answer in memory, without waiting.
+    pub(super) fn lookup_memory(
         &self,
         call: &Call,
-        form: Form,
+        form: ResponseForm,
         route: &Route,
         key: &Key,
         max_age: Option<Duration>,
-    ) -> Result<Option<Answered>, CompletionError> {
+    ) -> Result<Option<CallResult>, CompletionError> {
         match self.0.caches.answers.peek(key) {
             Some(hit) => self.replay(call, form, route, max_age, hit),
             None => Ok(None),
         }
     }
 
-    /// The answer that an equal call was, is being or will be given, for a caller who has seen that none is held. `before` is
-    /// how many answers had come into memory then.
-    pub(super) async fn remembered(
+    /// Serves the call from Redis, from an identical call in flight, or by starting one. Called after a memory miss; `before`
+    /// is the insert count at that miss.
+    pub(super) async fn answer_from_cache_or_upstream(
         &self,
         call: &Call,
         request: &Request<'_>,
         route: &Route,
-        plan: Plan,
+        policy: CachePolicy,
         mut before: u64,
-    ) -> Result<Answered, CompletionError> {
+    ) -> Result<CallResult, CompletionError> {
         let (answers, form) = (&self.0.caches.answers, request.form(call.endpoint));
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 before = answers.insert_count();
-                if !plan.reload
-                    && let Some(answered) = self.held(call, form, route, &plan.key, plan.max_age)?
+                if !policy.reload
+                    && let Some(answered) = self.lookup_memory(call, form, route, &policy.key, policy.max_age)?
                 {
                     return Ok(answered);
                 }
             }
-            if !plan.reload {
-                if let Some(shared) = self.0.remembering.join(&plan.key) {
-                    if let Some(answered) = self.follow(call, form, route, shared).await? {
+            if !policy.reload {
+                if let Some(shared) = self.0.in_flight_calls.join(&policy.key) {
+                    if let Some(answered) = self.join_shared_call(call, form, route, shared).await? {
                         return Ok(answered);
                     }
                     continue;
                 }
-                if let Some(hit) = answers.fetch_from_redis(&plan.key).await
-                    && let Some(answered) = self.replay(call, form, route, plan.max_age, hit)?
+                if let Some(hit) = answers.fetch_from_redis(&policy.key).await
+                    && let Some(answered) = self.replay(call, form, route, policy.max_age, hit)?
                 {
                     return Ok(answered);
                 }
             }
-            match self.lead(call, request, route, &plan, before).await? {
-                Led::Answered(answered) => return Ok(answered),
-                Led::Overtaken(shared) => {
-                    if let Some(answered) = self.follow(call, form, route, shared).await? {
+            match self.start_shared_call(call, request, route, &policy, before).await? {
+                StartOutcome::CallResult(answered) => return Ok(answered),
+                StartOutcome::AlreadyInFlight(shared) => {
+                    if let Some(answered) = self.join_shared_call(call, form, route, shared).await? {
                         return Ok(answered);
                     }
                 }
@@ -86,20 +86,20 @@ impl Completions {
         Err(ProviderError::BadReply("the call that this one shared failed").into())
     }
 
-    /// A remembered answer, unless it is too old for the caller, or cannot be given in the form asked for.
+    /// Serves a cached answer. `None` if it is too old for the caller, or cannot be converted to the requested form.
     fn replay(
         &self,
         call: &Call,
-        form: Form,
+        form: ResponseForm,
         route: &Route,
         max_age: Option<Duration>,
         hit: Hit<StoredAnswer>,
-    ) -> Result<Option<Answered>, CompletionError> {
+    ) -> Result<Option<CallResult>, CompletionError> {
         let Some(stored) = hit.value else { return Ok(None) };
         if max_age.is_some_and(|max| hit.age > max) {
             return Ok(None);
         }
-        let Some(answer) = in_form(form, &stored) else {
+        let Some(answer) = in_requested_form(form, &stored) else {
             return Ok(None);
         };
         let slot = self.0.usage.reserve()?;
@@ -108,71 +108,71 @@ impl Completions {
         recorder.note_settled(stored.usage());
         recorder.finish(CallOutcome::Completed);
         let cache = CacheStatus::Hit { age: hit.age };
-        self.0.remembering.note(cache);
-        Ok(Some(Answered { answer, cache }))
+        self.0.in_flight_calls.note(cache);
+        Ok(Some(CallResult { answer, cache }))
     }
 
-    /// Shares a call under way. `None` if that has failed before it gave anything, or cannot be given in the form asked for.
-    /// One that was refused a place was refused it for all: their own would have been behind it.
-    async fn follow(
+    /// Joins a call in flight. `None` if that call failed without a result, or its answer cannot be converted to the requested
+    /// form. If the leader was refused admission, followers are refused as well: they would have queued behind it.
+    async fn join_shared_call(
         &self,
         call: &Call,
-        form: Form,
+        form: ResponseForm,
         route: &Route,
         shared: Arc<SharedCall>,
-    ) -> Result<Option<Answered>, CompletionError> {
+    ) -> Result<Option<CallResult>, CompletionError> {
         let slot = self.0.usage.reserve()?;
         let streamed = form.streamed;
         let own = self.recorder((None, slot), call, route, form);
         let mut reader = SharedReader::new(shared, Some(own), form.include_usage, self.0.stop.clone());
-        let answer = match reader.begun().await {
-            Ok(Begun::Whole { status, headers, body }) if !streamed || !status.is_success() => {
+        let answer = match reader.head().await {
+            Ok(ResponseHead::Whole { status, headers, body }) if !streamed || !status.is_success() => {
                 reader.settle(outcome_of(status));
-                Answer::Whole { status, headers, body }
+                CallResponse::Whole { status, headers, body }
             }
-            Ok(Begun::Stream { headers }) if streamed => Answer::Stream {
+            Ok(ResponseHead::Stream { headers }) if streamed => CallResponse::Stream {
                 headers,
                 events: AnswerStream::Shared(Box::new(reader)),
             },
-            // The other one asked for the other form: only a whole answer can be turned into this one.
-            Ok(_) => match reader.read_on().await {
+            // The leader requested the other form, and only a complete answer can be converted.
+            Ok(_) => match reader.read_whole().await {
                 Ok(Some(stored)) => {
-                    let Some(answer) = in_form(form, &stored) else {
+                    let Some(answer) = in_requested_form(form, &stored) else {
                         reader.withdraw();
                         return Ok(None);
                     };
                     reader.settle(CallOutcome::Completed);
                     answer
                 }
-                Ok(None) | Err(NotBegun::Failed(_)) => {
+                Ok(None) | Err(StartError::Failed(_)) => {
                     reader.withdraw();
                     return Ok(None);
                 }
                 Err(error) => return Err(error.into()),
             },
-            Err(NotBegun::Failed(_)) => {
+            Err(StartError::Failed(_)) => {
                 reader.withdraw();
                 return Ok(None);
             }
             Err(error) => {
-                if matches!(error, NotBegun::NoPlace(_)) {
+                if matches!(error, StartError::NoCapacity(_)) {
                     reader.withdraw();
                 }
                 return Err(error.into());
             }
         };
-        self.0.remembering.note(CacheStatus::Coalesced);
-        Ok(Some(Answered {
+        self.0.in_flight_calls.note(CacheStatus::Coalesced);
+        Ok(Some(CallResult {
             answer,
             cache: CacheStatus::Coalesced,
         }))
     }
 }
 
-/// A stored answer as the caller wants it.
-fn in_form(form: Form, stored: &StoredAnswer) -> Option<Answer> {
+/// A stored answer in the requested form.
+fn in_requested_form(form: ResponseForm, stored: &StoredAnswer) -> Option<CallResponse> {
     if form.streamed {
-        Some(Answer::Stream {
+        Some(CallResponse::Stream {
             headers: HeaderMap::with_capacity(MAX_HEADERS),
             events: AnswerStream::Replayed {
                 events: Some(stored.as_events(form.include_usage)?),
@@ -184,10 +184,10 @@ fn in_form(form: Form, stored: &StoredAnswer) -> Option<Answer> {
     }
 }
 
-fn whole(body: bytes::Bytes) -> Answer {
+fn whole(body: bytes::Bytes) -> CallResponse {
     let mut headers = HeaderMap::with_capacity(MAX_HEADERS);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Answer::Whole {
+    CallResponse::Whole {
         status: StatusCode::OK,
         headers,
         body,
@@ -202,13 +202,13 @@ fn outcome_of(status: StatusCode) -> CallOutcome {
     }
 }
 
-impl From<NotBegun> for CompletionError {
-    fn from(error: NotBegun) -> Self {
+impl From<StartError> for CompletionError {
+    fn from(error: StartError) -> Self {
         match error {
-            NotBegun::Failed(Some(error)) => error.into(),
-            NotBegun::Failed(None) => ProviderError::BadReply("the call that this one shared failed").into(),
-            NotBegun::NoPlace(error) => error.into(),
-            NotBegun::Stopping => Self::Stopping,
+            StartError::Failed(Some(error)) => error.into(),
+            StartError::Failed(None) => ProviderError::BadReply("the call that this one shared failed").into(),
+            StartError::NoCapacity(error) => error.into(),
+            StartError::Stopping => Self::Stopping,
         }
     }
 }

@@ -75,12 +75,12 @@ impl Piece {
 }
 
 /// A name that comes in pieces, or again and again. A piece that begins with all there is could be either.
-pub(super) fn name_of(known: &str, piece: &str, has_arguments: bool) -> Option<String> {
-    if piece.is_empty() || piece == known {
-        return Some(known.to_owned());
+pub(super) fn name_of(name_so_far: &str, piece: &str, has_arguments: bool) -> Option<String> {
+    if piece.is_empty() || piece == name_so_far {
+        return Some(name_so_far.to_owned());
     }
-    let is_clear = known.is_empty() || !(has_arguments || piece.starts_with(known));
-    is_clear.then(|| format!("{known}{piece}"))
+    let is_clear = name_so_far.is_empty() || !(has_arguments || piece.starts_with(name_so_far));
+    is_clear.then(|| format!("{name_so_far}{piece}"))
 }
 
 impl ToolCalls {

@@ -1,29 +1,29 @@
-//! What a provider is sent, and under which content type an answer goes back.
+//! The request to the provider, and the content type of its response.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::{
     Call,
-    request::{Form, Request},
+    request::{Request, ResponseForm},
 };
 use crate::provider::registry::Route;
 
-/// What is wanted of a provider.
-pub(super) struct Wanted {
+/// The request to the provider.
+pub(super) struct UpstreamRequest {
     pub(super) body: Bytes,
-    pub(super) form: Form,
-    /// The caller said nothing of usage in the stream; we did.
+    pub(super) form: ResponseForm,
+    /// Usage in the stream was requested by this service, not by the caller.
     pub(super) has_added_usage: bool,
 }
 
-/// A whole answer is JSON to its caller, whatever it was to us.
+/// A response that is not streamed goes to the caller as JSON, whatever content type the provider sent.
 pub(super) fn as_json(mut headers: HeaderMap) -> HeaderMap {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers
 }
 
-impl Wanted {
+impl UpstreamRequest {
     pub(super) fn of(call: &Call, request: &Request<'_>, route: &Route) -> Self {
         let form = request.form(call.endpoint);
         let adds_usage = form.streamed && !form.include_usage && route.upstream.asks_for_usage();

@@ -1,15 +1,15 @@
-//! The two forms of one answer: whole, and as a stream of chunks. An answer that came in one can be given in the other, if there is
-//! no doubt what it would have been: servers differ in what they say of an answer in pieces.
+//! Converts an answer between its two forms, a completion and a stream of chunks. It converts only if the result is
+//! unambiguous, since servers differ in how they split an answer.
 
-mod assemble;
+mod chunks_to_completion;
 mod tools;
 
 use serde_json::{Map, Value, json};
 
-pub(super) use assemble::{assemble, assemble_anyhow};
+pub(super) use chunks_to_completion::{chunks_to_completion, chunks_to_completion_lenient};
 
-/// The chunks that an answer could have come in, and apart from them its usage chunk. `None` if it is no chat answer.
-pub(super) fn disassemble(whole: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+/// Chunks that are equivalent to a completion, and separately its usage chunk. `None` if it is not a chat completion.
+pub(super) fn completion_to_chunks(whole: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let Ok(Value::Object(mut base)) = serde_json::from_slice(whole) else {
         return None;
     };

@@ -1,4 +1,4 @@
-use super::{Course, told, whole};
+use super::{StreamValidator, error_event, whole};
 use crate::{
     config::{ProviderConfig, ProviderKind},
     provider::{Endpoint, ProviderError, Stage, mock::MockProvider, sse::ChunkInfo},
@@ -7,24 +7,24 @@ use bytes::Bytes;
 
 #[test]
 fn a_stream_ends_with_a_reason_or_a_mark_and_something_in_it() {
-    let course = |has_answer, is_finished, is_marked| Course {
+    let validation = |has_answer, is_finished, is_marked| StreamValidator {
         has_answer,
         is_finished,
         is_marked,
-        ..Course::of(1)
+        ..StreamValidator::of(1)
     };
-    assert!(course(true, true, false).end().is_ok() && course(true, false, true).end().is_ok());
+    assert!(validation(true, true, false).end().is_ok() && validation(true, false, true).end().is_ok());
     assert!(matches!(
-        course(true, false, false).end(),
+        validation(true, false, false).end(),
         Err(ProviderError::EndedEarly)
     ));
     assert!(matches!(
-        course(false, false, true).end(),
+        validation(false, false, true).end(),
         Err(ProviderError::BadReply(_))
     ));
-    let failed = Course {
+    let failed = StreamValidator {
         has_failed: true,
-        ..course(true, true, true)
+        ..validation(true, true, true)
     };
     assert!(matches!(failed.end(), Err(ProviderError::ErrorInAnswer)));
 }
@@ -37,14 +37,14 @@ fn an_answer_that_goes_on_has_not_ended() {
         finished,
         ..ChunkInfo::default()
     };
-    let reached = |course: &mut Course, chunk: ChunkInfo| {
+    let reached = |validation: &mut StreamValidator, chunk: ChunkInfo| {
         let mut stages = String::new();
-        course.note(&chunk, |stage| {
+        validation.note(&chunk, |stage| {
             stages.push(if matches!(stage, Stage::Content) { 'c' } else { 'f' });
         });
-        (stages, course.end().is_ok())
+        (stages, validation.end().is_ok())
     };
-    let mut two = Course::of(2);
+    let mut two = StreamValidator::of(2);
     for (chunk, stages, may_end) in [
         (chunk(1, 0), "c", false),
         (chunk(1, 0), "", false),
@@ -55,7 +55,7 @@ fn an_answer_that_goes_on_has_not_ended() {
         assert_eq!(reached(&mut two, chunk), (stages.to_owned(), may_end));
     }
     // A reason with every chunk.
-    let mut always = Course::of(1);
+    let mut always = StreamValidator::of(1);
     assert_eq!(reached(&mut always, chunk(1, 1)), ("cf".to_owned(), true));
     assert_eq!(reached(&mut always, chunk(1, 1)), ("cf".to_owned(), true));
     assert_eq!(reached(&mut always, chunk(1, 0)), ("c".to_owned(), false));
@@ -82,8 +82,8 @@ fn a_success_without_an_answer_is_none() {
     ] {
         assert!(chat(body).is_err(), "{body}");
     }
-    let told = chat(r#"{"choices":[{}],"error":{"message":"no capacity"}}"#);
-    assert!(matches!(told, Err(ProviderError::ErrorInAnswer)));
+    let error_event = chat(r#"{"choices":[{}],"error":{"message":"no capacity"}}"#);
+    assert!(matches!(error_event, Err(ProviderError::ErrorInAnswer)));
     let vectors = |body: &'static str| whole(Endpoint::Embeddings, Bytes::from_static(body.as_bytes()));
     for body in [
         r#"{"data":[{"embedding":[1]}]}"#,
@@ -102,8 +102,8 @@ fn a_success_without_an_answer_is_none() {
     ] {
         assert!(matches!(vectors(body), Err(ProviderError::BadReply(_))), "{body}");
     }
-    let told = vectors(r#"{"data":[],"error":{"message":"no capacity"}}"#);
-    assert!(matches!(told, Err(ProviderError::ErrorInAnswer)));
+    let error_event = vectors(r#"{"data":[],"error":{"message":"no capacity"}}"#);
+    assert!(matches!(error_event, Err(ProviderError::ErrorInAnswer)));
     assert!(vectors(r#"{"data":[]}"#).is_err() && vectors(r#"{"choices":[{}]}"#).is_err());
 }
 
@@ -151,9 +151,12 @@ fn errors_in_any_shape_become_one_that_clients_raise() {
             r#"{"error":{"message":"the provider sent an event that is not JSON","type":"server_error","param":null,"code":"provider_error"}}"#,
         ),
     ] {
-        let told = told(&provider, data.as_bytes());
-        let told = std::str::from_utf8(&told).unwrap();
-        let told: serde_json::Value = serde_json::from_str(told.strip_prefix("data: ").unwrap()).unwrap();
-        assert_eq!(told, serde_json::from_str::<serde_json::Value>(expected).unwrap());
+        let error_event = error_event(&provider, data.as_bytes());
+        let error_event = std::str::from_utf8(&error_event).unwrap();
+        let error_event: serde_json::Value = serde_json::from_str(error_event.strip_prefix("data: ").unwrap()).unwrap();
+        assert_eq!(
+            error_event,
+            serde_json::from_str::<serde_json::Value>(expected).unwrap()
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Each form from the other, and what has none.
 
-use super::{assemble, assemble_anyhow, disassemble};
+use super::{chunks_to_completion, chunks_to_completion_lenient, completion_to_chunks};
 use serde_json::{Value, json};
 
 fn parsed(bytes: &[u8]) -> Value {
@@ -21,7 +21,7 @@ fn chunks_become_one_answer() {
     );
     let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3}}\n\n";
     assert_eq!(
-        parsed(&assemble(events.as_bytes(), usage.as_bytes()).unwrap()),
+        parsed(&chunks_to_completion(events.as_bytes(), usage.as_bytes()).unwrap()),
         json!({
             "id": "c", "object": "chat.completion", "created": 1, "model": "m", "usage": {"prompt_tokens": 3},
             "choices": [
@@ -45,21 +45,21 @@ fn an_answer_survives_both_ways() {
              "tool_calls": [{"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}, "finish_reason": "tool_calls"},
         ],
     });
-    let (events, usage) = disassemble(whole.to_string().as_bytes()).unwrap();
+    let (events, usage) = completion_to_chunks(whole.to_string().as_bytes()).unwrap();
     let text = String::from_utf8(events.clone()).unwrap();
     assert!(
         text.contains("chat.completion.chunk") && !text.contains("prompt_tokens"),
         "{text}"
     );
-    assert_eq!(parsed(&assemble(&events, &usage).unwrap()), whole);
+    assert_eq!(parsed(&chunks_to_completion(&events, &usage).unwrap()), whole);
 }
 
 #[test]
 fn what_is_no_answer_has_no_other_form() {
-    assert!(disassemble(b"{}").is_none());
-    assert!(disassemble(b"nonsense").is_none());
-    assert!(assemble(b"", b"").is_none());
-    assert!(assemble(b"data: nonsense\n\n", b"").is_none());
+    assert!(completion_to_chunks(b"{}").is_none());
+    assert!(completion_to_chunks(b"nonsense").is_none());
+    assert!(chunks_to_completion(b"", b"").is_none());
+    assert!(chunks_to_completion(b"data: nonsense\n\n", b"").is_none());
 }
 
 /// The calls of tools that a stream with these lists makes, if it is clear.
@@ -76,7 +76,7 @@ fn called_until(reason: &str, lists: &[Value]) -> Option<Value> {
     }
     let last = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]});
     events.extend(["data: ", &last.to_string(), "\n\n"]);
-    let whole = assemble(events.as_bytes(), b"")?;
+    let whole = chunks_to_completion(events.as_bytes(), b"")?;
     let calls = parsed(&whole)["choices"][0]["message"]["tool_calls"].clone();
     Some(
         calls
@@ -220,7 +220,7 @@ fn joined(deltas: &[Value], more: &Value) -> Option<Value> {
         let chunk = json!({"id": "c", "choices": [choice]});
         events.extend(["data: ", &chunk.to_string(), "\n\n"]);
     }
-    Some(parsed(&assemble(events.as_bytes(), b"")?)["choices"][0].clone())
+    Some(parsed(&chunks_to_completion(events.as_bytes(), b"")?)["choices"][0].clone())
 }
 
 #[test]
@@ -293,8 +293,8 @@ fn what_is_no_text_costs_no_more_than_itself_where_there_is_no_other_form() {
             events.extend_from_slice(piece);
             events.extend_from_slice(b"\"}}]}\n\n");
         }
-        assert_eq!(assemble(&events, b""), None, "for others who ask the same");
-        parsed(&assemble_anyhow(&events).unwrap())["choices"][0]["message"]["content"].clone()
+        assert_eq!(chunks_to_completion(&events, b""), None, "for others who ask the same");
+        parsed(&chunks_to_completion_lenient(&events).unwrap())["choices"][0]["message"]["content"].clone()
     };
     for (pieces, text) in [
         (&[&br"Globe: \ud83c"[..], br"\udf0d!"][..], "Globe: \u{fffd}\u{fffd}!"),

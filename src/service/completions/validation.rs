@@ -1,4 +1,4 @@
-//! How an answer has to go: what must have come before it is one, in a stream and whole.
+//! Checks that an answer is complete, streamed or whole.
 
 use std::sync::LazyLock;
 
@@ -6,31 +6,31 @@ use bytes::Bytes;
 use memchr::memmem::Finder;
 use serde_json::{Value, json};
 
-use super::forms;
+use super::conversion;
 use crate::provider::{
     Endpoint, Provider, ProviderError, Stage,
     sse::{self, ChunkInfo, ReportedUsage},
 };
 
-/// What of a stream has come.
+/// What a stream has contained so far.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something else of the stream")]
-pub(super) struct Course {
+pub(super) struct StreamValidator {
     /// A chunk with choices.
     has_answer: bool,
     has_text: bool,
     /// A finish reason, and no text since.
     is_finished: bool,
-    /// Choices that have not ended.
+    /// Choices that have not finished.
     open: u32,
-    /// The mark that nothing follows.
+    /// `[DONE]` has come.
     pub(super) is_marked: bool,
-    /// An error, which the caller has been told of.
+    /// An error event has come, which the caller has seen.
     pub(super) has_failed: bool,
 }
 
-impl Course {
-    /// Of an answer of which so many choices were asked for.
+impl StreamValidator {
+    /// For a request of so many choices.
     pub(super) fn of(choices: u32) -> Self {
         Self {
             has_answer: false,
@@ -42,8 +42,8 @@ impl Course {
         }
     }
 
-    /// Takes a chunk in, and tells what the answer reaches with it. One of several choices ends before the others, and some gateways
-    /// give a reason with every chunk (1jehuang/jcode #1326): an answer that goes on has not ended.
+    /// Records a chunk, and reports the stage that the answer reaches with it. One of several choices finishes before the others,
+    /// and some gateways send a finish reason with every chunk (1jehuang/jcode #1326): text after it reopens the answer.
     pub(super) fn note(&mut self, chunk: &ChunkInfo, mut reach: impl FnMut(Stage)) {
         self.has_answer |= chunk.has_choices;
         if chunk.text_bytes > 0 && (self.is_finished || !self.has_text) {
@@ -60,15 +60,15 @@ impl Course {
         }
     }
 
-    /// Nothing follows that a caller is to see: some servers keep the connection open after an error as well
+    /// Whether nothing more goes to the caller. Some servers keep the connection open after an error as well
     /// (EricLBuehler/mistral.rs #1874).
     pub(super) fn is_over(self) -> bool {
         self.is_marked || self.has_failed
     }
 
-    /// What is wrong with a stream that ends here, though in order: a worker that is killed, or a proxy that is restarted, ends its
-    /// stream so (NVIDIA/TensorRT-LLM #18289). Many servers send no mark, and some no finish reason, but none of those that
-    /// have finished sends neither.
+    /// Whether a stream that ends here is complete. A killed worker or a restarted proxy also ends its stream cleanly
+    /// (NVIDIA/TensorRT-LLM #18289). Many servers send no `[DONE]`, and some no finish reason, but a complete answer has at least
+    /// one of them.
     pub(super) fn end(self) -> Result<(), ProviderError> {
         if self.has_failed {
             Err(ProviderError::ErrorInAnswer)
@@ -113,7 +113,7 @@ pub(super) fn whole(endpoint: Endpoint, body: Bytes) -> Result<Bytes, ProviderEr
     }
 }
 
-/// What a whole answer that is none has cost all the same, if it says so.
+/// The usage that an invalid answer reports all the same.
 #[cold]
 pub(super) fn spent(body: &[u8]) -> Option<ReportedUsage> {
     if sse::begins_as_events(body) == Some(true) {
@@ -171,35 +171,35 @@ fn assembled(endpoint: Endpoint, events: &[u8]) -> Result<Bytes, ProviderError> 
     if endpoint != Endpoint::ChatCompletions {
         return Err(ProviderError::BadReply("it is a stream of events"));
     }
-    let mut course = Course::of(1);
+    let mut validation = StreamValidator::of(1);
     let mut end = events.len();
     for event in sse::events(events) {
         if sse::is_done(event.data()) {
-            course.is_marked = true;
+            validation.is_marked = true;
             end = event.range().end;
             break;
         }
         let chunk = sse::scan_chunk(event.data());
-        course.has_failed |= chunk.failed || chunk.is_malformed || event.is_error();
-        course.note(&chunk, drop);
+        validation.has_failed |= chunk.failed || chunk.is_malformed || event.is_error();
+        validation.note(&chunk, drop);
     }
-    course.end()?;
-    let whole = forms::assemble_anyhow(&events[..end]);
+    validation.end()?;
+    let whole = conversion::chunks_to_completion_lenient(&events[..end]);
     whole
         .map(Bytes::from)
         .ok_or(ProviderError::BadReply("its events are not chunks of an answer"))
 }
 
-/// An error that an event told of, as the event that OpenAI's clients raise: some servers have other shapes for it. Words stay,
-/// but for keys and ids of ours.
-pub(super) fn told(provider: &dyn Provider, data: &[u8]) -> Bytes {
+/// An error event in the shape that OpenAI's clients raise; some servers send other shapes. The message stays, except that
+/// secrets and internal ids are redacted.
+pub(super) fn error_event(provider: &dyn Provider, data: &[u8]) -> Bytes {
     let data = provider.redacted(data);
-    let known = serde_json::from_slice::<Value>(&data);
-    let is_known = known
+    let parsed = serde_json::from_slice::<Value>(&data);
+    let is_error_object = parsed
         .as_ref()
-        .is_ok_and(|told| told.get("error").is_some_and(|error| !error.is_null()));
-    let (before, told, after) = match known {
-        Ok(_) if is_known => ("data: ", data, "\n\n"),
+        .is_ok_and(|object| object.get("error").is_some_and(|error| !error.is_null()));
+    let (before, object, after) = match parsed {
+        Ok(_) if is_error_object => ("data: ", data, "\n\n"),
         Ok(value) => {
             // Where it is not the object itself, it is in the choice.
             let nested = value.pointer("/choices/0/error").filter(|error| !error.is_null());
@@ -220,7 +220,7 @@ pub(super) fn told(provider: &dyn Provider, data: &[u8]) -> Bytes {
             ("data: {\"error\":", text.into_bytes().into(), "}\n\n")
         }
     };
-    [before.as_bytes(), &told, after.as_bytes()].concat().into()
+    [before.as_bytes(), &object, after.as_bytes()].concat().into()
 }
 
 #[cfg(test)]
