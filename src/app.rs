@@ -15,21 +15,15 @@ pub mod server;
 
 use secrecy::SecretString;
 
-use crate::{
-    config::{Config, load::Sources},
-    crypto::{password::PasswordError, signing_keys::SigningKeys},
-    domain::account::User,
-    lifecycle::{Broken, Lifecycle, Signals},
-    provider::registry::ProviderSetupError,
-    service::{
-        Services,
-        accounts::{AccountError, Registration},
-        health::Databases,
-    },
-    store::{Database, Replicas, Store, StoreError, development::Claim, migrations, migrations::MigrationError},
-    telemetry,
-};
+use crate::lifecycle::{Broken, Lifecycle, Signals};
+use crate::service::{Services, health::Databases};
+use configuration::{Config, load::Sources};
+use crypto::{password::PasswordError, signing_keys::SigningKeys};
+use domain::account::User;
+use people::accounts::{AccountError, Registration};
+use provider::registry::ProviderSetupError;
 pub use server::Server;
+use store::{Database, Replicas, Store, StoreError, development::Claim, migrations, migrations::MigrationError};
 
 /// Why the service cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +55,7 @@ pub enum AppError {
     #[error("cannot derive the key that seals the caches")]
     Sealer,
     #[error("cannot set up Redis")]
-    Redis(#[from] crate::cache::redis::RedisError),
+    Redis(#[from] cache::redis::RedisError),
     #[error(transparent)]
     Traces(#[from] telemetry::traces::TracesError),
     #[error("cannot set up metrics")]
@@ -71,7 +65,7 @@ pub enum AppError {
     #[error("cannot use the database")]
     Store(#[from] StoreError),
     #[error("cannot warm up")]
-    WarmUp(#[from] crate::service::api_keys::ApiKeyError),
+    WarmUp(#[from] people::api_keys::ApiKeyError),
     #[error("migrating was given up after database.migrate_timeout, {0:?}; it may be tried again")]
     MigrationLimit(std::time::Duration),
     #[error("cannot migrate the database")]
@@ -147,7 +141,7 @@ async fn migrations_apply(database: Database) -> Result<(), AppError> {
     migrations::apply(&database).await?;
     let accounts = Store::new(&database, &Replicas::default()).accounts;
     let refolded = accounts
-        .refold_emails(crate::domain::clock::Clock::system().now())
+        .refold_emails(domain::clock::Clock::system().now())
         .await
         .map_err(MigrationError::Store)?;
     for user in &refolded.collisions {
@@ -185,12 +179,12 @@ pub async fn reset_password(config: Config, email: &str, password: SecretString)
 /// The services of a short-lived process: there is nobody whose memory it could share.
 fn command_services(config: &Config, database: &Database) -> Result<Services, AppError> {
     let lifecycle = Lifecycle::default();
-    let registry = std::sync::Arc::new(crate::provider::Registry::build(
+    let registry = std::sync::Arc::new(provider::Registry::build(
         &config.providers,
         &config.models,
         config.cache.answers,
     )?);
-    let clock = crate::domain::clock::Clock::system();
+    let clock = domain::clock::Clock::system();
     let keys = signing_keys(config)?;
     let caches = build::caches(config, None, &keys, &clock, &lifecycle)?;
     let databases = Databases {

@@ -8,13 +8,11 @@ pub mod csrf;
 pub mod extract;
 pub mod gate;
 
-use crate::{
-    domain::{
-        account::{KeyOwner, SessionOwner},
-        ids::{ApiKeyId, OrganizationId, UserId},
-    },
-    service::{completions::Principal, live_calls::Credential},
+use domain::{
+    account::{KeyOwner, SessionOwner},
+    ids::{ApiKeyId, OrganizationId, UserId},
 };
+use gateway::{completions::Principal, live_calls::Credential};
 
 /// Who was recognised. Placed in the request by the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,16 +17,14 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::{
-    app::{self, AppError},
-    config::{
-        Config,
-        load::{ConfigFaults, Sources},
-    },
-    telemetry::{
-        error_chain,
-        logging::{self, LoggingError},
-    },
+use crate::app::{self, AppError};
+use configuration::{
+    Config,
+    load::{ConfigFaults, Sources},
+};
+use telemetry::{
+    error_chain,
+    logging::{self, LoggingError},
 };
 
 /// Also clap's for wrong arguments: both mean "correct what you wrote and try again".

@@ -9,7 +9,7 @@ use std::{borrow::Cow, error::Error, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use crate::service::field::FieldFault;
+use domain::field::FieldFault;
 
 /// An answer that says no. `code` is stable; programs may rely on it.
 #[derive(Debug, Clone)]

@@ -11,22 +11,11 @@
 
 pub mod app;
 pub mod auth;
-pub mod cache;
 pub mod cli;
-pub mod config;
-pub mod crypto;
-pub mod deadline;
-pub mod domain;
 pub mod failure;
-pub mod fair_queue;
 pub mod http;
 pub mod lifecycle;
-pub mod memory;
-pub mod provider;
 pub mod service;
 pub mod state;
-pub mod store;
 pub mod task;
-pub mod telemetry;
 pub mod web;
-pub mod write_coalescing;

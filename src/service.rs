@@ -1,28 +1,12 @@
 //! The rules, one file per noun. Nothing here knows HTTP, and nothing here writes SQL.
 
-pub mod accounts;
-pub mod activity;
-pub mod admission;
-pub mod answers;
-pub mod api_keys;
-pub mod audit;
-pub mod caches;
-pub mod completions;
-pub mod conversations;
-pub mod field;
 pub mod health;
-pub mod invitations;
-pub mod live_calls;
-pub mod look_back;
-pub mod models;
-pub mod organizations;
 pub mod readiness;
-pub mod retention;
-pub mod sessions;
-pub mod throttle;
-pub mod titles;
-pub mod unknown_credentials;
-pub mod usage;
+
+use gateway::{caches, completions, models, usage};
+use people::{
+    accounts, activity, answers, api_keys, audit, conversations, invitations, organizations, retention, sessions,
+};
 
 /// Every service, each a cheap clone.
 #[derive(Clone)]

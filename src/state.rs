@@ -5,14 +5,10 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::{
-    http::openapi,
-    service::{
-        Services, accounts, answers, api_keys, audit, caches, completions, conversations, health::Health, invitations,
-        models, organizations, readiness::Readiness, sessions, usage,
-    },
-    web::Site,
-};
+use crate::service::{Services, health::Health, readiness::Readiness};
+use crate::{http::openapi, web::Site};
+use gateway::{caches, completions, models, usage};
+use people::{accounts, answers, api_keys, audit, conversations, invitations, organizations, sessions};
 
 /// One pointer: axum clones it for every request.
 #[derive(Clone)]

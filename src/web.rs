@@ -11,11 +11,9 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue};
 use url::Url;
 
-use crate::{
-    auth::gate::{Gate, cookie},
-    crypto::secret::{self, SecretKind},
-    service::sessions::{DEVICE_TTL, PageSession},
-};
+use crate::auth::gate::{Gate, cookie};
+use crypto::secret::{self, SecretKind};
+use people::sessions::{DEVICE_TTL, PageSession};
 
 /// Under `/settings` alone, so that the stricter `__Host-` is not to be had.
 const INVITATION_COOKIE: &str = "maple_invitation";

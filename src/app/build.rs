@@ -2,40 +2,39 @@
 
 use std::sync::Arc;
 
-use crate::{
-    app::AppError,
-    cache::{Tiers, counts::SharedCounts, redis::Redis},
-    config::Config,
-    crypto::{password::PasswordHasher, pseudonym::Pseudonyms, seal::Sealer, signing_keys::SigningKeys},
-    domain::clock::Clock,
-    lifecycle::Lifecycle,
-    provider::Registry,
-    service::{
-        Services,
-        accounts::Accounts,
-        activity::Activity,
-        admission::Admission,
-        answers::{Answers, spool::Spool},
-        api_keys::ApiKeys,
-        audit::Audit,
-        caches::Caches,
-        completions::Completions,
-        conversations::Conversations,
-        health::Databases,
-        invitations::Invitations,
-        live_calls::LiveCalls,
-        models::Models,
-        organizations::Organizations,
-        retention::Retention,
-        sessions::{SessionRules, Sessions},
-        throttle::{Throttle, ThrottleRules},
-        titles::Titles,
-        unknown_credentials::UnknownCredentials,
-        usage::{Usage, journal::Journal},
-    },
-    store::{Database, Replicas, Store},
-    telemetry::{metrics::REFUSALS, traces::Traces},
+use crate::service::{Services, health::Databases};
+use crate::{app::AppError, lifecycle::Lifecycle};
+use cache::{Tiers, counts::SharedCounts, redis::Redis};
+use configuration::Config;
+use crypto::{password::PasswordHasher, pseudonym::Pseudonyms, seal::Sealer, signing_keys::SigningKeys};
+use domain::clock::Clock;
+use gateway::{
+    admission::Admission,
+    caches::Caches,
+    completions::Completions,
+    live_calls::LiveCalls,
+    models::Models,
+    organizations::SettingsReader,
+    throttle::{Throttle, ThrottleRules},
+    usage::{Usage, journal::Journal},
 };
+use people::{
+    accounts::Accounts,
+    activity::Activity,
+    answers::{Answers, spool::Spool},
+    api_keys::ApiKeys,
+    audit::Audit,
+    conversations::Conversations,
+    invitations::Invitations,
+    organizations::Organizations,
+    retention::Retention,
+    sessions::{SessionRules, Sessions},
+    titles::Titles,
+    unknown_credentials::UnknownCredentials,
+};
+use provider::Registry;
+use store::{Database, Replicas, Store};
+use telemetry::{metrics::REFUSALS, traces::Traces};
 
 /// The caches, over Redis where there is one.
 pub fn caches(
@@ -166,14 +165,14 @@ pub fn services(
         config.usage.batch_size,
         journal,
     );
-    let organizations = Organizations::new(store.organizations, caches.clone(), clock.clone());
+    let organizations = Organizations::new(store.organizations.clone(), caches.clone(), clock.clone());
     let models = Models::new(Arc::clone(&registry));
     let registry_for_titles = Arc::clone(&registry);
     let completions = Completions::new(
         registry,
         Admission::new(&config.admission),
         usage.clone(),
-        organizations.clone(),
+        SettingsReader::new(store.organizations, caches.clone()),
         caches.clone(),
         usize::try_from(config.cache.answer_max_bytes).unwrap_or(usize::MAX),
         rand::random(),

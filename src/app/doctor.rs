@@ -12,7 +12,7 @@ use std::{
 use futures_util::future::{BoxFuture, join_all};
 use serde::Serialize;
 
-use crate::config::Config;
+use configuration::Config;
 
 /// No single check takes longer; they run at once.
 const LIMIT: Duration = Duration::from_secs(5);

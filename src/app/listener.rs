@@ -11,12 +11,12 @@ use std::{convert::Infallible, net::SocketAddr, time::Duration};
 use crate::{
     http::service::{Service, routed},
     lifecycle::Lifecycle,
-    write_coalescing::{CoalescedIo, MAX_BUFFERED_BYTES, PreWriteHook},
 };
 pub use accepting::Accept;
 use accepting::{Trouble, trouble};
 use activity::Activity;
 use axum::{Router, response::Response};
+use concurrency::write_coalescing::{CoalescedIo, MAX_BUFFERED_BYTES, PreWriteHook};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;

@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 
 use url::{Host, Url};
 
-use crate::{
-    config::{AnswerCaching, Config},
-    provider::{
-        Registry,
-        local_servers::{self, LocalModelServer},
-        registry::ProviderSetupError,
-    },
+use configuration::{AnswerCaching, Config};
+use provider::{
+    Registry,
+    local_servers::{self, LocalModelServer},
+    registry::ProviderSetupError,
 };
 
 /// Looks for those that the configuration wants looked for, within its limit. Not for one that it has a provider for, and not at

@@ -8,12 +8,10 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    cache::Tiers,
-    service::activity::Activity,
-    store::Database,
-    telemetry::{logging, metrics as names},
-};
+use cache::Tiers;
+use people::activity::Activity;
+use store::Database;
+use telemetry::{logging, metrics as names};
 
 /// How often samples are folded into buckets, too: between two folds they take memory, at high rates quite some.
 const INTERVAL: Duration = Duration::from_secs(1);

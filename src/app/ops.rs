@@ -10,10 +10,8 @@ use std::{
 use axum::Router;
 
 use super::{AppError, listener};
-use crate::{
-    lifecycle::{Lifecycle, wait_for},
-    telemetry::error_chain,
-};
+use crate::lifecycle::{Lifecycle, wait_for};
+use telemetry::error_chain;
 
 /// Probes are short; what is longer is not waited for.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);

@@ -13,12 +13,10 @@ use tokio::{
 };
 
 use super::{AppError, claim_for_development, migrations_apply, seed};
-use crate::{
-    config::Config,
-    service::{Services, readiness::Readiness},
-    store::{Database, StoreError, error::Unavailable, migrations::MigrationError},
-    telemetry::error_chain,
-};
+use crate::service::{Services, readiness::Readiness};
+use configuration::Config;
+use store::{Database, StoreError, error::Unavailable, migrations::MigrationError};
+use telemetry::error_chain;
 
 /// Between two looks for the database, and between two lines about it.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -9,21 +9,18 @@ use metrics::counter;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    app::build,
-    auth::gate::Gate,
-    cache::{Tiers, redis::Redis},
-    config::{Config, load::Sources},
-    crypto::{
-        csrf::CsrfSigner,
-        signing_keys::{KeyRing, SigningKeys},
-    },
-    domain::clock::Clock,
-    provider::Registry,
-    service::sessions::Sessions,
-    store::Database,
-    telemetry::{error_chain, metrics::SECRET_ROTATIONS},
+use crate::{app::build, auth::gate::Gate};
+use cache::{Tiers, redis::Redis};
+use configuration::{Config, load::Sources};
+use crypto::{
+    csrf::CsrfSigner,
+    signing_keys::{KeyRing, SigningKeys},
 };
+use domain::clock::Clock;
+use people::sessions::Sessions;
+use provider::Registry;
+use store::Database;
+use telemetry::{error_chain, metrics::SECRET_ROTATIONS};
 
 /// Files are read this often. They are small, and few.
 const INTERVAL: Duration = Duration::from_secs(1);

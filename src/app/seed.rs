@@ -3,11 +3,9 @@
 
 use secrecy::SecretString;
 
-use crate::{
-    crypto::secret::{self, NoEntropy},
-    service::accounts::{AccountError, Accounts, Registration},
-    store::{Database, StoreError},
-};
+use crypto::secret::{self, NoEntropy};
+use people::accounts::{AccountError, Accounts, Registration};
+use store::{Database, StoreError};
 
 /// Whom `make run` prints.
 const EMAIL: &str = "demo@maple.example";

@@ -11,14 +11,11 @@ use std::{
 };
 
 use super::{AppError, ops::OpsListener};
-use crate::{
-    config::UsageConfig,
-    http::edge::Edge,
-    lifecycle::Lifecycle,
-    service::{Services, readiness::Readiness},
-    store::Database,
-    telemetry::traces::Traces,
-};
+use crate::service::{Services, readiness::Readiness};
+use crate::{http::edge::Edge, lifecycle::Lifecycle};
+use configuration::UsageConfig;
+use store::Database;
+use telemetry::traces::Traces;
 
 /// Why the service cannot go on, once that is so.
 #[derive(Clone, Default)]

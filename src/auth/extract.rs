@@ -6,11 +6,10 @@ use axum::{
 };
 
 use super::Caller;
-use crate::{
-    domain::account::SessionOwner,
-    failure::Failure,
-    service::{completions::Principal, sessions::Sessions},
-};
+use crate::failure::Failure;
+use domain::account::SessionOwner;
+use gateway::completions::Principal;
+use people::sessions::Sessions;
 
 /// A signed-in person.
 #[derive(Debug, Clone, Copy)]

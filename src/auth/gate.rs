@@ -15,17 +15,15 @@ use super::{
     access::Access,
     csrf::{CSRF_FIELD, CSRF_HEADER, is_cross_site},
 };
-use crate::{
-    crypto::{
-        csrf::CsrfSigner,
-        secret::{self, SecretKind},
-    },
-    domain::account::SessionOwner,
-    failure::Failure,
-    service::{
-        api_keys::ApiKeys,
-        sessions::{SessionError, Sessions},
-    },
+use crate::failure::Failure;
+use crypto::{
+    csrf::CsrfSigner,
+    secret::{self, SecretKind},
+};
+use domain::account::SessionOwner;
+use people::{
+    api_keys::ApiKeys,
+    sessions::{SessionError, Sessions},
 };
 
 use sent::{bearer, cookies, keep_only};

@@ -16,7 +16,7 @@ use super::{
     CliError,
     client::{exchange, here},
 };
-use crate::config::{Config, load::Sources};
+use configuration::{Config, load::Sources};
 
 const LIMIT: Duration = Duration::from_secs(5);
 

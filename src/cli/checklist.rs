@@ -18,7 +18,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::CliError;
-use crate::domain::clock::Clock;
+use domain::clock::Clock;
 use evidence::Finding;
 use items::Item;
 

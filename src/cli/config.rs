@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use super::CliError;
-use crate::config::load::{Effective, Sources};
+use configuration::load::{Effective, Sources};
 
 pub(super) fn show(sources: &Sources, json: bool) -> Result<(), CliError> {
     let effective = Effective::load(sources)?;

@@ -5,10 +5,8 @@ use std::io::{self, Write as _};
 use serde::Serialize;
 
 use super::CliError;
-use crate::{
-    app::doctor::{self, Check, Verdict},
-    config::{Config, load::Sources},
-};
+use crate::app::doctor::{self, Check, Verdict};
+use configuration::{Config, load::Sources};
 
 #[derive(Serialize)]
 struct Examination<'a> {

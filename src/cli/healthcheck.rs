@@ -10,7 +10,7 @@ use super::{
     CliError,
     client::{exchange, here},
 };
-use crate::config::{Config, load::Sources};
+use configuration::{Config, load::Sources};
 
 /// Above what readiness itself may take.
 const LIMIT: Duration = Duration::from_secs(4);

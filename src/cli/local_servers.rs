@@ -3,11 +3,9 @@
 use std::io::{self, Write as _};
 
 use super::CliError;
-use crate::{
-    app,
-    config::{Config, load::Sources},
-    provider::local_servers::LocalModelServer,
-};
+use crate::app;
+use configuration::{Config, load::Sources};
+use provider::local_servers::LocalModelServer;
 
 /// Looks as a start of the service does. Nothing is printed where nothing is found.
 pub(super) fn show(sources: &Sources) -> Result<(), CliError> {

@@ -9,12 +9,10 @@ use clap::Subcommand;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::CliError;
-use crate::{
-    app::{self, AppError},
-    config::Config,
-    crypto::secret::{self, NoEntropy},
-    service::accounts::{AccountError, Registration},
-};
+use crate::app::{self, AppError};
+use configuration::Config;
+use crypto::secret::{self, NoEntropy};
+use people::accounts::{AccountError, Registration};
 
 /// Longest password read from standard input, in bytes; the service's own limit is below it.
 const MAX_PASSWORD_BYTES: u64 = 4096;

@@ -6,11 +6,11 @@ mod completions;
 use http::StatusCode;
 
 use super::Failure;
-use crate::{
-    crypto::secret::NoEntropy,
-    service::{caches::operate::CacheError, conversations::ConversationError, field::FieldFault, usage::UsageError},
-    store::{StoreError, limits::LimitReached},
-};
+use crypto::secret::NoEntropy;
+use domain::field::FieldFault;
+use gateway::{caches::operate::CacheError, usage::UsageError};
+use people::conversations::ConversationError;
+use store::{StoreError, limits::LimitReached};
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {

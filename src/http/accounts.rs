@@ -20,11 +20,11 @@ use crate::{
         extract::{ConfirmedUser, CurrentUser},
         gate::is_by_token,
     },
-    domain::{ids::UserId, role::Role},
     failure::Failure,
-    service::accounts::{Accounts, ProfileChange},
     web::Site,
 };
+use domain::{ids::UserId, role::Role};
+use people::accounts::{Accounts, ProfileChange};
 
 /// People listed to who does not say how many.
 const LISTED: u16 = 1_000;

@@ -19,12 +19,9 @@ use super::{
     edge::RequestContext,
     extract::{Id, Json},
 };
-use crate::{
-    auth::extract::CurrentUser,
-    domain::ids::{ConversationId, OrganizationId},
-    failure::Failure,
-    service::answers::{AnswerEvent, Answers},
-};
+use crate::{auth::extract::CurrentUser, failure::Failure};
+use domain::ids::{ConversationId, OrganizationId};
+use people::answers::{AnswerEvent, Answers};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -11,13 +11,13 @@ use super::{
 };
 use crate::{
     auth::extract::{ConfirmedUser, CurrentUser},
-    domain::{
-        account::ApiKey,
-        ids::{ApiKeyId, UserId},
-    },
     failure::Failure,
-    service::api_keys::ApiKeys,
 };
+use domain::{
+    account::ApiKey,
+    ids::{ApiKeyId, UserId},
+};
+use people::api_keys::ApiKeys;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -10,19 +10,14 @@ use super::{
     body::List,
     extract::{PageQuery, Parameters},
 };
-use crate::{
-    auth::extract::CurrentUser,
-    domain::{
-        audit::{AuditFilter, Party, RecordedEvent},
-        ids::AuditEventId,
-        page::Cursor,
-    },
-    failure::Failure,
-    service::{
-        audit::Audit,
-        field::{Faults, FieldFault},
-    },
+use crate::{auth::extract::CurrentUser, failure::Failure};
+use domain::field::{Faults, FieldFault};
+use domain::{
+    audit::{AuditFilter, Party, RecordedEvent},
+    ids::AuditEventId,
+    page::Cursor,
 };
+use people::audit::Audit;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{
+use domain::{
     account::{Organization, User},
     conversation::{Conversation, Message},
     ids::{ConversationId, MessageId, OrganizationId, UserId},
@@ -63,7 +63,7 @@ impl<T> List<T> {
     pub fn of<R: Into<T>>(page: Page<R>) -> Self {
         Self {
             data: page.rows.into_iter().map(Into::into).collect(),
-            next_cursor: page.next.map(crate::domain::page::Cursor::encode),
+            next_cursor: page.next.map(domain::page::Cursor::encode),
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use crate::{auth::access::Access, config::cache::HttpCacheConfig};
+use crate::auth::access::Access;
+use configuration::cache::HttpCacheConfig;
 
 /// How an answer may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,14 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::extract::Json;
-use crate::{
-    auth::extract::CurrentUser,
-    failure::Failure,
-    service::{
-        accounts::Accounts,
-        caches::{Caches, operate::PurgeScope},
-    },
-};
+use crate::{auth::extract::CurrentUser, failure::Failure};
+use gateway::caches::{Caches, operate::PurgeScope};
+use people::accounts::Accounts;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -8,12 +8,9 @@ use super::{
     body::{ConversationBody, List, MessageBody},
     extract::{Id, Json, PageQuery, Parameters, read_cursor},
 };
-use crate::{
-    auth::extract::CurrentUser,
-    domain::{ids::ConversationId, page::Cursor},
-    failure::Failure,
-    service::conversations::{ConversationChange, Conversations, READ_LIMIT},
-};
+use crate::{auth::extract::CurrentUser, failure::Failure};
+use domain::{ids::ConversationId, page::Cursor};
+use people::conversations::{ConversationChange, Conversations, READ_LIMIT};
 
 /// Absent fields stay as they are, or empty in a new conversation.
 #[derive(Deserialize, ToSchema)]

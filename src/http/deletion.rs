@@ -16,11 +16,8 @@ use utoipa::ToSchema;
 
 use self::export::Export;
 use super::{edge::RequestContext, extract::Json};
-use crate::{
-    auth::extract::CurrentUser,
-    failure::Failure,
-    service::{accounts::Accounts, conversations::Conversations, sessions::Sessions},
-};
+use crate::{auth::extract::CurrentUser, failure::Failure};
+use people::{accounts::Accounts, conversations::Conversations, sessions::Sessions};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

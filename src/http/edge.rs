@@ -16,16 +16,16 @@ use super::{
 use crate::{
     auth::{Caller, gate::Gate},
     failure::Failure,
-    memory::{Budget, Holder},
-    telemetry::{context, traces::Traces},
 };
 use axum::{
     extract::{MatchedPath, Request, State},
     middleware::Next,
     response::Response,
 };
+use concurrency::memory::{Budget, Holder};
 use http::{HeaderValue, Method};
 use ipnet::IpNet;
+use telemetry::{context, traces::Traces};
 
 use client::TrustedProxies;
 pub use client::{ClientAddress, Peer};

@@ -11,7 +11,8 @@ use axum::{
 use serde::de::DeserializeOwned;
 
 use super::edge::RequestContext;
-use crate::{failure::Failure, service::field::FieldFault};
+use crate::failure::Failure;
+use domain::field::FieldFault;
 
 pub(super) use body::json_body;
 pub use body::{Form, Json, JsonBytes};

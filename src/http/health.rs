@@ -11,14 +11,11 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{
-    auth::Caller,
-    failure::Failure,
-    service::{
-        health::{Finding, Health, Report, Status, worst},
-        readiness::Readiness,
-    },
+use crate::service::{
+    health::{Finding, Health, Report, Status, worst},
+    readiness::Readiness,
 };
+use crate::{auth::Caller, failure::Failure};
 
 /// Whoever may see hosts, errors and counts.
 #[derive(Clone, Copy)]
@@ -191,7 +188,7 @@ fn only(status: Status) -> HealthBody {
 }
 
 fn unknown_probe() -> Failure {
-    Failure::invalid(vec![crate::service::field::FieldFault {
+    Failure::invalid(vec![domain::field::FieldFault {
         field: "probe".into(),
         message: "must be liveness or absent, and is the only parameter".into(),
     }])

@@ -14,11 +14,11 @@ use super::{
 };
 use crate::{
     auth::extract::{ConfirmedUser, CurrentUser},
-    domain::{account::Invitation, ids::InvitationId, role::Role},
     failure::Failure,
-    service::{invitations::Invitations, sessions::Sessions},
     web::Site,
 };
+use domain::{account::Invitation, ids::InvitationId, role::Role};
+use people::{invitations::Invitations, sessions::Sessions};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -4,7 +4,9 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{domain::model::Model, provider::local::LocalStatus, service::models::Models};
+use domain::model::Model;
+use gateway::models::Models;
+use provider::local::LocalStatus;
 
 #[derive(Serialize, ToSchema)]
 pub struct ModelBody {

@@ -21,19 +21,16 @@ use super::{
     health,
     render::{Dialect, render},
 };
+use crate::service::{health::Health, readiness::Readiness};
 use crate::{
     auth::{Caller, gate::Gate},
-    config::{Environment, log::tells_details},
-    domain::ids::OrganizationId,
     failure::Failure,
-    service::{
-        caches::{Caches, operate::CacheReport},
-        field::FieldFault,
-        health::Health,
-        readiness::Readiness,
-    },
-    telemetry::logging::{LevelError, LogControl},
 };
+use configuration::{Environment, log::tells_details};
+use domain::field::FieldFault;
+use domain::ids::OrganizationId;
+use gateway::caches::{Caches, operate::CacheReport};
+use telemetry::logging::{LevelError, LogControl};
 
 const LARGEST_BODY: usize = 4 * 1024;
 /// A level is changed for no longer, so that a forgotten `debug` does not fill the disks.

@@ -8,10 +8,10 @@ use utoipa::ToSchema;
 use super::extract::Json;
 use crate::{
     auth::extract::{ConfirmedUser, CurrentUser},
-    domain::{account::SessionOwner, ids::OrganizationId},
     failure::Failure,
-    service::organizations::Organizations,
 };
+use domain::{account::SessionOwner, ids::OrganizationId};
+use people::organizations::Organizations;
 
 #[derive(Serialize, ToSchema)]
 pub struct OrganizationSettingsBody {

@@ -18,16 +18,16 @@ use self::settings::forms;
 use super::routes::Routes;
 use crate::{
     auth::access::Access,
-    domain::{account::SessionOwner, device},
     failure::Failure,
-    service::{
-        accounts::{AccountError, Accounts},
-        sessions::{Proven, Sessions},
-    },
     web::{
         Site,
         views::{FormFaults, Viewer},
     },
+};
+use domain::{account::SessionOwner, device};
+use people::{
+    accounts::{AccountError, Accounts},
+    sessions::{Proven, Sessions},
 };
 
 /// Adds every page.

@@ -24,11 +24,11 @@ use super::{
 use crate::{
     auth::{access::Access, extract::ApiCaller},
     failure::Failure,
-    memory::Holder,
-    provider::Endpoint,
-    service::completions::Completions,
-    telemetry::context,
 };
+use concurrency::memory::Holder;
+use gateway::completions::Completions;
+use provider::Endpoint;
+use telemetry::context;
 
 /// Cheap to clone.
 #[derive(Clone)]

@@ -14,12 +14,12 @@ use super::{
 };
 use crate::{
     auth::extract::{ConfirmedUser, CurrentUser},
-    domain::{account::User, ids::SessionId, page::Cursor},
     failure::Failure,
-    service::{
-        accounts::{Accounts, Registration},
-        sessions::{Sessions, Tokens},
-    },
+};
+use domain::{account::User, ids::SessionId, page::Cursor};
+use people::{
+    accounts::{Accounts, Registration},
+    sessions::{Sessions, Tokens},
 };
 
 #[derive(Deserialize, ToSchema)]

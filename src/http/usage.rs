@@ -8,15 +8,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::Parameters;
-use crate::{
-    auth::extract::CurrentUser,
-    domain::{ids::ApiKeyId, usage::UsageTotals},
-    failure::Failure,
-    service::{
-        field::FieldFault,
-        usage::{Usage, UsageReport},
-    },
-};
+use crate::{auth::extract::CurrentUser, failure::Failure};
+use domain::field::FieldFault;
+use domain::{ids::ApiKeyId, usage::UsageTotals};
+use gateway::usage::{Usage, UsageReport};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

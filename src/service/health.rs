@@ -14,8 +14,11 @@ use tokio::{runtime::Handle, sync::watch};
 use tokio_util::task::TaskTracker;
 
 use super::usage::Usage;
-use crate::{cache::redis::Redis, domain::clock::Clock, provider::Registry, store::Database};
+use cache::redis::Redis;
 use check::{Component, Listed, Remembered};
+use domain::clock::Clock;
+use provider::Registry;
+use store::Database;
 pub use watchdog::Watchdog;
 
 /// A report is shared by all callers for this long: a storm of probes costs one check.

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::{Mutex, SetOnce};
 
-use crate::store::{Database, migrations};
+use store::{Database, migrations};
 
 /// While starting, one look at the migrations serves all callers for this long.
 const FRESH: Duration = Duration::from_millis(500);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{service::audit::Audit, telemetry::error_chain};
+use people::audit::Audit;
+use telemetry::error_chain;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::service::models::Models;
+use gateway::models::Models;
 
 /// Between two attempts where a provider has listed nothing yet.
 const INTERVAL: Duration = Duration::from_secs(10);

@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use crate::service::models::Models;
+use gateway::models::Models;
 
 /// Runs until the process stops; ends at once if there are none.
 pub async fn run(models: Models, stop: CancellationToken) {

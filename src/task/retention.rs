@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use crate::service::retention::Retention;
+use people::retention::Retention;
 
 pub async fn run(retention: Retention, stop: CancellationToken) {
     loop {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 
-use crate::service::{api_keys::ApiKeys, look_back::Pages, sessions::Sessions};
+use people::{api_keys::ApiKeys, look_back::Pages, sessions::Sessions};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    service::{answers::Answers, caches::Caches, readiness::Readiness, sessions::Sessions},
-    telemetry::error_chain,
-};
+use crate::service::readiness::Readiness;
+use gateway::caches::Caches;
+use people::{answers::Answers, sessions::Sessions};
+use telemetry::error_chain;
 
 const INTERVAL: Duration = Duration::from_secs(30);
 /// Between two looks for answers that were put aside while the database was away.

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    service::{api_keys::ApiKeys, usage::Usage},
-    telemetry::{
-        error_chain,
-        metrics::{USAGE_BACKLOG, USAGE_WRITTEN},
-    },
+use gateway::usage::Usage;
+use people::api_keys::ApiKeys;
+use telemetry::{
+    error_chain,
+    metrics::{USAGE_BACKLOG, USAGE_WRITTEN},
 };
 
 /// After a failure; the database's own memory of being down makes tries cheap.

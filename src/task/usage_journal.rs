@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::service::usage::{
+use gateway::usage::{
     Usage,
     journal::{TEND_INTERVAL, WATCH_INTERVAL},
 };

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use rust_embed::RustEmbed;
 
-use crate::crypto::secret::sha256;
+use crypto::secret::sha256;
 
 #[derive(RustEmbed)]
 #[folder = "assets/"]

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::money::Cost;
+use domain::money::Cost;
 
 const NANOS_PER_CENT: u64 = 10_000_000;
 
@@ -70,7 +70,7 @@ impl Moment {
 #[cfg(test)]
 mod tests {
     use super::{Moment, grouped, money};
-    use crate::domain::money::Cost;
+    use domain::money::Cost;
     use proptest::prelude::*;
 
     #[test]

@@ -16,7 +16,7 @@ use escape::escape;
 use kept::Key;
 use turns::Turn;
 
-use crate::domain::ids::OrganizationId;
+use domain::ids::OrganizationId;
 
 /// CPU time that one text may take; the largest that are rendered take some 5 ms. More without optimisation, which is tenfold
 /// slower.

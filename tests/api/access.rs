@@ -57,7 +57,7 @@ fn example(template: &str) -> String {
 async fn the_open_list_is_the_tables_own() {
     // As in production, where `/metrics` is for operations alone.
     let app = TestApp::start_with(|config| {
-        config.environment = mapleai::config::Environment::Production;
+        config.environment = configuration::Environment::Production;
         config.server.public_metrics = false;
     })
     .await;
@@ -72,7 +72,7 @@ async fn the_open_list_is_the_tables_own() {
 
 #[tokio::test]
 async fn every_other_route_refuses_callers_without_good_credentials() {
-    let app = TestApp::start_with(|config| config.environment = mapleai::config::Environment::Production).await;
+    let app = TestApp::start_with(|config| config.environment = configuration::Environment::Production).await;
     let closed: Vec<_> = table(&app)
         .into_iter()
         .filter(|(.., access)| !matches!(access, Access::Open | Access::OpenForm | Access::Probe))
@@ -122,7 +122,7 @@ async fn every_other_route_refuses_callers_without_good_credentials() {
 
 #[tokio::test]
 async fn only_the_operations_token_shows_more_of_a_probe() {
-    let app = TestApp::start_with(|config| config.environment = mapleai::config::Environment::Production).await;
+    let app = TestApp::start_with(|config| config.environment = configuration::Environment::Production).await;
     let ada = register(&app).await;
     let (_, key) = ada.create_key().await;
     for token in [&*ada.access_token, &*key, "", "wrong"] {

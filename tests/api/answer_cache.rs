@@ -9,8 +9,8 @@ mod sharing;
 
 use std::time::Duration;
 
+use configuration::AnswerCaching;
 use futures_util::StreamExt;
-use mapleai::config::AnswerCaching;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Row;

@@ -310,7 +310,7 @@ async fn keys_without_a_checksum_stay_good() {
     let (id, _) = ada.create_key().await;
     let old = made_up(7);
     sqlx::query("UPDATE api_keys SET digest = $1 WHERE id = $2::text::uuid")
-        .bind(mapleai::crypto::secret::sha256(old.as_bytes()).as_slice())
+        .bind(crypto::secret::sha256(old.as_bytes()).as_slice())
         .bind(&id)
         .execute(&mut app.database().await)
         .await

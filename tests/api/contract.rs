@@ -12,8 +12,8 @@ mod writers;
 
 use std::time::{Duration, Instant};
 
+use configuration::Config;
 use http::Method;
-use mapleai::config::Config;
 use serde_json::json;
 
 use crate::support::{

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mapleai::config::Config;
+use configuration::Config;
 use serde_json::json;
 use tokio::sync::Semaphore;
 

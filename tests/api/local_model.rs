@@ -7,7 +7,7 @@ mod titles;
 
 use std::{path::PathBuf, time::Duration};
 
-use mapleai::config::{ProviderConfig, ProviderKind};
+use configuration::{ProviderConfig, ProviderKind};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use mapleai::config::{LocalProduct, LocalServer};
+use configuration::{LocalProduct, LocalServer};
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -3,16 +3,14 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use mapleai::{
-    app::build,
-    crypto::signing_keys::SigningKeys,
-    domain::{clock::Clock, role::Role},
-    lifecycle::Lifecycle,
-    provider::Registry,
-    service::{Services, health::Databases, look_back::Pages},
-    store::Database,
-};
+use crypto::signing_keys::SigningKeys;
+use domain::{clock::Clock, role::Role};
+use mapleai::service::{Services, health::Databases};
+use mapleai::{app::build, lifecycle::Lifecycle};
+use people::look_back::Pages;
+use provider::Registry;
 use serde_json::json;
+use store::Database;
 use uuid::Uuid;
 
 use crate::support::{

@@ -3,7 +3,6 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use mapleai::store;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mapleai::config::Config;
+use configuration::Config;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

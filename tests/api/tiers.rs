@@ -127,10 +127,7 @@ async fn processes_share_what_they_know_and_tell_each_other_of_changes() {
         purged.unwrap();
         assert_eq!(one.get(key(1, "a"), "purged").await, "purged");
         assert_eq!(one.get(key(2, "b"), "lost").await, "other");
-        one.tiers
-            .purge(Some(mapleai::cache::Class::Profile), None, 78)
-            .await
-            .unwrap();
+        one.tiers.purge(Some(cache::Class::Profile), None, 78).await.unwrap();
         assert_eq!(one.get(key(2, "b"), "purged too").await, "purged too");
         eventually("the other to hear of it", || async {
             (two.get(key(2, "b"), "purged too").await == "purged too").then_some(())

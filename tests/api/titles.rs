@@ -4,7 +4,7 @@ mod yielding;
 
 use std::sync::Arc;
 
-use mapleai::config::{Config, LocalProduct, LocalServer};
+use configuration::{Config, LocalProduct, LocalServer};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 

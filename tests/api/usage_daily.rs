@@ -3,17 +3,15 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use mapleai::{
-    domain::{
-        ids::{ApiKeyId, OrganizationId, UsageRecordId, UserId},
-        model::ModelKind,
-        money::Cost,
-        tokens::TokenUsage,
-        usage::{CallOutcome, UsageRecord},
-    },
-    store::{Database, Replicas, Store},
+use domain::{
+    ids::{ApiKeyId, OrganizationId, UsageRecordId, UserId},
+    model::ModelKind,
+    money::Cost,
+    tokens::TokenUsage,
+    usage::{CallOutcome, UsageRecord},
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use store::{Database, Replicas, Store};
 
 use crate::support::{
     TestApp,

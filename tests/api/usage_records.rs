@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use mapleai::{
-    domain::{
-        ids::{ApiKeyId, OrganizationId, UsageRecordId, UserId},
-        model::ModelKind,
-        money::Cost,
-        tokens::TokenUsage,
-        usage::{CallOutcome, UsageRecord},
-    },
-    store::{Database, Replicas, Store, usage::Usage},
+use domain::{
+    ids::{ApiKeyId, OrganizationId, UsageRecordId, UserId},
+    model::ModelKind,
+    money::Cost,
+    tokens::TokenUsage,
+    usage::{CallOutcome, UsageRecord},
 };
+use store::{Database, Replicas, Store, usage::Usage};
 use uuid::Uuid;
 
 use crate::support::database::{self, TestDatabase};

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Found, doubtful, ill, well};
-use crate::config::Config;
+use configuration::Config;
 
 /// Beside connections: files, logs, the pools.
 const OTHER_FILES: u64 = 256;

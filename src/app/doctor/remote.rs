@@ -5,14 +5,12 @@ use std::{collections::BTreeMap, time::Instant};
 use secrecy::SecretString;
 
 use super::{Found, doubtful, ill, well};
-use crate::{
-    cache::redis::{Redis, RedisError},
-    config::{AnswerCaching, Config, ProviderConfig},
-    domain::clock::Clock,
-    provider::Registry,
-    store::{Database, diagnosis::Diagnosis, migrations},
-    telemetry::error_chain as told,
-};
+use cache::redis::{Redis, RedisError};
+use configuration::{AnswerCaching, Config, ProviderConfig};
+use domain::clock::Clock;
+use provider::Registry;
+use store::{Database, diagnosis::Diagnosis, migrations};
+use telemetry::error_chain as told;
 
 const OLDEST: i32 = 140_000;
 /// Seconds.

@@ -1,12 +1,10 @@
 //! Settings that load, and that an operator may not mean as they are.
 
 use super::{Found, doubtful, machine, well};
-use crate::{
-    config::{Config, Environment},
-    domain::ids::UserId,
-    store::{Database, Replicas, Store},
-    telemetry::error_chain as told,
-};
+use configuration::{Config, Environment};
+use domain::ids::UserId;
+use store::{Database, Replicas, Store};
+use telemetry::error_chain as told;
 
 /// What a stream takes while it goes on, in bytes (config/default.toml).
 const STREAM: u64 = 33 * 1024;

@@ -19,7 +19,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::{Sleep, sleep};
 
-use crate::write_coalescing::ChunkedBody;
+use concurrency::write_coalescing::ChunkedBody;
 
 #[derive(Clone, Default)]
 pub(super) struct Activity(Arc<Counts>);

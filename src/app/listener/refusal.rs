@@ -10,7 +10,8 @@ use tokio::{
 };
 
 use super::places::Full;
-use crate::{lifecycle::Lifecycle, telemetry::metrics::REFUSALS};
+use crate::lifecycle::Lifecycle;
+use telemetry::metrics::REFUSALS;
 
 /// So many at a time; more are closed without a word.
 const AT_A_TIME: usize = 64;

@@ -6,6 +6,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
 use super::{Failed, Server, tasks};
+use crate::service::{Services, health::Health, readiness::Readiness};
 use crate::{
     app::{
         AppError, build, descriptors, listener, local_servers,
@@ -16,10 +17,6 @@ use crate::{
         signing_keys,
     },
     auth::gate::Gate,
-    cache::redis::Redis,
-    config::{Config, load::Sources},
-    crypto::{csrf::CsrfSigner, signing_keys::KeyRing},
-    domain::clock::Clock,
     http::{
         cache_control::CacheControl,
         edge::Edge,
@@ -28,13 +25,17 @@ use crate::{
         router::{self, EdgeRules},
     },
     lifecycle::Lifecycle,
-    provider::Registry,
-    service::{Services, health::Health, readiness::Readiness, usage::journal::Journal},
     state::{AppState, Handles},
-    store::Database,
-    telemetry::{error_chain, logging},
     web::Site,
 };
+use cache::redis::Redis;
+use configuration::{Config, load::Sources};
+use crypto::{csrf::CsrfSigner, signing_keys::KeyRing};
+use domain::clock::Clock;
+use gateway::usage::journal::Journal;
+use provider::Registry;
+use store::Database;
+use telemetry::{error_chain, logging};
 
 /// One address's part of the connections, where nothing else is configured.
 const TENTH: usize = 10;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 
 use super::Server;
-use crate::{config::server::AFTER_DRAIN, lifecycle::wait_for, task};
+use crate::{lifecycle::wait_for, task};
+use configuration::server::AFTER_DRAIN;
 
 /// For streams to send their last event once their time is up.
 const LAST_WORDS: Duration = Duration::from_secs(2);

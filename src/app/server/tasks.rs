@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::service::{Services, health::Watchdog, readiness::Readiness};
 use crate::{
     app::observe::{self, Observed},
-    cache::{Tiers, channel, redis::Redis},
     lifecycle::Lifecycle,
-    service::{Services, health::Watchdog, readiness::Readiness},
-    store::Database,
     task,
 };
+use cache::{Tiers, channel, redis::Redis};
+use store::Database;
 
 /// What the tasks work on.
 pub(super) struct Parts<'a> {

@@ -1,6 +1,6 @@
 //! What a request's head says of who sends it.
 
-use crate::crypto::secret::SecretKind;
+use crypto::secret::SecretKind;
 use http::{HeaderMap, header};
 
 /// The token of `Authorization: Bearer` (RFC 6750); the scheme's case does not matter (RFC 9110 11.1).

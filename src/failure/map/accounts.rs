@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::{
-    crypto::{access_token::AccessTokenError, password::PasswordError},
-    failure::Failure,
-    service::{
-        accounts::AccountError, api_keys::ApiKeyError, audit::AuditError, invitations::InvitationError,
-        organizations::OrganizationError, sessions::SessionError, throttle::Throttled,
-    },
+use crate::failure::Failure;
+use crypto::{access_token::AccessTokenError, password::PasswordError};
+use gateway::throttle::Throttled;
+use people::{
+    accounts::AccountError, api_keys::ApiKeyError, audit::AuditError, invitations::InvitationError,
+    organizations::OrganizationError, sessions::SessionError,
 };
 
 impl From<Throttled> for Failure {

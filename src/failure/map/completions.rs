@@ -4,17 +4,15 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::{
-    failure::Failure,
-    memory::Exhausted,
-    provider::{ProviderError, sse::said::Objection},
-    service::{
-        admission::Refused,
-        answers::{AnswerError, AnswerFailure},
-        completions::{BadRequest, CompletionError, stream::StreamError},
-        usage::BacklogFull,
-    },
+use crate::failure::Failure;
+use concurrency::memory::Exhausted;
+use gateway::{
+    admission::Refused,
+    completions::{BadRequest, CompletionError, stream::StreamError},
+    usage::BacklogFull,
 };
+use people::answers::{AnswerError, AnswerFailure};
+use provider::{ProviderError, sse::said::Objection};
 
 impl From<BacklogFull> for Failure {
     fn from(error: BacklogFull) -> Self {

@@ -12,13 +12,13 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::{
-    domain::{conversation::Message, ids::OrganizationId, tokens::TokenUsage},
     failure::Failure,
     http::{body::MessageBody, render::Problem},
-    provider::sse::Progress,
-    service::answers::AnswerEvent,
     web::markdown,
 };
+use domain::{conversation::Message, ids::OrganizationId, tokens::TokenUsage};
+use people::answers::AnswerEvent;
+use provider::sse::Progress;
 
 /// Between two renderings of a growing answer: smooth to the eye, cheap for both ends.
 const RENDER_INTERVAL: Duration = Duration::from_millis(150);

@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use super::{CacheClass, CacheControl, TABLE, listed};
 use crate::{
     auth::access::Access,
-    config::cache::HttpCacheConfig,
     http::router::{EdgeRules, routes},
 };
+use configuration::cache::HttpCacheConfig;
 
 fn control() -> CacheControl {
     CacheControl::new(&HttpCacheConfig {

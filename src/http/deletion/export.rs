@@ -9,18 +9,18 @@ use futures_util::{Stream, stream};
 use serde::Serialize;
 
 use crate::{
-    domain::{
-        account::SessionOwner,
-        conversation::{Conversation, Message},
-        ids::ConversationId,
-        page::{Cursor, PageRequest},
-    },
     failure::Failure,
     http::body::{ConversationBody, MessageBody, UserBody},
-    service::{
-        conversations::{ConversationError, Conversations, READ_LIMIT},
-        sessions::Sessions,
-    },
+};
+use domain::{
+    account::SessionOwner,
+    conversation::{Conversation, Message},
+    ids::ConversationId,
+    page::{Cursor, PageRequest},
+};
+use people::{
+    conversations::{ConversationError, Conversations, READ_LIMIT},
+    sessions::Sessions,
 };
 
 /// Conversations that are looked up at once.

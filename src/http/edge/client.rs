@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use metrics::{Counter, counter};
 
-use crate::telemetry::metrics::FORWARDED_FOR_IGNORED;
+use telemetry::metrics::FORWARDED_FOR_IGNORED;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Between two warnings of a proxy that is not trusted.

@@ -21,11 +21,11 @@ use crate::{
         render::{Dialect, render},
         routes::RouteInfo,
     },
-    telemetry::{
-        context::{self, RequestContext as LogContext},
-        limit::RateLimit,
-        traces::OpenSpan,
-    },
+};
+use telemetry::{
+    context::{self, RequestContext as LogContext},
+    limit::RateLimit,
+    traces::OpenSpan,
 };
 
 /// A request on its way through: counted as in flight until its answer leaves, or its future is dropped.

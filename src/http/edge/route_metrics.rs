@@ -5,7 +5,7 @@ use std::{sync::OnceLock, time::Duration};
 use http::{Method, StatusCode};
 use metrics::{Gauge, Histogram, Label, gauge, histogram};
 
-use crate::telemetry::metrics::{HTTP_DURATION, HTTP_IN_FLIGHT};
+use telemetry::metrics::{HTTP_DURATION, HTTP_IN_FLIGHT};
 
 /// The statuses that this service answers; any other that an upstream invents counts as `other`, which bounds the label.
 const STATUSES: [u16; 22] = [

@@ -12,9 +12,9 @@ use super::whole::{Bounds, Memory, whole};
 use crate::{
     failure::Failure,
     http::layers::{BodyLimit, BodyTimeout},
-    memory::Allowance,
-    service::field::FieldFault,
 };
+use concurrency::memory::Allowance;
+use domain::field::FieldFault;
 
 /// Of a route that says nothing, in bytes.
 const SMALLEST_LIMIT: usize = 64 * 1024;

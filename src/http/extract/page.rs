@@ -3,11 +3,9 @@
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::{
-    domain::page::{Cursor, PageRequest},
-    failure::Failure,
-    service::field::FieldFault,
-};
+use crate::failure::Failure;
+use domain::field::FieldFault;
+use domain::page::{Cursor, PageRequest};
 
 /// The paging parameters of every list.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -7,9 +7,9 @@ use http::{HeaderMap, StatusCode, header};
 use http_body::Body as HttpBody;
 use tokio::time::Instant;
 
-use crate::{
+use crate::failure::Failure;
+use concurrency::{
     deadline::within_what_is_left,
-    failure::Failure,
     memory::{Budget, Holder, Reservation, SMALL},
 };
 
@@ -136,8 +136,8 @@ fn incomplete() -> Failure {
 #[cfg(test)]
 mod tests {
     use super::{Bounds, GRACE, whole};
-    use crate::memory::{Budget, Holder};
     use bytes::Bytes;
+    use concurrency::memory::{Budget, Holder};
     use futures_util::{StreamExt as _, stream};
     use http::{HeaderMap, HeaderValue, header};
     use http_body::Frame;

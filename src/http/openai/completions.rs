@@ -11,9 +11,9 @@ use crate::{
     auth::extract::ApiCaller,
     failure::Failure,
     http::{edge::RequestContext, extract::JsonBytes, render::OpenAiError},
-    provider::Endpoint,
-    service::completions::{AnswerStream, CacheDirectives, CacheStatus, Call, CallResponse, Completions},
 };
+use gateway::completions::{AnswerStream, CacheDirectives, CacheStatus, Call, CallResponse, Completions};
+use provider::Endpoint;
 
 /// Answer a chat, whole or, with `"stream": true`, as server-sent events. Every field of OpenAI's API is passed on.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "OpenAI API",
@@ -134,7 +134,7 @@ fn last_event(failure: &Failure) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::cache_directives;
-    use crate::service::completions::CacheDirectives;
+    use gateway::completions::CacheDirectives;
     use http::HeaderValue;
     use std::time::Duration;
 

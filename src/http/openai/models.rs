@@ -8,7 +8,9 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{domain::model::Model, failure::Failure, service::models::Models};
+use crate::failure::Failure;
+use domain::model::Model;
+use gateway::models::Models;
 
 #[derive(Serialize, ToSchema)]
 pub struct OpenAiModel {

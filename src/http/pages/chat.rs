@@ -6,23 +6,13 @@ use http::HeaderMap;
 use serde::Deserialize;
 
 use super::{draw, viewer};
+use crate::service::Services;
 use crate::{
     auth::extract::CurrentUser,
-    domain::{
-        account::SessionOwner,
-        conversation::{Author, Message},
-        ids::ConversationId,
-        model::ModelKind,
-        page::{Cursor, PageRequest},
-    },
     failure::Failure,
     http::{
         body::UNTITLED,
         extract::{Id, Parameters, read_cursor},
-    },
-    service::{
-        Services,
-        conversations::{Reading, SHOWN_LIMIT},
     },
     state::AppState,
     web::{
@@ -30,6 +20,14 @@ use crate::{
         views::{ChatPage, ConversationLink, CurrentConversation, LocalView, MessageView, ModelOption},
     },
 };
+use domain::{
+    account::SessionOwner,
+    conversation::{Author, Message},
+    ids::ConversationId,
+    model::ModelKind,
+    page::{Cursor, PageRequest},
+};
+use people::conversations::{Reading, SHOWN_LIMIT};
 
 /// Which part of a conversation.
 #[derive(Deserialize)]

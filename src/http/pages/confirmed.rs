@@ -13,13 +13,13 @@ use serde::de::DeserializeOwned;
 use super::{draw, with_wait};
 use crate::{
     auth::{csrf::CSRF_FIELD, extract::CurrentUser},
-    domain::account::SessionOwner,
     failure::Failure,
     http::{edge::RequestContext, extract::Form},
-    service::{accounts::AccountError, sessions::SessionError},
     state::AppState,
     web::views::ConfirmPage,
 };
+use domain::account::SessionOwner;
+use people::{accounts::AccountError, sessions::SessionError};
 
 /// The field that the password comes in.
 const PASSWORD_FIELD: &str = "confirm_password";

@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{draw, enter, faults_of, password_hint, with_cookie, with_wait};
+use crate::service::Services;
 use crate::{
     auth::extract::CurrentUser,
     failure::Failure,
@@ -18,17 +19,16 @@ use crate::{
         edge::RequestContext,
         extract::{Form, Parameters},
     },
-    service::{
-        Services,
-        accounts::{AccountError, Accounts, Registration},
-        invitations::{InvitationError, Invitations},
-        sessions::Sessions,
-    },
     state::AppState,
     web::{
         Site, next,
         views::{DocsPage, FormFaults, InvitePage, RegisterPage, SignInPage},
     },
+};
+use people::{
+    accounts::{AccountError, Accounts, Registration},
+    invitations::{InvitationError, Invitations},
+    sessions::Sessions,
 };
 
 /// At signing out the browser forgets what it has kept of us (W3C Clear Site Data): but not its storage, where what somebody was

@@ -7,16 +7,17 @@ use serde::Deserialize;
 use super::{draw, viewer};
 use crate::{
     auth::extract::CurrentUser,
-    domain::page::{Cursor, PageRequest},
     failure::Failure,
     http::extract::{Parameters, read_cursor},
-    service::{accounts::Accounts, api_keys::ApiKeys, models::Models},
     web::{
         Site,
         figures::Moment,
         views::{KeyRow, KeysPage},
     },
 };
+use domain::page::{Cursor, PageRequest};
+use gateway::models::Models;
+use people::{accounts::Accounts, api_keys::ApiKeys};
 
 /// Keys on one page.
 const LISTED: u16 = 100;

@@ -14,21 +14,21 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::{draw, password_hint, viewer, with_cookie};
+use crate::service::Services;
 use crate::{
     auth::extract::CurrentUser,
-    domain::{
-        account::{Invitation, Session, SessionOwner, User},
-        page::{Cursor, Page, PageRequest},
-        role::Role,
-    },
     failure::Failure,
     http::extract::{Parameters, read_cursor},
-    service::Services,
     state::AppState,
     web::{
         figures::Moment,
         views::{FormFaults, InvitationRow, MemberRow, SessionRow, SettingsPage, Typed, UsageView},
     },
+};
+use domain::{
+    account::{Invitation, Session, SessionOwner, User},
+    page::{Cursor, Page, PageRequest},
+    role::Role,
 };
 
 /// Highest first, as people look for them.

@@ -7,13 +7,11 @@ use std::{
 };
 
 use super::Status;
-use crate::{
-    cache::redis::Redis,
-    provider::registry::Upstream,
-    service::usage::Usage,
-    store::{Database, StoreError, error::Unavailable, migrations::indexes},
-    telemetry::error_chain as told,
-};
+use cache::redis::Redis;
+use gateway::usage::Usage;
+use provider::registry::Upstream;
+use store::{Database, StoreError, error::Unavailable, migrations::indexes};
+use telemetry::error_chain as told;
 
 /// A provider that nobody calls is asked again after this long; sooner where it did not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(30);

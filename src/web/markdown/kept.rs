@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use quick_cache::{Weighter, sync::Cache};
 
-use crate::domain::ids::OrganizationId;
+use domain::ids::OrganizationId;
 
 /// Bytes of HTML that are kept.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;

@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::domain::ids::OrganizationId;
+use domain::ids::OrganizationId;
 
 /// How long somebody waits for a turn before seeing plain text.
 const WAIT_LIMIT: Duration = Duration::from_secs(2);

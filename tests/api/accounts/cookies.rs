@@ -28,7 +28,7 @@ async fn a_planted_cookie_does_not_sign_anybody_out() {
 #[tokio::test]
 async fn outside_development_the_cookie_is_the_hosts_own() {
     let app = TestApp::start_with(|config| {
-        config.environment = mapleai::config::Environment::Staging;
+        config.environment = configuration::Environment::Staging;
         config.server.public_url = "https://maple.test".parse().unwrap();
     })
     .await;

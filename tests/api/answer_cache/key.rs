@@ -1,6 +1,6 @@
 //! What an answer is found by, and for whom.
 
-use mapleai::config::AnswerCaching;
+use configuration::AnswerCaching;
 use reqwest::Method;
 use serde_json::json;
 

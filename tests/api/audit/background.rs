@@ -11,7 +11,7 @@ use crate::support::{
     app::OPS_TOKEN,
     eventually,
 };
-use mapleai::service::accounts::Registration;
+use people::accounts::Registration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_operator_does_at_the_command_line_is_told() {

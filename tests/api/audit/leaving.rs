@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mapleai::domain::ids::AuditEventId;
+use domain::ids::AuditEventId;
 use serde_json::{Value, json};
 
 use super::{events, sign_in, stored};

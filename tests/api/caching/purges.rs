@@ -51,7 +51,7 @@ async fn an_instance_that_hears_nothing_forgets_purged_answers_all_the_same() {
     // For longer than any answer can be kept.
     let name = format!("maple:{{{}}}:answer:generation", ada.organization);
     let kept: i64 = redis.run(&["PTTL", &name]).parse().unwrap();
-    let longest = mapleai::config::cache::MAX_TTL.as_millis();
+    let longest = configuration::cache::MAX_TTL.as_millis();
     assert!(u128::try_from(kept).unwrap() > longest, "{kept} ms");
 }
 

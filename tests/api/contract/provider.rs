@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use configuration::Config;
 use http::Method;
-use mapleai::config::Config;
 use serde_json::json;
 
 use super::{NORMAL, RECOVERY, Row, World};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mapleai::config::RedisMode;
+use configuration::RedisMode;
 use serde_json::{Value, json};
 
 use super::{NORMAL, World, database::the_ledger_is_exact, writers::Writers};

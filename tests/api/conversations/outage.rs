@@ -84,7 +84,7 @@ async fn an_answer_outlives_a_database_that_is_away_as_it_ends() {
 async fn an_answer_that_was_put_aside_is_stored_by_the_next_process() {
     let (mut postgres, journal) = (Postgres::start().await, tempfile::tempdir().unwrap());
     let with_journal = |directory: std::path::PathBuf| {
-        move |config: &mut mapleai::config::Config| config.usage.journal_dir = Some(directory)
+        move |config: &mut configuration::Config| config.usage.journal_dir = Some(directory)
     };
     let app = TestApp::start_on(&postgres.url(), with_journal(journal.path().to_owned())).await;
     let ada = register(&app).await;

@@ -1,6 +1,6 @@
 //! What the chat page says of such a model, and of connecting a real one.
 
-use mapleai::config::{Config, ProviderKind, load::Sources};
+use configuration::{Config, ProviderKind, load::Sources};
 use serde_json::json;
 
 use super::{LONG, Local};

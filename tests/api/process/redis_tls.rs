@@ -1,6 +1,6 @@
 //! A cluster of Redis behind TLS: believed by its own authority, and refused by any other, with the reason in the log.
 
-use mapleai::config::RedisMode;
+use configuration::RedisMode;
 use serde_json::json;
 
 use super::{OPS_TOKEN, staging, start};

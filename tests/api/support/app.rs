@@ -7,15 +7,12 @@ use std::{
     time::Duration,
 };
 
-use mapleai::{
-    app::Server,
-    config::{
-        AdmissionConfig, AnswerCaching, AuthConfig, CacheConfig, Config, Environment, LimitsConfig, LocalConfig,
-        LogConfig, ModelConfig, ModelKind, ProviderConfig, ProviderKind, RedisConfig, RedisMode, RetentionConfig,
-        ServerConfig, TracesConfig, UsageConfig, cache::HttpCacheConfig, load::Sources, log::LogFormat,
-    },
-    telemetry,
+use configuration::{
+    AdmissionConfig, AnswerCaching, AuthConfig, CacheConfig, Config, Environment, LimitsConfig, LocalConfig, LogConfig,
+    ModelConfig, ModelKind, ProviderConfig, ProviderKind, RedisConfig, RedisMode, RetentionConfig, ServerConfig,
+    TracesConfig, UsageConfig, cache::HttpCacheConfig, load::Sources, log::LogFormat,
 };
+use mapleai::app::Server;
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::SecretString;
 use sqlx::PgConnection;

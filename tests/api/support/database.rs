@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use mapleai::{config::DatabaseConfig, store};
+use configuration::DatabaseConfig;
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::sync::OnceCell;

@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use mapleai::store;
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 

@@ -9,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mapleai::{cache::Key, config::RedisMode};
+use cache::Key;
+use configuration::RedisMode;
 
 use super::rig::{Process, key, text};
 use crate::support::redis_cluster::RedisCluster;
@@ -105,7 +106,7 @@ impl Load {
 async fn a_cluster_loses_servers_under_load() {
     let mut cluster = RedisCluster::start().await;
     let shards = tenants(&cluster);
-    let client = || mapleai::cache::redis::Redis::new(&cluster.url().into(), RedisMode::Cluster).unwrap();
+    let client = || cache::redis::Redis::new(&cluster.url().into(), RedisMode::Cluster).unwrap();
     let (one, two) = (Process::with(Some(client())).await, Process::with(Some(client())).await);
     let (one, two) = (Arc::new(one), Arc::new(two));
     let loads: Vec<_> = shards

@@ -3,12 +3,10 @@
 use std::{fmt, process::Command, time::Duration};
 
 use bytes::Bytes;
-use mapleai::{
-    cache::{Cached, Class, Key, Tiers, Value, channel, class::Policy, key::KeyBuilder, redis::Redis as Client},
-    config::RedisMode,
-    crypto::seal::Sealer,
-    domain::{clock::Clock, ids::OrganizationId},
-};
+use cache::{Cached, Class, Key, Tiers, Value, channel, class::Policy, key::KeyBuilder, redis::Redis as Client};
+use configuration::RedisMode;
+use crypto::seal::Sealer;
+use domain::{clock::Clock, ids::OrganizationId};
 use secrecy::SecretString;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use mapleai::{cache::redis::Redis as Client, config::RedisMode};
+use cache::redis::Redis as Client;
+use configuration::RedisMode;
 
 use super::rig::{Backend, Process, key};
 use crate::support::redis::{Redis, TlsRedis};

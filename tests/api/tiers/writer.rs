@@ -6,8 +6,8 @@ use std::{
 };
 
 use bytes::Bytes;
+use cache::{Cached, Class, Value, class::Policy};
 use futures_util::FutureExt;
-use mapleai::cache::{Cached, Class, Value, class::Policy};
 
 use super::rig::{ABSENT_TTL, Backend, Process, TTL, key, organization};
 use crate::support::{redis::Redis, redis_cluster::RedisCluster};

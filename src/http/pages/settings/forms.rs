@@ -12,24 +12,24 @@ use serde::Deserialize;
 use super::{Parts, Said, show, told};
 use crate::{
     auth::extract::CurrentUser,
-    domain::{
-        account::SessionOwner,
-        ids::{InvitationId, SessionId, UserId},
-        role::Role,
-    },
     failure::Failure,
     http::{
         edge::RequestContext,
         extract::{Form, Id},
         pages::{confirmed::ConfirmedForm, faults_of, with_cookie},
     },
-    service::{
-        accounts::{AccountError, ProfileChange},
-        caches::operate::PurgeScope,
-        invitations::InvitationError,
-    },
     state::AppState,
     web::views::Typed,
+};
+use domain::{
+    account::SessionOwner,
+    ids::{InvitationId, SessionId, UserId},
+    role::Role,
+};
+use gateway::caches::operate::PurgeScope;
+use people::{
+    accounts::{AccountError, ProfileChange},
+    invitations::InvitationError,
 };
 
 #[derive(Deserialize)]

@@ -1,13 +1,11 @@
 //! Usage as rows and as a chart.
 
-use crate::{
-    domain::{ids::ApiKeyId, usage::UsageTotals},
-    service::usage::UsageReport,
-    web::{
-        figures::{grouped, money},
-        views::{Bar, UsageDay, UsageRow, UsageView},
-    },
+use crate::web::{
+    figures::{grouped, money},
+    views::{Bar, UsageDay, UsageRow, UsageView},
 };
+use domain::{ids::ApiKeyId, usage::UsageTotals};
+use gateway::usage::UsageReport;
 
 /// Of each table.
 const LINES: usize = 50;
@@ -172,7 +170,7 @@ fn bars(report: &UsageReport, top: u64) -> Vec<Bar> {
 #[cfg(test)]
 mod tests {
     use super::{LINES, axis_top, lines, share};
-    use crate::domain::usage::UsageTotals;
+    use domain::usage::UsageTotals;
 
     #[test]
     fn what_is_not_listed_is_summed() {

@@ -1,0 +1,57 @@
+//! What holds between the keys of a provider, and what only development may have.
+
+use super::{ProviderConfig, ProviderKind};
+use crate::load::{check::Check, path::Path};
+
+impl ProviderConfig {
+    pub(crate) fn validate(&self, path: &Path, check: &mut Check<'_>) {
+        if check.is_refused(path.key("kind")) {
+            return;
+        }
+        if self.kind != ProviderKind::Openai && !check.environment().is_development() {
+            let name = check.environment().as_str();
+            check.refuse(
+                path.key("kind"),
+                format!("must be \"openai\" in {name}; \"mock\" and \"local\" are for development"),
+            );
+        }
+        if self.kind == ProviderKind::Local && self.state_file.is_none() {
+            check.refuse(
+                path.key("state_file"),
+                "missing; a provider of kind \"local\" must have one, such as \".local/model-state.json\"",
+            );
+        }
+        if self.kind == ProviderKind::Openai && self.base_url.is_none() {
+            check.refuse(
+                path.key("base_url"),
+                "missing; a provider of kind \"openai\" must have one, such as \"https://api.openai.com/v1\"",
+            );
+        }
+        self.validate_discovery(path, check);
+    }
+
+    /// Calls to a model without a price are recorded at nothing, whatever the provider asks for them.
+    fn validate_discovery(&self, path: &Path, check: &mut Check<'_>) {
+        let prices = [&self.discovered_input_price, &self.discovered_output_price];
+        let (any, all) = (
+            prices.iter().any(|price| price.is_some()),
+            prices.iter().all(|price| price.is_some()),
+        );
+        if any && self.discovered_free {
+            check.refuse(
+                path.key("discovered_free"),
+                "must not be true beside discovered_input_price or discovered_output_price",
+            );
+        }
+        if self.discover_models && !all && !self.discovered_free && !check.environment().is_development() {
+            let name = check.environment().as_str();
+            check.refuse(
+                path.key("discover_models"),
+                format!(
+                    "must go with both discovered_input_price and discovered_output_price in {name}, or with \
+                     discovered_free = true if they cost nothing; or name the models under [[models]] with their prices"
+                ),
+            );
+        }
+    }
+}

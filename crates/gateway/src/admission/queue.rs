@@ -1,0 +1,234 @@
+//! The book-keeping of admission: counts, and a queue for each organisation, served in turns. No clocks, no tasks.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use super::Refused;
+use configuration::admission::AdmissionConfig;
+use domain::ids::OrganizationId;
+
+/// How much the newest call counts in the average of how long calls take.
+const WEIGHT: f64 = 0.05;
+/// Calls seen before that average is trusted to turn anybody away.
+const ENOUGH: u32 = 16;
+/// Advice to come back is never sooner or later than this.
+const SOONEST: Duration = Duration::from_secs(1);
+const LATEST: Duration = Duration::from_secs(30);
+
+/// What became of a call that asked.
+pub(super) enum EnqueueResult<T, W> {
+    Admitted,
+    Waiting {
+        ticket: u64,
+        /// What the call waits by.
+        by: W,
+        /// Whoever had to leave the full queue for it: the newest of the organisation that waits with the most.
+        displaced: Option<(T, Refused)>,
+    },
+    Refused(Refused),
+}
+
+/// `T` is how a waiting call is reached.
+pub(super) struct Queue<T> {
+    limits: AdmissionConfig,
+    in_flight: usize,
+    waiting: usize,
+    /// Only those with calls in flight or waiting.
+    tenants: HashMap<OrganizationId, Tenant<T>>,
+    /// Organisations with waiting calls, each once; the front one's turn is next.
+    turns: VecDeque<OrganizationId>,
+    next_ticket: u64,
+    seen: u32,
+    average: f64,
+}
+
+struct Tenant<T> {
+    in_flight: usize,
+    waiting: VecDeque<(u64, T)>,
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new(limits: &AdmissionConfig) -> Self {
+        Self {
+            limits: *limits,
+            in_flight: 0,
+            waiting: 0,
+            tenants: HashMap::new(),
+            turns: VecDeque::new(),
+            next_ticket: 0,
+            seen: 0,
+            average: 0.0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting
+    }
+
+    /// `wait` gives how the call is reached and what it waits by. Most calls need neither.
+    pub(super) fn enqueue<W>(
+        &mut self,
+        organization: OrganizationId,
+        wait: impl FnOnce() -> (T, W),
+    ) -> EnqueueResult<T, W> {
+        let limits = self.limits;
+        let tenant = self.tenants.entry(organization).or_insert_with(|| Tenant {
+            in_flight: 0,
+            waiting: VecDeque::new(),
+        });
+        // Whoever waits while there is room waits for its own limit, so nobody is overtaken here.
+        if self.in_flight < limits.max_in_flight
+            && tenant.in_flight < limits.max_in_flight_per_organization
+            && tenant.waiting.is_empty()
+        {
+            self.in_flight += 1;
+            tenant.in_flight += 1;
+            return EnqueueResult::Admitted;
+        }
+        let expected = self.expected_wait(organization);
+        if limits.queue_length == 0 || limits.queue_timeout.is_zero() || expected > limits.queue_timeout {
+            let refused = self.refusal(organization, expected);
+            self.forget_if_idle(organization);
+            return EnqueueResult::Refused(refused);
+        }
+        let mut displaced = None;
+        if self.waiting >= limits.queue_length {
+            displaced = self.displace(organization);
+            if displaced.is_none() {
+                let refused = self.refusal(organization, expected);
+                self.forget_if_idle(organization);
+                return EnqueueResult::Refused(refused);
+            }
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let (call, by) = wait();
+        if let Some(tenant) = self.tenants.get_mut(&organization) {
+            if tenant.waiting.is_empty() {
+                self.turns.push_back(organization);
+            }
+            tenant.waiting.push_back((ticket, call));
+            self.waiting += 1;
+        }
+        EnqueueResult::Waiting { ticket, by, displaced }
+    }
+
+    /// A call has ended, after `held` if that is how long a provider took.
+    pub(super) fn release(&mut self, organization: OrganizationId, held: Option<Duration>) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(tenant) = self.tenants.get_mut(&organization) {
+            tenant.in_flight = tenant.in_flight.saturating_sub(1);
+        }
+        self.forget_if_idle(organization);
+        let Some(held) = held.map(|held| held.as_secs_f64()) else {
+            return;
+        };
+        self.average = if self.seen == 0 {
+            held
+        } else {
+            self.average + WEIGHT * (held - self.average)
+        };
+        self.seen = self.seen.saturating_add(1);
+    }
+
+    /// Whose turn it is, if there is a place: the first in turn that its own limit does not hold back. Counted as in
+    /// flight from here on.
+    pub(super) fn next(&mut self) -> Option<(OrganizationId, T)> {
+        if self.in_flight >= self.limits.max_in_flight {
+            return None;
+        }
+        for _ in 0..self.turns.len() {
+            let organization = self.turns.pop_front()?;
+            let Some(tenant) = self.tenants.get_mut(&organization) else {
+                continue;
+            };
+            if tenant.in_flight >= self.limits.max_in_flight_per_organization {
+                self.turns.push_back(organization);
+                continue;
+            }
+            let Some((_, call)) = tenant.waiting.pop_front() else {
+                continue;
+            };
+            tenant.in_flight += 1;
+            self.in_flight += 1;
+            self.waiting -= 1;
+            if !tenant.waiting.is_empty() {
+                self.turns.push_back(organization);
+            }
+            return Some((organization, call));
+        }
+        None
+    }
+
+    /// Takes a call out of the queue; false if it was not there any more.
+    pub(super) fn leave(&mut self, organization: OrganizationId, ticket: u64) -> bool {
+        let Some(tenant) = self.tenants.get_mut(&organization) else {
+            return false;
+        };
+        let Some(place) = tenant.waiting.iter().position(|(waiting, _)| *waiting == ticket) else {
+            return false;
+        };
+        tenant.waiting.remove(place);
+        self.waiting -= 1;
+        if tenant.waiting.is_empty() {
+            self.turns.retain(|turn| *turn != organization);
+        }
+        self.forget_if_idle(organization);
+        true
+    }
+
+    /// What a call is told whose patience has ended.
+    pub(super) fn too_late(&self, organization: OrganizationId) -> Refused {
+        self.refusal(organization, self.expected_wait(organization))
+    }
+
+    /// Makes room in the full queue, if someone waits with clearly more calls than `organization` does.
+    fn displace(&mut self, organization: OrganizationId) -> Option<(T, Refused)> {
+        let waiting_of =
+            |organization: &OrganizationId| self.tenants.get(organization).map_or(0, |tenant| tenant.waiting.len());
+        let most = *self.turns.iter().max_by_key(|organization| waiting_of(organization))?;
+        if waiting_of(&most) <= waiting_of(&organization) + 1 {
+            return None;
+        }
+        let refused = self.refusal(most, self.expected_wait(most));
+        let (_, call) = self.tenants.get_mut(&most)?.waiting.pop_back()?;
+        self.waiting -= 1;
+        Some((call, refused))
+    }
+
+    /// How long the next call of an organisation would wait, going by how long calls take and how many share the places.
+    fn expected_wait(&self, organization: OrganizationId) -> Duration {
+        if self.seen < ENOUGH {
+            return Duration::ZERO;
+        }
+        let ahead = self.tenants.get(&organization).map_or(0, |tenant| tenant.waiting.len());
+        let sharing = self.turns.len().max(1);
+        let places = (self.limits.max_in_flight / sharing).clamp(1, self.limits.max_in_flight_per_organization.max(1));
+        Duration::try_from_secs_f64(self.average * (ahead as f64 / places as f64)).unwrap_or(LATEST)
+    }
+
+    fn refusal(&self, organization: OrganizationId, expected: Duration) -> Refused {
+        let retry_after = expected.clamp(SOONEST, LATEST);
+        let at_limit = self
+            .tenants
+            .get(&organization)
+            .is_some_and(|tenant| tenant.in_flight >= self.limits.max_in_flight_per_organization);
+        // With places left for others it is the organisation's own doing.
+        if at_limit {
+            Refused::Organization { retry_after }
+        } else {
+            Refused::Process { retry_after }
+        }
+    }
+
+    fn forget_if_idle(&mut self, organization: OrganizationId) {
+        if let Some(tenant) = self.tenants.get(&organization)
+            && tenant.in_flight == 0
+            && tenant.waiting.is_empty()
+        {
+            self.tenants.remove(&organization);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! A local journal of usage records: what the database has not confirmed survives the process's death.
+//!
+//! A record is in the page cache, which a killed process leaves intact, before its answer's last byte leaves: it is
+//! appended to what is pending, and whoever writes to a client first waits for the writer, a thread of its own, which brings
+//! all that is pending there with one `write`. Nothing is read back while all goes well. Twice a second or more often the open segment is sealed and
+//! a new one opened; a sealed segment goes as soon as the database has all its records, which is mostly before it would
+//! have had to be synced to the disk. What is left over by a process that died is inserted by the next one
+//! ([`Leftover`]); a record has its id from the start, so none is inserted twice.
+//!
+//! A disk that stalls holds up answers for [`STALLED`] at most and no thread that serves, and one that fails stops nobody:
+//! records then travel as they would without a journal, and the disk is tried again every two seconds.
+
+mod calls;
+mod codec;
+mod reader;
+mod segment;
+mod state;
+mod tend;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use metrics::{Gauge, gauge};
+use uuid::Uuid;
+
+pub(in crate::usage) use self::calls::LiveCall;
+pub use self::calls::Opened;
+use self::{
+    calls::Calls,
+    state::{Stage, State},
+};
+pub(crate) use self::{
+    reader::{Findings, Reader},
+    segment::Leftover,
+};
+use domain::usage::UsageRecord;
+use telemetry::{
+    error_chain,
+    metrics::{USAGE_JOURNAL_BYTES, USAGE_JOURNAL_UP},
+};
+
+/// What a write may take. Beyond it the disk counts as stalled: those who wait are let go, and records are not journalled
+/// until it has taken what it was given.
+const STALLED: Duration = Duration::from_millis(200);
+/// Between two calls of [`Journal::watch`]: how much longer than [`STALLED`] somebody may have to wait.
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+/// Between two calls of [`Journal::tend`]. A record is sealed within one, and synced within two unless the database has
+/// it: a lost machine costs less than a second of records.
+pub const TEND_INTERVAL: Duration = Duration::from_millis(300);
+/// Why records are not journalled.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("the segment cannot be made")]
+    Create(#[source] io::Error),
+    #[error("the segment cannot be written")]
+    Write(#[source] io::Error),
+    #[error("the segment cannot be synced")]
+    Sync(#[source] io::Error),
+    #[error("the disk has not taken a write for {STALLED:?}")]
+    Stalled,
+    #[error("there is no thread to write with")]
+    Thread(#[source] io::Error),
+    #[error("it has reached usage.journal_max_bytes, {0}")]
+    Full(u64),
+}
+
+/// Which segment a record is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place(u64);
+
+/// A cheap clone. Its methods other than [`Journal::append`], [`Journal::commit`], [`Journal::confirm`] and
+/// [`Journal::watch`] wait for the disk.
+#[derive(Clone)]
+pub struct Journal(Arc<Handle>);
+
+/// Ends the writer with its last clone. The writer itself holds `Shared` alone.
+struct Handle(Arc<Shared>);
+
+pub struct Shared {
+    directory: PathBuf,
+    /// Marks this process's segments.
+    owner: Uuid,
+    max_bytes: u64,
+    state: Mutex<State>,
+    calls: Arc<Calls>,
+    /// There is something for the writer to do.
+    asked: Condvar,
+    /// The writer has done something.
+    done: Condvar,
+    /// How much was ever appended, in records. Changed with `state` locked.
+    appended: AtomicU64,
+    /// Of that what nobody needs to wait for: it is in the page cache, or given up. Whoever sees it may rely on it.
+    safe: AtomicU64,
+    up: Gauge,
+    bytes: Gauge,
+}
+
+impl std::ops::Deref for Journal {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0.0
+    }
+}
+
+impl Journal {
+    /// A journal in `directory`, which is made if need be, of at most `max_bytes`. Opens nothing: the first
+    /// [`Journal::tend`] does.
+    pub fn new(directory: &Path, max_bytes: u64) -> Self {
+        let shared = Arc::new(Shared {
+            directory: directory.to_owned(),
+            owner: Uuid::now_v7(),
+            max_bytes,
+            state: Mutex::default(),
+            calls: Arc::default(),
+            asked: Condvar::new(),
+            done: Condvar::new(),
+            appended: AtomicU64::new(0),
+            safe: AtomicU64::new(0),
+            up: gauge!(USAGE_JOURNAL_UP),
+            bytes: gauge!(USAGE_JOURNAL_BYTES),
+        });
+        if let Err(error) = writer::start(&shared) {
+            let mut state = shared.state();
+            state.closed = true;
+            state.stage = Stage::Gone;
+            state.fail(Fault::Thread(error));
+            shared.tell_fault(&state);
+        }
+        Self(Arc::new(Handle(shared)))
+    }
+
+    /// Takes a record, unless the journal is down. It outlives the process once the writer has it ([`Journal::commit`]). For
+    /// the hot path: one short lock, no system call.
+    pub(super) fn append(&self, record: &UsageRecord) -> Option<Place> {
+        let mut state = self.state();
+        let was_well = state.fault.is_none();
+        let place = state.append(record, self.max_bytes);
+        if place.is_some() {
+            self.appended.fetch_add(1, Ordering::Release);
+        }
+        if state.is_crowded() {
+            self.ask(&mut state);
+        }
+        if was_well {
+            self.tell_fault(&state);
+        }
+        place
+    }
+
+    /// A call begins. Its end is the end of what this gives.
+    pub(super) fn begin(&self, opened: Opened) -> LiveCall {
+        self.calls.begin(opened)
+    }
+
+    /// The database has `count` records of this place.
+    pub(super) fn confirm(&self, place: Place, count: u64) {
+        if let Some(segment) = self.state().segment(place.0) {
+            segment.waiting = segment.waiting.saturating_sub(count);
+        }
+    }
+
+    /// Whether [`Journal::tend`] would do anything.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state();
+        state.fault.is_none()
+            && !self.is_behind()
+            && self.calls.is_idle()
+            && state.sealed.is_empty()
+            && state.open.as_ref().is_some_and(|open| open.bytes == 0)
+    }
+
+    /// What processes that died left behind, but for what has been `kept` for somebody else. Counts towards the limit until
+    /// [`Journal::forget`].
+    pub(super) fn leftovers(&self, kept: &BTreeSet<PathBuf>) -> io::Result<Vec<Leftover>> {
+        let mut found = Leftover::scan(&self.directory, self.owner)?;
+        found.retain(|one| !kept.contains(&one.path));
+        self.state().left_over = found.iter().map(|one| one.bytes).sum();
+        Ok(found)
+    }
+
+    /// Moves aside what could not be read whole, for a person to look at. It is not read again, and does not count.
+    pub(super) fn set_aside(&self, leftover: &Leftover) -> io::Result<PathBuf> {
+        let place = leftover.set_aside()?;
+        let mut state = self.state();
+        state.left_over = state.left_over.saturating_sub(leftover.bytes);
+        Ok(place)
+    }
+
+    /// Keeps a record that the database refuses, for a person to look at.
+    pub(super) fn set_record_aside(&self, record: &UsageRecord) -> io::Result<PathBuf> {
+        let mut frame = Vec::new();
+        codec::encode(record, &mut frame).map_err(io::Error::other)?;
+        let place = self
+            .directory
+            .join(format!("{}-refused.{}", self.owner, segment::SET_ASIDE));
+        let mut file = File::options().create(true).append(true).open(&place)?;
+        file.write_all(&frame)?;
+        file.sync_all()?;
+        Ok(place)
+    }
+
+    /// Removes a leftover whose records the database has.
+    pub(super) fn forget(&self, leftover: &Leftover) -> io::Result<()> {
+        leftover.remove()?;
+        let mut state = self.state();
+        state.left_over = state.left_over.saturating_sub(leftover.bytes);
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn fault(&self) -> Option<String> {
+        let state = self.state();
+        state.fault.as_ref().map(|fault| error_chain(fault))
+    }
+
+    fn tell_fault(&self, state: &State) {
+        let Some(fault) = &state.fault else { return };
+        self.up.set(0.0);
+        let cause = std::error::Error::source(fault).map(ToString::to_string);
+        tracing::error!(
+            target: "mapleai::lifecycle", directory = %self.directory.display(), error = %fault, cause,
+            "no usage journal: records that wait for the database are lost if the process is killed"
+        );
+    }
+}

@@ -1,0 +1,195 @@
+//! The thread that writes, so that no thread that serves ever waits for the disk.
+//!
+//! It takes whatever is pending when it is asked, writes it, and wakes those who waited for it: one write for all who wait.
+//! Whoever appends holds the lock for as long as it takes to copy a record, never while something is written.
+
+use std::{
+    io,
+    sync::{Arc, PoisonError, atomic::Ordering},
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Fault, Handle, Journal, STALLED, Shared, segment,
+    state::{Stage, State},
+};
+use concurrency::write_coalescing::PreWriteHook;
+
+/// Starts the thread. It ends once the last [`Journal`] is gone and nothing is pending.
+pub(super) fn start(shared: &Arc<Shared>) -> io::Result<()> {
+    let shared = Arc::clone(shared);
+    std::thread::Builder::new()
+        .name("usage-journal".to_owned())
+        .spawn(move || shared.write_until_ended())
+        .map(|_| ())
+}
+
+impl Shared {
+    fn write_until_ended(&self) {
+        let mut state = self.state();
+        loop {
+            while !state.asked && state.stage == Stage::Running {
+                state = self.asked.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            state.asked = false;
+            let appended = self.appended.load(Ordering::Acquire);
+            let chunks = state.take_chunks(Instant::now());
+            let ends = state.stage == Stage::Ending;
+            drop(state);
+            let mut spare = Vec::new();
+            let mut outcomes = Vec::with_capacity(chunks.len());
+            for chunk in chunks {
+                outcomes.push((
+                    chunk.segment,
+                    chunk.records,
+                    segment::append(&chunk.file, &chunk.frames, chunk.at),
+                ));
+                spare = chunk.frames;
+            }
+            state = self.state();
+            state.note_written(spare);
+            let was_well = state.fault.is_none();
+            for (number, records, outcome) in outcomes {
+                note(&mut state, number, records, outcome);
+            }
+            if was_well {
+                self.tell_fault(&state);
+            }
+            if ends {
+                state.stage = Stage::Gone;
+            }
+            let woken = self.release(&mut state, appended);
+            drop(state);
+            self.done.notify_all();
+            woken.into_iter().for_each(Waker::wake);
+            if ends {
+                return;
+            }
+            state = self.state();
+        }
+    }
+
+    /// Nobody needs to wait for what was `appended` by now. Gives those who did.
+    fn release(&self, state: &mut State, appended: u64) -> Vec<Waker> {
+        let safe = self.safe.fetch_max(appended, Ordering::AcqRel).max(appended);
+        let due = state.waiters.extract_if(.., |(mark, _)| *mark <= safe);
+        due.map(|(_, waker)| waker).collect()
+    }
+
+    /// Something that was appended is not safe yet.
+    pub(super) fn is_behind(&self) -> bool {
+        self.safe.load(Ordering::Acquire) < self.appended.load(Ordering::Acquire)
+    }
+
+    /// Wakes the writer, unless it has been told already.
+    pub(super) fn ask(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.asked, true) {
+            self.asked.notify_one();
+        }
+    }
+}
+
+fn note(state: &mut State, number: u64, records: u64, outcome: io::Result<u64>) {
+    match (state.segment(number), outcome) {
+        (Some(segment), Ok(bytes)) => segment.bytes += bytes,
+        // The database has had all of it meanwhile.
+        (None, Ok(_)) => {}
+        (segment, Err(error)) => {
+            if let Some(segment) = segment {
+                segment.missing += records;
+            }
+            if state.fault.is_none() {
+                state.fail(Fault::Write(error));
+            }
+        }
+    }
+}
+
+impl Journal {
+    /// Has what was appended brought into the page cache, without waiting for it.
+    pub(in crate::usage) fn commit(&self) {
+        if self.is_behind() {
+            self.ask(&mut self.state());
+        }
+    }
+
+    /// The same, waiting for at most `limit`; whether it has been done.
+    pub(super) fn settle(&self, limit: Duration) -> bool {
+        let appended = self.appended.load(Ordering::Acquire);
+        let mut state = self.state();
+        let deadline = Instant::now() + limit;
+        // Not by what is safe: that says no more than that nobody is to wait.
+        while self.safe.load(Ordering::Acquire) < appended || state.writing_since.is_some() {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return false;
+            };
+            self.ask(&mut state);
+            let waited = self.done.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// Lets those go who wait for a disk that has stalled. Every [`super::WATCH_INTERVAL`]; never waits.
+    pub(in crate::usage) fn watch(&self) {
+        if !self.is_behind() {
+            return;
+        }
+        let mut state = self.state();
+        if !state.is_stalled(Instant::now()) {
+            return;
+        }
+        let was_well = state.fault.is_none();
+        if was_well {
+            state.fail(Fault::Stalled);
+            self.tell_fault(&state);
+        }
+        let woken = self.release(&mut state, self.appended.load(Ordering::Acquire));
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Handle {
+    /// Has the rest written, if the disk takes it, and gives the locks of the segments and of the calls' file back.
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        if state.stage == Stage::Running {
+            state.stage = Stage::Ending;
+        }
+        self.0.asked.notify_one();
+        let deadline = Instant::now() + STALLED;
+        while state.stage != Stage::Gone
+            && let Some(left) = deadline.checked_duration_since(Instant::now())
+        {
+            let waited = self.0.done.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.open = None;
+        state.sealed.clear();
+        drop(state);
+        self.0.calls.unlock();
+    }
+}
+
+/// No answer leaves before its record is safe.
+impl PreWriteHook for Journal {
+    fn mark(&self) -> Option<u64> {
+        self.is_behind().then(|| self.appended.load(Ordering::Acquire))
+    }
+
+    fn is_done(&self, mark: u64) -> bool {
+        self.safe.load(Ordering::Acquire) >= mark
+    }
+
+    fn wake_when_done(&self, mark: u64, waker: &Waker) -> bool {
+        let mut state = self.state();
+        if self.is_done(mark) {
+            return false;
+        }
+        state.waiters.push((mark, waker.clone()));
+        self.ask(&mut state);
+        true
+    }
+}

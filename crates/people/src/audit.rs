@@ -1,0 +1,63 @@
+//! The audit log: who reads it. What is written of a change is the store's to write, in the change's transaction.
+
+use crate::accounts::{AccountError, Accounts};
+use domain::{
+    account::SessionOwner,
+    audit::{AuditFilter, RecordedEvent},
+    page::{Page, PageRequest},
+};
+use gateway::audit::Behind;
+use store::{self, StoreError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+#[derive(Clone)]
+pub struct Audit {
+    store: store::audit::Audit,
+    accounts: Accounts,
+    behind: Behind,
+}
+
+impl Audit {
+    pub fn new(store: store::audit::Audit, accounts: Accounts, behind: Behind) -> Self {
+        Self {
+            store,
+            accounts,
+            behind,
+        }
+    }
+
+    /// Events of the caller's organisation, newest first. For owners and admins, by the role of this moment.
+    pub async fn list(
+        &self,
+        caller: &SessionOwner,
+        filter: &AuditFilter,
+        page: PageRequest,
+    ) -> Result<Page<RecordedEvent>, AuditError> {
+        let caller = self.accounts.current(caller).await?;
+        if !caller.role.may_manage_members() {
+            return Err(AccountError::NotAllowed.into());
+        }
+        Ok(self.store.list(caller.organization, filter, page).await?)
+    }
+
+    /// Writes what is due of the events that no change goes with; all there are, if this is the last time.
+    pub async fn write_behind(&self, is_last: bool) -> Result<(), StoreError> {
+        let mut due = self.behind.due(self.accounts.now(), is_last).into_iter();
+        while let Some(event) = due.next() {
+            if let Err(error) = self.store.note(&event).await {
+                std::iter::once(event)
+                    .chain(due)
+                    .for_each(|event| self.behind.put_back(event));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}

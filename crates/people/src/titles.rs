@@ -1,0 +1,188 @@
+//! Titles of conversations, by a free model on this machine, in the background.
+//!
+//! A conversation has its first words for a title until its model gives it a better one. The model is asked once the first answer is
+//! stored, past everything that is counted and charged: nobody asked for this call. It runs on the machine that answers people, so it
+//! yields to them: a question ends it at once, and it begins again when the server has been idle for a while. Whatever fails, the first
+//! words stay.
+
+mod asking;
+mod wording;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::conversations::Conversations;
+use asking::Untold;
+use domain::{
+    conversation::{Author, Message, title_from},
+    ids::{ConversationId, OrganizationId, UserId},
+};
+use provider::{
+    Registry,
+    registry::{OpenCalls, Route},
+};
+
+/// Conversations that wait for a title, in all.
+const MAX_QUEUED: usize = 4;
+/// How long a server must have been idle before it is asked again after a question interrupted it.
+const IDLE: Duration = Duration::from_secs(3);
+/// For an answer. A model that has not given a few words by then is busy with something else.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// With all interruptions; then the first words stay.
+const TITLE_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Titles(Arc<Inner>);
+
+struct Inner {
+    registry: Arc<Registry>,
+    conversations: Conversations,
+    is_on: bool,
+    places: Arc<Semaphore>,
+    waiting: Mutex<HashSet<ConversationId>>,
+    /// Held by whoever asks: one call at a time is enough for the machine.
+    turn: tokio::sync::Mutex<()>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// A conversation that is to be given a title when its first answer is stored.
+pub(super) struct Untitled {
+    titles: Titles,
+    route: Route,
+    calls: OpenCalls,
+    organization: OrganizationId,
+    user: UserId,
+    conversation: ConversationId,
+    /// The first words, which it has for a title now.
+    automatic: String,
+    body: bytes::Bytes,
+}
+
+/// A conversation's place among those that wait, until it is dropped.
+struct Place {
+    titles: Titles,
+    conversation: ConversationId,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Titles {
+    pub fn new(
+        registry: Arc<Registry>,
+        conversations: Conversations,
+        is_on: bool,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            registry,
+            conversations,
+            is_on,
+            places: Arc::new(Semaphore::new(MAX_QUEUED)),
+            waiting: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            tasks,
+            stop,
+        }))
+    }
+
+    /// For a conversation whose first question is in `history`, and no answer. Nothing where its model costs something or runs elsewhere.
+    pub(super) fn untitled(
+        &self,
+        organization: OrganizationId,
+        user: UserId,
+        conversation: ConversationId,
+        history: &[Message],
+        model: &str,
+    ) -> Option<Untitled> {
+        let is_first = history.iter().all(|message| message.author == Author::User);
+        let question = history.first().filter(|_| is_first && self.0.is_on)?;
+        let route = self.0.registry.route(model)?;
+        let calls = route.upstream.open_calls.clone()?;
+        route.model.is_unpriced().then(|| Untitled {
+            titles: self.clone(),
+            route: route.clone(),
+            calls,
+            organization,
+            user,
+            conversation,
+            automatic: title_from(&question.content),
+            body: wording::request_body(&route.model.upstream, &question.content),
+        })
+    }
+
+    /// `None` if as many wait as may, or this conversation does.
+    fn place(&self, conversation: ConversationId) -> Option<Place> {
+        let permit = Arc::clone(&self.0.places).try_acquire_owned().ok()?;
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.insert(conversation).then(|| Place {
+            titles: self.clone(),
+            conversation,
+            _permit: permit,
+        })
+    }
+}
+
+impl Untitled {
+    /// Begins in the background. Whether it did: what would wait too long is dropped.
+    pub(super) fn begin(self) -> bool {
+        // What answers in a model's place has no title either.
+        if self.route.upstream.provider.edition().is_none() {
+            return false;
+        }
+        let Some(place) = self.titles.place(self.conversation) else {
+            return false;
+        };
+        let inner = Arc::clone(&self.titles.0);
+        let stop = inner.stop.clone();
+        inner.tasks.spawn(async move {
+            let giving = tokio::time::timeout(TITLE_TIMEOUT, self.give());
+            let conversation = place.conversation.0;
+            match stop.run_until_cancelled_owned(giving).await {
+                Some(Ok(Ok(given))) => tracing::debug!(target: "mapleai::titles", %conversation, given, "a title was made"),
+                Some(Ok(Err(error))) => {
+                    tracing::debug!(target: "mapleai::titles", %conversation, error = %telemetry::error_chain(&error), "the first words stay the title");
+                }
+                Some(Err(_)) | None => tracing::debug!(target: "mapleai::titles", %conversation, "the model had no time for a title"),
+            }
+            drop(place);
+        });
+        true
+    }
+
+    /// Asks until nobody interrupts, and stores the title. Whether it was: the person's own is left alone.
+    async fn give(&self) -> Result<bool, Untold> {
+        let mut idle = Duration::ZERO;
+        loop {
+            self.calls.none_for(idle).await;
+            let _turn = self.titles.0.turn.lock().await;
+            if !self.is_automatic().await? {
+                return Ok(false);
+            }
+            let said = tokio::select! {
+                // Looked at first: a question that came meanwhile goes before this.
+                biased;
+                () = self.calls.any() => None,
+                said = tokio::time::timeout(ANSWER_LIMIT, self.ask()) => Some(said.unwrap_or(Err(Untold::Slow(ANSWER_LIMIT)))),
+            };
+            if let Some(said) = said {
+                return self.store(&said?).await;
+            }
+            idle = IDLE;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut waiting = self.titles.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.remove(&self.conversation);
+    }
+}

@@ -1,0 +1,288 @@
+//! Any server that speaks the OpenAI API: OpenAI itself, vLLM, llama.cpp, Ollama and their like.
+
+mod connect;
+mod events;
+mod headers;
+mod limits;
+mod models;
+mod pool;
+mod read_on;
+mod redact;
+mod reply;
+mod retry;
+mod upstream_connection;
+
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
+use http_body_util::Full;
+use tokio::time::timeout;
+
+use super::{
+    Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark, registry::ProviderSetupError,
+};
+use concurrency::write_coalescing::ChunkedBody;
+use configuration::{ProviderConfig, ProviderKind};
+pub(super) use connect::is_refused;
+use connect::{TimedConnector, is_connect_timeout};
+use events::UpstreamEvents;
+use headers::{caller_headers, is_encoded, is_event_stream, sent_headers};
+use limits::{KEEP_ALIVE_AFTER, UpstreamTimeouts};
+use pool::{AnswerBody, Pool, SendError};
+use redact::{redact, secrets_of};
+use reply::{begin, collect, drain};
+use upstream_connection::Sent;
+
+/// Largest answer that is held whole, in bytes.
+const LARGEST_ANSWER: usize = 32 * 1024 * 1024;
+/// The list of models is asked for at start and by health checks.
+const LIST_LIMIT: Duration = Duration::from_secs(3);
+/// Some list a thousand models, each with a page of description.
+const LARGEST_LIST: usize = 16 * 1024 * 1024;
+
+/// One configured upstream with its connection pool.
+pub struct OpenAiProvider {
+    name: String,
+    pool: Pool,
+    /// Paths: where the server is, the pool knows.
+    chat: Uri,
+    embeddings: Uri,
+    models: Uri,
+    /// Sent with every request; made once for each set of secrets.
+    headers: ArcSwap<HeaderMap>,
+    host: String,
+    limits: UpstreamTimeouts,
+}
+
+impl OpenAiProvider {
+    pub fn new(name: &str, config: &ProviderConfig) -> Result<Self, ProviderSetupError> {
+        let base = config
+            .base_url
+            .as_ref()
+            .ok_or_else(|| ProviderSetupError::NoBaseUrl(name.to_owned()))?;
+        let invalid = |what| ProviderSetupError::Invalid {
+            name: name.to_owned(),
+            what,
+        };
+        let origin: Uri = base.as_str().parse().map_err(|_| invalid("base_url"))?;
+        let host = origin.authority().ok_or_else(|| invalid("base_url"))?.to_string();
+        let prefix = base.path().trim_end_matches('/');
+        let query = base.query().map_or(String::new(), |query| format!("?{query}"));
+        let uri = |path: &str| {
+            let text = format!("{prefix}{path}{query}");
+            text.parse::<Uri>().map_err(|_| invalid("base_url"))
+        };
+        let headers = sent_headers(config, &host).ok_or_else(|| invalid("api_key or headers"))?;
+        let connector =
+            TimedConnector::new(config.connect_timeout, base.scheme() == "https").map_err(ProviderSetupError::Tls)?;
+        Ok(Self {
+            name: name.to_owned(),
+            pool: Pool::new(connector, origin, config.idle_timeout, config.max_connection_age),
+            chat: uri(Endpoint::ChatCompletions.path())?,
+            embeddings: uri(Endpoint::Embeddings.path())?,
+            models: uri("/models")?,
+            headers: ArcSwap::from_pointee(headers),
+            host,
+            limits: UpstreamTimeouts {
+                connect: config.connect_timeout,
+                first_byte: config.first_byte_timeout,
+                first_content: config.first_content_timeout,
+                chunk: config.chunk_timeout,
+                whole: config.whole_timeout,
+                total: config.total_timeout,
+                keep_alive: KEEP_ALIVE_AFTER,
+                is_lively: config.kind == ProviderKind::Local,
+            },
+        })
+    }
+
+    fn request(&self, method: Method, uri: &Uri, body: Bytes, traceparent: Option<HeaderValue>) -> Sent {
+        let mut request = Sent::new(ChunkedBody::new(Full::new(body)));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = (**self.headers.load()).clone();
+        if let Some(traceparent) = traceparent {
+            request
+                .headers_mut()
+                .insert(HeaderName::from_static("traceparent"), traceparent);
+        }
+        request
+    }
+
+    /// Sends the request that `request` makes, and waits for the head of its answer. It goes out a second time, on a new
+    /// connection, only if a connection that was used before died without a byte of an answer: most likely the upstream was just
+    /// closing it, as nobody had asked for so long.
+    async fn head(
+        &self,
+        request: impl Fn() -> Sent,
+        mark: &SentMark,
+        limits: UpstreamTimeouts,
+    ) -> Result<Response<AnswerBody>, ProviderError> {
+        let sending = async {
+            match self.pool.send(request(), mark).await {
+                Err(SendError::Dropped(_)) => Box::pin(self.pool.send_anew(request())).await,
+                sent => sent,
+            }
+        };
+        match timeout(limits.first_byte.min(limits.total), sending).await {
+            Ok(Ok(answered)) => Ok(answered),
+            Ok(Err(error)) => Err(self.unanswered(error)),
+            Err(_) if limits.total <= limits.first_byte => Err(ProviderError::TotalTimeout(limits.total)),
+            Err(_) => Err(ProviderError::FirstByteTimeout(limits.first_byte)),
+        }
+    }
+
+    /// What it means that there is no head.
+    #[cold]
+    fn unanswered(&self, error: SendError) -> ProviderError {
+        match error {
+            SendError::Exchange(error) if error.is_parse_too_large() => {
+                ProviderError::BadReply("its head is too large")
+            }
+            SendError::Exchange(error) if error.is_parse() => ProviderError::BadReply("it is not HTTP/1.1"),
+            SendError::Exchange(error) | SendError::Dropped(error) => ProviderError::BrokenOff(Box::new(error)),
+            SendError::Connect(error) if is_connect_timeout(&*error) => {
+                ProviderError::ConnectTimeout(self.limits.connect)
+            }
+            SendError::Connect(error) => ProviderError::Unreachable(error),
+        }
+    }
+
+    async fn exchange(&self, request: ProviderRequest) -> Result<ProviderReply, ProviderError> {
+        let started = Instant::now();
+        let uri = match request.endpoint {
+            Endpoint::ChatCompletions => &self.chat,
+            Endpoint::Embeddings => &self.embeddings,
+        };
+        let limits = if request.stream {
+            self.limits
+        } else {
+            self.limits.of_whole()
+        };
+        let sent = || self.request(Method::POST, uri, request.body.clone(), request.traceparent.clone());
+        let (head, mut body) = self.head(sent, &request.sent, limits).await?.into_parts();
+        let status = head.status;
+        // Our credentials with the upstream, or with a proxy before it, are nothing the caller can mend, and its message may quote them.
+        let ours = matches!(
+            status,
+            http::StatusCode::UNAUTHORIZED
+                | http::StatusCode::FORBIDDEN
+                | http::StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        );
+        if ours || !(status.is_success() || status.is_client_error()) {
+            if Box::pin(drain(&mut body)).await {
+                body.release();
+            }
+            return Err(match retry::of_busy(status, &head.headers) {
+                Some(retry_after) => ProviderError::Busy { status, retry_after },
+                None => ProviderError::Status(status),
+            });
+        }
+        let is_encoded = is_encoded(&head.headers);
+        if is_encoded && status.is_success() {
+            return Err(ProviderError::BadReply(
+                "its body is encoded, though that was not asked for",
+            ));
+        }
+        let headers = caller_headers(status, &head.headers);
+        let mut first = Bytes::new();
+        if request.stream && status.is_success() {
+            let mut is_stream = is_event_stream(&head.headers);
+            if !is_stream {
+                (first, is_stream) = begin(&mut body, self.limits.of_whole(), started).await?;
+            }
+            if is_stream {
+                let events = UpstreamEvents::new(body, first, self.limits, started, request.memory);
+                let events = Box::pin(events);
+                return Ok(ProviderReply::Events { headers, events });
+            }
+        }
+        let collected = collect(
+            &mut body,
+            first,
+            LARGEST_ANSWER,
+            self.limits.of_whole(),
+            started,
+            request.memory.as_ref(),
+        )
+        .await;
+        let whole = match collected {
+            Ok((whole, true)) => {
+                body.release();
+                whole
+            }
+            Ok((whole, false)) => {
+                body.drain_then_release();
+                whole
+            }
+            // A server that refuses a body unread may close with its last words on their way: the status says it all.
+            Err(ProviderError::BrokenOff(_)) if !status.is_success() => Bytes::new(),
+            Err(error) => return Err(error),
+        };
+        if status.is_success() {
+            reply::whole(headers, whole)
+        } else {
+            let body = if is_encoded { Bytes::new() } else { whole };
+            Ok(reply::refusal(status, headers, &self.redacted(&body)))
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<String>, ProviderError> {
+        let started = Instant::now();
+        let limits = UpstreamTimeouts {
+            total: LIST_LIMIT,
+            ..self.limits
+        };
+        let request = || self.request(Method::GET, &self.models, Bytes::new(), None);
+        let response = self.head(request, &SentMark::default(), limits).await?;
+        if !response.status().is_success() {
+            return Err(ProviderError::Status(response.status()));
+        }
+        if is_encoded(response.headers()) {
+            return Err(ProviderError::BadReply(
+                "its list of models is encoded, though that was not asked for",
+            ));
+        }
+        let mut answer = response.into_body();
+        let (body, _) = collect(&mut answer, Bytes::new(), LARGEST_LIST, limits, started, None).await?;
+        answer.release();
+        models::ids_of(&body).ok_or(ProviderError::BadReply("its list of models is not one"))
+    }
+}
+
+impl Provider for OpenAiProvider {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>> {
+        Box::pin(self.exchange(request))
+    }
+
+    fn redacted<'a>(&self, error: &'a [u8]) -> Cow<'a, [u8]> {
+        redact(error, &secrets_of(&self.headers.load()))
+    }
+
+    fn rotate(&self, config: &ProviderConfig) -> Result<(), ProviderSetupError> {
+        let headers = sent_headers(config, &self.host).ok_or_else(|| ProviderSetupError::Invalid {
+            name: self.name.clone(),
+            what: "api_key or headers",
+        })?;
+        self.headers.store(Arc::new(headers));
+        Ok(())
+    }
+
+    fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ProviderError>> {
+        Box::pin(self.list())
+    }
+}
+
+#[cfg(test)]
+mod tests;
