@@ -26,4 +26,4 @@ on_exit() {
 }
 start_server
 MAPLE_AXE=$modules/node_modules/axe-core/axe.min.js run_pytest tests/clients/test_browser.py tests/clients/test_page.py \
-    tests/clients/test_page_access.py tests/clients/test_page_forms.py tests/clients/test_page_local.py tests/clients/test_page_watching.py "$@"
+    tests/clients/test_page_access.py tests/clients/test_page_audit.py tests/clients/test_page_forms.py tests/clients/test_page_local.py tests/clients/test_page_watching.py "$@"

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use self::export::Export;
 use super::{edge::RequestContext, extract::Json};
 use crate::{auth::extract::CurrentUser, failure::Failure};
-use people::{accounts::Accounts, conversations::Conversations, sessions::Sessions};
+use people::{accounts::Accounts, audit::Audit, conversations::Conversations, sessions::Sessions};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -78,17 +78,19 @@ pub async fn restore_organization(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// All of the caller's own data as one JSON object: the account, and every conversation with its messages. It breaks off, as no
+/// All of the caller's own data as one JSON object: the account, every conversation with its messages, and what the audit log has of the
+/// caller's doing. It breaks off, as no
 /// valid JSON, if the session ends meanwhile.
-#[utoipa::path(get, path = "/api/users/me/export", tag = "Accounts", responses((status = 200, description = "`{\"user\", \"exported_at\", \"conversations\": [{…, \"messages\": […]}]}`", content_type = "application/json")))]
+#[utoipa::path(get, path = "/api/users/me/export", tag = "Accounts", responses((status = 200, description = "`{\"user\", \"exported_at\", \"conversations\": [{…, \"messages\": […]}], \"audit_events\": […]}`", content_type = "application/json")))]
 pub async fn export(
     State(accounts): State<Accounts>,
     State(conversations): State<Conversations>,
+    State(audit): State<Audit>,
     State(sessions): State<Sessions>,
     CurrentUser(caller): CurrentUser,
 ) -> Result<Response, Failure> {
     let user = accounts.get(caller.organization, caller.user).await?;
-    let export = Export::new(accounts.now(), user.into(), caller, sessions, conversations)?;
+    let export = Export::new(accounts.now(), user.into(), caller, sessions, conversations, audit)?;
     let body = Body::from_stream(export.into_stream());
     let mut response = body.into_response();
     let headers = response.headers_mut();

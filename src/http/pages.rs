@@ -1,6 +1,7 @@
 //! Pages for people. Forms post back to the page they stand on and work without script.
 
 pub(super) mod assets;
+mod audit;
 mod chat;
 mod confirmed;
 pub(super) mod entry;
@@ -37,6 +38,7 @@ pub fn routes(routes: Routes) -> Routes {
         .page(Method::GET, "/", page, get(chat::start))
         .page(Method::GET, "/c/{id}", page, get(chat::conversation))
         .page(Method::GET, "/keys", page, get(keys::keys))
+        .page(Method::GET, "/audit", page, get(audit::audit))
         .page(Method::GET, "/settings", page, get(settings::settings))
         .page(Method::GET, "/settings/profile", page, get(forms::back))
         .page(Method::POST, "/settings/profile", page, post(forms::change_profile))

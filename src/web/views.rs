@@ -1,11 +1,13 @@
 //! What each page shows: plain data, filled by the handlers, written out by the templates.
 
+mod audit;
 mod settings;
 
 use askama::Template;
 
 use super::{assets, figures::Moment};
 
+pub use audit::{AuditPage, Choice, EventRow, PartyView};
 pub use settings::{Bar, InvitationRow, MemberRow, SessionRow, SettingsPage, Typed, UsageDay, UsageRow, UsageView};
 
 /// Who looks at the page.

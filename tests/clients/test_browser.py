@@ -398,7 +398,7 @@ def wider_than_the_screen(page):
     )
 
 
-@pytest.mark.parametrize("path", ["/", "/keys", "/settings"])
+@pytest.mark.parametrize("path", ["/", "/keys", "/settings", "/audit"])
 def test_a_phone_needs_no_sideways_scrolling(signed_in, path):
     page = signed_in
     page.device("setDeviceMetricsOverride", **PHONE)
@@ -438,7 +438,7 @@ def test_light_and_dark_follow_the_system_and_are_readable(signed_in):
     assert backgrounds["light"] > 0.5 > backgrounds["dark"]
 
 
-@pytest.mark.parametrize("path", ["/sign-in", "/register", "/", "/keys", "/settings"])
+@pytest.mark.parametrize("path", ["/sign-in", "/register", "/", "/keys", "/settings", "/audit"])
 def test_a_screen_reader_finds_names_and_landmarks(page, path):
     if path not in ("/sign-in", "/register"):
         page.register()

@@ -234,6 +234,12 @@ impl ActorFilter {
     }
 }
 
+impl From<UserId> for ActorFilter {
+    fn from(user: UserId) -> Self {
+        Self(user.to_string())
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be the id of a person or an API key, or one of {}", Actor::WITHOUT_ID.join(", "))]
 pub struct UnknownActor;

@@ -3,7 +3,7 @@
 use crate::accounts::{AccountError, Accounts};
 use domain::{
     account::SessionOwner,
-    audit::{AuditFilter, RecordedEvent},
+    audit::{ActorFilter, AuditFilter, RecordedEvent},
     page::{Page, PageRequest},
 };
 use gateway::audit::Behind;
@@ -45,6 +45,15 @@ impl Audit {
             return Err(AccountError::NotAllowed.into());
         }
         Ok(self.store.list(caller.organization, filter, page).await?)
+    }
+
+    /// What the caller did, newest first: everybody's own, to take along.
+    pub async fn list_own(&self, caller: &SessionOwner, page: PageRequest) -> Result<Page<RecordedEvent>, AuditError> {
+        let filter = AuditFilter {
+            actor: Some(ActorFilter::from(caller.user)),
+            ..AuditFilter::default()
+        };
+        Ok(self.store.list(caller.organization, &filter, page).await?)
     }
 
     /// Writes what is due of the events that no change goes with; all there are, if this is the last time.

@@ -1,6 +1,8 @@
 //! A person's own data, written as it is read, a part of a conversation at a time: an account, and even one conversation, may
 //! hold more than a process has memory for.
 
+mod events;
+
 use std::io;
 
 use axum::body::Bytes;
@@ -19,11 +21,12 @@ use domain::{
     page::{Cursor, PageRequest},
 };
 use people::{
+    audit::Audit,
     conversations::{ConversationError, Conversations, READ_LIMIT},
     sessions::Sessions,
 };
 
-/// Conversations that are looked up at once.
+/// Conversations, and events, that are looked up at once.
 const LISTED: u16 = 50;
 
 #[derive(Serialize)]
@@ -34,6 +37,7 @@ struct Head {
 
 pub(super) struct Export {
     conversations: Conversations,
+    audit: Audit,
     sessions: Sessions,
     caller: SessionOwner,
     next: Next,
@@ -46,7 +50,8 @@ pub(super) struct Export {
 enum Next {
     Head(Bytes),
     List(PageRequest),
-    /// The list has been read to its end.
+    /// The list has been read to its end; what the caller did follows.
+    Events(PageRequest),
     Tail,
     End,
 }
@@ -68,12 +73,14 @@ impl Export {
         caller: SessionOwner,
         sessions: Sessions,
         conversations: Conversations,
+        audit: Audit,
     ) -> Result<Self, Failure> {
         let head = Head { exported_at, user };
         let mut head = without_end(&head).map_err(|error| Failure::internal().because(error))?;
         head.extend_from_slice(b",\"conversations\":[");
         Ok(Self {
             conversations,
+            audit,
             sessions,
             caller,
             next: Next::Head(head.into()),
@@ -112,9 +119,14 @@ impl Export {
                 Next::List(page) => {
                     let found = self.conversations.list(&self.caller, page).await;
                     let found = found.map_err(io::Error::other)?;
-                    self.next = found.next.map_or(Next::Tail, |after| list(Some(after)));
+                    self.next = found.next.map_or(Next::Events(part(None)), |after| list(Some(after)));
                     self.waiting = found.rows;
                     self.waiting.reverse();
+                }
+                Next::Events(page) => {
+                    let (bytes, next) = self.events(page).await?;
+                    self.next = next;
+                    return Ok(Some((bytes, self)));
                 }
                 Next::Tail => return Ok(Some((Bytes::from_static(b"]}\n"), self))),
                 Next::End => return Ok(None),
@@ -198,7 +210,11 @@ impl Export {
 }
 
 fn list(after: Option<Cursor>) -> Next {
-    Next::List(PageRequest { limit: LISTED, after })
+    Next::List(part(after))
+}
+
+fn part(after: Option<Cursor>) -> PageRequest {
+    PageRequest { limit: LISTED, after }
 }
 
 fn place(message: &Message) -> Cursor {

@@ -131,3 +131,23 @@ async fn the_log_goes_with_the_organization_and_no_other() {
     );
     assert_eq!(stored(&app, &theirs).await, before);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_take_along_what_they_did_and_nothing_that_others_did() {
+    let app = TestApp::start().await;
+    let owner = register(&app).await;
+    let member = join(&app, &owner, "member").await;
+    // More than are read at once.
+    for _ in 0..60 {
+        member.create_key().await;
+    }
+    let export = member.client.get("/api/users/me/export").await.ok(200);
+    let own = export["audit_events"].as_array().unwrap();
+    assert_eq!(own.len(), 62, "an invitation, a session, and keys");
+    assert!(
+        own.iter()
+            .all(|event| event["actor"]["id"] == member.id && event["address"] == "127.0.0.1")
+    );
+    assert_eq!(own[61]["action"], "invitation.accepted");
+    assert_eq!(own[0]["action"], "api_key.created");
+}
