@@ -123,8 +123,8 @@ impl Usage {
 
     /// Waits up to `timeout` for a batch to fill, unless there is one that could not be written. May be cut off.
     ///
-    /// More than `batch_size` goes along, up to [`LARGEST_BATCH`], if it has come by then: a small batch may take as long as a
-    /// large one (decision 0019), and how many records are written in a second is not to depend on what is configured.
+    /// More than `batch_size` goes along, up to [`LARGEST_BATCH`], if it has come by then: how many records are written in a second
+    /// does not depend on what is configured.
     pub async fn gather(&self, timeout: Duration) {
         let mut waiting = self.waiting.lock().await;
         let Waiting {

@@ -1,7 +1,5 @@
 //! Usage records: written in batches, read as sums.
 
-mod copy;
-
 use chrono::NaiveDate;
 
 use super::{Database, StoreError, timed_query};
@@ -26,26 +24,12 @@ fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Refuses a record that is already there.
-const KNOWN: &str = "usage_records_pkey";
-
 impl Usage {
-    /// Writes records with one `COPY`, and adds them to the day's sums in the same transaction (the database does). If one is
-    /// already there, all are inserted where they are missing, so a batch may be tried again.
-    pub async fn insert(&self, records: &[UsageRecord]) -> Result<(), StoreError> {
-        let encoded = copy::encode(records);
-        let mut connection = self.primary.checkout().await?;
-        let outcome = self.primary.limit(copy::copy(connection.get(), &encoded)).await;
-        match connection.settle(outcome) {
-            Err(StoreError::Conflict { constraint, .. }) if constraint == KNOWN => self.insert_missing(records).await,
-            outcome => outcome.map(|_| ()),
-        }
-    }
-
-    /// Inserts records of which some are probably there, such as those of a process that died. One that is there is left alone.
+    /// Inserts records with one statement, which also adds them to the day's sums (the database does). A record that is already there is
+    /// left alone, so a batch may be tried again, and the journal of a process that died may be read to its end.
     ///
-    /// In order, so that two batches with records in common do not wait for each other in a ring.
-    pub async fn insert_missing(&self, records: &[UsageRecord]) -> Result<(), StoreError> {
+    /// The rows are sorted: two batches with records in common do not deadlock.
+    pub async fn insert(&self, records: &[UsageRecord]) -> Result<(), StoreError> {
         macro_rules! column {
             ($record:ident => $value:expr) => {
                 records.iter().map(|$record| $value).collect::<Vec<_>>()

@@ -203,7 +203,7 @@ impl Replay {
         let mut pieces = vec![batch];
         let mut refusals = 0;
         while let Some(piece) = pieces.last().copied() {
-            let Err(error) = self.store.insert_missing(piece).await else {
+            let Err(error) = self.store.insert(piece).await else {
                 self.failing = false;
                 refusals = 0;
                 pieces.pop();
