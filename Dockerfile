@@ -18,18 +18,25 @@ FROM toolchain AS auditable
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     cargo install --locked --root /opt/auditable cargo-auditable@0.7.7
 
+# The workspace without its sources: an empty program and empty libraries. Its files change with the manifests alone, and so do the layers
+# that take it.
+FROM toolchain AS manifests
+COPY Cargo.toml Cargo.lock ./
+COPY crates crates
+RUN find crates -path '*/src/*' -delete \
+    && mkdir -p src benches/gateway \
+    && for source in src crates/*/src; do touch "$source/lib.rs"; done \
+    && echo 'fn main() {}' | tee src/main.rs crates/local-model/src/main.rs >benches/gateway/main.rs
+
 # The dependencies, built against an empty program: this layer changes with Cargo.lock, and with the profile that `make profile`
 # wrote, if there is one. The list of dependencies is taken from the empty program: the wrapper that writes it gives the crate
 # other symbols than those that the profile knows.
 FROM toolchain AS dependencies
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 COPY --from=auditable /opt/auditable/bin/cargo-auditable /usr/local/cargo/bin/
-COPY Cargo.toml Cargo.lock profil[e]/*.profdata ./
-COPY crates/local-model/Cargo.toml crates/local-model/
-RUN mkdir -p src benches/gateway crates/local-model/src \
-    && echo 'fn main() {}' | tee src/main.rs crates/local-model/src/main.rs >benches/gateway/main.rs \
-    && touch src/lib.rs crates/local-model/src/lib.rs \
-    && for profile in *.profdata; do \
+COPY --from=manifests /build/ ./
+COPY Cargo.toml profil[e]/*.profdata ./
+RUN for profile in *.profdata; do \
         [ ! -f "$profile" ] || echo "-Cprofile-use=$PWD/$profile -Cllvm-args=-no-pgo-warn-mismatch"; \
     done >release-flags
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
@@ -43,9 +50,10 @@ COPY assets assets
 COPY config config
 COPY migrations migrations
 COPY templates templates
+COPY crates crates
 COPY src src
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
-    touch src/main.rs src/lib.rs \
+    find src crates -name '*.rs' -exec touch {} + \
     && RUSTFLAGS=$(cat release-flags) cargo build --release --locked --bin mapleai
 
 # What a process finds in a system that has nothing else: the loader and the libraries that the binary names, certificate
@@ -65,11 +73,7 @@ RUN mkdir -p /image/etc/ssl/certs /image/usr/bin /image/var/lib/mapleai/journal 
 FROM toolchain AS local-model-dependencies
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 COPY --from=auditable /opt/auditable/bin/cargo-auditable /usr/local/cargo/bin/
-COPY Cargo.toml Cargo.lock ./
-COPY crates/local-model/Cargo.toml crates/local-model/
-RUN mkdir -p src benches/gateway crates/local-model/src \
-    && echo 'fn main() {}' | tee src/main.rs crates/local-model/src/main.rs >benches/gateway/main.rs \
-    && touch src/lib.rs crates/local-model/src/lib.rs
+COPY --from=manifests /build/ ./
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     cargo auditable build --release --locked --package local-model
 

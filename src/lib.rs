@@ -1,13 +1,12 @@
 //! MapleAI: an AI service that an organisation runs for its people and its programs.
 //!
-//! A request walks one way:
+//! This package is the edge and the program: a request walks
 //!
 //! ```text
-//! cli -> app -> http, web -> auth -> service -> { store, provider } -> { domain, crypto }
+//! cli -> app -> http, web -> auth -> failure -> service
 //! ```
 //!
-//! `service` holds the rules; `store` holds all SQL; `provider` holds the upstreams; `task` is background work beside
-//! `http`. `config` is plain data, handed out section by section. `tests/architecture.rs` holds everyone to this.
+//! and from there into the crates beside it (docs/ARCHITECTURE.md). `task` is background work beside `http`.
 
 pub mod app;
 pub mod auth;

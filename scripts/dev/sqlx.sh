@@ -36,7 +36,7 @@ done
 # The macros run again only if the crate is compiled again; a cfg of its own has that effect and leaves the
 # dependencies alone.
 SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$fresh DATABASE_URL=$(test_database_url "$scratch") \
-    run_job cargo rustc --locked --lib --profile check -- --cfg "sqlx_prepare_$$"
+    run_job cargo rustc --locked --package mapleai-store --lib --profile check -- --cfg "sqlx_prepare_$$"
 test_psql postgres -qc "DROP DATABASE $scratch WITH (FORCE)"
 
 if [ "$action" = prepare ]; then

@@ -24,11 +24,14 @@ exec 8>&-
 # It writes beside the manifest: into a copy, with empty programs in the places of the real ones.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/src" "$work/benches/gateway" "$work/crates/local-model/src"
-cp Cargo.toml Cargo.lock "$work/"
-cp crates/local-model/Cargo.toml "$work/crates/local-model/"
+mkdir -p "$work/src" "$work/benches/gateway"
+cp --parents Cargo.toml Cargo.lock crates/*/Cargo.toml "$work/"
+for crate in crates/*/; do
+    mkdir -p "$work/$crate/src"
+    touch "$work/$crate/src/lib.rs"
+done
 echo 'fn main() {}' | tee "$work/src/main.rs" "$work/crates/local-model/src/main.rs" >"$work/benches/gateway/main.rs"
-touch "$work/src/lib.rs" "$work/crates/local-model/src/lib.rs"
+touch "$work/src/lib.rs"
 "$tool" cyclonedx --manifest-path "$work/Cargo.toml" --format json --spec-version 1.5 --all --no-build-deps \
     --target x86_64-unknown-linux-gnu --override-filename sbom.cdx
 components=$(grep -c '"purl": "pkg:cargo/' "$work/sbom.cdx.json" || true)

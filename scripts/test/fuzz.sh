@@ -9,21 +9,26 @@ source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
 cd "$MAPLE_ROOT"
 
 seconds=${SECONDS_EACH:-900}
-# Reader -> which tests of the library are its properties.
+# Reader -> the package, and which of its tests are the reader's properties.
 readers=(
-    'requests service::completions::request'
-    'cookies auth::gate'
-    'headers http::edge'
+    'requests mapleai-gateway completions::request'
+    'cookies mapleai auth::gate'
+    'headers mapleai http::edge'
 )
 
-binary=$(cargo test --locked --lib --no-run --message-format json 2>/dev/null |
-    sed -nE 's/.*"executable":"([^"]+)".*/\1/p' | tail -n 1)
-[ -x "$binary" ] || die "the library's tests were not built: cargo test --lib --no-run says why"
+# tests_of PACKAGE: the program of its library's tests.
+tests_of() {
+    cargo test --locked --package "$1" --lib --no-run --message-format json 2>/dev/null |
+        sed -nE 's/.*"executable":"([^"]+)".*/\1/p' | tail -n 1
+}
+
 passed=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 for reader in "${readers[@]}"; do
-    read -r name filter <<<"$reader"
+    read -r name package filter <<<"$reader"
+    binary=$(tests_of "$package")
+    [ -x "$binary" ] || die "the tests of $package were not built: cargo test --package $package --lib --no-run says why"
     runs=0
     until=$((SECONDS + seconds))
     while ((SECONDS < until)); do

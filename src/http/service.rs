@@ -27,7 +27,7 @@ use crate::{
 };
 use concurrency::memory::Holder;
 use gateway::completions::Completions;
-use provider::Endpoint;
+use llm::Endpoint;
 use telemetry::context;
 
 /// Cheap to clone.

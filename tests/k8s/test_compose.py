@@ -143,12 +143,12 @@ def test_one_waits_for_the_other():
 
 
 def plain_names():
-    source = (ROOT / "src/config/load/variables.rs").read_text()
+    source = (ROOT / "crates/configuration/src/load/variables.rs").read_text()
     return set(re.findall(r'^    \("([A-Z_]+)", &\[', source, re.MULTILINE)) | {"MAPLE_ENV", "MAPLE_CONFIG_DIR"}
 
 
 def is_known(variable):
-    """Whether a variable sets a key of a section in src/config."""
+    """Whether a variable sets a key of a section in crates/configuration."""
     is_key = variable == "MAPLE__LOG__FILE" or variable.endswith("__STATE_FILE")
     variable = variable if is_key else variable.removesuffix("_FILE")
     if variable in plain_names():

@@ -3,7 +3,7 @@
 Needs promtool on the PATH and the Python packages pytest and PyYAML: `pytest tests/monitoring`.
 
 MAPLE_METRICS_FILE names a file with the text that /metrics of a running instance gave, after it had a Redis, a journal, a
-person who registered and signed in, and a call to a model. Without it the names in src/telemetry/metrics.rs are believed, which
+person who registered and signed in, and a call to a model. Without it the names in crates/telemetry/src/metrics.rs are believed, which
 CI does not allow: a name can be described and never be set.
 """
 
@@ -119,7 +119,7 @@ def exported_metrics():
         assert types, f"{file} holds no metrics"
     else:
         assert not os.environ.get("CI"), "MAPLE_METRICS_FILE must name what a running instance exported"
-        source = (ROOT / "src/telemetry/metrics.rs").read_text()
+        source = (ROOT / "crates/telemetry/src/metrics.rs").read_text()
         for constant, name in re.findall(r'pub const (\w+): &str = "(\w+)";', source):
             histogram = re.search(rf"describe_histogram!\(\s*{constant}\b", source)
             types[name] = "histogram" if histogram else "other"

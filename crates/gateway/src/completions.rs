@@ -7,14 +7,11 @@ mod ask;
 pub mod cache_policy;
 mod cached_call;
 mod call;
-mod canonical;
-mod conversion;
 mod failures;
 mod known;
 pub mod live;
 pub mod metrics;
 pub mod record;
-pub mod request;
 pub mod shared;
 pub mod stored;
 pub mod stream;
@@ -43,15 +40,15 @@ use concurrency::memory::{Allowance, Budget, Holder};
 use domain::{clock::Clock, ids::OrganizationId, model::ModelKind, usage::CallOutcome};
 use known::Known;
 use live::LiveStream;
+pub use llm::openai::request::BadRequest;
+use llm::openai::request::{Request, ResponseForm};
+use llm::{Endpoint, sse};
 use metrics::CompletionMetrics;
 use provider::{
-    Endpoint, ProviderReply, ProviderRequest, Registry,
+    ProviderReply, ProviderRequest, Registry,
     registry::{OpenCalls, Route},
-    sse,
 };
 use record::Recorder;
-pub use request::BadRequest;
-use request::{Request, ResponseForm};
 pub use stream::{AnswerStream, MeteredStream};
 use telemetry::feature::Feature;
 use telemetry::traces::{OpenSpan, Traces};

@@ -10,7 +10,6 @@ pub mod local_servers;
 pub mod mock;
 pub mod openai;
 pub mod registry;
-pub mod sse;
 
 use std::{
     borrow::Cow,
@@ -28,33 +27,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use concurrency::memory::Allowance;
 use configuration::ProviderConfig;
 pub use error::ProviderError;
+use llm::Endpoint;
 use registry::ProviderSetupError;
 pub use registry::Registry;
-
-/// Which upstream operation is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    ChatCompletions,
-    Embeddings,
-}
-
-impl Endpoint {
-    /// OpenTelemetry's name for it.
-    pub fn operation(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "chat",
-            Self::Embeddings => "embeddings",
-        }
-    }
-
-    /// Below the provider's base URL.
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "/chat/completions",
-            Self::Embeddings => "/embeddings",
-        }
-    }
-}
 
 /// Whether anything of a call has been sent to the upstream: until then it has cost nothing.
 #[derive(Debug, Clone, Default)]

@@ -11,8 +11,9 @@ use gateway::{
     completions::{BadRequest, CompletionError, stream::StreamError},
     usage::BacklogFull,
 };
+use llm::sse::said::Objection;
 use people::answers::{AnswerError, AnswerFailure};
-use provider::{ProviderError, sse::said::Objection};
+use provider::ProviderError;
 
 impl From<BacklogFull> for Failure {
     fn from(error: BacklogFull) -> Self {

@@ -17,8 +17,8 @@ use crate::{
     web::markdown,
 };
 use domain::{conversation::Message, ids::OrganizationId, tokens::TokenUsage};
+use llm::sse::Progress;
 use people::answers::AnswerEvent;
-use provider::sse::Progress;
 
 /// Between two renderings of a growing answer: smooth to the eye, cheap for both ends.
 const RENDER_INTERVAL: Duration = Duration::from_millis(150);

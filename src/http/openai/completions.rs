@@ -13,7 +13,7 @@ use crate::{
     http::{edge::RequestContext, extract::JsonBytes, render::OpenAiError},
 };
 use gateway::completions::{AnswerStream, CacheDirectives, CacheStatus, Call, CallResponse, Completions};
-use provider::Endpoint;
+use llm::Endpoint;
 
 /// Answer a chat, whole or, with `"stream": true`, as server-sent events. Every field of OpenAI's API is passed on.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "OpenAI API",

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use memchr::memmem;
 
-use super::request::without_added_usage;
+use llm::openai::request::without_added_usage;
 use provider::{ProviderError, ProviderReply, ProviderRequest, registry::Upstream};
 
 /// Sends the request. If it carries a wish for usage that the caller knows nothing of, and the upstream refuses it for that (as

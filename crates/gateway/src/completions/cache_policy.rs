@@ -2,10 +2,12 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::{Call, canonical::canonical, request::Request};
+use super::Call;
 use cache::{Class, Key, Value as _, key::KeyBuilder};
 use domain::{ids::UserId, model::Caching};
-use provider::{Endpoint, registry::Route};
+use llm::Endpoint;
+use llm::{canonical::canonical, openai::request::Request};
+use provider::registry::Route;
 
 use super::stored::StoredAnswer;
 

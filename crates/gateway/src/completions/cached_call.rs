@@ -3,6 +3,7 @@
 mod in_flight;
 mod start;
 
+use llm::openai::request::{Request, ResponseForm};
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -10,14 +11,14 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::{
     AnswerStream, Call, CallResponse, CallResult, CompletionError, Completions,
     cache_policy::{CachePolicy, CacheStatus},
-    request::{Request, ResponseForm},
     shared::{ResponseHead, SharedCall, SharedReader, StartError},
     stored::StoredAnswer,
 };
 use cache::{Hit, Key};
 use domain::usage::CallOutcome;
 pub(super) use in_flight::InFlightCalls;
-use provider::{MAX_HEADERS, ProviderError, registry::Route, sse::BodyUsage};
+use llm::sse::BodyUsage;
+use provider::{MAX_HEADERS, ProviderError, registry::Route};
 use start::StartOutcome;
 
 /// A caller whose shared call failed tries once more.

@@ -1,5 +1,6 @@
 //! One call, its response and its errors.
 
+use llm::openai::request::BadRequest;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -8,12 +9,12 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{
     cache_policy::{CacheDirectives, CacheStatus},
-    request::BadRequest,
     stream::AnswerStream,
 };
 use crate::{admission::Refused, live_calls::Credential, usage::BacklogFull};
 use domain::ids::{ApiKeyId, OrganizationId, UserId};
-use provider::{Endpoint, ProviderError};
+use llm::Endpoint;
+use provider::ProviderError;
 
 /// The authenticated caller: organisation, user and credential that a call is charged to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! of a hit's instructions; so what came of it is kept by a hash of the bytes, once they have been answered from memory (decision 0020).
 //! Nothing of the bytes themselves is kept, and what is held, for how long and for whom is decided by the cache of answers alone.
 
+use llm::openai::request::{Request, ResponseForm};
 use std::{
     hash::Hasher as _,
     sync::{
@@ -18,17 +19,14 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use super::{
     CacheDirectives, Call, CallResult, CompletionError, Completions, Principal,
     cache_policy::{AnswerSharing, CachePolicy},
-    request::{Request, ResponseForm},
 };
 use cache::Key;
 use domain::{
     ids::{OrganizationId, UserId},
     model::Model,
 };
-use provider::{
-    Endpoint,
-    registry::{Route, Upstream},
-};
+use llm::Endpoint;
+use provider::registry::{Route, Upstream};
 
 /// Calls that are recognised at a time, of some 250 bytes each.
 const MAX_ENTRIES: usize = 8192;

@@ -1,5 +1,6 @@
 //! One call's usage record, from its start to whatever its end is.
 
+use llm::openai::request::ResponseForm;
 use std::time::Instant;
 
 use http::StatusCode;
@@ -7,7 +8,6 @@ use http::StatusCode;
 use super::{
     Call, Principal,
     metrics::{CompletionMetrics, ModelMetrics},
-    request::ResponseForm,
     tally::Tally,
 };
 use crate::{
@@ -22,10 +22,10 @@ use domain::{
     tokens::TokenUsage,
     usage::{CallOutcome, UsageRecord},
 };
+use llm::sse::{BodyUsage, ReportedUsage};
 use provider::{
     Provider, ProviderError, SentMark,
     registry::{Route, Upstream},
-    sse::{BodyUsage, ReportedUsage},
 };
 use std::sync::Arc;
 use telemetry::{

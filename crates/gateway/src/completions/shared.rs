@@ -25,7 +25,8 @@ use super::{NoCapacity, record::Recorder, stored::StoredAnswer, validation::Stre
 use cache::{Cached, Key};
 use concurrency::memory::{Allowance, StreamReservation};
 use domain::{tokens::TokenUsage, usage::CallOutcome};
-use provider::{Endpoint, EventStream, ProviderError, ProviderReply};
+use llm::Endpoint;
+use provider::{EventStream, ProviderError, ProviderReply};
 pub use reader::SharedReader;
 pub(super) use reader::{ResponseHead, StartError};
 use wakers::Wakers;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
 
-use super::{CallResponse, conversion, stream::AnswerStream};
+use super::{CallResponse, stream::AnswerStream};
 use cache::Value;
 use domain::tokens::TokenUsage;
-use provider::sse::{self, KEEP_ALIVE};
+use llm::openai::conversion;
+use llm::sse::{self, KEEP_ALIVE};
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 

@@ -18,7 +18,8 @@ use super::{
     validation::{self, StreamValidator},
 };
 use domain::{tokens::TokenUsage, usage::CallOutcome};
-use provider::{EventStream, ProviderError, sse};
+use llm::sse;
+use provider::{EventStream, ProviderError};
 
 /// Why a stream ended before its answer did.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@
 //! it goes: the largest holds, a zero is none, and text that came after the last count is estimated and added.
 
 use domain::tokens::{TokenUsage, estimate};
-use provider::sse::ReportedUsage;
+use llm::sse::ReportedUsage;
 
 #[derive(Debug)]
 pub(super) struct Tally {
@@ -88,8 +88,8 @@ impl Tally {
 mod tests {
     use super::Tally;
     use domain::tokens::TokenUsage;
+    use llm::sse::ReportedUsage;
     use proptest::prelude::*;
-    use provider::sse::ReportedUsage;
 
     fn reported(input: u64, output: u64) -> ReportedUsage {
         ReportedUsage {

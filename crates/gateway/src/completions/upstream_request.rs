@@ -2,11 +2,9 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
+use llm::openai::request::{Request, ResponseForm};
 
-use super::{
-    Call,
-    request::{Request, ResponseForm},
-};
+use super::Call;
 use provider::registry::Route;
 
 /// The request to the provider.

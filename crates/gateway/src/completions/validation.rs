@@ -6,11 +6,12 @@ use bytes::Bytes;
 use memchr::memmem::Finder;
 use serde_json::{Value, json};
 
-use super::conversion;
-use provider::{
-    Endpoint, Provider, ProviderError, Stage,
+use llm::openai::conversion;
+use llm::{
+    Endpoint,
     sse::{self, ChunkInfo, ReportedUsage},
 };
+use provider::{Provider, ProviderError, Stage};
 
 /// What a stream has contained so far.
 #[derive(Debug, Clone, Copy)]

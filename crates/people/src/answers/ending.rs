@@ -10,10 +10,8 @@ use gateway::{
     admission::Refused,
     completions::{CompletionError, stream::StreamError},
 };
-use provider::{
-    ProviderError,
-    sse::said::{Finish, Objection},
-};
+use llm::sse::said::{Finish, Objection};
+use provider::ProviderError;
 
 /// What was seen of an answer that the upstream ended in order.
 #[derive(Debug, Clone, Copy, Default)]

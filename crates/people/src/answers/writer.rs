@@ -29,7 +29,7 @@ use domain::{
     tokens::TokenUsage,
 };
 use gateway::completions::{CacheDirectives, Call, CallResponse, CompletionError, Completions, Principal};
-use provider::{
+use llm::{
     Endpoint,
     sse::{self, said::Objection},
 };

@@ -5,7 +5,8 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode, header};
 
 use super::{Untitled, wording};
-use provider::{Endpoint, ProviderError, ProviderReply, ProviderRequest, SentMark};
+use llm::Endpoint;
+use provider::{ProviderError, ProviderReply, ProviderRequest, SentMark};
 use store::StoreError;
 
 /// Why the first words stay.

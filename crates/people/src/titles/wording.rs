@@ -10,7 +10,7 @@ use domain::{
     text,
     thoughts::split,
 };
-use provider::sse::{
+use llm::sse::{
     answer_text,
     said::{Finish, said},
 };

@@ -6,8 +6,9 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::MockProvider;
-use crate::{Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark, sse};
+use crate::{Provider, ProviderError, ProviderReply, ProviderRequest, SentMark};
 use configuration::{ProviderConfig, ProviderKind};
+use llm::{Endpoint, sse};
 
 const FIRST_TOKEN: Duration = Duration::from_millis(30);
 const TOKEN: Duration = Duration::from_millis(2);

@@ -12,11 +12,9 @@ use hyper::body::Body;
 use tokio::time::Sleep;
 
 use super::{UpstreamTimeouts, pool::AnswerBody};
-use crate::{
-    Events, ProviderError, Stage,
-    sse::{self, EventSplitter, KEEP_ALIVE, MAX_EVENT},
-};
+use crate::{Events, ProviderError, Stage};
 use concurrency::memory::{Allowance, StreamReservation};
+use llm::sse::{self, EventSplitter, KEEP_ALIVE, MAX_EVENT};
 
 /// An answer whose finish reason has come has so long for its usage and its last mark. Some servers send neither, and keep
 /// the connection open or go on with comments (maximhq/bifrost #6784).

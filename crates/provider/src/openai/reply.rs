@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{UpstreamTimeouts, pool::AnswerBody};
-use crate::{ProviderError, ProviderReply, sse};
+use crate::{ProviderError, ProviderReply};
 use concurrency::{
     deadline,
     memory::{Allowance, SMALL},
 };
+use llm::sse;
 
 /// Memory taken on a promised length alone, in bytes.
 const MAX_RESERVED_BYTES: usize = 1024 * 1024;

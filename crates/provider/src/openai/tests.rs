@@ -14,8 +14,9 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::timeout;
 
 use super::OpenAiProvider;
-use crate::{Endpoint, EventStream, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark};
+use crate::{EventStream, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark};
 use configuration::{ProviderConfig, ProviderKind};
+use llm::Endpoint;
 
 /// What a test takes for "never".
 const LONG: Duration = Duration::from_secs(8);

@@ -1,12 +1,12 @@
 //! Starts a call that identical calls can join.
 
+use llm::openai::request::Request;
 use std::sync::Arc;
 
 use super::in_flight::Existing;
 use crate::completions::{
     AnswerStream, Call, CallResponse, CallResult, CompletionError, Completions, UpstreamRequest, ask,
     cache_policy::{CachePolicy, CacheStatus},
-    request::Request,
     shared::{ResponseHead, Sending, SharedCall, SharedReader, StartError, StorePolicy},
 };
 use provider::registry::Route;

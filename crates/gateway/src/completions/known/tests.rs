@@ -1,3 +1,4 @@
+use llm::openai::request::Request;
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -11,14 +12,14 @@ use crate::{
     completions::{
         CacheDirectives, Call, Principal,
         cache_policy::{AnswerSharing, CachePolicy},
-        request::Request,
     },
     live_calls::Credential,
 };
 use cache::{Class, Key, key::KeyBuilder};
 use configuration::{AnswerCaching, ModelConfig, ModelKind, ProviderConfig, ProviderKind};
 use domain::ids::{ApiKeyId, OrganizationId, SessionId, UserId};
-use provider::{Endpoint, Registry, registry::Route};
+use llm::Endpoint;
+use provider::{Registry, registry::Route};
 
 const BODY: &str = r#"{"model": "maple", "temperature": 0, "messages": []}"#;
 

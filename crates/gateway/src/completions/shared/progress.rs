@@ -8,7 +8,8 @@ use http::{HeaderMap, StatusCode};
 use super::{End, Head, Progress, Stage, StorePolicy, may_be_stored};
 use crate::completions::{as_json, record::Recorder, stored::StoredAnswer, stream::COUNTS_AFTER_MARK, validation};
 use domain::{tokens::TokenUsage, usage::CallOutcome};
-use provider::{Endpoint, ProviderError, ProviderReply, sse};
+use llm::{Endpoint, sse};
+use provider::{ProviderError, ProviderReply};
 
 impl Progress {
     /// One step; ready when there is something new to find.

@@ -1,7 +1,8 @@
 use super::{StreamValidator, error_event, whole};
 use bytes::Bytes;
 use configuration::{ProviderConfig, ProviderKind};
-use provider::{Endpoint, ProviderError, Stage, mock::MockProvider, sse::ChunkInfo};
+use llm::{Endpoint, sse::ChunkInfo};
+use provider::{ProviderError, Stage, mock::MockProvider};
 
 #[test]
 fn a_stream_ends_with_a_reason_or_a_mark_and_something_in_it() {

@@ -15,7 +15,8 @@ use domain::{
     tokens::TokenUsage,
 };
 use gateway::completions::{AnswerStream, stream::StreamError};
-use provider::{ProviderError, sse};
+use llm::sse;
+use provider::ProviderError;
 
 /// Longest answer, with its thoughts, in bytes: as much as a browser can still show.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;

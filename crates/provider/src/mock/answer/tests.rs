@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{MockAnswer, pieces};
-use crate::sse::{events, scan_chunk};
+use llm::sse::{events, scan_chunk};
 
 #[test]
 fn a_stream_adds_up_to_the_whole() {
@@ -16,7 +16,7 @@ fn a_stream_adds_up_to_the_whole() {
         .to_owned();
     let stream: Vec<u8> = answer.events().iter().flat_map(|(_, event)| event.to_vec()).collect();
     let streamed: String = events(&stream)
-        .filter_map(|event| crate::sse::delta_text(event.data()))
+        .filter_map(|event| llm::sse::delta_text(event.data()))
         .collect();
     assert_eq!(streamed, text);
     let usage = events(&stream)

@@ -10,9 +10,9 @@ use super::{HELLO, ROLE, SHORT, config, events, failure, limited, next, provider
 use crate::{
     ProviderError, Stage,
     openai::{LARGEST_ANSWER, OpenAiProvider},
-    sse,
 };
 use concurrency::write_coalescing::MAX_BUFFERED_BYTES;
+use llm::sse;
 
 #[tokio::test]
 async fn an_unreachable_upstream_is_told_from_a_silent_one() {

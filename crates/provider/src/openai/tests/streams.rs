@@ -3,7 +3,8 @@
 use std::{thread, time::Duration};
 
 use super::{DONE, HELLO, LONG, events, failure, next, provider, upstream::serve};
-use crate::{ProviderError, Stage, sse};
+use crate::{ProviderError, Stage};
+use llm::sse;
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_not_taken_for_whole() {

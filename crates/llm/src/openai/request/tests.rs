@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{BadRequest, Request};
-use provider::Endpoint::{ChatCompletions, Embeddings};
+use crate::Endpoint::{ChatCompletions, Embeddings};
 
 fn rewritten(body: &str, upstream: &str, add_usage: bool) -> String {
     let body = Bytes::copy_from_slice(body.as_bytes());

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 
-use provider::Endpoint;
+use crate::Endpoint;
 
 /// Why a body is refused. `param` names the field, as in OpenAI's errors.
 #[derive(Debug, thiserror::Error)]
@@ -45,34 +45,34 @@ const FIELDS: [&str; 9] = [
 /// What we need to know of a request.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something else of the request")]
-pub(super) struct Request<'a> {
-    pub(super) model: Cow<'a, str>,
-    pub(super) stream: bool,
+pub struct Request<'a> {
+    pub model: Cow<'a, str>,
+    pub stream: bool,
     /// The caller asked for the usage chunk.
-    pub(super) include_usage: bool,
+    pub include_usage: bool,
     /// What the prompt counts as, the basis of an estimate.
-    pub(super) input_bytes: usize,
+    pub input_bytes: usize,
     /// It asks for the same answer each time: temperature 0, or a seed.
-    pub(super) repeatable: bool,
+    pub repeatable: bool,
     /// The upstream is to keep the answer, which a remembered one would not make it do.
-    pub(super) kept_upstream: bool,
+    pub kept_upstream: bool,
     /// How many answers are asked for; 0 if that cannot be read.
-    pub(super) choices: u32,
-    pub(super) raw_model: &'a str,
+    pub choices: u32,
+    pub raw_model: &'a str,
     /// As it is written, `null` included.
-    pub(super) raw_stream_options: Option<&'a str>,
+    pub raw_stream_options: Option<&'a str>,
 }
 
 /// In what form an answer is wanted, and how much it answers: all that a remembered one needs to know of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ResponseForm {
-    pub(super) streamed: bool,
-    pub(super) include_usage: bool,
-    pub(super) input_bytes: usize,
+pub struct ResponseForm {
+    pub streamed: bool,
+    pub include_usage: bool,
+    pub input_bytes: usize,
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn form(&self, endpoint: Endpoint) -> ResponseForm {
+    pub fn form(&self, endpoint: Endpoint) -> ResponseForm {
         ResponseForm {
             streamed: self.stream && endpoint == Endpoint::ChatCompletions,
             include_usage: self.include_usage,
@@ -80,7 +80,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    pub(super) fn read(body: &'a [u8], endpoint: Endpoint) -> Result<Self, BadRequest> {
+    pub fn read(body: &'a [u8], endpoint: Endpoint) -> Result<Self, BadRequest> {
         let text = std::str::from_utf8(body)?;
         let found = fields::read(text, &FIELDS).map_err(|error| {
             if error.is_data() && !text.trim_start().starts_with('{') {
@@ -160,7 +160,7 @@ impl<'a> Request<'a> {
 
     /// The body for the upstream: the caller's own, with the model's name replaced if the upstream calls it otherwise,
     /// and usage asked for if `add_usage`. Unchanged bodies are not copied.
-    pub(super) fn for_upstream(&self, body: &Bytes, upstream: &str, add_usage: bool) -> Bytes {
+    pub fn for_upstream(&self, body: &Bytes, upstream: &str, add_usage: bool) -> Bytes {
         let mut edits: Vec<(usize, usize, Cow<'_, str>)> = Vec::new();
         if *self.model != *upstream {
             let (start, end) = place(body, self.raw_model);
@@ -196,7 +196,7 @@ impl<'a> Request<'a> {
 const ADDED_USAGE: &str = r#","stream_options":{"include_usage":true}"#;
 
 /// The body for an upstream that does not understand the wish for usage which was added to it.
-pub(super) fn without_added_usage(body: &Bytes) -> Bytes {
+pub fn without_added_usage(body: &Bytes) -> Bytes {
     match memchr::memmem::rfind(body, ADDED_USAGE.as_bytes()) {
         Some(at) => [&body[..at], &body[at + ADDED_USAGE.len()..]].concat().into(),
         None => body.clone(),

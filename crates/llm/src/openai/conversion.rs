@@ -6,10 +6,10 @@ mod tools;
 
 use serde_json::{Map, Value, json};
 
-pub(super) use chunks_to_completion::{chunks_to_completion, chunks_to_completion_lenient};
+pub use chunks_to_completion::{chunks_to_completion, chunks_to_completion_lenient};
 
 /// Chunks that are equivalent to a completion, and separately its usage chunk. `None` if it is not a chat completion.
-pub(super) fn completion_to_chunks(whole: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+pub fn completion_to_chunks(whole: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let Ok(Value::Object(mut base)) = serde_json::from_slice(whole) else {
         return None;
     };

@@ -3,18 +3,18 @@
 use serde_json::{Map, Value};
 
 use super::tools::{ToolCalls, name_of};
-use provider::sse;
+use crate::sse;
 
 /// Texts that come in pieces.
 const PIECEWISE: [&str; 4] = ["content", "reasoning_content", "reasoning", "refusal"];
 
 /// Puts a stream's chunks together. `None` if they are not chunks of an answer, or if it is not clear what they make.
-pub(in crate::completions) fn chunks_to_completion(events: &[u8], usage: &[u8]) -> Option<Vec<u8>> {
+pub fn chunks_to_completion(events: &[u8], usage: &[u8]) -> Option<Vec<u8>> {
     put_together(events, usage, |data| serde_json::from_slice(data).ok())
 }
 
 /// The same, where there is nothing else to be had: what is no text has U+FFFD in its place.
-pub(in crate::completions) fn chunks_to_completion_lenient(events: &[u8]) -> Option<Vec<u8>> {
+pub fn chunks_to_completion_lenient(events: &[u8]) -> Option<Vec<u8>> {
     put_together(events, b"", |data| {
         let strict = serde_json::from_slice(data).ok();
         strict.or_else(|| serde_json::from_str(&with_whole_pairs(&String::from_utf8_lossy(data))).ok())

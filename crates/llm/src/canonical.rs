@@ -7,7 +7,7 @@ use domain::json::quote_or_escape;
 const DEEPEST: usize = 128;
 
 /// The members of `object`, which must be valid JSON, without those named in `without`.
-pub(super) fn canonical(object: &str, without: &[&str]) -> Option<Vec<u8>> {
+pub fn canonical(object: &str, without: &[&str]) -> Option<Vec<u8>> {
     let mut writer = Writer {
         text: object.as_bytes(),
         at: 0,

@@ -1,0 +1,4 @@
+//! What OpenAI's API says: requests as callers send them, and answers in their two forms, whole and streamed.
+
+pub mod conversion;
+pub mod request;
