@@ -1,7 +1,7 @@
 # What CI runs is what a person runs. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: advisories fuzz help run dev db build test lint fmt bench sqlx-prepare sqlx-check clean image image-test model-image-test k8s-test scan sbom compatibility \
+.PHONY: advisories fuzz help run dev db build check test lint fmt bench sqlx-prepare sqlx-check clean image image-test model-image-test k8s-test scan sbom compatibility \
 	rehearse profile pin deploy rollback smoke bench-check measure notify evidence checklist
 MAKEFLAGS += --no-print-directory
 
@@ -25,6 +25,9 @@ profile: ## Find out which code runs under load, for release builds to be laid o
 
 test: ## Run all tests, with what they need installed and started
 	@scripts/delivery/shown.sh tests "make test" scripts/test/all.sh
+
+check: ## What differs from origin/main: formatting, clippy and unit tests, within a minute (BASE: another commit)
+	@scripts/test/check.sh
 
 lint: ## Check formatting, clippy, dependencies and shell scripts
 	@scripts/lint/all.sh

@@ -1,0 +1,109 @@
+//! Requests and streams as clients and servers send them, and what is read of each. The files in `openai/` have the recorded shapes;
+//! `snapshots/` what MapleAI makes of them. `INSTA_UPDATE=always` writes them anew: read the difference.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{fs, path::Path};
+
+use bytes::Bytes;
+use mapleai_llm::{
+    Endpoint,
+    openai::{
+        conversion::{chunks_to_completion, completion_to_chunks},
+        request::Request,
+    },
+    sse,
+};
+use serde_json::{Value, json};
+
+fn recorded(name: &str) -> Bytes {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/openai").join(name);
+    fs::read(&path).expect("a recorded file").into()
+}
+
+fn json_of(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).expect("JSON")
+}
+
+/// What is read of each event, and the whole answer that the stream stands for.
+fn read_stream(stream: &Bytes) -> Value {
+    let events: Vec<Value> = sse::events(stream)
+        .map(|event| {
+            if sse::is_done(event.data()) {
+                return json!("done");
+            }
+            let chunk = sse::scan_chunk(event.data());
+            json!({
+                "usage": chunk.usage.map(|usage| format!("{usage:?}")),
+                "text": sse::delta_text(event.data()),
+                "text_bytes": chunk.text_bytes,
+                "substance": chunk.has_substance,
+                "finished": chunk.finished,
+                "complete": chunk.complete,
+                "failed": chunk.failed,
+            })
+        })
+        .collect();
+    let whole = chunks_to_completion(stream, b"").map(|whole| json_of(&whole));
+    json!({"events": events, "whole": whole})
+}
+
+macro_rules! streams {
+    ($($test:ident => $name:literal;)+) => {$(
+        #[test]
+        fn $test() {
+            insta::assert_json_snapshot!($name, read_stream(&recorded(concat!($name, ".sse"))));
+        }
+    )+};
+}
+
+streams! {
+    a_stream_of_openai => "openai";
+    calls_of_tools_in_pieces => "openai-tools";
+    azure_begins_without_choices_and_ends_by_its_filter => "azure";
+    vllm_counts_in_every_chunk => "vllm";
+    ollama_names_the_role_in_every_chunk => "ollama";
+    llama_cpp_counts_in_the_last_chunk => "llama-cpp";
+    mistral_counts_where_it_finishes => "mistral";
+    deepseek_thinks_aloud => "deepseek";
+    openrouter_sends_comments => "openrouter";
+    an_error_in_the_middle => "error";
+}
+
+macro_rules! requests {
+    ($($test:ident => $name:literal;)+) => {$(
+        #[test]
+        fn $test() {
+            let body = recorded(concat!($name, ".request.json"));
+            let read = match Request::read(&body, Endpoint::ChatCompletions) {
+                Ok(request) => {
+                    let sent = request.for_upstream(&body, "upstream-model", request.stream && !request.include_usage);
+                    json!({"view": format!("{request:?}"), "sent": String::from_utf8_lossy(&sent)})
+                }
+                Err(error) => json!({"refused": error.to_string()}),
+            };
+            insta::assert_json_snapshot!(concat!("request-", $name), read);
+        }
+    )+};
+}
+
+requests! {
+    a_request_keeps_its_bytes_but_for_the_model => "minimal";
+    white_space_and_unknown_fields_stay => "streamed";
+    usage_is_asked_for_beside_other_options => "with-usage";
+    tools_pass_through => "tools";
+    a_model_is_needed => "without-model";
+    a_misspelt_name_is_refused_with_the_right_one => "misspelt";
+    a_wrong_type_is_refused_by_name => "wrong-type";
+}
+
+/// The answers that can be put together are taken apart into chunks that mean the same.
+#[test]
+fn a_stream_survives_the_way_there_and_back() {
+    for name in ["openai", "openai-tools", "ollama", "deepseek"] {
+        let whole = chunks_to_completion(&recorded(&format!("{name}.sse")), b"").expect("an answer");
+        let (events, usage) = completion_to_chunks(&whole).expect("chunks");
+        let again = chunks_to_completion(&events, &usage).expect("an answer");
+        assert_eq!(json_of(&again), json_of(&whole), "{name}");
+    }
+}
