@@ -12,7 +12,7 @@ use people::{
 #[derive(Clone)]
 pub struct Services {
     pub accounts: accounts::Accounts,
-    pub activity: activity::Activity,
+    pub activity: activity::ActivityTracker,
     pub answers: answers::Answers,
     pub api_keys: api_keys::ApiKeys,
     pub audit: audit::Audit,

@@ -20,7 +20,7 @@ use gateway::{
 };
 use people::{
     accounts::Accounts,
-    activity::Activity,
+    activity::ActivityTracker,
     answers::{Answers, spool::Spool},
     api_keys::ApiKeys,
     audit::Audit,
@@ -90,7 +90,7 @@ pub fn services(
         confirmation_ttl: auth.confirmation_ttl,
         max_per_person: config.limits.sessions_per_person,
     };
-    let activity = Activity::new(store.accounts.clone(), store.analytics, clock.clone());
+    let activity = ActivityTracker::new(store.accounts.clone(), store.analytics, clock.clone());
     let unknown = UnknownCredentials::new(auth.throttle_per_address, auth.throttle_window);
     let live = LiveCalls::default();
     let sessions = Sessions::new(

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use cache::Tiers;
-use people::activity::Activity;
+use people::activity::ActivityTracker;
 use store::Database;
 use telemetry::{logging, metrics as names};
 
@@ -23,7 +23,7 @@ pub(super) struct Observed {
     /// Role and handle.
     pub(super) databases: Vec<(&'static str, Database)>,
     pub(super) tiers: Tiers,
-    pub(super) activity: Activity,
+    pub(super) activity: ActivityTracker,
     pub(super) prometheus: PrometheusHandle,
 }
 

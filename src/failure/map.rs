@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::Failure;
 use crypto::secret::NoEntropy;
 use domain::field::FieldFault;
-use gateway::{caches::operate::CacheError, usage::UsageError};
+use gateway::{caches::admin::CacheError, usage::UsageError};
 use people::conversations::ConversationError;
 use store::{StoreError, limits::LimitReached};
 

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::extract::Json;
 use crate::{auth::extract::CurrentUser, failure::Failure};
-use gateway::caches::{Caches, operate::PurgeScope};
+use gateway::caches::{Caches, admin::PurgeScope};
 use people::accounts::Accounts;
 
 #[derive(Deserialize, ToSchema)]

@@ -29,7 +29,7 @@ use crate::{
 use configuration::{Environment, log::tells_details};
 use domain::field::FieldFault;
 use domain::ids::OrganizationId;
-use gateway::caches::{Caches, operate::CacheReport};
+use gateway::caches::{Caches, admin::CacheReport};
 use telemetry::logging::{LevelError, LogControl};
 
 const LARGEST_BODY: usize = 4 * 1024;

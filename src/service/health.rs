@@ -113,9 +113,9 @@ pub struct Databases {
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Health(Arc<Inner>);
+pub struct Health(Arc<HealthInner>);
 
-struct Inner {
+struct HealthInner {
     databases: Vec<Component>,
     redis: Vec<Component>,
     usage: Component,
@@ -148,7 +148,7 @@ impl Health {
         tasks: TaskTracker,
     ) -> Self {
         let replicas = databases.replicas.into_iter();
-        let inner = Inner {
+        let inner = HealthInner {
             databases: [
                 Component::Primary(databases.primary.clone()),
                 Component::Indexes(databases.primary, Remembered::default()),
@@ -220,7 +220,7 @@ impl Health {
     }
 }
 
-impl Inner {
+impl HealthInner {
     async fn check(&self) -> Report {
         let databases = self.databases.iter().map(|component| self.check_one(component));
         let providers = self.providers.iter().map(|component| self.check_one(component));

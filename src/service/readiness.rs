@@ -52,9 +52,9 @@ impl Conditions {
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Readiness(Arc<Inner>);
+pub struct Readiness(Arc<ReadinessInner>);
 
-struct Inner {
+struct ReadinessInner {
     database: Database,
     started: SetOnce<()>,
     migrated: AtomicBool,
@@ -65,7 +65,7 @@ struct Inner {
 
 impl Readiness {
     pub fn new(database: Database) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(ReadinessInner {
             database,
             started: SetOnce::new(),
             migrated: AtomicBool::new(false),

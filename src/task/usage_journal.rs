@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use gateway::usage::{
     Usage,
-    journal::{TEND_INTERVAL, WATCH_INTERVAL},
+    journal::{MAINTENANCE_INTERVAL, WATCH_INTERVAL},
 };
 
 /// Between two looks for journals of processes that died: those of other instances in the same folder, or on a disk that
@@ -15,7 +15,10 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Tends the journal until `stop`. It is closed after the last record has been filed, not here.
 pub async fn run(usage: Usage, stop: CancellationToken) {
-    while tokio::time::timeout(TEND_INTERVAL, stop.cancelled()).await.is_err() {
+    while tokio::time::timeout(MAINTENANCE_INTERVAL, stop.cancelled())
+        .await
+        .is_err()
+    {
         usage.tend_journal().await;
     }
 }

@@ -1,7 +1,7 @@
 //! Every cached class: its key, its value, its share of memory. What each is invalidated by stands in
 //! [`Class`](cache::Class), and in docs/CACHING.md for people.
 
-pub mod operate;
+pub mod admin;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -92,9 +92,9 @@ impl Caches {
 }
 
 impl Caches {
-    /// Carries out a write and what it makes the caches forget as one, to the end, whether or not the caller stays: one who
-    /// left in between would leave the old value to everybody, for as long as it may live.
-    pub async fn carry_out<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+    /// Runs a write and its invalidations to completion in a task of their own, even if the caller disconnects: a cancelled
+    /// caller would otherwise leave stale entries in the cache for their whole lifetime.
+    pub async fn run_detached<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
         let running = match context::current() {
             Some(request) => self.tiers.tasks().spawn(context::within(request, work)),
             None => self.tiers.tasks().spawn(work),
@@ -102,7 +102,7 @@ impl Caches {
         match running.await.map_err(JoinError::try_into_panic) {
             Ok(outcome) => outcome,
             Err(Ok(panic)) => std::panic::resume_unwind(panic),
-            // The runtime is going, and the caller with it.
+            // The runtime is shutting down, and the caller with it.
             Err(Err(_)) => std::future::pending().await,
         }
     }

@@ -58,7 +58,7 @@ pub struct ThrottleRules {
     pub sign_ins: u32,
 }
 
-/// Who tries.
+/// The origin of an attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
     pub address: IpAddr,
@@ -74,9 +74,9 @@ impl From<IpAddr> for Origin {
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Throttle(Arc<Inner>);
+pub struct Throttle(Arc<ThrottleInner>);
 
-struct Inner {
+struct ThrottleInner {
     rules: ThrottleRules,
     limits: [Limit; 5],
     shared: SharedCounts,
@@ -84,7 +84,7 @@ struct Inner {
     refused: Counter,
 }
 
-/// An attempt that has been counted. Forgive it if it turns out to be the real owner.
+/// An attempt that has been counted. Refund it if it turns out to be the real owner.
 pub struct Attempt {
     throttle: Throttle,
     counted: Vec<Rule>,
@@ -97,7 +97,7 @@ impl Attempt {
         self.device
     }
 
-    pub async fn forgive(self) {
+    pub async fn refund(self) {
         let wrong_guesses = self.counted.into_iter().filter(|rule| rule.kind != Kind::SignIns);
         self.throttle.take_back(wrong_guesses.collect()).await;
     }
@@ -106,7 +106,7 @@ impl Attempt {
 impl Throttle {
     pub fn new(rules: ThrottleRules, shared: SharedCounts) -> Self {
         let limits = [rules.window, rules.window, rules.window, MINUTE, rules.window].map(Limit::new);
-        Self(Arc::new(Inner {
+        Self(Arc::new(ThrottleInner {
             rules,
             limits,
             shared,
@@ -133,7 +133,7 @@ impl Throttle {
             if let Some(delay) = delay
                 && let Err(throttled) = self.hold_up(name, delay).await
             {
-                attempt.forgive().await;
+                attempt.refund().await;
                 return Err(throttled);
             }
             Ok(attempt)

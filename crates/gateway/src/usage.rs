@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use metrics::{Counter, counter};
 use tokio::sync::{Mutex, mpsc};
 
-use self::journal::{Journal, Place};
+use self::journal::{Journal, SegmentId};
 use self::replay::REFUSALS_BEFORE_SET_ASIDE;
 pub use self::{
     journal::Opened,
@@ -41,7 +41,7 @@ pub struct BacklogFull;
 struct Queued {
     record: UsageRecord,
     /// Where in the journal it is, if it is there.
-    place: Option<Place>,
+    segment: Option<SegmentId>,
 }
 
 #[derive(Clone)]
@@ -62,7 +62,7 @@ struct Waiting {
     incoming: Vec<Queued>,
     batch: Vec<UsageRecord>,
     /// How many of the batch are in which part of the journal.
-    places: BTreeMap<Place, u64>,
+    segments: BTreeMap<SegmentId, u64>,
     /// How many records the database is offered at once. Halved when it does not take them, which may be too many for the
     /// time that a statement has, and doubled when it does.
     piece: usize,
@@ -85,7 +85,7 @@ impl Usage {
             queue: receiver,
             incoming: Vec::with_capacity(batch_size),
             batch: Vec::with_capacity(batch_size),
-            places: BTreeMap::new(),
+            segments: BTreeMap::new(),
             piece: LARGEST_BATCH,
             refusals: 0,
         };
@@ -131,7 +131,7 @@ impl Usage {
             queue,
             incoming,
             batch,
-            places,
+            segments,
             ..
         } = &mut *waiting;
         if !batch.is_empty() {
@@ -148,10 +148,10 @@ impl Usage {
             if let Some(journal) = &self.journal {
                 journal.commit();
             }
-            for Queued { record, place } in incoming.drain(..) {
+            for Queued { record, segment } in incoming.drain(..) {
                 batch.push(record);
-                if let Some(place) = place {
-                    *places.entry(place).or_default() += 1;
+                if let Some(segment) = segment {
+                    *segments.entry(segment).or_default() += 1;
                 }
             }
             // Whoever waits for each record is woken by each: under load that costs more than carrying it.
@@ -169,7 +169,7 @@ impl Usage {
         let Waiting {
             incoming,
             batch,
-            places,
+            segments,
             piece,
             refusals,
             ..
@@ -198,8 +198,8 @@ impl Usage {
             // Room that only a backlog needed.
             incoming.shrink_to(4 * self.batch_size);
             batch.shrink_to(4 * self.batch_size);
-            while let (Some(journal), Some((place, count))) = (&self.journal, places.pop_first()) {
-                journal.confirm(place, count);
+            while let (Some(journal), Some((segment, count))) = (&self.journal, segments.pop_first()) {
+                journal.confirm(segment, count);
             }
         }
         Ok(count)
@@ -245,11 +245,11 @@ impl Usage {
         self.journal.clone()
     }
 
-    /// The journal's regular work, every [`journal::TEND_INTERVAL`].
+    /// The journal's regular work, every [`journal::MAINTENANCE_INTERVAL`].
     pub async fn tend_journal(&self) {
         if let Some(journal) = self.journal.clone().filter(|journal| !journal.is_idle()) {
             // A panic in it is a bug that the next call meets again; it must not end the service.
-            let _ = tokio::task::spawn_blocking(move || journal.tend()).await;
+            let _ = tokio::task::spawn_blocking(move || journal.maintain()).await;
         }
     }
 

@@ -8,7 +8,7 @@ const DEEPEST: usize = 128;
 
 /// The members of `object`, which must be valid JSON, without those named in `without`.
 pub fn canonical(object: &str, without: &[&str]) -> Option<Vec<u8>> {
-    let mut writer = Writer {
+    let mut writer = CanonicalWriter {
         text: object.as_bytes(),
         at: 0,
         out: Vec::with_capacity(object.len() + 16),
@@ -21,7 +21,7 @@ pub fn canonical(object: &str, without: &[&str]) -> Option<Vec<u8>> {
 }
 
 /// Every call that may be remembered goes through here, so that nothing is allocated for each object.
-struct Writer<'a> {
+struct CanonicalWriter<'a> {
     text: &'a [u8],
     at: usize,
     out: Vec<u8>,
@@ -38,7 +38,7 @@ struct Member<'a> {
     end: usize,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> CanonicalWriter<'a> {
     fn space(&mut self) {
         while matches!(self.text.get(self.at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
             self.at += 1;

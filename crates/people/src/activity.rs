@@ -19,7 +19,7 @@ const MAX_RECORDED: usize = 100_000;
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Activity {
+pub struct ActivityTracker {
     store: store::accounts::Accounts,
     analytics: Option<store::accounts::Accounts>,
     clock: Clock,
@@ -27,7 +27,7 @@ pub struct Activity {
     sessions: Arc<Mutex<HashSet<(OrganizationId, SessionId)>>>,
 }
 
-impl Activity {
+impl ActivityTracker {
     /// People are counted on the `analytics` replica where there is one.
     pub fn new(store: store::accounts::Accounts, analytics: Option<store::accounts::Accounts>, clock: Clock) -> Self {
         Self {

@@ -38,7 +38,7 @@ const HISTORY_LIMIT: WindowLimit = WindowLimit {
 };
 
 /// An answer that is asked for.
-struct Asked {
+struct AnswerRequest {
     conversation: ConversationId,
     /// Absent when it is asked for again.
     question: Option<Message>,
@@ -125,7 +125,7 @@ impl Answers {
         Feature::QuestionAsked.note();
         self.begin(
             caller,
-            Asked {
+            AnswerRequest {
                 conversation,
                 question: Some(question),
                 last,
@@ -167,7 +167,7 @@ impl Answers {
         let model = self.choose_model(model, found.model)?;
         self.begin(
             caller,
-            Asked {
+            AnswerRequest {
                 conversation,
                 question: None,
                 last,

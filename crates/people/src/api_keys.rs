@@ -11,7 +11,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use moka::sync::Cache;
 
-use crate::{activity::Activity, look_back::Pages, unknown_credentials::UnknownCredentials};
+use crate::{activity::ActivityTracker, look_back::Pages, unknown_credentials::UnknownCredentials};
 use cache::Class;
 use configuration::LimitsConfig;
 use crypto::secret::{self, Digest, NoEntropy, SecretKind};
@@ -71,7 +71,7 @@ pub enum ApiKeyError {
 #[derive(Clone)]
 pub struct ApiKeys {
     store: store::api_keys::ApiKeys,
-    activity: Activity,
+    activity: ActivityTracker,
     clock: Clock,
     caches: Caches,
     unknown: UnknownCredentials,
@@ -88,7 +88,7 @@ pub struct ApiKeys {
 impl ApiKeys {
     pub fn new(
         store: store::api_keys::ApiKeys,
-        activity: Activity,
+        activity: ActivityTracker,
         caches: Caches,
         clock: Clock,
         unknown: UnknownCredentials,
@@ -187,7 +187,7 @@ impl ApiKeys {
             this.note_revoked(&[revoked]).await;
             Ok::<_, ApiKeyError>(())
         };
-        self.caches.carry_out(revoking).await?;
+        self.caches.run_detached(revoking).await?;
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, key_id = %key, "API key revoked");
         Ok(())
     }

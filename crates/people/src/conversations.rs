@@ -51,7 +51,7 @@ pub enum ConversationError {
 }
 
 /// A part of a conversation.
-pub struct Reading {
+pub struct ConversationPage {
     pub conversation: Conversation,
     /// Oldest first.
     pub messages: Vec<Message>,
@@ -98,8 +98,8 @@ impl Conversations {
     }
 
     /// Notes that an answer is being written.
-    pub(super) fn enter(&self, conversation: ConversationId) -> RunningAnswer {
-        self.running.enter(conversation)
+    pub(super) fn begin_answer(&self, conversation: ConversationId) -> RunningAnswer {
+        self.running.begin_answer(conversation)
     }
 
     fn check(&self, change: ConversationChange) -> Result<ConversationChange, ConversationError> {
@@ -153,7 +153,7 @@ impl Conversations {
             this.forget_list(organization, user).await;
             outcome
         };
-        self.caches.carry_out(writing).await
+        self.caches.run_detached(writing).await
     }
 
     pub(super) async fn forget_list(&self, organization: OrganizationId, user: UserId) {
@@ -196,10 +196,10 @@ impl Conversations {
         id: ConversationId,
         before: Option<Cursor>,
         max: WindowLimit,
-    ) -> Result<Reading, ConversationError> {
+    ) -> Result<ConversationPage, ConversationError> {
         let conversation = self.get(caller, id).await?;
         let (messages, earlier) = self.messages.window(caller.organization, id, before, max).await?;
-        Ok(Reading {
+        Ok(ConversationPage {
             conversation,
             messages,
             earlier,

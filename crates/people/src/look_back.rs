@@ -17,7 +17,7 @@ impl Default for Pages {
 }
 
 /// What a look has found.
-pub(super) struct Found<T> {
+pub(super) struct PagedRows<T> {
     pub(super) rows: Vec<T>,
     /// Whether there may be more: then nothing that is cached of the kind can be believed.
     pub(super) is_cut: bool,
@@ -25,7 +25,7 @@ pub(super) struct Found<T> {
 
 impl Pages {
     /// `page` gives at most so many rows that come after the one named, or the first.
-    pub(super) async fn read<T, E, F>(self, page: impl Fn(Option<T>, i64) -> F) -> Result<Found<T>, E>
+    pub(super) async fn read<T, E, F>(self, page: impl Fn(Option<T>, i64) -> F) -> Result<PagedRows<T>, E>
     where
         T: Copy,
         F: Future<Output = Result<Vec<T>, E>>,
@@ -36,10 +36,10 @@ impl Pages {
             let is_last = more.len() < usize::from(self.rows);
             rows.extend(more);
             if is_last {
-                return Ok(Found { rows, is_cut: false });
+                return Ok(PagedRows { rows, is_cut: false });
             }
         }
-        Ok(Found { rows, is_cut: true })
+        Ok(PagedRows { rows, is_cut: true })
     }
 }
 

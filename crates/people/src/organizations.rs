@@ -58,6 +58,6 @@ impl Organizations {
             tracing::info!(target: "mapleai::security", organization_id = %organization, user_id = %by, share_answers, "sharing of answers changed");
             Ok(())
         };
-        self.caches.carry_out(changing).await
+        self.caches.run_detached(changing).await
     }
 }

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use chrono::{DateTime, TimeDelta, Utc};
 use moka::sync::Cache;
 
-use crate::{activity::Activity, unknown_credentials::UnknownCredentials};
+use crate::{activity::ActivityTracker, unknown_credentials::UnknownCredentials};
 use crypto::{
     access_token::{AccessTokenError, AccessTokens},
     device::{Device, DeviceSigner},
@@ -66,7 +66,7 @@ pub struct Sessions {
     store: store::sessions::Sessions,
     tokens: Arc<ArcSwap<AccessTokens>>,
     devices: Arc<ArcSwap<DeviceSigner>>,
-    activity: Activity,
+    activity: ActivityTracker,
     clock: Clock,
     lasts: Duration,
     confirmed_for: Duration,
@@ -96,7 +96,7 @@ pub struct SessionRules<'a> {
 impl Sessions {
     pub fn new(
         store: store::sessions::Sessions,
-        activity: Activity,
+        activity: ActivityTracker,
         caches: Caches,
         clock: Clock,
         unknown: UnknownCredentials,

@@ -32,23 +32,23 @@ use provider::{
 const MAX_QUEUED: usize = 4;
 /// How long a server must have been idle before it is asked again after a question interrupted it.
 const IDLE: Duration = Duration::from_secs(3);
-/// For an answer. A model that has not given a few words by then is busy with something else.
+/// Time limit for one answer. A model without a few words by then is busy with other calls.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-/// With all interruptions; then the first words stay.
+/// Time limit including all interruptions; after it the first words remain the title.
 const TITLE_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Titles(Arc<Inner>);
+pub struct Titles(Arc<TitlesInner>);
 
-struct Inner {
+struct TitlesInner {
     registry: Arc<Registry>,
     conversations: Conversations,
     is_on: bool,
-    places: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
     waiting: Mutex<HashSet<ConversationId>>,
-    /// Held by whoever asks: one call at a time is enough for the machine.
-    turn: tokio::sync::Mutex<()>,
+    /// Locked during a call: one call at a time is enough for the machine.
+    asking: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -66,8 +66,8 @@ pub(super) struct Untitled {
     body: bytes::Bytes,
 }
 
-/// A conversation's place among those that wait, until it is dropped.
-struct Place {
+/// A conversation in the queue, until dropped.
+struct QueuedTitle {
     titles: Titles,
     conversation: ConversationId,
     _permit: OwnedSemaphorePermit,
@@ -81,13 +81,13 @@ impl Titles {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(TitlesInner {
             registry,
             conversations,
             is_on,
-            places: Arc::new(Semaphore::new(MAX_QUEUED)),
+            queue: Arc::new(Semaphore::new(MAX_QUEUED)),
             waiting: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
             tasks,
             stop,
         }))
@@ -119,10 +119,10 @@ impl Titles {
     }
 
     /// `None` if as many wait as may, or this conversation does.
-    fn place(&self, conversation: ConversationId) -> Option<Place> {
-        let permit = Arc::clone(&self.0.places).try_acquire_owned().ok()?;
+    fn enqueue(&self, conversation: ConversationId) -> Option<QueuedTitle> {
+        let permit = Arc::clone(&self.0.queue).try_acquire_owned().ok()?;
         let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.insert(conversation).then(|| Place {
+        waiting.insert(conversation).then(|| QueuedTitle {
             titles: self.clone(),
             conversation,
             _permit: permit,
@@ -137,14 +137,14 @@ impl Untitled {
         if self.route.upstream.provider.edition().is_none() {
             return false;
         }
-        let Some(place) = self.titles.place(self.conversation) else {
+        let Some(enqueue) = self.titles.enqueue(self.conversation) else {
             return false;
         };
         let inner = Arc::clone(&self.titles.0);
         let stop = inner.stop.clone();
         inner.tasks.spawn(async move {
             let giving = tokio::time::timeout(TITLE_TIMEOUT, self.give());
-            let conversation = place.conversation.0;
+            let conversation = enqueue.conversation.0;
             match stop.run_until_cancelled_owned(giving).await {
                 Some(Ok(Ok(given))) => tracing::debug!(target: "mapleai::titles", %conversation, given, "a title was made"),
                 Some(Ok(Err(error))) => {
@@ -152,7 +152,7 @@ impl Untitled {
                 }
                 Some(Err(_)) | None => tracing::debug!(target: "mapleai::titles", %conversation, "the model had no time for a title"),
             }
-            drop(place);
+            drop(enqueue);
         });
         true
     }
@@ -162,7 +162,7 @@ impl Untitled {
         let mut idle = Duration::ZERO;
         loop {
             self.calls.none_for(idle).await;
-            let _turn = self.titles.0.turn.lock().await;
+            let _asking = self.titles.0.asking.lock().await;
             if !self.is_automatic().await? {
                 return Ok(false);
             }
@@ -180,7 +180,7 @@ impl Untitled {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuedTitle {
     fn drop(&mut self) {
         let mut waiting = self.titles.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.remove(&self.conversation);

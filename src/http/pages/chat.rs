@@ -27,7 +27,7 @@ use domain::{
     model::ModelKind,
     page::{Cursor, PageRequest},
 };
-use people::conversations::{Reading, SHOWN_LIMIT};
+use people::conversations::{ConversationPage, SHOWN_LIMIT};
 
 /// Which part of a conversation.
 #[derive(Deserialize)]
@@ -134,7 +134,7 @@ async fn show(
 }
 
 /// Its messages rendered, all of them in one go off the async workers.
-async fn drawn(caller: &SessionOwner, part: Reading, is_earlier: bool) -> CurrentConversation {
+async fn drawn(caller: &SessionOwner, part: ConversationPage, is_earlier: bool) -> CurrentConversation {
     let answers = part
         .messages
         .iter()

@@ -11,7 +11,7 @@ use cache::redis::Redis;
 use gateway::usage::Usage;
 use provider::registry::Upstream;
 use store::{Database, StoreError, error::Unavailable, migrations::indexes};
-use telemetry::error_chain as told;
+use telemetry::error_chain;
 
 /// A provider that nobody calls is asked again after this long; sooner where it did not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
@@ -36,10 +36,10 @@ pub(super) struct Remembered(Mutex<Option<(Instant, Vec<String>)>>);
 
 /// What free requests to providers found, and when. One entry for each configured provider.
 #[derive(Default)]
-pub(super) struct Listed(Mutex<HashMap<String, (Instant, Answer)>>);
+pub(super) struct Listed(Mutex<HashMap<String, (Instant, ListResult)>>);
 
 /// How many models there are, or what went wrong.
-type Answer = Result<usize, String>;
+type ListResult = Result<usize, String>;
 
 impl Component {
     pub(super) fn name(&self) -> &str {
@@ -70,7 +70,10 @@ impl Component {
                     None => (Status::Pass, redis.address()),
                     Some(why) => (Status::Warn, format!("{}; it refuses writes: {why}", redis.address())),
                 },
-                Err(error) => (self.when_away(), format!("{}; {}", redis.address(), told(&error))),
+                Err(error) => (
+                    self.when_away(),
+                    format!("{}; {}", redis.address(), error_chain(&error)),
+                ),
             },
             Self::Provider(upstream) => self.check_provider(upstream, listed).await,
             Self::Indexes(database, remembered) => remembered.check(database).await,
@@ -96,7 +99,7 @@ impl Component {
             Err(StoreError::Unavailable(Unavailable::Busy)) => {
                 (Status::Warn, format!("{pool}; all connections are busy"))
             }
-            Err(error) => (self.when_away(), format!("{pool}; {}", told(&error))),
+            Err(error) => (self.when_away(), format!("{pool}; {}", error_chain(&error))),
         }
     }
 
@@ -115,13 +118,13 @@ impl Component {
             );
             return (status, detail);
         }
-        let answer = if let Some(answer) = listed.known(self.name()) {
+        let answer = if let Some(answer) = listed.recent(self.name()) {
             answer
         } else {
             let asked = tokio::time::timeout(LIST_LIMIT, upstream.provider.list_models()).await;
             let answer = match asked {
                 Ok(Ok(models)) => Ok(models.len()),
-                Ok(Err(error)) => Err(told(&error)),
+                Ok(Err(error)) => Err(error_chain(&error)),
                 Err(_) => Err(format!("no answer within {LIST_LIMIT:?}")),
             };
             listed.note(self.name(), answer)
@@ -156,13 +159,13 @@ fn check_usage(usage: &Usage) -> (Status, String) {
 
 impl Remembered {
     async fn check(&self, database: &Database) -> (Status, String) {
-        let known = self.known();
-        let broken = match known {
+        let recent = self.recent();
+        let broken = match recent {
             Some(broken) => broken,
             None => match indexes::left_broken(database).await {
                 Ok(broken) => {
-                    let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                    known.insert((Instant::now(), broken)).1.clone()
+                    let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                    recent.insert((Instant::now(), broken)).1.clone()
                 }
                 // That it is away is said elsewhere.
                 Err(_) => return (Status::Pass, "not known for the moment".to_owned()),
@@ -178,24 +181,24 @@ impl Remembered {
         }
     }
 
-    fn known(&self) -> Option<Vec<String>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, broken) = known.as_ref()?;
+    fn recent(&self) -> Option<Vec<String>> {
+        let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, broken) = recent.as_ref()?;
         (at.elapsed() < ASK_AGAIN).then(|| broken.clone())
     }
 }
 
 impl Listed {
-    fn known(&self, provider: &str) -> Option<Answer> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, answer) = known.get(provider)?;
+    fn recent(&self, provider: &str) -> Option<ListResult> {
+        let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, answer) = recent.get(provider)?;
         let valid = if answer.is_ok() { ASK_AGAIN } else { ASK_AGAIN_SOON };
         (at.elapsed() < valid).then(|| answer.clone())
     }
 
-    fn note(&self, provider: &str, answer: Answer) -> Answer {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(provider.to_owned(), (Instant::now(), answer.clone()));
+    fn note(&self, provider: &str, answer: ListResult) -> ListResult {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.insert(provider.to_owned(), (Instant::now(), answer.clone()));
         answer
     }
 }

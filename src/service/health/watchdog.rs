@@ -15,9 +15,9 @@ const SILENCE_MEANS_DEATH: Duration = Duration::from_secs(10);
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Watchdog(Arc<Inner>);
+pub struct Watchdog(Arc<WatchdogInner>);
 
-struct Inner {
+struct WatchdogInner {
     started: Instant,
     /// Milliseconds from the start to the last sign of life.
     last: AtomicU64,
@@ -25,7 +25,7 @@ struct Inner {
 
 impl Default for Watchdog {
     fn default() -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(WatchdogInner {
             started: Instant::now(),
             last: AtomicU64::new(0),
         }))

@@ -38,7 +38,7 @@ pub(super) struct Queue<T> {
     /// Only those with calls in flight or waiting.
     tenants: HashMap<OrganizationId, Tenant<T>>,
     /// Organisations with waiting calls, each once; the front one's turn is next.
-    turns: VecDeque<OrganizationId>,
+    rotation: VecDeque<OrganizationId>,
     next_ticket: u64,
     seen: u32,
     average: f64,
@@ -56,7 +56,7 @@ impl<T> Queue<T> {
             in_flight: 0,
             waiting: 0,
             tenants: HashMap::new(),
-            turns: VecDeque::new(),
+            rotation: VecDeque::new(),
             next_ticket: 0,
             seen: 0,
             average: 0.0,
@@ -107,7 +107,7 @@ impl<T> Queue<T> {
         let (call, by) = wait();
         if let Some(tenant) = self.tenants.get_mut(&organization) {
             if tenant.waiting.is_empty() {
-                self.turns.push_back(organization);
+                self.rotation.push_back(organization);
             }
             tenant.waiting.push_back((ticket, call));
             self.waiting += 1;
@@ -115,20 +115,20 @@ impl<T> Queue<T> {
         EnqueueResult::Waiting { ticket, by, displaced }
     }
 
-    /// A call has ended, after `held` if that is how long a provider took.
-    pub(super) fn release(&mut self, organization: OrganizationId, held: Option<Duration>) {
+    /// A call has ended, after `held_for` if that is how long a provider took.
+    pub(super) fn release(&mut self, organization: OrganizationId, held_for: Option<Duration>) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(tenant) = self.tenants.get_mut(&organization) {
             tenant.in_flight = tenant.in_flight.saturating_sub(1);
         }
         self.forget_if_idle(organization);
-        let Some(held) = held.map(|held| held.as_secs_f64()) else {
+        let Some(held_for) = held_for.map(|held_for| held_for.as_secs_f64()) else {
             return;
         };
         self.average = if self.seen == 0 {
-            held
+            held_for
         } else {
-            self.average + WEIGHT * (held - self.average)
+            self.average + WEIGHT * (held_for - self.average)
         };
         self.seen = self.seen.saturating_add(1);
     }
@@ -139,13 +139,13 @@ impl<T> Queue<T> {
         if self.in_flight >= self.limits.max_in_flight {
             return None;
         }
-        for _ in 0..self.turns.len() {
-            let organization = self.turns.pop_front()?;
+        for _ in 0..self.rotation.len() {
+            let organization = self.rotation.pop_front()?;
             let Some(tenant) = self.tenants.get_mut(&organization) else {
                 continue;
             };
             if tenant.in_flight >= self.limits.max_in_flight_per_organization {
-                self.turns.push_back(organization);
+                self.rotation.push_back(organization);
                 continue;
             }
             let Some((_, call)) = tenant.waiting.pop_front() else {
@@ -155,7 +155,7 @@ impl<T> Queue<T> {
             self.in_flight += 1;
             self.waiting -= 1;
             if !tenant.waiting.is_empty() {
-                self.turns.push_back(organization);
+                self.rotation.push_back(organization);
             }
             return Some((organization, call));
         }
@@ -173,7 +173,7 @@ impl<T> Queue<T> {
         tenant.waiting.remove(place);
         self.waiting -= 1;
         if tenant.waiting.is_empty() {
-            self.turns.retain(|turn| *turn != organization);
+            self.rotation.retain(|member| *member != organization);
         }
         self.forget_if_idle(organization);
         true
@@ -188,12 +188,15 @@ impl<T> Queue<T> {
     fn displace(&mut self, organization: OrganizationId) -> Option<(T, Refused)> {
         let waiting_of =
             |organization: &OrganizationId| self.tenants.get(organization).map_or(0, |tenant| tenant.waiting.len());
-        let most = *self.turns.iter().max_by_key(|organization| waiting_of(organization))?;
-        if waiting_of(&most) <= waiting_of(&organization) + 1 {
+        let longest = *self
+            .rotation
+            .iter()
+            .max_by_key(|organization| waiting_of(organization))?;
+        if waiting_of(&longest) <= waiting_of(&organization) + 1 {
             return None;
         }
-        let refused = self.refusal(most, self.expected_wait(most));
-        let (_, call) = self.tenants.get_mut(&most)?.waiting.pop_back()?;
+        let refused = self.refusal(longest, self.expected_wait(longest));
+        let (_, call) = self.tenants.get_mut(&longest)?.waiting.pop_back()?;
         self.waiting -= 1;
         Some((call, refused))
     }
@@ -204,7 +207,7 @@ impl<T> Queue<T> {
             return Duration::ZERO;
         }
         let ahead = self.tenants.get(&organization).map_or(0, |tenant| tenant.waiting.len());
-        let sharing = self.turns.len().max(1);
+        let sharing = self.rotation.len().max(1);
         let places = (self.limits.max_in_flight / sharing).clamp(1, self.limits.max_in_flight_per_organization.max(1));
         Duration::try_from_secs_f64(self.average * (ahead as f64 / places as f64)).unwrap_or(LATEST)
     }

@@ -29,7 +29,7 @@ fn device(id: u8) -> Device {
 async fn guesses_are_counted_where_they_come_from() {
     let throttle = throttle(2, 4);
     let (here, there) = (at("192.0.2.1"), at("192.0.2.2"));
-    throttle.attempt("a", here).await.unwrap().forgive().await;
+    throttle.attempt("a", here).await.unwrap().refund().await;
     throttle.attempt("a", here).await.unwrap();
     throttle.attempt("a", here).await.unwrap();
     let refused = throttle.attempt("a", here).await.err().unwrap();
@@ -138,7 +138,7 @@ async fn good_sign_ins_cost_their_network_something_too() {
     let throttle = Throttle::new(rules, SharedCounts::new(None));
     for number in 0..3 {
         let attempt = throttle.attempt(&format!("a{number}"), at("192.0.2.1")).await.unwrap();
-        attempt.forgive().await;
+        attempt.refund().await;
     }
     assert!(throttle.attempt("a4", at("192.0.2.1")).await.is_err());
     assert!(throttle.attempt("a4", at("192.0.2.2")).await.is_ok());

@@ -5,17 +5,17 @@
 //! all that is pending there with one `write`. Nothing is read back while all goes well. Twice a second or more often the open segment is sealed and
 //! a new one opened; a sealed segment goes as soon as the database has all its records, which is mostly before it would
 //! have had to be synced to the disk. What is left over by a process that died is inserted by the next one
-//! ([`Leftover`]); a record has its id from the start, so none is inserted twice.
+//! ([`OrphanedSegment`]); a record has its id from the start, so none is inserted twice.
 //!
 //! A disk that stalls holds up answers for [`STALLED`] at most and no thread that serves, and one that fails stops nobody:
 //! records then travel as they would without a journal, and the disk is tried again every two seconds.
 
 mod calls;
 mod codec;
+mod maintenance;
 mod reader;
 mod segment;
 mod state;
-mod tend;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -43,7 +43,7 @@ use self::{
 };
 pub(crate) use self::{
     reader::{Findings, Reader},
-    segment::Leftover,
+    segment::OrphanedSegment,
 };
 use domain::usage::UsageRecord;
 use telemetry::{
@@ -56,9 +56,9 @@ use telemetry::{
 const STALLED: Duration = Duration::from_millis(200);
 /// Between two calls of [`Journal::watch`]: how much longer than [`STALLED`] somebody may have to wait.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(50);
-/// Between two calls of [`Journal::tend`]. A record is sealed within one, and synced within two unless the database has
+/// Between two calls of [`Journal::maintain`]. A record is sealed within one, and synced within two unless the database has
 /// it: a lost machine costs less than a second of records.
-pub const TEND_INTERVAL: Duration = Duration::from_millis(300);
+pub const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(300);
 /// Why records are not journalled.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
@@ -76,50 +76,50 @@ enum Fault {
     Full(u64),
 }
 
-/// Which segment a record is in.
+/// The segment that a record is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place(u64);
+pub(super) struct SegmentId(u64);
 
 /// A cheap clone. Its methods other than [`Journal::append`], [`Journal::commit`], [`Journal::confirm`] and
 /// [`Journal::watch`] wait for the disk.
 #[derive(Clone)]
 pub struct Journal(Arc<Handle>);
 
-/// Ends the writer with its last clone. The writer itself holds `Shared` alone.
-struct Handle(Arc<Shared>);
+/// Ends the writer with its last clone. The writer itself holds `JournalInner` alone.
+struct Handle(Arc<JournalInner>);
 
-pub struct Shared {
+pub struct JournalInner {
     directory: PathBuf,
-    /// Marks this process's segments.
+    /// Identifies this process's segments.
     owner: Uuid,
     max_bytes: u64,
     state: Mutex<State>,
     calls: Arc<Calls>,
-    /// There is something for the writer to do.
+    /// Notified when there is work for the writer.
     asked: Condvar,
-    /// The writer has done something.
+    /// Notified when the writer has finished a write.
     done: Condvar,
-    /// How much was ever appended, in records. Changed with `state` locked.
+    /// Number of records ever appended. Changed with `state` locked.
     appended: AtomicU64,
-    /// Of that what nobody needs to wait for: it is in the page cache, or given up. Whoever sees it may rely on it.
+    /// Number of those that are in the page cache, or given up. Responses need not wait for them.
     safe: AtomicU64,
     up: Gauge,
     bytes: Gauge,
 }
 
 impl std::ops::Deref for Journal {
-    type Target = Shared;
+    type Target = JournalInner;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &JournalInner {
         &self.0.0
     }
 }
 
 impl Journal {
     /// A journal in `directory`, which is made if need be, of at most `max_bytes`. Opens nothing: the first
-    /// [`Journal::tend`] does.
+    /// [`Journal::maintain`] does.
     pub fn new(directory: &Path, max_bytes: u64) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(JournalInner {
             directory: directory.to_owned(),
             owner: Uuid::now_v7(),
             max_bytes,
@@ -137,25 +137,25 @@ impl Journal {
             state.closed = true;
             state.stage = Stage::Gone;
             state.fail(Fault::Thread(error));
-            shared.tell_fault(&state);
+            shared.log_fault(&state);
         }
         Self(Arc::new(Handle(shared)))
     }
 
     /// Takes a record, unless the journal is down. It outlives the process once the writer has it ([`Journal::commit`]). For
     /// the hot path: one short lock, no system call.
-    pub(super) fn append(&self, record: &UsageRecord) -> Option<Place> {
+    pub(super) fn append(&self, record: &UsageRecord) -> Option<SegmentId> {
         let mut state = self.state();
-        let was_well = state.fault.is_none();
+        let was_working = state.fault.is_none();
         let place = state.append(record, self.max_bytes);
         if place.is_some() {
             self.appended.fetch_add(1, Ordering::Release);
         }
-        if state.is_crowded() {
+        if state.is_over_wake_limit() {
             self.ask(&mut state);
         }
-        if was_well {
-            self.tell_fault(&state);
+        if was_working {
+            self.log_fault(&state);
         }
         place
     }
@@ -166,13 +166,13 @@ impl Journal {
     }
 
     /// The database has `count` records of this place.
-    pub(super) fn confirm(&self, place: Place, count: u64) {
+    pub(super) fn confirm(&self, place: SegmentId, count: u64) {
         if let Some(segment) = self.state().segment(place.0) {
             segment.waiting = segment.waiting.saturating_sub(count);
         }
     }
 
-    /// Whether [`Journal::tend`] would do anything.
+    /// Whether [`Journal::maintain`] would do anything.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.state();
         state.fault.is_none()
@@ -184,18 +184,18 @@ impl Journal {
 
     /// What processes that died left behind, but for what has been `kept` for somebody else. Counts towards the limit until
     /// [`Journal::forget`].
-    pub(super) fn leftovers(&self, kept: &BTreeSet<PathBuf>) -> io::Result<Vec<Leftover>> {
-        let mut found = Leftover::scan(&self.directory, self.owner)?;
+    pub(super) fn orphans(&self, kept: &BTreeSet<PathBuf>) -> io::Result<Vec<OrphanedSegment>> {
+        let mut found = OrphanedSegment::scan(&self.directory, self.owner)?;
         found.retain(|one| !kept.contains(&one.path));
         self.state().left_over = found.iter().map(|one| one.bytes).sum();
         Ok(found)
     }
 
     /// Moves aside what could not be read whole, for a person to look at. It is not read again, and does not count.
-    pub(super) fn set_aside(&self, leftover: &Leftover) -> io::Result<PathBuf> {
-        let place = leftover.set_aside()?;
+    pub(super) fn set_aside(&self, orphan: &OrphanedSegment) -> io::Result<PathBuf> {
+        let place = orphan.set_aside()?;
         let mut state = self.state();
-        state.left_over = state.left_over.saturating_sub(leftover.bytes);
+        state.left_over = state.left_over.saturating_sub(orphan.bytes);
         Ok(place)
     }
 
@@ -213,15 +213,15 @@ impl Journal {
     }
 
     /// Removes a leftover whose records the database has.
-    pub(super) fn forget(&self, leftover: &Leftover) -> io::Result<()> {
-        leftover.remove()?;
+    pub(super) fn forget(&self, orphan: &OrphanedSegment) -> io::Result<()> {
+        orphan.remove()?;
         let mut state = self.state();
-        state.left_over = state.left_over.saturating_sub(leftover.bytes);
+        state.left_over = state.left_over.saturating_sub(orphan.bytes);
         Ok(())
     }
 }
 
-impl Shared {
+impl JournalInner {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -231,7 +231,7 @@ impl Shared {
         state.fault.as_ref().map(|fault| error_chain(fault))
     }
 
-    fn tell_fault(&self, state: &State) {
+    fn log_fault(&self, state: &State) {
         let Some(fault) = &state.fault else { return };
         self.up.set(0.0);
         let cause = std::error::Error::source(fault).map(ToString::to_string);

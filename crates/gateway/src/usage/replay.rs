@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Usage,
-    journal::{Findings, Journal, Leftover, Reader},
+    journal::{Findings, Journal, OrphanedSegment, Reader},
 };
 use domain::usage::UsageRecord;
 use store::{self, StoreError};
@@ -74,25 +74,25 @@ impl Replay {
         self.kept.retain(|path| path.exists());
         let (journal, kept) = (self.journal.clone(), self.kept.clone());
         // A folder that is not there has nothing in it; that it is not there is told elsewhere.
-        let Ok(leftovers) = blocking(move || journal.leftovers(&kept)).await else {
+        let Ok(orphans) = blocking(move || journal.orphans(&kept)).await else {
             return;
         };
-        for leftover in leftovers {
+        for orphan in orphans {
             if stop.is_cancelled() {
                 return;
             }
-            self.take_up(leftover, stop).await;
+            self.take_up(orphan, stop).await;
         }
     }
 
-    async fn take_up(&mut self, leftover: Leftover, stop: &CancellationToken) {
-        let file = leftover.path.display().to_string();
-        let taken = if leftover.is_of_calls() {
-            self.file_calls(&leftover, stop).await
+    async fn take_up(&mut self, orphan: OrphanedSegment, stop: &CancellationToken) {
+        let file = orphan.path.display().to_string();
+        let taken = if orphan.is_of_calls() {
+            self.file_calls(&orphan, stop).await
         } else {
-            let opened = leftover.clone();
+            let opened = orphan.clone();
             match blocking(move || opened.open()).await {
-                Ok(Some(reader)) => self.insert(reader, &leftover, stop).await,
+                Ok(Some(reader)) => self.insert(reader, &orphan, stop).await,
                 Ok(None) => return,
                 Err(error) => Err(error),
             }
@@ -110,19 +110,19 @@ impl Replay {
                 }
                 if taken.found.foreign > 0 {
                     tracing::error!(target: "mapleai::lifecycle", file, "it stays: another version wrote some of its records");
-                    self.kept.insert(leftover.path);
+                    self.kept.insert(orphan.path);
                 }
             }
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(target: "mapleai::lifecycle", file, error = %error_chain(&error), "usage records of a process that died cannot be read");
-                self.kept.insert(leftover.path);
+                self.kept.insert(orphan.path);
             }
         }
     }
 
     /// Inserts all records, and removes the file if that was all of it.
-    async fn insert(&mut self, mut reader: Reader<File>, leftover: &Leftover, stop: &CancellationToken) -> Taking {
+    async fn insert(&mut self, mut reader: Reader<File>, orphan: &OrphanedSegment, stop: &CancellationToken) -> Taking {
         let max = self.batch_size;
         let mut records = 0;
         loop {
@@ -144,17 +144,17 @@ impl Replay {
         let mut taken = Taken {
             records,
             found: reader.findings(),
-            missing: leftover.missing(),
+            missing: orphan.missing(),
             ..Taken::default()
         };
         if taken.found.foreign == 0 {
-            let (journal, leftover, is_whole) = (self.journal.clone(), leftover.clone(), taken.damaged() == 0);
+            let (journal, orphan, is_whole) = (self.journal.clone(), orphan.clone(), taken.damaged() == 0);
             // The reader holds the file's lock until it is gone.
             taken.set_aside = blocking(move || {
                 let done = if is_whole {
-                    journal.forget(&leftover).map(|()| None)
+                    journal.forget(&orphan).map(|()| None)
                 } else {
-                    journal.set_aside(&leftover).map(Some)
+                    journal.set_aside(&orphan).map(Some)
                 };
                 drop(reader);
                 done
@@ -165,8 +165,8 @@ impl Replay {
     }
 
     /// Files the calls that were under way, of which there is no record: once all records of the same process are filed.
-    async fn file_calls(&mut self, leftover: &Leftover, stop: &CancellationToken) -> Taking {
-        let (looked, kept) = (leftover.clone(), self.kept.clone());
+    async fn file_calls(&mut self, orphan: &OrphanedSegment, stop: &CancellationToken) -> Taking {
+        let (looked, kept) = (orphan.clone(), self.kept.clone());
         let found = blocking(move || {
             if looked.has_records_before(&kept)? {
                 return Ok(None);
@@ -184,12 +184,12 @@ impl Replay {
             ..Taken::default()
         };
         taken.found.damaged = calls.damaged;
-        let (journal, leftover) = (self.journal.clone(), leftover.clone());
+        let (journal, orphan) = (self.journal.clone(), orphan.clone());
         taken.set_aside = blocking(move || {
             let done = if calls.damaged == 0 {
-                journal.forget(&leftover).map(|()| None)
+                journal.forget(&orphan).map(|()| None)
             } else {
-                journal.set_aside(&leftover).map(Some)
+                journal.set_aside(&orphan).map(Some)
             };
             drop(calls);
             done

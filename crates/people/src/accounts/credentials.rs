@@ -60,7 +60,7 @@ impl Accounts {
             .attempt(&folded, origin)
             .await
             .inspect_err(|_| throttled())?;
-        let known = attempt
+        let proven_user = attempt
             .device()
             .map(|device| UserId(uuid::Uuid::from_bytes(device.user)));
         let found = self.store.find_by_email(&email).await;
@@ -68,9 +68,9 @@ impl Accounts {
             // A device vouches for who has signed in on it and for nobody else that shares the address.
             Ok(found) => found
                 .into_iter()
-                .partition::<Vec<_>, _>(|(user, _)| known.is_none_or(|known| user.id == known)),
+                .partition::<Vec<_>, _>(|(user, _)| proven_user.is_none_or(|proven_user| user.id == proven_user)),
             Err(error) => {
-                attempt.forgive().await;
+                attempt.refund().await;
                 return Err(error.into());
             }
         };
@@ -125,7 +125,7 @@ impl Accounts {
     ) -> Result<Result<Proven, Option<User>>, AccountError> {
         let checked = self.check_credentials(found, password, from).await;
         if !matches!(checked, Ok(Err(_))) {
-            attempt.forgive().await;
+            attempt.refund().await;
         }
         checked
     }
@@ -188,7 +188,7 @@ impl Accounts {
         let verified = self.confirm(caller, &user, password, from).await?;
         let (this, caller) = (self.clone(), *caller);
         let noting = async move { this.sessions.note_confirmed(&caller, &verified).await };
-        if !self.caches.carry_out(noting).await? {
+        if !self.caches.run_detached(noting).await? {
             return Err(AccountError::WrongPassword);
         }
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, session_id = %caller.session, address = %from, "password confirmed");
@@ -215,7 +215,7 @@ impl Accounts {
         };
         let checked = checked.await;
         if !matches!(checked, Ok(None)) {
-            attempt.forgive().await;
+            attempt.refund().await;
         }
         let verified = checked?;
         if verified.is_none() {

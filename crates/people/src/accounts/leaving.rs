@@ -60,7 +60,7 @@ impl Accounts {
             this.note_removed(organization, user, &sessions, &keys).await;
             Ok::<_, AccountError>(())
         };
-        self.caches.carry_out(leaving).await
+        self.caches.run_detached(leaving).await
     }
 
     /// Deletes the caller's organisation, for its owners, after a look at the password: from `grace` on, until when it can be

@@ -30,7 +30,7 @@ impl Accounts {
             this.forget(organization, member).await;
             Ok::<_, AccountError>(())
         };
-        self.caches.carry_out(changing).await?;
+        self.caches.run_detached(changing).await?;
         tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, member_id = %member, role = role.as_str(), "role changed");
         self.get(caller.organization, member).await
     }
@@ -65,7 +65,7 @@ impl Accounts {
             }
             Ok::<_, AccountError>(())
         };
-        self.caches.carry_out(removing).await
+        self.caches.run_detached(removing).await
     }
 }
 

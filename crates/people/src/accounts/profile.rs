@@ -85,7 +85,7 @@ impl Accounts {
         }
         let (this, caller) = (self.clone(), *caller);
         let changing = async move { this.carry_out_change(&caller, name, replacement).await };
-        let session = self.caches.carry_out(changing).await?;
+        let session = self.caches.run_detached(changing).await?;
         Ok(ProfileChanged {
             user: self.get(caller.organization, caller.user).await?,
             session,

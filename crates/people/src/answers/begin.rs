@@ -5,8 +5,8 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    AnswerError, AnswerEvent, Answers, Asked,
-    writer::{SILENCE_MEANS_DEATH, Writer},
+    AnswerError, AnswerEvent, AnswerRequest, Answers,
+    writer::{AnswerWriter, SILENCE_MEANS_DEATH},
 };
 use crate::conversations::ConversationError;
 use domain::{
@@ -28,10 +28,10 @@ impl Answers {
     pub(super) async fn begin(
         &self,
         caller: &SessionOwner,
-        asked: Asked,
+        request: AnswerRequest,
     ) -> Result<mpsc::Receiver<AnswerEvent>, AnswerError> {
         let arrived = Instant::now();
-        let Asked {
+        let AnswerRequest {
             conversation,
             question,
             last,
@@ -39,7 +39,7 @@ impl Answers {
             model,
             title,
             replaces,
-        } = asked;
+        } = request;
         let answer = Message {
             id: MessageId::generate(),
             author: Author::Assistant,
@@ -52,7 +52,7 @@ impl Answers {
         };
         let (events, receiver) = mpsc::channel(EVENTS_BUFFERED);
         let (organization, user) = (caller.organization, caller.user);
-        let writer = Writer {
+        let writer = AnswerWriter {
             completions: self.completions.clone(),
             messages: self.messages.clone(),
             spool: self.spool.clone(),
@@ -65,7 +65,7 @@ impl Answers {
                 until: Some(caller.expires_at),
             },
             // Entered before anything is stored: a deletion that comes in between is not missed.
-            running: self.conversations.enter(conversation),
+            running: self.conversations.begin_answer(conversation),
             untitled: self.titles.untitled(organization, user, conversation, &history, &model),
             history,
             model,

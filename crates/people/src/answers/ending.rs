@@ -185,8 +185,8 @@ fn of_call(error: &CompletionError) -> Ending {
 
 fn of_provider(error: &ProviderError) -> Ending {
     if let ProviderError::NoMemory(_) = error {
-        let told = "The service holds as many large answers as it can. Try again.";
-        return after(Ending::new("overloaded", told), Some(Duration::from_secs(1)));
+        let message = "The service holds as many large answers as it can. Try again.";
+        return after(Ending::new("overloaded", message), Some(Duration::from_secs(1)));
     }
     let reason = if error.is_timeout() {
         "provider_timeout"

@@ -9,7 +9,7 @@ use domain::conversation::{Author, Message};
 
 /// What one side says before the other does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Turn<'a> {
+pub(super) struct PromptMessage<'a> {
     author: Author,
     text: Cow<'a, str>,
 }
@@ -26,7 +26,7 @@ pub(super) enum Unanswered {
 /// The newest turns that fit `room` bytes, oldest first; the question itself always goes. The two sides alternate, beginning
 /// with the person, as the templates of many models demand (400 "conversation roles must alternate"): what an answer that came
 /// to nothing leaves, two questions in a row, is joined. Public reports: CherryHQ/cherry-studio PR #5051, etkecc/baibot #13.
-pub(super) fn turns(history: &[Message], mut room: usize, unanswered: Unanswered) -> Vec<Turn<'_>> {
+pub(super) fn prompt(history: &[Message], mut room: usize, unanswered: Unanswered) -> Vec<PromptMessage<'_>> {
     let newest = history
         .iter()
         .rev()
@@ -40,9 +40,9 @@ pub(super) fn turns(history: &[Message], mut room: usize, unanswered: Unanswered
         .map(|(_, message)| message);
     let mut kept: Vec<_> = newest.collect();
     kept.reverse();
-    let mut turns: Vec<Turn<'_>> = Vec::with_capacity(kept.len());
+    let mut prompt: Vec<PromptMessage<'_>> = Vec::with_capacity(kept.len());
     for message in kept {
-        match turns.last_mut() {
+        match prompt.last_mut() {
             Some(last)
                 if last.author == Author::User
                     && message.author == Author::User
@@ -56,25 +56,25 @@ pub(super) fn turns(history: &[Message], mut room: usize, unanswered: Unanswered
                 text.push_str(&message.content);
             }
             None if message.author == Author::Assistant => {}
-            _ => turns.push(Turn {
+            _ => prompt.push(PromptMessage {
                 author: message.author,
                 text: Cow::Borrowed(&message.content),
             }),
         }
     }
-    turns
+    prompt
 }
 
 /// Bytes of text.
-pub(super) fn size(turns: &[Turn<'_>]) -> usize {
-    turns.iter().map(|turn| turn.text.len()).sum()
+pub(super) fn size(prompt: &[PromptMessage<'_>]) -> usize {
+    prompt.iter().map(|message| message.text.len()).sum()
 }
 
 /// A request in OpenAI's form.
-pub(super) fn request_body(model: &str, turns: &[Turn<'_>]) -> Bytes {
-    let messages: Vec<_> = turns
+pub(super) fn request_body(model: &str, prompt: &[PromptMessage<'_>]) -> Bytes {
+    let messages: Vec<_> = prompt
         .iter()
-        .map(|turn| json!({"role": turn.author.as_str(), "content": turn.text}))
+        .map(|message| json!({"role": message.author.as_str(), "content": message.text}))
         .collect();
     Bytes::from(json!({"model": model, "messages": messages, "stream": true}).to_string())
 }
@@ -84,7 +84,7 @@ mod tests {
     use chrono::DateTime;
     use proptest::prelude::*;
 
-    use super::{Author, Message, Unanswered, turns};
+    use super::{Author, Message, Unanswered, prompt};
     use domain::{conversation::MessageStatus, ids::MessageId};
 
     fn message(author: Author, content: &str) -> Message {
@@ -100,12 +100,12 @@ mod tests {
         }
     }
 
-    fn told(history: &[(Author, &str)], room: usize) -> Vec<(Author, String)> {
+    fn prompt_of(history: &[(Author, &str)], room: usize) -> Vec<(Author, String)> {
         let history: Vec<_> = history.iter().map(|(author, text)| message(*author, text)).collect();
-        let turns = turns(&history, room, Unanswered::Joined);
-        turns
+        let prompt = prompt(&history, room, Unanswered::Joined);
+        prompt
             .into_iter()
-            .map(|turn| (turn.author, turn.text.into_owned()))
+            .map(|message| (message.author, message.text.into_owned()))
             .collect()
     }
 
@@ -116,7 +116,7 @@ mod tests {
         let history = [(User, "a"), (Assistant, ""), (User, "b"), (Assistant, "c"), (User, "d")];
         let expected = [(User, "a\n\nb"), (Assistant, "c"), (User, "d")];
         assert_eq!(
-            told(&history, 100),
+            prompt_of(&history, 100),
             expected.map(|(author, text)| (author, text.to_owned()))
         );
     }
@@ -133,17 +133,17 @@ mod tests {
             (User, "f"),
         ];
         let history = history.map(|(author, text)| message(author, text));
-        let turns = turns(&history, 100, Unanswered::LeftOut);
-        let told: Vec<_> = turns.iter().map(|turn| (turn.author, &*turn.text)).collect();
-        assert_eq!(told, [(User, "b"), (Assistant, "c\n\nd"), (User, "f")]);
+        let prompt = prompt(&history, 100, Unanswered::LeftOut);
+        let prompt_of: Vec<_> = prompt.iter().map(|message| (message.author, &*message.text)).collect();
+        assert_eq!(prompt_of, [(User, "b"), (Assistant, "c\n\nd"), (User, "f")]);
     }
 
     #[test]
     fn a_history_that_is_cut_begins_with_a_question() {
         let history = [(User, "long question"), (Assistant, "answer"), (User, "next")];
-        assert_eq!(told(&history, 12), [(User, "next".to_owned())]);
+        assert_eq!(prompt_of(&history, 12), [(User, "next".to_owned())]);
         assert_eq!(
-            told(&history, 0),
+            prompt_of(&history, 0),
             [(User, "next".to_owned())],
             "the question always goes"
         );
@@ -157,12 +157,12 @@ mod tests {
         ) {
             let mut history: Vec<_> = history.iter().map(|(author, text)| (*author, text.as_str())).collect();
             history.push((User, "question"));
-            let told = told(&history, room);
-            for (at, (author, text)) in told.iter().enumerate() {
+            let prompt_of = prompt_of(&history, room);
+            for (at, (author, text)) in prompt_of.iter().enumerate() {
                 prop_assert_eq!(*author, if at % 2 == 0 { User } else { Assistant });
                 prop_assert!(!text.trim().is_empty());
             }
-            prop_assert!(told.last().unwrap().1.ends_with("question"));
+            prop_assert!(prompt_of.last().unwrap().1.ends_with("question"));
         }
     }
 }

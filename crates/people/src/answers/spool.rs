@@ -29,9 +29,9 @@ const SET_ASIDE: &str = "damaged";
 
 /// A cheap clone.
 #[derive(Clone)]
-pub struct Spool(Arc<Inner>);
+pub struct Spool(Arc<SpoolInner>);
 
-struct Inner {
+struct SpoolInner {
     directory: PathBuf,
     sealer: Sealer,
 }
@@ -99,7 +99,7 @@ impl Finished {
 impl Spool {
     /// In a folder of its own below the journal's, made when something is put there.
     pub fn new(journal: &Path, sealer: Sealer) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(SpoolInner {
             directory: journal.join("answers"),
             sealer,
         }))
@@ -168,7 +168,7 @@ enum Fault {
     Json(#[from] serde_json::Error),
 }
 
-impl Inner {
+impl SpoolInner {
     fn put(&self, finished: &Finished) -> Result<(), Fault> {
         fs::create_dir_all(&self.directory)?;
         let files = self.files()?;

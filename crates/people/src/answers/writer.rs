@@ -42,7 +42,7 @@ pub(super) const SILENCE_MEANS_DEATH: TimeDelta = TimeDelta::seconds(45);
 /// What is tried when a model says that a conversation is too long for it: parts of what it was sent first.
 const SHORTER: [usize; 2] = [2, 8];
 
-pub(super) struct Writer {
+pub(super) struct AnswerWriter {
     pub(super) completions: Completions,
     pub(super) messages: store::messages::Messages,
     /// For answers that the database does not take.
@@ -83,7 +83,7 @@ enum Interruption {
     Checkpoint,
 }
 
-impl Writer {
+impl AnswerWriter {
     pub(super) async fn run(mut self, started: AnswerEvent) {
         let end = match self.events.send(started).await {
             Ok(()) => self.write().await,
@@ -104,14 +104,14 @@ impl Writer {
         let is_stored = matches!(kept, Kept::Stored) && self.answer.status == MessageStatus::Complete;
         let is_titled = is_stored && self.untitled.take().is_some_and(Untitled::begin);
         // A reader who left in the meantime finds the answer in the conversation.
-        let _ = self.events.send(self.told(end, &kept, is_titled)).await;
+        let _ = self.events.send(self.end_event(end, &kept, is_titled)).await;
         if matches!(kept, Kept::NotYet) {
             self.keep_on().await;
         }
     }
 
     /// What the reader is told of the end, and of where the answer is now.
-    fn told(&self, end: End, kept: &Kept, is_titled: bool) -> AnswerEvent {
+    fn end_event(&self, end: End, kept: &Kept, is_titled: bool) -> AnswerEvent {
         let mut answer = self.answer.clone();
         let error = match (end, kept) {
             (End::Failed(error), _) => error,
@@ -145,12 +145,12 @@ impl Writer {
         let history = std::mem::take(&mut self.history);
         let room = usize::try_from(HISTORY_LIMIT.bytes).unwrap_or(usize::MAX);
         let (mut unanswered, mut omitted) = (Unanswered::Joined, None);
-        let mut turns = history::turns(&history, room, unanswered);
-        let whole = history::size(&turns);
+        let mut prompt = history::prompt(&history, room, unanswered);
+        let whole = history::size(&prompt);
         let mut shorter = SHORTER.iter();
         loop {
             let answer = match self
-                .call(history::request_body(&self.model, &turns), &mut checkpoint)
+                .call(history::request_body(&self.model, &prompt), &mut checkpoint)
                 .await
             {
                 Ok(answer) => answer,
@@ -174,23 +174,23 @@ impl Writer {
                 }
             );
             // A long question alone is not cut; who asked it is told instead.
-            let next = if is_too_long && turns.len() > 1 {
+            let next = if is_too_long && prompt.len() > 1 {
                 omitted = Some(Omitted::Oldest);
                 shorter
                     .next()
-                    .map(|part| history::turns(&history, whole / part, unanswered))
+                    .map(|part| history::prompt(&history, whole / part, unanswered))
             } else if unanswered == Unanswered::Joined && may_lie_in_the_question(&failure) {
                 unanswered = Unanswered::LeftOut;
                 omitted = Some(Omitted::Unanswered);
-                let without = history::turns(&history, room, unanswered);
-                Some(without).filter(|without| history::size(without) < history::size(&turns))
+                let without = history::prompt(&history, room, unanswered);
+                Some(without).filter(|without| history::size(without) < history::size(&prompt))
             } else {
                 None
             };
             let Some(next) = next else {
                 return End::Failed(failure);
             };
-            turns = next;
+            prompt = next;
         }
     }
 

@@ -23,7 +23,7 @@ struct Writing {
 
 impl Running {
     /// Notes an answer, until what is given is dropped.
-    pub(crate) fn enter(&self, conversation: ConversationId) -> RunningAnswer {
+    pub(crate) fn begin_answer(&self, conversation: ConversationId) -> RunningAnswer {
         let mut map = self.map();
         let writing = map.entry(conversation).or_default();
         writing.answers += 1;

@@ -22,7 +22,7 @@ impl Sessions {
             tracing::info!(target: "mapleai::security", organization_id = %organization, session_id = %session, "signed out");
             Ok(())
         };
-        self.caches.carry_out(ending).await
+        self.caches.run_detached(ending).await
     }
 
     /// Ends one of the caller's own sessions; false if there is no such session.
@@ -40,7 +40,7 @@ impl Sessions {
             }
             Ok(ended)
         };
-        self.caches.carry_out(ending).await
+        self.caches.run_detached(ending).await
     }
 
     /// Ends every session of the caller but this one.
@@ -55,7 +55,7 @@ impl Sessions {
             tracing::info!(target: "mapleai::security", organization_id = %caller.organization, user_id = %caller.user, ended = ended.len(), "other sessions ended by their owner");
             Ok(())
         };
-        self.caches.carry_out(ending).await
+        self.caches.run_detached(ending).await
     }
 
     /// Takes note of sessions that the database has as ended already.

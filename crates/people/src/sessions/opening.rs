@@ -146,7 +146,7 @@ impl Sessions {
             }
             Ok::<_, StoreError>(rotation)
         };
-        match self.caches.carry_out(rotating).await? {
+        match self.caches.run_detached(rotating).await? {
             Rotation::Rotated(owner) => {
                 let tokens = self.tokens_for(owner.organization, owner.user, owner.session, new)?;
                 Ok((owner, tokens))

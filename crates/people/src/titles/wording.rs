@@ -125,14 +125,14 @@ mod tests {
 
     #[test]
     fn thoughts_and_what_the_limit_cut_are_no_title() {
-        let told = |content: &str, finish: &str| title_of(&answer(content, finish));
+        let title = |content: &str, finish: &str| title_of(&answer(content, finish));
         assert_eq!(
-            told("<think>A trip.</think>Planning a trip", "stop").as_deref(),
+            title("<think>A trip.</think>Planning a trip", "stop").as_deref(),
             Some("Planning a trip")
         );
-        assert_eq!(told("Planning a trip to the", "length"), None);
+        assert_eq!(title("Planning a trip to the", "length"), None);
         assert_eq!(
-            told("Planning a trip\nThis is a", "length").as_deref(),
+            title("Planning a trip\nThis is a", "length").as_deref(),
             Some("Planning a trip")
         );
         assert_eq!(title_of(b"<html>"), None);

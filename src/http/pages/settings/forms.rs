@@ -26,7 +26,7 @@ use domain::{
     ids::{InvitationId, SessionId, UserId},
     role::Role,
 };
-use gateway::caches::operate::PurgeScope;
+use gateway::caches::admin::PurgeScope;
 use people::{
     accounts::{AccountError, ProfileChange},
     invitations::InvitationError,

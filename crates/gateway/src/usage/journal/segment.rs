@@ -119,12 +119,12 @@ pub(crate) struct OpenCalls {
 
 /// A segment of a process that died, or its calls under way.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Leftover {
+pub(crate) struct OrphanedSegment {
     pub(crate) path: PathBuf,
     pub(crate) bytes: u64,
 }
 
-impl Leftover {
+impl OrphanedSegment {
     /// What other processes than `owner` left in the directory, oldest first. What cannot be looked at is passed over.
     pub(super) fn scan(directory: &Path, owner: Uuid) -> io::Result<Vec<Self>> {
         let owner = owner.to_string();

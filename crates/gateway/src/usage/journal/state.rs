@@ -1,4 +1,4 @@
-//! What a journal knows: its segments, and what is to be written into the open one.
+//! The journal's state: its segments, and the records still to be written.
 
 use std::{
     collections::VecDeque,
@@ -8,52 +8,52 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Fault, Place, STALLED, codec, segment::Segment};
+use super::{Fault, STALLED, SegmentId, codec, segment::Segment};
 use domain::usage::UsageRecord;
 
-/// After a failure of the disk.
+/// Between two attempts after a disk failure.
 const RETRY: Duration = Duration::from_secs(2);
-/// Beyond this the writer is woken though nobody waits for it: clients may all have gone away.
-const CROWDED: usize = 64 * 1024;
-/// More than this is pending only where the disk takes nothing.
+/// Flush when this many bytes are pending: normally the next socket write flushes, but all clients may have disconnected.
+const WAKE_WRITER_ABOVE: usize = 64 * 1024;
+/// More bytes are pending only if the disk accepts no writes.
 const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
-/// What a buffer may keep of its room for the next time.
+/// Capacity that a buffer keeps for reuse.
 const USUAL: usize = 256 * 1024;
 
-/// Frames for one segment, which its file does not have yet.
+/// Frames of one segment that are not in its file yet.
 pub(super) struct Chunk {
     pub(super) segment: u64,
     pub(super) file: Arc<File>,
     pub(super) frames: Vec<u8>,
     pub(super) records: u64,
-    /// How long the file is, once it is the writer's turn.
+    /// The file's length when the writer takes the chunk.
     pub(super) at: u64,
 }
 
-/// Of the writer.
+/// The stage of the writer thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Stage {
     #[default]
     Running,
-    /// Nobody is there any more who could ask it.
+    /// The last handle has been dropped.
     Ending,
     Gone,
 }
 
 #[derive(Default)]
 pub(super) struct State {
-    /// What the writer is to take, and what it has taken and not finished, in bytes.
+    /// Chunks for the writer; bytes that wait for it, and bytes that it is writing.
     chunks: VecDeque<Chunk>,
     pending: usize,
     writing: usize,
-    /// Since when the writer has been at its present write.
+    /// Start of the writer's present write.
     pub(super) writing_since: Option<Instant>,
-    /// Room of a chunk that was written.
+    /// The buffer of a written chunk, for reuse.
     spare: Vec<u8>,
     /// The writer has something to do.
     pub(super) asked: bool,
     pub(super) stage: Stage,
-    /// Who waits until so much is safe.
+    /// Connections that wait until so many records are safe.
     pub(super) waiters: Vec<(u64, Waker)>,
     pub(super) open: Option<Segment>,
     pub(super) sealed: Vec<Segment>,
@@ -76,12 +76,12 @@ impl State {
         own.find(|segment| segment.number == number)
     }
 
-    pub(super) fn is_crowded(&self) -> bool {
-        self.pending > CROWDED
+    pub(super) fn is_over_wake_limit(&self) -> bool {
+        self.pending > WAKE_WRITER_ABOVE
     }
 
-    /// Nothing if the record cannot be kept. A fault may be new then.
-    pub(super) fn append(&mut self, record: &UsageRecord, max_bytes: u64) -> Option<Place> {
+    /// `None` if the record cannot be journalled; it may set a new fault.
+    pub(super) fn append(&mut self, record: &UsageRecord, max_bytes: u64) -> Option<SegmentId> {
         if self.fault.is_some() {
             return None;
         }
@@ -97,12 +97,12 @@ impl State {
         }
         let last = self.chunks.back_mut()?;
         let before = last.frames.len();
-        // Too long is what no catalogue allows: it costs this record its safety, not the journal.
+        // Only a record longer than any catalogue allows fails to encode: that record is lost, the journal goes on.
         codec::encode(record, &mut last.frames).ok()?;
         let added = last.frames.len() - before;
         last.records += 1;
         open.waiting += 1;
-        let place = Place(open.number);
+        let place = SegmentId(open.number);
         self.pending += added;
         if self.bytes() > max_bytes || self.pending > MAX_PENDING_BYTES {
             let fault = if self.pending > MAX_PENDING_BYTES {
@@ -121,7 +121,7 @@ impl State {
         Some(place)
     }
 
-    /// The last record is not kept after all.
+    /// Removes the last record again.
     fn take_back(&mut self, before: usize, added: usize) {
         if let Some(last) = self.chunks.back_mut() {
             last.frames.truncate(before);
@@ -133,7 +133,7 @@ impl State {
         }
     }
 
-    /// What the writer is to write now.
+    /// Takes the chunks for the writer.
     pub(super) fn take_chunks(&mut self, now: Instant) -> VecDeque<Chunk> {
         self.writing = std::mem::take(&mut self.pending);
         self.writing_since = (self.writing > 0).then_some(now);
@@ -144,7 +144,7 @@ impl State {
         chunks
     }
 
-    /// The writer has done what it took.
+    /// Records that the writer has finished its chunks.
     pub(super) fn note_written(&mut self, mut spare: Vec<u8>) {
         self.writing = 0;
         self.writing_since = None;
@@ -161,8 +161,8 @@ impl State {
             .is_some_and(|since| now.saturating_duration_since(since) > STALLED)
     }
 
-    /// Nothing more goes into the open segment; what is in it stays until the database has it. What is pending is still
-    /// written: the disk may take it, and if not, it is the same trouble.
+    /// Seals the open segment after a fault; its records stay until the database has them. Pending records are still written:
+    /// the disk may accept them, and if not, the fault stays the same.
     pub(super) fn fail(&mut self, fault: Fault) {
         self.sealed.extend(self.open.take());
         self.fault = Some(fault);

@@ -1,7 +1,7 @@
 mod calls;
 mod commit;
 mod faults;
-mod leftovers;
+mod orphans;
 mod stalled;
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use tempfile::{TempDir, tempdir};
 
-use super::{Journal, Place, codec::tests::any_record};
+use super::{Journal, SegmentId, codec::tests::any_record};
 use domain::usage::UsageRecord;
 
 const LIMIT: u64 = 1024 * 1024;
@@ -25,12 +25,12 @@ fn records(count: usize) -> Vec<UsageRecord> {
 fn journal() -> (Journal, TempDir) {
     let folder = tempdir().unwrap();
     let journal = Journal::new(folder.path(), LIMIT);
-    journal.tend();
+    journal.maintain();
     (journal, folder)
 }
 
 /// A record whose answer is written to a client at once.
-fn keep(journal: &Journal, record: &UsageRecord) -> Option<Place> {
+fn keep(journal: &Journal, record: &UsageRecord) -> Option<SegmentId> {
     let place = journal.append(record);
     journal.settle(TIMEOUT);
     place.filter(|_| is_up(journal))
@@ -44,8 +44,8 @@ fn files(folder: &Path) -> usize {
 fn left_over(folder: &Path) -> Vec<UsageRecord> {
     let other = Journal::new(folder, LIMIT);
     let mut found = Vec::new();
-    for leftover in other.leftovers(&BTreeSet::new()).unwrap() {
-        let mut reader = leftover.open().unwrap().unwrap();
+    for orphan in other.orphans(&BTreeSet::new()).unwrap() {
+        let mut reader = orphan.open().unwrap().unwrap();
         found.extend(reader.batch(1_000_000).unwrap());
         assert_eq!((reader.findings().damaged, reader.findings().foreign), (0, 0));
     }
@@ -54,7 +54,7 @@ fn left_over(folder: &Path) -> Vec<UsageRecord> {
 
 fn retry_now(journal: &Journal) {
     journal.state().retry_at = None;
-    journal.tend();
+    journal.maintain();
 }
 
 fn is_up(journal: &Journal) -> bool {
@@ -66,22 +66,22 @@ fn a_segment_goes_once_the_database_has_all_of_it() {
     let (journal, folder) = journal();
     let records = records(3);
     let places: Vec<_> = records.iter().map(|record| keep(&journal, record).unwrap()).collect();
-    journal.tend();
+    journal.maintain();
     assert_eq!(files(folder.path()), 2, "one sealed, one open");
     journal.confirm(places[0], 2);
-    journal.tend();
+    journal.maintain();
     assert_eq!(files(folder.path()), 2, "one record is still missing");
     // Behind a segment that waits, the open one goes on.
     let later = keep(&journal, &records[0]).unwrap();
-    journal.tend();
+    journal.maintain();
     assert_eq!(files(folder.path()), 2);
     journal.confirm(places[2], 1);
-    journal.tend();
+    journal.maintain();
     assert_eq!(files(folder.path()), 1);
     assert!(!journal.is_idle());
     journal.confirm(later, 1);
-    journal.tend();
-    journal.tend();
+    journal.maintain();
+    journal.maintain();
     assert!(journal.is_idle());
     assert_eq!(journal.close(), 0);
     assert_eq!(files(folder.path()), 0);
@@ -94,7 +94,7 @@ fn what_was_not_confirmed_is_found_by_the_next_process_and_only_once_the_first_i
     for (index, record) in records.iter().enumerate() {
         assert!(keep(&journal, record).is_some());
         if index % 10 == 0 {
-            journal.tend();
+            journal.maintain();
         }
     }
     assert!(left_over(folder.path()).is_empty(), "its owner lives");
@@ -102,8 +102,8 @@ fn what_was_not_confirmed_is_found_by_the_next_process_and_only_once_the_first_i
     assert_eq!(left_over(folder.path()), records);
 
     let next = Journal::new(folder.path(), LIMIT);
-    for leftover in next.leftovers(&BTreeSet::new()).unwrap() {
-        next.forget(&leftover).unwrap();
+    for orphan in next.orphans(&BTreeSet::new()).unwrap() {
+        next.forget(&orphan).unwrap();
     }
     assert!(left_over(folder.path()).is_empty());
     assert_eq!((next.state().bytes(), files(folder.path())), (0, 0));
@@ -118,7 +118,7 @@ fn closing_keeps_what_the_database_does_not_have() {
     assert_eq!(journal.close(), 2);
     assert_eq!(left_over(folder.path()), records);
     assert!(keep(&journal, &records[0]).is_none());
-    journal.tend();
+    journal.maintain();
     assert_eq!(files(folder.path()), 1, "closed is closed");
 }
 
@@ -133,9 +133,9 @@ fn unconfirmed_records_are_synced_within_two_rounds() {
     };
     for record in &records {
         keep(&journal, record).unwrap();
-        journal.tend();
+        journal.maintain();
         assert!(unsynced(&journal) > 0 || journal.state().sealed.len() == 1);
-        journal.tend();
+        journal.maintain();
         assert_eq!(unsynced(&journal), 0);
     }
 }
@@ -146,7 +146,7 @@ fn strangers_and_the_unfinished_are_left_alone() {
     fs::write(folder.path().join("notes.txt"), "mine").unwrap();
     fs::write(folder.path().join("0-1.new"), "").unwrap();
     fs::write(folder.path().join("0-2.usage"), "").unwrap();
-    assert_eq!(journal.leftovers(&BTreeSet::new()).unwrap(), []);
+    assert_eq!(journal.orphans(&BTreeSet::new()).unwrap(), []);
     let mut left: Vec<_> = fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

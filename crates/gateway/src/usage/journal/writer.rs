@@ -11,13 +11,13 @@ use std::{
 };
 
 use super::{
-    Fault, Handle, Journal, STALLED, Shared, segment,
+    Fault, Handle, Journal, JournalInner, STALLED, segment,
     state::{Stage, State},
 };
 use concurrency::write_coalescing::PreWriteHook;
 
 /// Starts the thread. It ends once the last [`Journal`] is gone and nothing is pending.
-pub(super) fn start(shared: &Arc<Shared>) -> io::Result<()> {
+pub(super) fn start(shared: &Arc<JournalInner>) -> io::Result<()> {
     let shared = Arc::clone(shared);
     std::thread::Builder::new()
         .name("usage-journal".to_owned())
@@ -25,7 +25,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> io::Result<()> {
         .map(|_| ())
 }
 
-impl Shared {
+impl JournalInner {
     fn write_until_ended(&self) {
         let mut state = self.state();
         loop {
@@ -49,12 +49,12 @@ impl Shared {
             }
             state = self.state();
             state.note_written(spare);
-            let was_well = state.fault.is_none();
+            let was_working = state.fault.is_none();
             for (number, records, outcome) in outcomes {
                 note(&mut state, number, records, outcome);
             }
-            if was_well {
-                self.tell_fault(&state);
+            if was_working {
+                self.log_fault(&state);
             }
             if ends {
                 state.stage = Stage::Gone;
@@ -140,10 +140,10 @@ impl Journal {
         if !state.is_stalled(Instant::now()) {
             return;
         }
-        let was_well = state.fault.is_none();
-        if was_well {
+        let was_working = state.fault.is_none();
+        if was_working {
             state.fail(Fault::Stalled);
-            self.tell_fault(&state);
+            self.log_fault(&state);
         }
         let woken = self.release(&mut state, self.appended.load(Ordering::Acquire));
         drop(state);

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::Writer;
+use super::AnswerWriter;
 use crate::answers::spool::Finished;
 use domain::ids::MessageId;
 use store::StoreError;
@@ -27,7 +27,7 @@ pub(super) enum Kept {
     Never(Arc<StoreError>),
 }
 
-impl Writer {
+impl AnswerWriter {
     /// Best effort, and bounded so that a hung database does not freeze the text on the reader's screen: the end of the
     /// answer is what must arrive. False if there is nobody any more to keep it for.
     pub(super) async fn checkpoint(&self) -> bool {

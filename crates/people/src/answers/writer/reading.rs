@@ -5,7 +5,7 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use tokio::time::Interval;
 
-use super::{Broken, End, Writer};
+use super::{AnswerWriter, Broken, End};
 use crate::answers::{
     AnswerEvent, AnswerFailure,
     ending::{self, Omitted, Seen},
@@ -21,7 +21,7 @@ use provider::ProviderError;
 /// Longest answer, with its thoughts, in bytes: as much as a browser can still show.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
-impl Writer {
+impl AnswerWriter {
     pub(super) async fn take_stream(
         &mut self,
         mut stream: AnswerStream,
@@ -53,8 +53,8 @@ impl Writer {
                     }
                     Some(Err(error)) => break End::Failed(error.into()),
                     None if stream.has_failed() => {
-                        let told = ProviderError::BadReply("it ended with an error");
-                        break End::Failed(StreamError::from(told).into());
+                        let split = ProviderError::BadReply("it ended with an error");
+                        break End::Failed(StreamError::from(split).into());
                     }
                     None => {
                         if let Some(last) = text.end() {
@@ -72,8 +72,8 @@ impl Writer {
             }
         };
         // What had arrived is kept, though its reader may be gone.
-        let held = splitter.finish();
-        self.add(&held);
+        let rest = splitter.finish();
+        self.add(&rest);
         broken
     }
 
@@ -90,9 +90,9 @@ impl Writer {
         let said = note(body.as_bytes(), &mut seen);
         piece.thoughts.push_str(&said.thoughts);
         let text = sse::answer_text(body.as_bytes()).unwrap_or_default();
-        for told in [splitter.push(&text), splitter.push(&said.refusal), splitter.finish()] {
-            piece.text.push_str(&told.text);
-            piece.thoughts.push_str(&told.thoughts);
+        for split in [splitter.push(&text), splitter.push(&said.refusal), splitter.finish()] {
+            piece.text.push_str(&split.text);
+            piece.thoughts.push_str(&split.thoughts);
         }
         match self.take(piece).await {
             Ok(()) => self.finished(usage.map(TokenUsage::from).unwrap_or_default(), seen),
@@ -104,10 +104,10 @@ impl Writer {
         self.took = self.begun.map(|begun| begun.elapsed());
         // Where the opening mark of thoughts was swallowed, only the whole tells them apart.
         if self.answer.thoughts.is_none() {
-            let told = split(&self.answer.content);
-            if !told.thoughts.is_empty() {
-                self.answer.content = told.text;
-                self.answer.thoughts = Some(told.thoughts);
+            let split = split(&self.answer.content);
+            if !split.thoughts.is_empty() {
+                self.answer.content = split.text;
+                self.answer.thoughts = Some(split.thoughts);
             }
         }
         seen.has_text = !self.answer.content.trim().is_empty();
@@ -170,9 +170,9 @@ fn read(item: &[u8], reader: &mut sse::TextReader, splitter: &mut Splitter, seen
         let said = note(data.as_bytes(), seen);
         piece.thoughts.push_str(&said.thoughts);
         let text = reader.read(data.as_bytes()).unwrap_or_default();
-        for told in [splitter.push(&text), splitter.push(&said.refusal)] {
-            piece.text.push_str(&told.text);
-            piece.thoughts.push_str(&told.thoughts);
+        for split in [splitter.push(&text), splitter.push(&said.refusal)] {
+            piece.text.push_str(&split.text);
+            piece.thoughts.push_str(&split.thoughts);
         }
     }
     piece

@@ -40,8 +40,8 @@ fn opened(record: &UsageRecord) -> Opened {
 /// What the next process finds of calls, once there are no records before them.
 fn found(folder: &Path) -> Vec<UsageRecord> {
     let next = Journal::new(folder, LIMIT);
-    let leftovers = next.leftovers(&BTreeSet::new()).unwrap();
-    let calls = leftovers.iter().filter(|one| one.is_of_calls());
+    let orphans = next.orphans(&BTreeSet::new()).unwrap();
+    let calls = orphans.iter().filter(|one| one.is_of_calls());
     calls
         .flat_map(|one| one.open_calls().unwrap().unwrap().records)
         .collect()
@@ -58,12 +58,12 @@ fn a_call_that_goes_on_is_marked_and_one_that_is_over_is_not_found() {
     );
     drop(short);
     going.note_text(4_000);
-    journal.tend();
+    journal.maintain();
     assert!(!journal.is_idle());
     // Its own record comes first, and then its mark goes.
     keep(&journal, &records[1]).unwrap();
     drop(over);
-    journal.tend();
+    journal.maintain();
     // As in a process that dies: nobody wipes what is marked.
     drop(going);
     drop(journal);
@@ -81,10 +81,10 @@ fn nothing_delivered_is_nothing_charged_and_the_last_words_of_a_process_are() {
     let (journal, folder) = journal();
     let records = records(2);
     let (silent, talking) = (journal.begin(opened(&records[0])), journal.begin(opened(&records[1])));
-    journal.tend();
+    journal.maintain();
     talking.note_text(40);
     talking.note_text(40);
-    journal.tend();
+    journal.maintain();
     // Within a second of the last mark, but there will be no other.
     journal.mark_all_calls();
     drop((silent, talking));
@@ -106,9 +106,9 @@ fn slots_are_used_again_and_a_clean_end_leaves_no_file() {
     for _ in 0..50 {
         let call = journal.begin(opened(record));
         call.note_text(8);
-        journal.tend();
+        journal.maintain();
         drop(call);
-        journal.tend();
+        journal.maintain();
     }
     let size = |folder: &Path| {
         let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

@@ -60,6 +60,6 @@ fn much_that_nobody_commits_is_written_all_the_same() {
         assert!(Instant::now() < deadline);
         std::thread::yield_now();
     }
-    journal.tend();
+    journal.maintain();
     assert_eq!(journal.state().bytes(), written(folder.path()).len() as u64);
 }

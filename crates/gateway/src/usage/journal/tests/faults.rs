@@ -15,7 +15,7 @@ fn a_full_journal_stands_aside_until_there_is_room() {
     while let Some(place) = keep(&journal, record) {
         places.push(place);
         if places.len() % 100 == 0 {
-            journal.tend();
+            journal.maintain();
         }
     }
     assert!(!is_up(&journal));
@@ -24,13 +24,13 @@ fn a_full_journal_stands_aside_until_there_is_room() {
         entries.map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
     };
     assert!((LIMIT * 9 / 10..=LIMIT).contains(&on_disk()), "{}", on_disk());
-    journal.tend();
+    journal.maintain();
     assert!(!is_up(&journal) && keep(&journal, record).is_none());
     for place in places {
         journal.confirm(place, 1);
     }
-    journal.tend();
-    journal.tend();
+    journal.maintain();
+    journal.maintain();
     assert!(is_up(&journal) && keep(&journal, record).is_some());
     assert!(on_disk() < LIMIT / 10);
 }
@@ -45,7 +45,7 @@ fn a_disk_without_room_is_left_alone_and_tried_again() {
     assert!(keep(&journal, &records[1]).is_none());
     assert!(!is_up(&journal));
     journal.state().sealed[0].file = real;
-    journal.tend();
+    journal.maintain();
     assert!(!is_up(&journal), "not tried again at once");
     retry_now(&journal);
     assert!(is_up(&journal));
@@ -61,7 +61,7 @@ fn a_folder_that_cannot_be_is_told_and_awaited() {
     fs::write(&place, "a file").unwrap();
     let journal = Journal::new(&place, LIMIT);
     let record = &records(1)[0];
-    journal.tend();
+    journal.maintain();
     assert!(!is_up(&journal) && keep(&journal, record).is_none());
     retry_now(&journal);
     assert!(!is_up(&journal));
@@ -71,7 +71,7 @@ fn a_folder_that_cannot_be_is_told_and_awaited() {
 
     // Taken away while it is in use, it is noticed when the next segment is due.
     fs::remove_dir_all(&place).unwrap();
-    journal.tend();
+    journal.maintain();
     assert_eq!((is_up(&journal), files(&place)), (true, 1), "made again");
     assert!(keep(&journal, record).is_some());
 }

@@ -1,21 +1,21 @@
-//! The work beside the hot path, which waits for the disk: sealing, removing, syncing, recovering, closing.
+//! Maintenance off the hot path, which waits for the disk: sealing, removing, syncing, recovering, closing.
 
 use std::{io, sync::Arc, time::Duration};
 
 use super::{Fault, Journal, STALLED, segment::Segment, state::State};
 
-/// A segment is sealed at this size though others still wait for the database. Few files, and none kept long for one record.
+/// A segment is sealed at this size even if others still wait for the database: few files, and none kept long for one record.
 const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
-/// For the last records of a process that ends.
+/// Time for the last records at shutdown.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 impl Journal {
-    /// The regular work: seal, remove, sync, recover.
-    pub(in crate::usage) fn tend(&self) {
+    /// One round of maintenance: seal, remove, sync, recover.
+    pub(in crate::usage) fn maintain(&self) {
         let over = self.calls.take_over();
         if !self.settle(STALLED) {
             self.calls.put_back(over);
-            // Whatever else is asked of this disk would wait as well.
+            // Any other operation on this disk would hang as well.
             return;
         }
         if let Err(error) = self.mark_calls(over, false) {
@@ -36,13 +36,13 @@ impl Journal {
         let bytes = state.bytes();
         if matches!(state.fault, Some(Fault::Full(_))) && bytes <= self.max_bytes / 4 * 3 {
             state.fault = None;
-            self.tell_recovery();
+            self.log_recovery();
         }
         self.up.set(if state.fault.is_none() { 1.0 } else { 0.0 });
         self.bytes.set(bytes as f64);
     }
 
-    /// Wipes calls that are `over`, whose records are safe, and marks the others.
+    /// Wipes finished calls, whose records are safe, and marks the others.
     fn mark_calls(&self, over: Vec<(usize, usize)>, at_once: bool) -> io::Result<()> {
         let wiped = self.calls.wipe(over);
         if self.state().open.is_some() || at_once {
@@ -51,7 +51,7 @@ impl Journal {
         wiped
     }
 
-    /// For a process that ends at once: what its calls have delivered by now.
+    /// Marks what all calls have delivered so far, for a process that ends at once.
     pub(in crate::usage) fn mark_all_calls(&self) {
         let over = self.calls.take_over();
         if self.settle(STALLED)
@@ -69,7 +69,7 @@ impl Journal {
                 let sealed = state.open.replace(segment);
                 state.sealed.extend(sealed);
                 if state.fault.take_if(|fault| !matches!(fault, Fault::Full(_))).is_some() {
-                    self.tell_recovery();
+                    self.log_recovery();
                 }
             }
             Err(error) => {
@@ -79,13 +79,13 @@ impl Journal {
         }
     }
 
-    /// Takes a fault down, and tells it if there was none.
+    /// Records a fault, and logs it if it is the first.
     fn note(&self, fault: Fault) {
         let mut state = self.state();
-        let was_well = state.fault.is_none();
+        let was_working = state.fault.is_none();
         state.fail(fault);
-        if was_well {
-            self.tell_fault(&state);
+        if was_working {
+            self.log_fault(&state);
         }
     }
 
@@ -96,12 +96,12 @@ impl Journal {
             .extract_if(.., |segment| segment.waiting == 0)
             .collect();
         for segment in done {
-            // A file that stays is read at the next start, for nothing.
+            // A file that cannot be removed is read in vain at the next start.
             let _ = segment.remove();
         }
     }
 
-    /// Brings to the disk what the database has had its time to confirm and did not.
+    /// Syncs records that the database has not confirmed in time.
     fn sync(&self) {
         let due: Vec<_> = {
             let mut state = self.state();
@@ -125,11 +125,11 @@ impl Journal {
         for (number, file, bytes) in due {
             outcome = outcome.and(file.sync_data());
             let mut state = self.state();
-            // Also after a failure: the kernel tells it once, and says yes to the next try without having done it.
+            // Marked as synced also after a failure: the kernel reports it once, and the next sync succeeds without writing.
             let is_open = state.open.as_ref().is_some_and(|open| open.number == number);
             if let Some(segment) = state.segment(number) {
                 segment.synced = bytes;
-                // It is there for longer, and nothing comes to it any more.
+                // The segment is complete and stays for a while.
                 if !is_open && segment.bytes == bytes {
                     outcome = outcome.and(segment.seal());
                 }
@@ -140,11 +140,11 @@ impl Journal {
         }
     }
 
-    /// Removes what the database has and brings the rest to the disk, for the next start. Gives how many records rest.
+    /// Removes confirmed segments and syncs the rest for the next start. Returns the number of remaining records.
     pub(in crate::usage) fn close(&self) -> u64 {
         let over = self.calls.take_over();
         if self.settle(CLOSE_LIMIT) {
-            // What cannot be marked any more was not promised.
+            // Best effort: an unmarked call was not promised to be recorded.
             let _ = self.mark_calls(over, true);
         }
         let _ = self.calls.close();
@@ -166,7 +166,7 @@ impl Journal {
         kept
     }
 
-    fn tell_recovery(&self) {
+    fn log_recovery(&self) {
         self.up.set(1.0);
         tracing::warn!(target: "mapleai::lifecycle", directory = %self.directory.display(), "the usage journal is written again");
     }

@@ -1,4 +1,4 @@
-//! What operators and administrators do with the caches. Each purge is told in the security log.
+//! Cache administration for operators and administrators. The security log records each purge.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use domain::{
 
 pub use cache::PurgeScope;
 
-/// How long a starting process waits for its Redis.
+/// A starting process waits so long for Redis.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Purges of an organisation in a minute, before each further one has to wait. Each is told to all instances.
 const MAX_PURGES: u32 = 5;
@@ -33,12 +33,12 @@ pub enum CacheError {
     Redis(#[from] RedisError),
 }
 
-/// What this process remembers, and whether it is in touch with the others.
+/// This process's cache figures, and whether it receives the invalidations of the others.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct CacheReport {
     /// `none` without Redis.
     pub redis: &'static str,
-    /// Whether invalidations of other instances are heard.
+    /// Whether the invalidations of other instances are received.
     pub hears_others: bool,
     pub classes: Vec<CacheStats>,
 }
@@ -70,7 +70,7 @@ impl Caches {
         }
     }
 
-    /// Frees what nobody will be given any more.
+    /// Frees entries that will not be served any more.
     pub fn free_expired(&self) {
         self.tiers.free_expired();
     }
@@ -93,7 +93,7 @@ impl Caches {
         if let Some(organization) = organization {
             self.tell_purged(organization, class, &act(Actor::Operator));
         }
-        self.carry_out_purge(class, organization).await
+        self.run_purge(class, organization).await
     }
 
     /// For an administrator: forgets the answers of models that the own organisation got. Everything else that is remembered
@@ -122,13 +122,12 @@ impl Caches {
             "caches purged"
         );
         self.tell_purged(caller.organization, Some(Class::Answer), &act_of(caller));
-        self.carry_out_purge(Some(Class::Answer), Some(caller.organization))
-            .await
+        self.run_purge(Some(Class::Answer), Some(caller.organization)).await
     }
 
     /// For where it cannot be told which sessions of an organisation something concerns.
     pub async fn forget_sessions(&self, organization: OrganizationId) {
-        if let Err(error) = self.carry_out_purge(Some(Class::Session), Some(organization)).await {
+        if let Err(error) = self.run_purge(Some(Class::Session), Some(organization)).await {
             tracing::debug!(target: "mapleai::cache", error = &error as &dyn std::error::Error, "Redis could not be told");
         }
     }
@@ -137,7 +136,7 @@ impl Caches {
     /// one look reads, so any entry may be out of date. Redis is not asked until it could be told.
     pub async fn forget_class(&self, class: Class, what: &str) {
         tracing::warn!(target: "mapleai::cache", what, class = class.as_str(), "more has changed than one look goes through; all that is cached of the class is forgotten");
-        if let Err(error) = self.carry_out_purge(Some(class), None).await {
+        if let Err(error) = self.run_purge(Some(class), None).await {
             tracing::warn!(target: "mapleai::cache", class = class.as_str(), error = &error as &dyn std::error::Error, "Redis could not be told yet");
             self.tiers.mark_pending();
         }
@@ -150,14 +149,14 @@ impl Caches {
         self.behind.note(event);
     }
 
-    async fn carry_out_purge(
+    async fn run_purge(
         &self,
         class: Option<Class>,
         organization: Option<OrganizationId>,
     ) -> Result<PurgeScope, CacheError> {
         let tiers = self.tiers.clone();
         let purging = async move { tiers.purge(class, organization, rand::random()).await };
-        Ok(self.carry_out(purging).await?)
+        Ok(self.run_detached(purging).await?)
     }
 }
 

@@ -16,11 +16,11 @@ fn a_piece_that_is_missing_at_the_end_is_missed_even_between_two_records() {
     }
     // Sealed, and not in the database when its time is over.
     for _ in 0..3 {
-        journal.tend();
+        journal.maintain();
     }
     drop(journal);
     let next = Journal::new(folder.path(), LIMIT);
-    let found = next.leftovers(&BTreeSet::new()).unwrap();
+    let found = next.orphans(&BTreeSet::new()).unwrap();
     let [sealed] = &found[..] else { panic!("{found:?}") };
     assert_eq!(sealed.missing(), 0);
     let mut reader = sealed.open().unwrap().unwrap();
@@ -30,7 +30,7 @@ fn a_piece_that_is_missing_at_the_end_is_missed_even_between_two_records() {
     let frame = usize::from(u16::from_le_bytes([whole[2], whole[3]])) + 8;
     whole.truncate(frame);
     fs::write(&sealed.path, &whole).unwrap();
-    let cut = next.leftovers(&BTreeSet::new()).unwrap().remove(0);
+    let cut = next.orphans(&BTreeSet::new()).unwrap().remove(0);
     let mut reader = cut.open().unwrap().unwrap();
     assert_eq!(reader.batch(100).unwrap().len(), 1);
     assert!(!reader.findings().is_cut_off, "nothing in it tells");
@@ -43,12 +43,12 @@ fn what_is_set_aside_stays_is_not_read_again_and_does_not_count() {
     keep(&journal, &records(1)[0]).unwrap();
     drop(journal);
     let next = Journal::new(folder.path(), LIMIT);
-    let found = next.leftovers(&BTreeSet::new()).unwrap();
+    let found = next.orphans(&BTreeSet::new()).unwrap();
     assert!(next.state().bytes() > 0);
     let place = next.set_aside(&found[0]).unwrap();
     assert_eq!(fs::metadata(&place).unwrap().len(), found[0].bytes);
     assert_eq!(
-        (next.leftovers(&BTreeSet::new()).unwrap(), next.state().bytes()),
+        (next.orphans(&BTreeSet::new()).unwrap(), next.state().bytes()),
         (vec![], 0)
     );
     assert_eq!(files(folder.path()), 1);
@@ -60,9 +60,9 @@ fn what_is_kept_for_another_version_does_not_count() {
     keep(&journal, &records(1)[0]).unwrap();
     drop(journal);
     let next = Journal::new(folder.path(), LIMIT);
-    let found = next.leftovers(&BTreeSet::new()).unwrap();
+    let found = next.orphans(&BTreeSet::new()).unwrap();
     let kept = BTreeSet::from([found[0].path.clone()]);
-    assert_eq!((next.leftovers(&kept).unwrap(), next.state().bytes()), (vec![], 0));
+    assert_eq!((next.orphans(&kept).unwrap(), next.state().bytes()), (vec![], 0));
     assert!(found[0].path.exists());
 }
 
