@@ -4,9 +4,9 @@
 //! the kind it names.
 
 pub mod access;
+pub mod authenticator;
 pub mod csrf;
 pub mod extract;
-pub mod gate;
 
 use domain::{
     account::{KeyOwner, SessionOwner},

@@ -8,10 +8,10 @@
 //!
 //! and from there into the crates beside it (docs/ARCHITECTURE.md). `task` is background work beside `http`.
 
+pub mod api_error;
 pub mod app;
 pub mod auth;
 pub mod cli;
-pub mod failure;
 pub mod http;
 pub mod lifecycle;
 pub mod service;

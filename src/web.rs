@@ -11,7 +11,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue};
 use url::Url;
 
-use crate::auth::gate::{Gate, cookie};
+use crate::auth::authenticator::{Authenticator, cookie};
 use crypto::secret::{self, SecretKind};
 use people::sessions::{DEVICE_TTL, PageSession};
 
@@ -26,16 +26,16 @@ const SECURE_DEVICE_COOKIE: &str = "__Secure-maple_device";
 #[derive(Clone)]
 pub struct Site {
     public_url: Arc<Url>,
-    gate: Gate,
+    authenticator: Authenticator,
     /// Whether the cookie is for https only: always, except in development.
     secure: bool,
 }
 
 impl Site {
-    pub fn new(public_url: &Url, gate: Gate, secure: bool) -> Self {
+    pub fn new(public_url: &Url, authenticator: Authenticator, secure: bool) -> Self {
         Self {
             public_url: Arc::new(public_url.clone()),
-            gate,
+            authenticator,
             secure,
         }
     }
@@ -54,13 +54,13 @@ impl Site {
 
     /// The anti-forgery token of the page that answers a request with these headers.
     pub fn csrf_token(&self, headers: &HeaderMap) -> String {
-        self.gate.csrf_token(headers)
+        self.authenticator.csrf_token(headers)
     }
 
     /// `SameSite=Lax`: links from elsewhere lead in signed in, posts from elsewhere do not.
     pub fn session_cookie(&self, session: &PageSession) -> Option<HeaderValue> {
         self.cookie(
-            self.gate.session_cookie(),
+            self.authenticator.session_cookie(),
             &session.cookie,
             "/",
             session.lasts.as_secs(),
@@ -69,7 +69,7 @@ impl Site {
 
     /// Makes the browser forget the cookie.
     pub fn end_cookie(&self) -> Option<HeaderValue> {
-        self.cookie(self.gate.session_cookie(), "", "/", 0)
+        self.cookie(self.authenticator.session_cookie(), "", "/", 0)
     }
 
     /// Carries an invitation's token from the form that made it to the page that shows it, and no further than this browser:

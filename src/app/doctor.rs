@@ -39,17 +39,17 @@ pub struct Check {
 }
 
 /// A check's verdict, finding and advice.
-type Found = (Verdict, String, String);
+type Finding = (Verdict, String, String);
 
-fn well(finding: impl Into<String>) -> Found {
+fn pass(finding: impl Into<String>) -> Finding {
     (Verdict::Ok, finding.into(), String::new())
 }
 
-fn doubtful(finding: impl Into<String>, advice: impl Into<String>) -> Found {
+fn warn(finding: impl Into<String>, advice: impl Into<String>) -> Finding {
     (Verdict::Warn, finding.into(), advice.into())
 }
 
-fn ill(finding: impl Into<String>, advice: impl Into<String>) -> Found {
+fn fail(finding: impl Into<String>, advice: impl Into<String>) -> Finding {
     (Verdict::Fail, finding.into(), advice.into())
 }
 
@@ -74,7 +74,7 @@ pub async fn examine(config: &Config) -> Vec<Check> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut checks: Vec<BoxFuture<'_, Check>> = vec![
         run("configuration", async {
-            well(format!("loads, for {}", config.environment.as_str()))
+            pass(format!("loads, for {}", config.environment.as_str()))
         }),
         run("database", remote::database(config)),
         run("database sessions", remote::sessions(config)),
@@ -103,13 +103,13 @@ pub async fn examine(config: &Config) -> Vec<Check> {
     join_all(checks).await
 }
 
-fn run<'a>(name: impl Into<String>, check: impl Future<Output = Found> + Send + 'a) -> BoxFuture<'a, Check> {
+fn run<'a>(name: impl Into<String>, check: impl Future<Output = Finding> + Send + 'a) -> BoxFuture<'a, Check> {
     let name = name.into();
     Box::pin(async move {
         let started = Instant::now();
         let outcome = tokio::time::timeout(LIMIT, check).await;
         let (status, finding, advice) = outcome.unwrap_or_else(|_| {
-            ill(
+            fail(
                 format!("no answer within {LIMIT:?}"),
                 "see whether it is overloaded, or something between drops packets",
             )

@@ -3,7 +3,7 @@
 
 mod accepting;
 mod activity;
-mod places;
+mod connection_slots;
 mod refusal;
 
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
@@ -14,14 +14,14 @@ use crate::{
 };
 pub use accepting::Accept;
 use accepting::{Trouble, trouble};
-use activity::Activity;
+use activity::ConnectionActivity;
 use axum::{Router, response::Response};
 use concurrency::write_coalescing::{CoalescedIo, MAX_BUFFERED_BYTES, PreWriteHook};
+use connection_slots::ConnectionSlots;
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
-use places::Places;
 use refusal::Refusals;
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -32,11 +32,11 @@ const STALLED_READER: Duration = Duration::from_mins(1);
 /// While draining: a connection without a request may still have one on the wire.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
 /// After an accept that failed because the process or system is out of something.
-const PAUSE: Duration = Duration::from_millis(50);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// Limits of the listener.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct ListenerLimits {
     /// Until a new connection's first head has come, and from the first byte of every later one to its end.
     pub header_read_timeout: Duration,
     /// Between requests on a connection that is kept open; it is closed after one to two of these.
@@ -69,11 +69,11 @@ impl Serve for Router {
 pub async fn serve(
     listener: impl Accept,
     serving: impl Serve,
-    limits: Limits,
+    limits: ListenerLimits,
     lifecycle: Lifecycle,
     before_write: impl PreWriteHook + Clone,
 ) {
-    let places = Places::new(
+    let slots = ConnectionSlots::new(
         limits.max_connections,
         limits.max_connections_per_address,
         limits.proxies.clone(),
@@ -89,12 +89,12 @@ pub async fn serve(
             Ok((stream, peer)) => {
                 failing = false;
                 let watched = Watched {
-                    activity: Activity::default(),
+                    activity: ConnectionActivity::default(),
                     // Its own: asking whether to stop takes a lock, which all connections would share.
                     stop: lifecycle.stop_accepting.child_token(),
                 };
-                let place = match places.enter(peer.ip(), &watched.activity, &watched.stop) {
-                    Ok(place) => place,
+                let slot = match slots.acquire(peer.ip(), &watched.activity, &watched.stop) {
+                    Ok(slot) => slot,
                     Err(full) => {
                         refusals.refuse(stream, full, &lifecycle);
                         continue;
@@ -110,7 +110,7 @@ pub async fn serve(
                 );
                 lifecycle.connections.spawn(async move {
                     connection.await;
-                    drop(place);
+                    drop(slot);
                 });
             }
             Err(error) if trouble(&error) == Trouble::OneConnection => {
@@ -121,16 +121,16 @@ pub async fn serve(
                     tracing::error!(target: "mapleai::http", error = %error, "cannot accept connections");
                 }
                 failing = true;
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }
 }
 
-/// What is known of a connection outside it.
+/// The state of a connection that is shared with the listener.
 struct Watched {
-    activity: Activity,
-    /// No more requests on it, or, where the activity says so, that it has to make room.
+    activity: ConnectionActivity,
+    /// Cancelled when the connection must take no more requests, or, if the activity is marked displaced, make room.
     stop: CancellationToken,
 }
 
@@ -148,7 +148,7 @@ async fn connection(
     let service = service_fn(move |request: Request<Incoming>| {
         let active = noted.begin();
         let serving = serving.clone();
-        // Made in there, not handed over: it is large, and would be in there twice.
+        // Build the future inside the async block; moving it in would store it twice.
         async move { Ok::<_, Infallible>(serving.answer(request, peer).await.map(|body| active.watch(body))) }
     });
     let connection = http1::Builder::new()
@@ -163,7 +163,7 @@ async fn connection(
             ended = connection.as_mut() => return note(ended),
             () = stop.cancelled(), if !draining => {
                 // A request that has come meanwhile is answered all the same.
-                if activity.gives_way() && activity.is_idle() {
+                if activity.is_displaced() && activity.is_idle() {
                     return;
                 }
                 connection.as_mut().graceful_shutdown();

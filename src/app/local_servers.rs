@@ -18,14 +18,14 @@ pub async fn look(config: &Config) -> Vec<LocalModelServer> {
         .providers
         .values()
         .filter_map(|provider| provider.base_url.as_ref());
-    let known: BTreeSet<u16> = urls.filter_map(local_port).collect();
+    let named_ports: BTreeSet<u16> = urls.filter_map(local_port).collect();
     let wanted: Vec<_> = config
         .local
         .servers
         .iter()
         .filter(|server| {
             let is_named = config.providers.contains_key(server.product.as_str());
-            !is_named && !known.contains(&server.port) && server.port != config.server.port
+            !is_named && !named_ports.contains(&server.port) && server.port != config.server.port
         })
         .copied()
         .collect();

@@ -16,7 +16,7 @@ use telemetry::error_chain;
 /// Probes are short; what is longer is not waited for.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Prometheus and some probes; whoever else finds the port is not to exhaust file descriptors.
-const LIMITS: listener::Limits = listener::Limits {
+const LIMITS: listener::ListenerLimits = listener::ListenerLimits {
     header_read_timeout: Duration::from_secs(5),
     idle_timeout: Duration::from_mins(2),
     max_connections: 256,

@@ -84,7 +84,7 @@ struct Waiting {
     what: &'static str,
     started: Instant,
     limit: Duration,
-    told: Option<(Instant, String)>,
+    last_report: Option<(Instant, String)>,
 }
 
 impl Waiting {
@@ -93,7 +93,7 @@ impl Waiting {
             what,
             started: Instant::now(),
             limit,
-            told: None,
+            last_report: None,
         }
     }
 
@@ -104,10 +104,10 @@ impl Waiting {
     /// To be awaited: gives nothing of the error into the future.
     fn pause(&mut self, error: &dyn Error) -> Sleep {
         let reason = error_chain(error);
-        let is_news = |(at, told): &(Instant, String)| *told != reason || at.elapsed() > REPORT_INTERVAL;
-        if self.told.as_ref().is_none_or(is_news) {
+        let is_news = |(at, last_report): &(Instant, String)| *last_report != reason || at.elapsed() > REPORT_INTERVAL;
+        if self.last_report.as_ref().is_none_or(is_news) {
             tracing::warn!(target: "mapleai::lifecycle", error = reason, waited_seconds = self.started.elapsed().as_secs(), limit_seconds = self.limit.as_secs(), "{}", self.what);
-            self.told = Some((Instant::now(), reason));
+            self.last_report = Some((Instant::now(), reason));
         }
         sleep(PAUSE)
     }

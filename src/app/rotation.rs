@@ -9,7 +9,7 @@ use metrics::counter;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::build, auth::gate::Gate};
+use crate::{app::build, auth::authenticator::Authenticator};
 use cache::{Tiers, redis::Redis};
 use configuration::{Config, load::Sources};
 use crypto::{
@@ -34,7 +34,7 @@ pub struct Holders {
     pub tiers: Tiers,
     pub registry: Arc<Registry>,
     pub sessions: Sessions,
-    pub gate: Gate,
+    pub authenticator: Authenticator,
 }
 
 /// Watches the files of secrets.
@@ -156,7 +156,9 @@ impl Rotation {
             self.holders.tiers.rotate(sealer);
         }
         let csrf = CsrfSigner::new(keys.secrets());
-        self.holders.gate.rotate(csrf, self.config.server.ops_token.clone());
+        self.holders
+            .authenticator
+            .rotate(csrf, self.config.server.ops_token.clone());
     }
 
     fn providers(&mut self, new: &Config, changed: &mut Vec<String>) -> Result<(), String> {

@@ -6,7 +6,7 @@ use axum::{
 };
 
 use super::Caller;
-use crate::failure::Failure;
+use crate::api_error::ApiError;
 use domain::account::SessionOwner;
 use gateway::completions::Principal;
 use people::sessions::Sessions;
@@ -16,12 +16,12 @@ use people::sessions::Sessions;
 pub struct CurrentUser(pub SessionOwner);
 
 impl<S: Sync> FromRequestParts<S> for CurrentUser {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         match parts.extensions.get::<Caller>() {
             Some(Caller::Session(owner)) => Ok(Self(*owner)),
-            _ => Err(Failure::unauthenticated()),
+            _ => Err(ApiError::unauthenticated()),
         }
     }
 }
@@ -34,9 +34,9 @@ impl<S: Send + Sync> FromRequestParts<S> for ConfirmedUser
 where
     Sessions: FromRef<S>,
 {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let CurrentUser(caller) = CurrentUser::from_request_parts(parts, state).await?;
         Sessions::from_ref(state).require_confirmed(&caller).await?;
         Ok(Self(caller))
@@ -48,10 +48,10 @@ where
 pub struct ApiCaller(pub Principal);
 
 impl<S: Sync> FromRequestParts<S> for ApiCaller {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let principal = parts.extensions.get::<Caller>().and_then(Caller::principal);
-        principal.map(Self).ok_or_else(Failure::unauthenticated)
+        principal.map(Self).ok_or_else(ApiError::unauthenticated)
     }
 }

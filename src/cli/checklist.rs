@@ -107,8 +107,8 @@ fn head(checklist: &Checklist) -> Result<String, ChecklistError> {
         .output()
         .map_err(ChecklistError::NoCommit)?;
     if !git.status.success() {
-        let told = String::from_utf8_lossy(&git.stderr).trim().to_owned();
-        return Err(ChecklistError::NoCommit(io::Error::other(told)));
+        let stderr = String::from_utf8_lossy(&git.stderr).trim().to_owned();
+        return Err(ChecklistError::NoCommit(io::Error::other(stderr)));
     }
     Ok(String::from_utf8_lossy(&git.stdout).trim().to_owned())
 }

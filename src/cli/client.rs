@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 const LARGEST_ANSWER: usize = 1024 * 1024;
 
-pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type CliError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Asks and collects the answer. Callers set the limit of time.
 pub(super) async fn exchange(
@@ -19,7 +19,7 @@ pub(super) async fn exchange(
     path: &str,
     token: Option<&SecretString>,
     body: Bytes,
-) -> Result<(StatusCode, Bytes), Failure> {
+) -> Result<(StatusCode, Bytes), CliError> {
     let stream = tokio::net::TcpStream::connect(address).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let mut request = Request::builder()
@@ -37,7 +37,7 @@ pub(super) async fn exchange(
             .collect()
             .await?
             .to_bytes();
-        Ok::<_, Failure>((status, body))
+        Ok::<_, CliError>((status, body))
     };
     tokio::pin!(asking);
     tokio::select! {

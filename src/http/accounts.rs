@@ -16,11 +16,11 @@ use super::{
     extract::{Id, Json, PageQuery, Parameters},
 };
 use crate::{
+    api_error::ApiError,
     auth::{
+        authenticator::is_by_token,
         extract::{ConfirmedUser, CurrentUser},
-        gate::is_by_token,
     },
-    failure::Failure,
     web::Site,
 };
 use domain::{ids::UserId, role::Role};
@@ -57,7 +57,7 @@ pub struct RoleBody {
 pub async fn me(
     State(accounts): State<Accounts>,
     CurrentUser(caller): CurrentUser,
-) -> Result<JsonBody<UserBody>, Failure> {
+) -> Result<JsonBody<UserBody>, ApiError> {
     Ok(JsonBody(accounts.get(caller.organization, caller.user).await?.into()))
 }
 
@@ -74,7 +74,7 @@ pub async fn change_me(
     context: RequestContext,
     headers: HeaderMap,
     Json(body): Json<ProfileBody>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let change = ProfileChange {
         name: body.name,
         password: body.password,
@@ -97,7 +97,7 @@ pub async fn list(
     State(accounts): State<Accounts>,
     CurrentUser(caller): CurrentUser,
     Parameters(page): Parameters<PageQuery>,
-) -> Result<JsonBody<List<UserBody>>, Failure> {
+) -> Result<JsonBody<List<UserBody>>, ApiError> {
     let page = page.read_or(LISTED)?;
     Ok(JsonBody(List::of(accounts.list(caller.organization, page).await?)))
 }
@@ -122,7 +122,7 @@ pub async fn remove(
     ConfirmedUser(caller): ConfirmedUser,
     Id(id): Id<UserId>,
     Parameters(query): Parameters<RemovalQuery>,
-) -> Result<StatusCode, Failure> {
+) -> Result<StatusCode, ApiError> {
     accounts.remove(&caller, id, query.conversations_to).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -137,6 +137,6 @@ pub async fn set_role(
     ConfirmedUser(caller): ConfirmedUser,
     Id(id): Id<UserId>,
     Json(body): Json<RoleBody>,
-) -> Result<JsonBody<UserBody>, Failure> {
+) -> Result<JsonBody<UserBody>, ApiError> {
     Ok(JsonBody(accounts.set_role(&caller, id, body.role).await?.into()))
 }

@@ -19,7 +19,7 @@ use super::{
     edge::RequestContext,
     extract::{Id, Json},
 };
-use crate::{auth::extract::CurrentUser, failure::Failure};
+use crate::{api_error::ApiError, auth::extract::CurrentUser};
 use domain::ids::{ConversationId, OrganizationId};
 use people::answers::{AnswerEvent, Answers};
 
@@ -58,7 +58,7 @@ pub async fn ask(
     context: RequestContext,
     Id(id): Id<ConversationId>,
     Json(body): Json<QuestionBody>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let events = answers.ask(&caller, id, &body.content, body.model).await?;
     Ok(respond(events, body.render.then_some(caller.organization), &context))
 }
@@ -74,7 +74,7 @@ pub async fn regenerate(
     context: RequestContext,
     Id(id): Id<ConversationId>,
     Json(body): Json<RegenerateBody>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let events = answers.regenerate(&caller, id, body.model).await?;
     Ok(respond(events, body.render.then_some(caller.organization), &context))
 }

@@ -10,8 +10,8 @@ use super::{
     extract::{Id, Json, PageQuery, Parameters},
 };
 use crate::{
+    api_error::ApiError,
     auth::extract::{ConfirmedUser, CurrentUser},
-    failure::Failure,
 };
 use domain::{
     account::ApiKey,
@@ -82,7 +82,7 @@ pub async fn create(
     State(keys): State<ApiKeys>,
     ConfirmedUser(caller): ConfirmedUser,
     Json(body): Json<NewKeyBody>,
-) -> Result<impl IntoResponse, Failure> {
+) -> Result<impl IntoResponse, ApiError> {
     let (stored, key) = keys.create(&caller, &body.name, body.expires_at).await?;
     Ok((
         StatusCode::CREATED,
@@ -99,7 +99,7 @@ pub async fn list(
     State(keys): State<ApiKeys>,
     CurrentUser(caller): CurrentUser,
     Parameters(page): Parameters<PageQuery>,
-) -> Result<JsonBody<List<ApiKeyBody>>, Failure> {
+) -> Result<JsonBody<List<ApiKeyBody>>, ApiError> {
     Ok(JsonBody(List::of(keys.list(&caller, page.read()?).await?)))
 }
 
@@ -109,7 +109,7 @@ pub async fn revoke(
     State(keys): State<ApiKeys>,
     CurrentUser(caller): CurrentUser,
     Id(id): Id<ApiKeyId>,
-) -> Result<StatusCode, Failure> {
+) -> Result<StatusCode, ApiError> {
     keys.revoke(&caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -10,7 +10,7 @@ use super::{
     body::List,
     extract::{PageQuery, Parameters},
 };
-use crate::{auth::extract::CurrentUser, failure::Failure};
+use crate::{api_error::ApiError, auth::extract::CurrentUser};
 use domain::field::{Faults, FieldFault};
 use domain::{
     audit::{AuditFilter, Party, RecordedEvent},
@@ -168,14 +168,14 @@ pub async fn list(
     State(audit): State<Audit>,
     CurrentUser(caller): CurrentUser,
     Parameters(query): Parameters<AuditQuery>,
-) -> Result<JsonBody<List<AuditEventBody>>, Failure> {
+) -> Result<JsonBody<List<AuditEventBody>>, ApiError> {
     let asked = Asked {
         actor: query.actor.as_deref(),
         action: query.action.as_deref(),
         from: query.from.as_deref(),
         to: query.to.as_deref(),
     };
-    let filter = asked.read(moment).map_err(Failure::invalid)?;
+    let filter = asked.read(moment).map_err(ApiError::invalid)?;
     let page = PageQuery::of(query.limit, query.cursor).read()?;
     Ok(JsonBody(List::of(audit.list(&caller, &filter, page).await?)))
 }

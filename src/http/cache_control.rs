@@ -70,7 +70,10 @@ fn listed(method: &Method, path: &str) -> Option<CacheClass> {
     if method != Method::GET {
         return Some(CacheClass::NoStore);
     }
-    TABLE.iter().find(|(known, _)| *known == path).map(|(_, class)| *class)
+    TABLE
+        .iter()
+        .find(|(listed, _)| *listed == path)
+        .map(|(_, class)| *class)
 }
 
 impl CacheClass {

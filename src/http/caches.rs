@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::extract::Json;
-use crate::{auth::extract::CurrentUser, failure::Failure};
+use crate::{api_error::ApiError, auth::extract::CurrentUser};
 use gateway::caches::{Caches, admin::PurgeScope};
 use people::accounts::Accounts;
 
@@ -33,7 +33,7 @@ pub async fn purge(
     State(caches): State<Caches>,
     CurrentUser(caller): CurrentUser,
     Json(body): Json<PurgeBody>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let caller = accounts.current(&caller).await?;
     Ok(purged(caches.purge_own(&caller, body.class.as_deref()).await?))
 }

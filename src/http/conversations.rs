@@ -8,7 +8,7 @@ use super::{
     body::{ConversationBody, List, MessageBody},
     extract::{Id, Json, PageQuery, Parameters, read_cursor},
 };
-use crate::{auth::extract::CurrentUser, failure::Failure};
+use crate::{api_error::ApiError, auth::extract::CurrentUser};
 use domain::{ids::ConversationId, page::Cursor};
 use people::conversations::{ConversationChange, Conversations, READ_LIMIT};
 
@@ -59,7 +59,7 @@ pub async fn create(
     State(conversations): State<Conversations>,
     CurrentUser(caller): CurrentUser,
     Json(body): Json<ConversationChangeBody>,
-) -> Result<impl IntoResponse, Failure> {
+) -> Result<impl IntoResponse, ApiError> {
     let conversation = conversations.create(&caller, body.into()).await?;
     Ok((StatusCode::CREATED, JsonBody(ConversationBody::from(conversation))))
 }
@@ -70,7 +70,7 @@ pub async fn list(
     State(conversations): State<Conversations>,
     CurrentUser(caller): CurrentUser,
     Parameters(page): Parameters<PageQuery>,
-) -> Result<JsonBody<List<ConversationBody>>, Failure> {
+) -> Result<JsonBody<List<ConversationBody>>, ApiError> {
     Ok(JsonBody(List::of(conversations.list(&caller, page.read()?).await?)))
 }
 
@@ -81,7 +81,7 @@ pub async fn get(
     CurrentUser(caller): CurrentUser,
     Id(id): Id<ConversationId>,
     Parameters(query): Parameters<EarlierQuery>,
-) -> Result<JsonBody<ConversationWithMessages>, Failure> {
+) -> Result<JsonBody<ConversationWithMessages>, ApiError> {
     let before = read_cursor(query.cursor.as_deref())?;
     let part = conversations.read(&caller, id, before, READ_LIMIT).await?;
     Ok(JsonBody(ConversationWithMessages {
@@ -98,7 +98,7 @@ pub async fn change(
     CurrentUser(caller): CurrentUser,
     Id(id): Id<ConversationId>,
     Json(body): Json<ConversationChangeBody>,
-) -> Result<JsonBody<ConversationBody>, Failure> {
+) -> Result<JsonBody<ConversationBody>, ApiError> {
     Ok(JsonBody(conversations.change(&caller, id, body.into()).await?.into()))
 }
 
@@ -108,7 +108,7 @@ pub async fn delete(
     State(conversations): State<Conversations>,
     CurrentUser(caller): CurrentUser,
     Id(id): Id<ConversationId>,
-) -> Result<StatusCode, Failure> {
+) -> Result<StatusCode, ApiError> {
     conversations.delete(&caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

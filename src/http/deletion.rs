@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use self::export::Export;
 use super::{edge::RequestContext, extract::Json};
-use crate::{auth::extract::CurrentUser, failure::Failure};
+use crate::{auth::extract::CurrentUser, api_error::ApiError};
 use people::{accounts::Accounts, audit::Audit, conversations::Conversations, sessions::Sessions};
 
 #[derive(Deserialize, ToSchema)]
@@ -45,7 +45,7 @@ pub async fn leave(
     CurrentUser(caller): CurrentUser,
     context: RequestContext,
     Json(body): Json<DeletionBody>,
-) -> Result<StatusCode, Failure> {
+) -> Result<StatusCode, ApiError> {
     accounts.leave(&caller, body.current_password, context.client.0).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -61,7 +61,7 @@ pub async fn delete_organization(
     CurrentUser(caller): CurrentUser,
     context: RequestContext,
     Json(body): Json<DeletionBody>,
-) -> Result<(StatusCode, JsonBody<OrganizationDeletion>), Failure> {
+) -> Result<(StatusCode, JsonBody<OrganizationDeletion>), ApiError> {
     let delete_after = accounts
         .delete_organization(&caller, body.current_password, context.client.0)
         .await?;
@@ -73,7 +73,7 @@ pub async fn delete_organization(
 pub async fn restore_organization(
     State(accounts): State<Accounts>,
     CurrentUser(caller): CurrentUser,
-) -> Result<StatusCode, Failure> {
+) -> Result<StatusCode, ApiError> {
     accounts.restore_organization(&caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -88,7 +88,7 @@ pub async fn export(
     State(audit): State<Audit>,
     State(sessions): State<Sessions>,
     CurrentUser(caller): CurrentUser,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let user = accounts.get(caller.organization, caller.user).await?;
     let export = Export::new(accounts.now(), user.into(), caller, sessions, conversations, audit)?;
     let body = Body::from_stream(export.into_stream());

@@ -2,8 +2,8 @@
 
 mod client;
 mod framing;
-mod passage;
 mod request_id;
+mod request_scope;
 mod route_metrics;
 
 use std::{sync::Arc, time::Instant};
@@ -11,11 +11,11 @@ use std::{sync::Arc, time::Instant};
 use super::{
     cache_control::CacheControl,
     meant::meant,
-    routes::{Found, RouteInfo, RouteTable},
+    routes::{RouteInfo, RouteMatch, RouteTable},
 };
 use crate::{
-    auth::{Caller, gate::Gate},
-    failure::Failure,
+    api_error::ApiError,
+    auth::{Caller, authenticator::Authenticator},
 };
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -30,8 +30,8 @@ use telemetry::{context, traces::Traces};
 use client::TrustedProxies;
 pub use client::{ClientAddress, Peer};
 pub(in crate::http) use framing::check as check_framing;
-pub(in crate::http) use passage::Passage;
 pub use request_id::RequestId;
+pub(in crate::http) use request_scope::RequestScope;
 pub use route_metrics::RouteMetrics;
 
 /// What handlers may know of a request besides its parts.
@@ -49,12 +49,12 @@ pub struct RequestContext {
 /// The edge's own state.
 #[derive(Clone)]
 pub struct Edge {
-    inner: Arc<Inner>,
+    inner: Arc<EdgeInner>,
 }
 
-struct Inner {
+struct EdgeInner {
     table: RouteTable,
-    gate: Gate,
+    authenticator: Authenticator,
     trusted_proxies: TrustedProxies,
     unmatched: RouteMetrics,
     unmatched_path: Arc<str>,
@@ -71,7 +71,7 @@ impl Edge {
     #[expect(clippy::too_many_arguments, reason = "called once, by the composition root")]
     pub fn new(
         table: RouteTable,
-        gate: Gate,
+        authenticator: Authenticator,
         trusted_proxies: Vec<IpNet>,
         https: bool,
         traces: Option<Traces>,
@@ -81,9 +81,9 @@ impl Edge {
     ) -> Self {
         let unmatched = RouteMetrics::new(&http::Method::GET, "other");
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(EdgeInner {
                 table,
-                gate,
+                authenticator,
                 trusted_proxies: TrustedProxies::new(trusted_proxies),
                 unmatched,
                 unmatched_path: "other".into(),
@@ -103,13 +103,16 @@ impl Edge {
     /// A route of the table by its template.
     pub(in crate::http) fn route(&self, path: &str, method: &Method) -> Option<&Arc<RouteInfo>> {
         match self.inner.table.find(path, method) {
-            Found::Route(route) => Some(route),
-            Found::NoMethod | Found::NoPath => None,
+            RouteMatch::Route(route) => Some(route),
+            RouteMatch::NoMethod | RouteMatch::NoPath => None,
         }
     }
 
     /// What a request must be like before anybody looks at whose it is.
-    pub(in crate::http) fn check_framing<B: http_body::Body>(&self, request: &http::Request<B>) -> Result<(), Failure> {
+    pub(in crate::http) fn check_framing<B: http_body::Body>(
+        &self,
+        request: &http::Request<B>,
+    ) -> Result<(), ApiError> {
         framing::check(request)?;
         match &self.inner.only_host {
             Some(own) => framing::check_local(request.headers(), own),
@@ -117,32 +120,32 @@ impl Edge {
         }
     }
 
-    pub(in crate::http) fn gate(&self) -> &Gate {
-        &self.inner.gate
+    pub(in crate::http) fn authenticator(&self) -> &Authenticator {
+        &self.inner.authenticator
     }
 
     /// The route a request goes to, or the failure that it is. A path that the router knows and the table does not is
     /// a mistake of ours, and stays closed.
-    fn route_of(&self, request: &Request) -> Result<&Arc<RouteInfo>, Failure> {
+    fn route_of(&self, request: &Request) -> Result<&Arc<RouteInfo>, ApiError> {
         let Some(path) = request.extensions().get::<MatchedPath>() else {
-            return Err(nowhere(request.uri().path()));
+            return Err(unmatched(request.uri().path()));
         };
         match self.inner.table.find(path.as_str(), request.method()) {
-            Found::Route(route) => Ok(route),
-            Found::NoMethod => Err(Failure::method_not_allowed()),
-            Found::NoPath => Err(nowhere(request.uri().path())),
+            RouteMatch::Route(route) => Ok(route),
+            RouteMatch::NoMethod => Err(ApiError::method_not_allowed()),
+            RouteMatch::NoPath => Err(unmatched(request.uri().path())),
         }
     }
 }
 
 /// There is nothing at this path; whoever most likely meant another is told which.
-fn nowhere(path: &str) -> Failure {
+fn unmatched(path: &str) -> ApiError {
     match meant(path) {
-        Some(meant) => Failure {
+        Some(meant) => ApiError {
             detail: format!("There is nothing at this address. You most likely mean {meant}.").into(),
-            ..Failure::not_found()
+            ..ApiError::not_found()
         },
-        None => Failure::not_found(),
+        None => ApiError::not_found(),
     }
 }
 
@@ -150,22 +153,27 @@ fn nowhere(path: &str) -> Failure {
 pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied();
     let route = edge.route_of(&request);
-    let (passage, context) = Passage::enter(&edge, &request, peer, route.as_ref().ok().map(|route| &***route));
+    let (scope, context) = RequestScope::begin(&edge, &request, peer, route.as_ref().ok().map(|route| &***route));
     let client = context.client;
     let framed = edge.check_framing(&request);
     request.extensions_mut().insert(context);
-    let log = passage.log();
+    let log = scope.log();
     let serving = async {
         let admitted = match &route {
             _ if framed.is_err() => framed,
-            Ok(route) => edge.inner.gate.admit(route.access, &mut request, client.0).await,
-            Err(failure) => Err(failure.clone()),
+            Ok(route) => {
+                edge.inner
+                    .authenticator
+                    .admit(route.access, &mut request, client.0)
+                    .await
+            }
+            Err(error) => Err(error.clone()),
         };
-        if let Err(failure) = admitted {
-            return Err(Arc::new(failure));
+        if let Err(error) = admitted {
+            return Err(Arc::new(error));
         }
         if let Some(caller) = request.extensions().get::<Caller>() {
-            passage.note_caller(caller);
+            scope.note_caller(caller);
         }
         if let Ok(route) = &route
             && request.method() == Method::GET
@@ -179,11 +187,11 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
             request.extensions_mut().insert(edge.inner.memory.of(holder));
         }
         let mut response = next.run(request).await;
-        match response.extensions_mut().remove::<Arc<Failure>>() {
-            Some(failure) => Err(failure),
+        match response.extensions_mut().remove::<Arc<ApiError>>() {
+            Some(error) => Err(error),
             None => Ok(response),
         }
     };
     let outcome = context::within(log, serving).await;
-    passage.leave(outcome)
+    scope.finish(outcome)
 }

@@ -11,7 +11,7 @@ use axum::{
 use serde::de::DeserializeOwned;
 
 use super::edge::RequestContext;
-use crate::failure::Failure;
+use crate::api_error::ApiError;
 use domain::field::FieldFault;
 
 pub(super) use body::json_body;
@@ -23,12 +23,12 @@ pub use whole::Bounds;
 pub struct Id<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Id<T> {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Path(id) = Path::<T>::from_request_parts(parts, state)
             .await
-            .map_err(|_| Failure::not_found())?;
+            .map_err(|_| ApiError::not_found())?;
         Ok(Self(id))
     }
 }
@@ -37,9 +37,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Id<T> {
 pub struct Parameters<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Query(value) = Query::<T>::from_request_parts(parts, state)
             .await
             .map_err(|rejection| {
@@ -48,7 +48,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
                     .strip_prefix("Failed to deserialize query string: ")
                     .unwrap_or(&message)
                     .to_owned();
-                Failure::invalid(vec![FieldFault {
+                ApiError::invalid(vec![FieldFault {
                     field: "query".into(),
                     message,
                 }])
@@ -59,9 +59,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
 
 /// What the edge found out about the request.
 impl<S: Sync> FromRequestParts<S> for RequestContext {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(Failure::internal)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(ApiError::internal)
     }
 }

@@ -15,7 +15,7 @@ use crate::service::{
     health::{Finding, Health, Report, Status, worst},
     readiness::Readiness,
 };
-use crate::{auth::Caller, failure::Failure};
+use crate::{api_error::ApiError, auth::Caller};
 
 /// Whoever may see hosts, errors and counts.
 #[derive(Clone, Copy)]
@@ -156,7 +156,7 @@ pub async fn health(
     State(health): State<Health>,
     IsOperator(detailed): IsOperator,
     query: Result<Query<HealthQuery>, axum::extract::rejection::QueryRejection>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let probe = query.map_err(|_| unknown_probe())?.0.probe;
     let body = match probe.as_deref() {
         Some("liveness") => only(if health.is_alive() { Status::Pass } else { Status::Fail }),
@@ -187,8 +187,8 @@ fn only(status: Status) -> HealthBody {
     }
 }
 
-fn unknown_probe() -> Failure {
-    Failure::invalid(vec![domain::field::FieldFault {
+fn unknown_probe() -> ApiError {
+    ApiError::invalid(vec![domain::field::FieldFault {
         field: "probe".into(),
         message: "must be liveness or absent, and is the only parameter".into(),
     }])

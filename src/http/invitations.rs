@@ -13,8 +13,8 @@ use super::{
     sessions::TokensBody,
 };
 use crate::{
+    api_error::ApiError,
     auth::extract::{ConfirmedUser, CurrentUser},
-    failure::Failure,
     web::Site,
 };
 use domain::{account::Invitation, ids::InvitationId, role::Role};
@@ -78,7 +78,7 @@ pub async fn create(
     State(site): State<Site>,
     ConfirmedUser(caller): ConfirmedUser,
     Json(body): Json<NewInvitationBody>,
-) -> Result<impl IntoResponse, Failure> {
+) -> Result<impl IntoResponse, ApiError> {
     let (stored, token) = invitations.create(&caller, &body.email, body.role).await?;
     let body = CreatedInvitationBody {
         stored: stored.into(),
@@ -94,7 +94,7 @@ pub async fn list(
     State(invitations): State<Invitations>,
     CurrentUser(caller): CurrentUser,
     Parameters(page): Parameters<PageQuery>,
-) -> Result<JsonBody<List<InvitationBody>>, Failure> {
+) -> Result<JsonBody<List<InvitationBody>>, ApiError> {
     Ok(JsonBody(List::of(invitations.list(&caller, page.read()?).await?)))
 }
 
@@ -104,7 +104,7 @@ pub async fn withdraw(
     State(invitations): State<Invitations>,
     CurrentUser(caller): CurrentUser,
     Id(id): Id<InvitationId>,
-) -> Result<StatusCode, Failure> {
+) -> Result<StatusCode, ApiError> {
     invitations.withdraw(&caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -120,7 +120,7 @@ pub async fn accept(
     State(sessions): State<Sessions>,
     context: RequestContext,
     Json(body): Json<AcceptBody>,
-) -> Result<impl IntoResponse, Failure> {
+) -> Result<impl IntoResponse, ApiError> {
     let from = context.client.0;
     let proven = invitations.accept(&body.token, &body.name, body.password, from).await?;
     let tokens = sessions.open(&proven).await?;

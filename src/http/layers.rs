@@ -18,7 +18,7 @@ use tower_http::{
     cors::{AllowHeaders, AllowOrigin, CorsLayer},
 };
 
-use crate::{failure::Failure, state::AppState};
+use crate::{api_error::ApiError, state::AppState};
 
 /// Bodies below this gain nothing from compression.
 const COMPRESS_ABOVE: u64 = 1024;
@@ -34,14 +34,14 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 }
 
 /// Logs a panic, and gives what the caller is told.
-pub(super) fn note_panic(panic: &(dyn Any + Send)) -> Failure {
+pub(super) fn note_panic(panic: &(dyn Any + Send)) -> ApiError {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_default();
     tracing::error!(target: "mapleai::http", panic = text, "handler panicked");
-    Failure::internal()
+    ApiError::internal()
 }
 
 /// Gives up on a request whose handler takes too long. Not for streams, which have limits of their own.
@@ -49,7 +49,7 @@ pub fn time_limit(router: Router<AppState>, limit: Duration) -> Router<AppState>
     router.layer(from_fn(move |request: Request, next: Next| async move {
         match tokio::time::timeout(limit, next.run(request)).await {
             Ok(response) => response,
-            Err(_) => Failure::timed_out().into_response(),
+            Err(_) => ApiError::timed_out().into_response(),
         }
     }))
 }

@@ -47,7 +47,7 @@ pub fn base() -> openapi::OpenApi {
     components.add_security_scheme(
         "session_cookie",
         SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::with_description(
-            crate::auth::gate::HOST_SESSION_COOKIE,
+            crate::auth::authenticator::HOST_SESSION_COOKIE,
             "The page's cookie, in development `maple_session`; unsafe methods also need the page's X-CSRF-Token",
         ))),
     );

@@ -23,8 +23,8 @@ use super::{
 };
 use crate::service::{health::Health, readiness::Readiness};
 use crate::{
-    auth::{Caller, gate::Gate},
-    failure::Failure,
+    api_error::ApiError,
+    auth::{Caller, authenticator::Authenticator},
 };
 use configuration::{Environment, log::tells_details};
 use domain::field::FieldFault;
@@ -43,7 +43,7 @@ pub struct OpsState {
     pub health: Health,
     pub readiness: Readiness,
     pub metrics: PrometheusHandle,
-    pub gate: Gate,
+    pub authenticator: Authenticator,
     pub caches: Caches,
     /// Absent where the process has no log of its own, as in tests.
     pub log: Option<LogControl>,
@@ -77,8 +77,8 @@ pub fn router(state: OpsState) -> Router {
         .route("/log-level", get(log_level).put(set_log_level))
         .route("/cache", get(cache))
         .route("/cache/purge", post(purge_cache))
-        .fallback(|| async { Failure::not_found() })
-        .method_not_allowed_fallback(|| async { Failure::method_not_allowed() })
+        .fallback(|| async { ApiError::not_found() })
+        .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() })
         .layer((from_fn(frame), DefaultBodyLimit::max(LARGEST_BODY)))
         .with_state(state)
 }
@@ -89,10 +89,10 @@ async fn frame(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(Caller::Operator);
     let mut response = match check_framing(&request) {
         Ok(()) => next.run(request).await,
-        Err(failure) => failure.into_response(),
+        Err(error) => error.into_response(),
     };
-    if let Some(failure) = response.extensions_mut().remove::<std::sync::Arc<Failure>>() {
-        response = render(&failure, Dialect::Problem, id.as_str(), None);
+    if let Some(error) = response.extensions_mut().remove::<std::sync::Arc<ApiError>>() {
+        response = render(&error, Dialect::Problem, id.as_str(), None);
     }
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, NO_STORE);
@@ -118,7 +118,7 @@ struct LogLevelAnswer {
     seconds_left: Option<u64>,
 }
 
-async fn log_level(State(state): State<OpsState>) -> Result<Response, Failure> {
+async fn log_level(State(state): State<OpsState>) -> Result<Response, ApiError> {
     Ok(Json(answer(&log_of(&state)?)).into_response())
 }
 
@@ -126,11 +126,11 @@ async fn set_log_level(
     State(state): State<OpsState>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<LogLevelBody>,
-) -> Result<Response, Failure> {
-    state.gate.operator(&headers)?;
+) -> Result<Response, ApiError> {
+    state.authenticator.operator(&headers)?;
     let log = log_of(&state)?;
     let refused = |field: &'static str, message: String| {
-        Failure::invalid(vec![FieldFault {
+        ApiError::invalid(vec![FieldFault {
             field: field.into(),
             message,
         }])
@@ -151,7 +151,7 @@ async fn set_log_level(
     match log.set(&body.level, span) {
         Ok(()) => Ok(Json(answer(&log)).into_response()),
         Err(error @ LevelError::Filter(_)) => Err(refused("level", error.to_string())),
-        Err(error @ LevelError::Gone(_)) => Err(Failure::internal().because(error)),
+        Err(error @ LevelError::Gone(_)) => Err(ApiError::internal().with_source(error)),
     }
 }
 
@@ -172,14 +172,14 @@ async fn purge_cache(
     State(state): State<OpsState>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<PurgeBody>,
-) -> Result<Response, Failure> {
-    state.gate.operator(&headers)?;
+) -> Result<Response, ApiError> {
+    state.authenticator.operator(&headers)?;
     let reach = state.caches.purge(body.class.as_deref(), body.organization).await?;
     Ok(super::caches::purged(reach))
 }
 
-fn log_of(state: &OpsState) -> Result<LogControl, Failure> {
-    state.log.clone().ok_or_else(Failure::not_found)
+fn log_of(state: &OpsState) -> Result<LogControl, ApiError> {
+    state.log.clone().ok_or_else(ApiError::not_found)
 }
 
 fn answer(log: &LogControl) -> LogLevelAnswer {

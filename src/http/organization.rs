@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 
 use super::extract::Json;
 use crate::{
+    api_error::ApiError,
     auth::extract::{ConfirmedUser, CurrentUser},
-    failure::Failure,
 };
 use domain::{account::SessionOwner, ids::OrganizationId};
 use people::organizations::Organizations;
@@ -33,7 +33,7 @@ pub struct OrganizationChange {
 async fn current(
     organizations: &Organizations,
     caller: &SessionOwner,
-) -> Result<JsonBody<OrganizationSettingsBody>, Failure> {
+) -> Result<JsonBody<OrganizationSettingsBody>, ApiError> {
     let (organization, settings, delete_after) = organizations.get(caller).await?;
     Ok(JsonBody(OrganizationSettingsBody {
         id: organization.id,
@@ -48,7 +48,7 @@ async fn current(
 pub async fn get(
     State(organizations): State<Organizations>,
     CurrentUser(caller): CurrentUser,
-) -> Result<JsonBody<OrganizationSettingsBody>, Failure> {
+) -> Result<JsonBody<OrganizationSettingsBody>, ApiError> {
     current(&organizations, &caller).await
 }
 
@@ -58,7 +58,7 @@ pub async fn change(
     State(organizations): State<Organizations>,
     ConfirmedUser(caller): ConfirmedUser,
     Json(body): Json<OrganizationChange>,
-) -> Result<JsonBody<OrganizationSettingsBody>, Failure> {
+) -> Result<JsonBody<OrganizationSettingsBody>, ApiError> {
     organizations.set_share_answers(&caller, body.share_answers).await?;
     current(&organizations, &caller).await
 }

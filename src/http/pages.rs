@@ -4,9 +4,9 @@ pub(super) mod assets;
 mod audit;
 mod chat;
 mod confirmed;
-pub(super) mod entry;
 mod keys;
 mod settings;
+pub(super) mod sign_in;
 
 use askama::Template;
 use axum::{
@@ -18,8 +18,8 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use self::settings::forms;
 use super::routes::Routes;
 use crate::{
+    api_error::ApiError,
     auth::access::Access,
-    failure::Failure,
     web::{
         Site,
         views::{FormFaults, Viewer},
@@ -80,14 +80,14 @@ pub fn routes(routes: Routes) -> Routes {
             page,
             post(forms::share_answers),
         )
-        .page(Method::POST, "/sign-out", page, post(entry::sign_out))
-        .page(Method::GET, "/sign-in", form, get(entry::sign_in_page))
-        .page(Method::POST, "/sign-in", form, post(entry::sign_in))
-        .page(Method::GET, "/register", form, get(entry::register_page))
-        .page(Method::POST, "/register", form, post(entry::register))
-        .page(Method::GET, "/invite/{token}", form, get(entry::invite_page))
-        .page(Method::POST, "/invite/{token}", form, post(entry::accept))
-        .page(Method::GET, "/api/docs", open, get(entry::docs))
+        .page(Method::POST, "/sign-out", page, post(sign_in::sign_out))
+        .page(Method::GET, "/sign-in", form, get(sign_in::sign_in_page))
+        .page(Method::POST, "/sign-in", form, post(sign_in::sign_in))
+        .page(Method::GET, "/register", form, get(sign_in::register_page))
+        .page(Method::POST, "/register", form, post(sign_in::register))
+        .page(Method::GET, "/invite/{token}", form, get(sign_in::invite_page))
+        .page(Method::POST, "/invite/{token}", form, post(sign_in::accept))
+        .page(Method::GET, "/api/docs", open, get(sign_in::docs))
         .page(Method::GET, "/assets/{name}", open, get(assets::asset))
 }
 
@@ -95,10 +95,10 @@ pub fn routes(routes: Routes) -> Routes {
 #[error("a page could not be drawn")]
 struct NotDrawn(#[from] askama::Error);
 
-fn draw(page: &impl Template) -> Result<Response, Failure> {
+fn draw(page: &impl Template) -> Result<Response, ApiError> {
     let html = page
         .render()
-        .map_err(|error| Failure::internal().because(NotDrawn(error)))?;
+        .map_err(|error| ApiError::internal().with_source(NotDrawn(error)))?;
     Ok(Html(html).into_response())
 }
 
@@ -108,7 +108,7 @@ async fn viewer(
     site: &Site,
     caller: &SessionOwner,
     headers: &HeaderMap,
-) -> Result<Viewer, Failure> {
+) -> Result<Viewer, ApiError> {
     let user = accounts.get(caller.organization, caller.user).await?;
     Ok(Viewer {
         id: user.id.to_string(),
@@ -122,13 +122,13 @@ async fn viewer(
 }
 
 /// Opens a session for the page in the browser that sent `headers`, and goes to `page`.
-async fn enter(
+async fn signed_in_redirect(
     sessions: &Sessions,
     site: &Site,
     proven: &Proven,
     headers: &HeaderMap,
     page: &str,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     let device = agent.and_then(device::of_user_agent);
     let session = sessions.open_page(proven, device.as_deref()).await?;
@@ -146,9 +146,9 @@ fn with_cookie(mut response: Response, cookie: Option<HeaderValue>) -> Response 
 }
 
 /// What is wrong, and for how long it will be.
-fn with_wait(failure: &Failure) -> String {
-    let Some(wait) = failure.retry_after else {
-        return failure.detail.to_string();
+fn with_wait(error: &ApiError) -> String {
+    let Some(wait) = error.retry_after else {
+        return error.detail.to_string();
     };
     let seconds = wait.as_secs().max(1);
     let (count, unit) = if seconds < 100 {
@@ -157,7 +157,7 @@ fn with_wait(failure: &Failure) -> String {
         (seconds.div_ceil(60), "minute")
     };
     let plural = if count == 1 { "" } else { "s" };
-    format!("{} Try again in {count} {unit}{plural}.", failure.detail)
+    format!("{} Try again in {count} {unit}{plural}.", error.detail)
 }
 
 /// What makes a good password, for whoever has to find one.
@@ -169,7 +169,7 @@ fn password_hint(accounts: &Accounts) -> String {
 }
 
 /// What a form says about an error that its user can mend, or the failure that it is otherwise.
-fn faults_of(error: AccountError) -> Result<FormFaults, Failure> {
+fn faults_of(error: AccountError) -> Result<FormFaults, ApiError> {
     match error {
         AccountError::Invalid(fields) => Ok(FormFaults {
             general: None,
@@ -185,12 +185,12 @@ fn faults_of(error: AccountError) -> Result<FormFaults, Failure> {
         // Nothing that could be corrected in the form.
         AccountError::NotAllowed => Err(error.into()),
         error => {
-            let failure = Failure::from(error);
-            if failure.status.is_server_error() {
-                return Err(failure);
+            let error = ApiError::from(error);
+            if error.status.is_server_error() {
+                return Err(error);
             }
             Ok(FormFaults {
-                general: Some(with_wait(&failure)),
+                general: Some(with_wait(&error)),
                 fields: Vec::new(),
             })
         }

@@ -11,12 +11,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    failure::Failure,
+    api_error::ApiError,
     web::{next, views::error_page},
 };
 
 /// Carried as an extension until the edge, which knows the dialect and the request's id, writes the body.
-impl IntoResponse for Failure {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(Arc::new(self));
@@ -79,15 +79,15 @@ pub struct ProblemField<'a> {
 }
 
 impl<'a> Problem<'a> {
-    pub fn new(failure: &'a Failure, request_id: &'a str) -> Self {
+    pub fn new(error: &'a ApiError, request_id: &'a str) -> Self {
         Self {
             kind: "about:blank",
-            title: failure.status.canonical_reason().unwrap_or("Error"),
-            status: failure.status.as_u16(),
-            code: failure.code,
-            detail: &failure.detail,
+            title: error.status.canonical_reason().unwrap_or("Error"),
+            status: error.status.as_u16(),
+            code: error.code,
+            detail: &error.detail,
             request_id,
-            errors: failure
+            errors: error
                 .fields
                 .iter()
                 .map(|fault| ProblemField {
@@ -115,23 +115,23 @@ pub struct OpenAiErrorBody<'a> {
 }
 
 impl<'a> OpenAiError<'a> {
-    pub fn new(failure: &'a Failure) -> Self {
-        let kind = match failure.status {
+    pub fn new(error: &'a ApiError) -> Self {
+        let kind = match error.status {
             StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
             status if status.is_server_error() => "server_error",
             _ => "invalid_request_error",
         };
         // The code that OpenAI's own clients know for any credential that is not accepted.
-        let code = if failure.status == StatusCode::UNAUTHORIZED {
+        let code = if error.status == StatusCode::UNAUTHORIZED {
             "invalid_api_key"
         } else {
-            failure.code
+            error.code
         };
         Self {
             error: OpenAiErrorBody {
-                message: &failure.detail,
+                message: &error.detail,
                 kind,
-                param: failure.param,
+                param: error.param,
                 code,
             },
         }
@@ -139,8 +139,8 @@ impl<'a> OpenAiError<'a> {
 }
 
 /// The response that the caller gets. `page` is the path that a browser wanted to see, to come back to.
-pub fn render(failure: &Failure, dialect: Dialect, request_id: &str, page: Option<&str>) -> Response {
-    if let (Some(target), Dialect::Page) = (failure.redirect, dialect) {
+pub fn render(error: &ApiError, dialect: Dialect, request_id: &str, page: Option<&str>) -> Response {
+    if let (Some(target), Dialect::Page) = (error.redirect, dialect) {
         let mut response = StatusCode::SEE_OTHER.into_response();
         let back = page.and_then(next::sign_in_url);
         let target = back
@@ -150,29 +150,29 @@ pub fn render(failure: &Failure, dialect: Dialect, request_id: &str, page: Optio
         return response;
     }
     let (content_type, body) = match dialect {
-        Dialect::Problem => ("application/problem+json", json(&Problem::new(failure, request_id))),
-        Dialect::OpenAi => ("application/json", json(&OpenAiError::new(failure))),
+        Dialect::Problem => ("application/problem+json", json(&Problem::new(error, request_id))),
+        Dialect::OpenAi => ("application/json", json(&OpenAiError::new(error))),
         Dialect::Page => (
             "text/html; charset=utf-8",
             error_page(
-                failure.status.as_u16(),
-                failure.status.canonical_reason().unwrap_or("Error"),
-                &failure.detail,
+                error.status.as_u16(),
+                error.status.canonical_reason().unwrap_or("Error"),
+                &error.detail,
                 request_id,
             )
             .into(),
         ),
     };
-    let mut response = (failure.status, Body::from(body)).into_response();
+    let mut response = (error.status, Body::from(body)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    if failure.status == StatusCode::UNAUTHORIZED {
+    if error.status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if failure.code == Failure::COMPRESSED {
+    if error.code == ApiError::COMPRESSED {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
-    if let Some(after) = failure.retry_after {
+    if let Some(after) = error.retry_after {
         // Whole seconds (RFC 9110 10.2.3), rounded up so that nobody comes back too early.
         let seconds = after.as_millis().div_ceil(1000).max(1);
         if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {

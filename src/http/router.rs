@@ -18,7 +18,7 @@ use super::{
     service::Service,
     sessions, usage,
 };
-use crate::{auth::access::Access, failure::Failure, state::AppState};
+use crate::{api_error::ApiError, auth::access::Access, state::AppState};
 
 /// Largest body, in bytes, of what is neither a call to a model nor a question. Anybody may send one, to registration say,
 /// and thousands may be held at once.
@@ -110,8 +110,8 @@ pub fn routes(rules: &EdgeRules) -> Routes {
 /// The whole service: the routes behind the layers.
 pub fn build(router: Router<AppState>, edge_state: Edge, state: AppState, rules: &EdgeRules) -> Service {
     let router = router
-        .fallback(|| async { Failure::not_found() })
-        .method_not_allowed_fallback(|| async { Failure::method_not_allowed() });
+        .fallback(|| async { ApiError::not_found() })
+        .method_not_allowed_fallback(|| async { ApiError::method_not_allowed() });
     // One call for all: each call boxes every route once more, for every request.
     let router = router.layer((
         from_fn_with_state(edge_state.clone(), edge),

@@ -26,7 +26,7 @@ pub struct RouteInfo {
 }
 
 /// What the table knows of a path and method.
-pub enum Found<'a> {
+pub enum RouteMatch<'a> {
     Route(&'a Arc<RouteInfo>),
     /// The path does not take this method.
     NoMethod,
@@ -38,16 +38,16 @@ pub enum Found<'a> {
 pub struct RouteTable(HashMap<Box<str>, Vec<Arc<RouteInfo>>>);
 
 impl RouteTable {
-    pub fn find(&self, path: &str, method: &Method) -> Found<'_> {
+    pub fn find(&self, path: &str, method: &Method) -> RouteMatch<'_> {
         // HEAD is answered by GET's handler.
         let method = if method == Method::HEAD { &Method::GET } else { method };
         let Some(routes) = self.0.get(path) else {
-            return Found::NoPath;
+            return RouteMatch::NoPath;
         };
         routes
             .iter()
             .find(|route| route.method == *method)
-            .map_or(Found::NoMethod, Found::Route)
+            .map_or(RouteMatch::NoMethod, RouteMatch::Route)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<RouteInfo>> {
@@ -101,7 +101,7 @@ impl Routes {
             }
             self.router = self.router.route(&path, handlers.clone());
             match self.document.paths.paths.get_mut(&documented) {
-                Some(known) => known.merge_operations(item),
+                Some(existing) => existing.merge_operations(item),
                 None => {
                     self.document.paths.paths.insert(documented, item);
                 }

@@ -1,7 +1,7 @@
 //! What a listener serves: the router, and a shorter way to models for programs.
 //!
 //! axum boxes, clones and moves a request at every layer, and hands handlers what they need through a map in the request:
-//! a tenth of what a call to a model costs us. So these calls are told apart here. They pass the same [`Passage`], gate,
+//! a tenth of what a call to a model costs us. So these calls are told apart here. They pass the same [`RequestScope`], gate,
 //! limits and handler as they would behind the router, which also still knows them: browsers' calls from elsewhere, which
 //! CORS has to see, go that way, and the API's document is made from it.
 
@@ -15,15 +15,15 @@ use http_body::Body as HttpBody;
 use tower::ServiceExt;
 
 use super::{
-    edge::{Edge, Passage, Peer},
+    edge::{Edge, Peer, RequestScope},
     extract::{Bounds, json_body},
     layers,
     openai::completions as handlers,
     routes::RouteInfo,
 };
 use crate::{
+    api_error::ApiError,
     auth::{access::Access, extract::ApiCaller},
-    failure::Failure,
 };
 use concurrency::memory::Holder;
 use gateway::completions::Completions;
@@ -32,9 +32,9 @@ use telemetry::context;
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Service(Arc<Inner>);
+pub struct Service(Arc<ServiceInner>);
 
-struct Inner {
+struct ServiceInner {
     router: Router,
     edge: Edge,
     completions: Completions,
@@ -55,7 +55,7 @@ impl Service {
             let route = route.filter(|route| route.access == Access::Program)?;
             Some((endpoint, Arc::clone(route)))
         });
-        Self(Arc::new(Inner {
+        Self(Arc::new(ServiceInner {
             calls: calls.collect(),
             router,
             edge,
@@ -87,7 +87,7 @@ where
     answered.unwrap_or_else(|never| match never {})
 }
 
-impl Inner {
+impl ServiceInner {
     /// The call to a model that a request is, if it may go the short way.
     fn call_of<B>(&self, request: &Request<B>) -> Option<&(Endpoint, Arc<RouteInfo>)> {
         if request.method() != Method::POST || (self.cors && request.headers().contains_key(header::ORIGIN)) {
@@ -101,30 +101,34 @@ impl Inner {
     where
         B: HttpBody<Data = Bytes>,
     {
-        let (passage, told) = Passage::enter(&self.edge, &request, Some(Peer(peer)), Some(route));
-        let log = passage.log();
+        let (scope, context) = RequestScope::begin(&self.edge, &request, Some(Peer(peer)), Some(route));
+        let log = scope.log();
         let outcome = {
             // Pinned where it is: it is large, and being wrapped would move it.
             let serving = pin!(async {
                 self.edge.check_framing(&request)?;
-                let caller = self.edge.gate().program(request.headers(), told.client.0).await?;
-                passage.note_caller(&caller);
-                let principal = caller.principal().ok_or_else(Failure::unauthenticated)?;
+                let caller = self
+                    .edge
+                    .authenticator()
+                    .program(request.headers(), context.client.0)
+                    .await?;
+                scope.note_caller(&caller);
+                let principal = caller.principal().ok_or_else(ApiError::unauthenticated)?;
                 let (head, body) = request.into_parts();
                 let memory = (
                     self.completions.memory(),
                     Holder::Organization(principal.organization.0),
                 );
                 let body = json_body(&head.headers, body, self.body, Some(memory)).await?;
-                handlers::call(endpoint, &self.completions, ApiCaller(principal), told, body).await
+                handlers::call(endpoint, &self.completions, ApiCaller(principal), context, body).await
             });
             // Nothing of a call that panicked is looked at again.
             AssertUnwindSafe(context::within(log, serving)).catch_unwind().await
         };
         let outcome = outcome.unwrap_or_else(|panic| {
-            let noted = context::within_sync(passage.log(), || layers::note_panic(&*panic));
+            let noted = context::within_sync(scope.log(), || layers::note_panic(&*panic));
             Err(noted)
         });
-        passage.leave(outcome.map_err(Arc::new))
+        scope.finish(outcome.map_err(Arc::new))
     }
 }

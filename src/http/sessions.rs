@@ -10,11 +10,11 @@ use super::{
     body::{List, UserBody},
     edge::RequestContext,
     extract::{Id, Json, PageQuery, Parameters},
-    pages::entry::{CACHE_ALONE, CLEAR_SITE_DATA},
+    pages::sign_in::{CACHE_ALONE, CLEAR_SITE_DATA},
 };
 use crate::{
+    api_error::ApiError,
     auth::extract::{ConfirmedUser, CurrentUser},
-    failure::Failure,
 };
 use domain::{account::User, ids::SessionId, page::Cursor};
 use people::{
@@ -86,7 +86,7 @@ pub async fn register(
     State(sessions): State<Sessions>,
     context: RequestContext,
     Json(body): Json<RegisterBody>,
-) -> Result<impl IntoResponse, Failure> {
+) -> Result<impl IntoResponse, ApiError> {
     let registration = Registration {
         email: body.email,
         password: body.password,
@@ -109,7 +109,7 @@ pub async fn login(
     State(sessions): State<Sessions>,
     context: RequestContext,
     Json(body): Json<LoginBody>,
-) -> Result<axum::Json<TokensBody>, Failure> {
+) -> Result<axum::Json<TokensBody>, ApiError> {
     let proven = accounts
         .sign_in(&body.email, body.password, context.client.0, None)
         .await?;
@@ -127,7 +127,7 @@ pub async fn refresh(
     State(sessions): State<Sessions>,
     context: RequestContext,
     Json(body): Json<RefreshBody>,
-) -> Result<axum::Json<TokensBody>, Failure> {
+) -> Result<axum::Json<TokensBody>, ApiError> {
     let (owner, tokens) = sessions.refresh(&body.refresh_token, context.client.0).await?;
     let user = accounts.get(owner.organization, owner.user).await?;
     Ok(axum::Json(TokensBody::new(user, tokens)))
@@ -138,7 +138,7 @@ pub async fn refresh(
 pub async fn logout(
     State(sessions): State<Sessions>,
     CurrentUser(caller): CurrentUser,
-) -> Result<impl IntoResponse, Failure> {
+) -> Result<impl IntoResponse, ApiError> {
     sessions.end(&caller).await?;
     Ok((StatusCode::NO_CONTENT, [(CLEAR_SITE_DATA, CACHE_ALONE)]))
 }
@@ -162,7 +162,7 @@ pub async fn confirm(
     CurrentUser(caller): CurrentUser,
     context: RequestContext,
     Json(body): Json<ConfirmBody>,
-) -> Result<StatusCode, Failure> {
+) -> Result<StatusCode, ApiError> {
     accounts
         .confirm_session(&caller, body.password, context.client.0)
         .await?;
@@ -190,7 +190,7 @@ pub async fn list(
     State(sessions): State<Sessions>,
     CurrentUser(caller): CurrentUser,
     Parameters(page): Parameters<PageQuery>,
-) -> Result<axum::Json<List<SessionBody>>, Failure> {
+) -> Result<axum::Json<List<SessionBody>>, ApiError> {
     let page = sessions.list(&caller, page.read()?).await?;
     Ok(axum::Json(List {
         next_cursor: page.next.map(Cursor::encode),
@@ -216,14 +216,14 @@ pub async fn end(
     State(sessions): State<Sessions>,
     CurrentUser(caller): CurrentUser,
     Id(id): Id<SessionId>,
-) -> Result<StatusCode, Failure> {
+) -> Result<StatusCode, ApiError> {
     if id != caller.session {
         sessions.require_confirmed(&caller).await?;
     }
     if sessions.end_own(&caller, id).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(Failure::not_found())
+        Err(ApiError::not_found())
     }
 }
 
@@ -232,7 +232,7 @@ pub async fn end(
 pub async fn end_others(
     State(sessions): State<Sessions>,
     ConfirmedUser(caller): ConfirmedUser,
-) -> Result<StatusCode, Failure> {
+) -> Result<StatusCode, ApiError> {
     sessions.end_others(&caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }

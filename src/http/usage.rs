@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::Parameters;
-use crate::{auth::extract::CurrentUser, failure::Failure};
+use crate::{api_error::ApiError, auth::extract::CurrentUser};
 use domain::field::FieldFault;
 use domain::{ids::ApiKeyId, usage::UsageTotals};
 use gateway::usage::{Usage, UsageReport};
@@ -153,10 +153,10 @@ pub async fn report(
     State(usage): State<Usage>,
     CurrentUser(caller): CurrentUser,
     Parameters(query): Parameters<UsageQuery>,
-) -> Result<Json<UsageBody>, Failure> {
+) -> Result<Json<UsageBody>, ApiError> {
     let keys = query.keys.unwrap_or(KEYS);
     if !(1..=MAX_KEYS).contains(&keys) {
-        return Err(Failure::invalid(vec![FieldFault {
+        return Err(ApiError::invalid(vec![FieldFault {
             field: "keys".into(),
             message: format!("must be between 1 and {MAX_KEYS}"),
         }]));

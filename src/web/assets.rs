@@ -146,12 +146,12 @@ fn with_imports(script: &str, chain: u8) -> Option<String> {
 }
 
 fn variants(file: &Built) -> Variants {
-    let known = COMPRESSED
+    let compressed = COMPRESSED
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .get(&file.hashed_name)
         .cloned();
-    known.unwrap_or_else(|| {
+    compressed.unwrap_or_else(|| {
         let made = compress(&file.content);
         COMPRESSED
             .lock()

@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 /// The page at this path, if it is one to come back to.
 pub fn page(path: &str) -> Option<&str> {
-    let known = match path.strip_prefix("/c/") {
+    let is_page = match path.strip_prefix("/c/") {
         Some(id) => id.len() == 36 && Uuid::try_parse(id).is_ok(),
         None => matches!(path, "/keys" | "/settings"),
     };
-    known.then_some(path)
+    is_page.then_some(path)
 }
 
 /// The sign-in page that leads back to it.
@@ -27,8 +27,8 @@ mod tests {
     #[test]
     fn leads_to_pages_of_ours_and_nowhere_else() {
         let conversation = "/c/0190a0a0-0000-7000-8000-000000000000";
-        for known in ["/keys", "/settings", conversation] {
-            assert_eq!(page(known), Some(known));
+        for is_page in ["/keys", "/settings", conversation] {
+            assert_eq!(page(is_page), Some(is_page));
         }
         for other in [
             "",

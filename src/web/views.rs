@@ -58,8 +58,8 @@ pub struct FormFaults {
 impl FormFaults {
     /// Puts the fields in the order in which the form has them.
     pub fn sort_as(&mut self, form: &[&str]) {
-        let place = |name: &str| form.iter().position(|field| *field == name);
-        self.fields.sort_by_key(|(name, _)| place(name));
+        let index = |name: &str| form.iter().position(|field| *field == name);
+        self.fields.sort_by_key(|(name, _)| index(name));
     }
 
     /// Whether it is the first of the fields to be mended, where a person goes on.

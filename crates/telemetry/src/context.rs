@@ -12,12 +12,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
 tokio::task_local! {
-    static CURRENT: Arc<RequestContext>;
+    static CURRENT: Arc<LogContext>;
 }
 
 /// What is known of a request while it is served.
 #[derive(Debug)]
-pub struct RequestContext {
+pub struct LogContext {
     pub request_id: Arc<str>,
     /// Of the caller's trace (W3C Trace Context), 32 hexadecimal digits.
     pub trace_id: Option<Box<str>>,
@@ -29,7 +29,7 @@ pub struct RequestContext {
     caller: OnceLock<(Option<Uuid>, Option<Uuid>)>,
 }
 
-impl RequestContext {
+impl LogContext {
     pub fn new(
         request_id: Arc<str>,
         trace_id: Option<Box<str>>,
@@ -73,17 +73,17 @@ impl RequestContext {
 }
 
 /// Runs `work` as part of a request.
-pub fn within<F: Future>(context: Arc<RequestContext>, work: F) -> impl Future<Output = F::Output> {
+pub fn within<F: Future>(context: Arc<LogContext>, work: F) -> impl Future<Output = F::Output> {
     CURRENT.scope(context, work)
 }
 
 /// Runs `work` as part of a request, without waiting.
-pub fn within_sync<T>(context: Arc<RequestContext>, work: impl FnOnce() -> T) -> T {
+pub fn within_sync<T>(context: Arc<LogContext>, work: impl FnOnce() -> T) -> T {
     CURRENT.sync_scope(context, work)
 }
 
 /// The request that is being served, for work that goes on after it.
-pub fn current() -> Option<Arc<RequestContext>> {
+pub fn current() -> Option<Arc<LogContext>> {
     CURRENT.try_with(Arc::clone).ok()
 }
 
@@ -95,7 +95,7 @@ pub fn organization() -> Option<Uuid> {
         .flatten()
 }
 
-pub(super) fn with_current(look: impl FnOnce(&RequestContext)) {
+pub(super) fn with_current(look: impl FnOnce(&LogContext)) {
     let _ = CURRENT.try_with(|context| look(context));
 }
 

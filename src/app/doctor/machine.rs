@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Found, doubtful, ill, well};
+use super::{Finding, fail, pass, warn};
 use configuration::Config;
 
 /// Beside connections: files, logs, the pools.
@@ -15,12 +15,12 @@ const LITTLE: u64 = 1024 * 1024 * 1024;
 const TOO_LITTLE: u64 = 64 * 1024 * 1024;
 
 /// Whether as many connections can be open as are allowed.
-pub(super) fn file_limits(config: &Config) -> Found {
+pub(super) fn file_limits(config: &Config) -> Finding {
     let Some(limit) = fs::read_to_string("/proc/self/limits")
         .ok()
         .and_then(|text| soft_limit(&text))
     else {
-        return doubtful("/proc/self/limits cannot be read", "see `ulimit -n`");
+        return warn("/proc/self/limits cannot be read", "see `ulimit -n`");
     };
     let pools = u64::from(config.database.max_connections) * 2;
     // A call holds one connection to its caller and one to the provider.
@@ -28,9 +28,9 @@ pub(super) fn file_limits(config: &Config) -> Found {
     let wanted = config.server.max_connections as u64 + calls + pools + OTHER_FILES;
     let finding = format!("{limit} open files allowed, up to {wanted} wanted");
     if limit >= wanted {
-        well(finding)
+        pass(finding)
     } else {
-        doubtful(
+        warn(
             finding,
             "raise it (`ulimit -n`, LimitNOFILE=) or lower server.max_connections and admission.max_in_flight",
         )
@@ -39,21 +39,21 @@ pub(super) fn file_limits(config: &Config) -> Found {
 
 /// Whether clients can be told apart. Somebody else ends TLS where people come by https, and is everybody's address unless it is
 /// trusted to name them.
-pub(super) fn proxies(config: &Config) -> Found {
+pub(super) fn proxies(config: &Config) -> Finding {
     let server = &config.server;
     if !server.trusted_proxies.is_empty() {
-        return well(format!(
+        return pass(format!(
             "{} networks may say who is behind them",
             server.trusted_proxies.len()
         ));
     }
     if server.public_url.scheme() == "https" {
-        doubtful(
+        warn(
             "server.public_url is https, so a proxy is in front, and server.trusted_proxies is empty: all clients count as one",
             "name its networks in server.trusted_proxies, so that limits by address tell people apart",
         )
     } else {
-        well("no proxy is expected in front, and none is believed")
+        pass("no proxy is expected in front, and none is believed")
     }
 }
 
@@ -84,13 +84,13 @@ fn total(meminfo: &str) -> Option<u64> {
 }
 
 /// Whether what the service writes has room, and may be written.
-pub(super) fn disk(config: &Config) -> Found {
+pub(super) fn disk(config: &Config) -> Finding {
     let mut folders: Vec<PathBuf> = Vec::new();
     folders.extend(config.usage.journal_dir.iter().map(PathBuf::from));
     let log = config.log.file.as_deref().map(Path::new);
     folders.extend(log.and_then(Path::parent).map(Path::to_path_buf));
     if folders.is_empty() {
-        return well("nothing is written to disk");
+        return pass("nothing is written to disk");
     }
     let (mut findings, mut worst) = (Vec::new(), None);
     for folder in folders {
@@ -123,11 +123,11 @@ pub(super) fn disk(config: &Config) -> Found {
     }
     let finding = findings.join("; ");
     match worst {
-        Some(free) if free >= LITTLE => well(finding),
+        Some(free) if free >= LITTLE => pass(finding),
         Some(free) if free >= TOO_LITTLE => {
-            doubtful(finding, "make room, or place usage.journal_dir and log.file elsewhere")
+            warn(finding, "make room, or place usage.journal_dir and log.file elsewhere")
         }
-        _ => ill(finding, "make room, or place usage.journal_dir and log.file elsewhere"),
+        _ => fail(finding, "make room, or place usage.journal_dir and log.file elsewhere"),
     }
 }
 

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, time::Instant};
 
 use secrecy::SecretString;
 
-use super::{Found, doubtful, ill, well};
+use super::{Finding, fail, pass, warn};
 use cache::redis::{Redis, RedisError};
 use configuration::{AnswerCaching, Config, ProviderConfig};
 use domain::clock::Clock;
 use provider::Registry;
 use store::{Database, diagnosis::Diagnosis, migrations};
-use telemetry::error_chain as told;
+use telemetry::error_chain;
 
 const OLDEST: i32 = 140_000;
 /// Seconds.
@@ -19,20 +19,20 @@ const SKEW_FAIL: f64 = 5.0;
 const LAG_WARN: f64 = 10.0;
 const LAG_FAIL: f64 = 300.0;
 
-async fn diagnosis(config: &Config) -> Result<(String, Diagnosis), Found> {
+async fn diagnosis(config: &Config) -> Result<(String, Diagnosis), Finding> {
     let found = match Database::new(&config.database) {
         Ok(database) => database.diagnose().await.map(|found| (database.address(), found)),
         Err(error) => Err(error),
     };
     found.map_err(|error| {
-        ill(
-            told(&error),
+        fail(
+            error_chain(&error),
             "see database.url, and whether the server runs and lets this host in",
         )
     })
 }
 
-pub(super) async fn database(config: &Config) -> Found {
+pub(super) async fn database(config: &Config) -> Finding {
     let (address, found) = match diagnosis(config).await {
         Ok(found) => found,
         Err(found) => return found,
@@ -44,14 +44,14 @@ pub(super) async fn database(config: &Config) -> Found {
         found.connections, found.max_connections
     );
     if found.version < OLDEST {
-        ill(finding, "PostgreSQL 14 or newer is needed")
+        fail(finding, "PostgreSQL 14 or newer is needed")
     } else if found.is_replica || found.is_read_only {
-        ill(
+        fail(
             format!("{finding}; it takes no writes"),
             "database.url must name the primary",
         )
     } else if left < i64::from(config.database.max_connections) {
-        doubtful(
+        warn(
             finding,
             format!(
                 "an instance takes up to {}: lower database.max_connections or raise the server's",
@@ -59,29 +59,29 @@ pub(super) async fn database(config: &Config) -> Found {
             ),
         )
     } else {
-        well(finding)
+        pass(finding)
     }
 }
 
 /// Whether long statements are ended by the server, which a pooler between decides.
-pub(super) async fn sessions(config: &Config) -> Found {
+pub(super) async fn sessions(config: &Config) -> Finding {
     let look = match Database::new(&config.database) {
         Ok(database) => database.sessions().await,
         Err(error) => Err(error),
     };
     let wanted = config.database.statement_timeout;
     match look {
-        Err(error) => doubtful(told(&error), "the database must be reachable first"),
-        Ok(found) if !found.shared => well("sessions are the service's own; it sets its limits itself"),
+        Err(error) => warn(error_chain(&error), "the database must be reachable first"),
+        Ok(found) if !found.shared => pass("sessions are the service's own; it sets its limits itself"),
         Ok(found) => {
             let finding = "a pooler in transaction mode is between";
             match found.statement_timeout {
-                Some(limit) if limit <= wanted => well(format!("{finding}; the role's statement_timeout is {limit:?}")),
-                Some(limit) => doubtful(
+                Some(limit) if limit <= wanted => pass(format!("{finding}; the role's statement_timeout is {limit:?}")),
+                Some(limit) => warn(
                     format!("{finding}; the role's statement_timeout is {limit:?}, above database.statement_timeout"),
                     format!("ALTER ROLE … SET statement_timeout = '{}ms'", wanted.as_millis()),
                 ),
-                None => doubtful(
+                None => warn(
                     format!("{finding}, and the server ends no statement that takes too long"),
                     format!("ALTER ROLE … SET statement_timeout = '{}ms'", wanted.as_millis()),
                 ),
@@ -90,7 +90,7 @@ pub(super) async fn sessions(config: &Config) -> Found {
     }
 }
 
-pub(super) async fn migrations(config: &Config) -> Found {
+pub(super) async fn migrations(config: &Config) -> Finding {
     let look = match Database::new(&config.database) {
         Ok(database) => match migrations::pending(&database).await {
             Ok(pending) => migrations::indexes::left_broken(&database)
@@ -101,40 +101,40 @@ pub(super) async fn migrations(config: &Config) -> Found {
         Err(error) => Err(error),
     };
     match look {
-        Ok((pending, broken)) if pending.is_empty() && !broken.is_empty() => ill(
+        Ok((pending, broken)) if pending.is_empty() && !broken.is_empty() => fail(
             format!(
                 "indexes that an interrupted migration left invalid: {}",
                 broken.join(", ")
             ),
             "run `mapleai migrate`, which makes them anew",
         ),
-        Ok((pending, _)) if pending.is_empty() => well("all applied"),
-        Ok((pending, _)) if !pending.changed.is_empty() => ill(
+        Ok((pending, _)) if pending.is_empty() => pass("all applied"),
+        Ok((pending, _)) if !pending.changed.is_empty() => fail(
             format!("applied with other contents: {:?}", pending.changed),
             "this binary and the one that migrated do not belong together",
         ),
-        Ok((pending, _)) => ill(format!("missing: {:?}", pending.missing), "run `mapleai migrate`"),
-        Err(error) => ill(told(&error), "the database must be reachable first"),
+        Ok((pending, _)) => fail(format!("missing: {:?}", pending.missing), "run `mapleai migrate`"),
+        Err(error) => fail(error_chain(&error), "the database must be reachable first"),
     }
 }
 
-pub(super) async fn clock(config: &Config) -> Found {
+pub(super) async fn clock(config: &Config) -> Finding {
     let asked = Instant::now();
     let Ok((_, found)) = diagnosis(config).await else {
-        return doubtful("cannot be compared without the database", "");
+        return warn("cannot be compared without the database", "");
     };
     // The server looked at its clock about half-way.
     let skew = (Clock::system().now() - found.now).as_seconds_f64() - asked.elapsed().as_secs_f64() / 2.0;
     let finding = format!("{skew:+.2} s against the database's");
     let advice = "run an NTP client on both";
     match skew.abs() {
-        skew if skew > SKEW_FAIL => ill(finding, advice),
-        skew if skew > SKEW_WARN => doubtful(finding, advice),
-        _ => well(finding),
+        skew if skew > SKEW_FAIL => fail(finding, advice),
+        skew if skew > SKEW_WARN => warn(finding, advice),
+        _ => pass(finding),
     }
 }
 
-pub(super) async fn replica(config: &Config, url: &SecretString) -> Found {
+pub(super) async fn replica(config: &Config, url: &SecretString) -> Finding {
     let found = match Database::replica(&config.database, url) {
         Ok(database) => database.diagnose().await.map(|found| (database.address(), found)),
         Err(error) => Err(error),
@@ -142,14 +142,14 @@ pub(super) async fn replica(config: &Config, url: &SecretString) -> Found {
     let (address, found) = match found {
         Ok(found) => found,
         Err(error) => {
-            return ill(
-                told(&error),
+            return fail(
+                error_chain(&error),
                 "see its url, and whether the server runs and lets this host in",
             );
         }
     };
     if !found.is_replica {
-        return doubtful(
+        return warn(
             format!("{address} is a primary"),
             "it works, but takes no load off the primary",
         );
@@ -157,49 +157,49 @@ pub(super) async fn replica(config: &Config, url: &SecretString) -> Found {
     let lag = found.lag_seconds.unwrap_or(f64::INFINITY);
     let finding = format!("{address}, {lag:.1} s behind");
     match lag {
-        lag if lag > LAG_FAIL => ill(finding, "see whether it receives and replays the primary's changes"),
-        lag if lag > LAG_WARN => doubtful(finding, "reports are that old"),
-        _ => well(finding),
+        lag if lag > LAG_FAIL => fail(finding, "see whether it receives and replays the primary's changes"),
+        lag if lag > LAG_WARN => warn(finding, "reports are that old"),
+        _ => pass(finding),
     }
 }
 
-pub(super) async fn redis(config: &Config) -> Found {
+pub(super) async fn redis(config: &Config) -> Finding {
     let redis = match Redis::configured(&config.redis) {
         Ok(Some(redis)) => redis,
-        Ok(None) => return well("none configured; caches stay in the process"),
-        Err(error) => return ill(told(&error), "see redis.url and redis.ca_file"),
+        Ok(None) => return pass("none configured; caches stay in the process"),
+        Err(error) => return fail(error_chain(&error), "see redis.url and redis.ca_file"),
     };
     let answer = match redis.ping().await {
         Ok(()) => redis.probe_write(0).await,
         Err(error) => Err(error),
     };
     match answer {
-        Ok(()) => well(redis.address()),
-        Err(RedisError::Refuses(why)) => doubtful(
+        Ok(()) => pass(redis.address()),
+        Err(RedisError::Refuses(why)) => warn(
             format!("{}: it refuses writes: {why}", redis.address()),
             "nothing is shared by instances; see whether it is the primary, and its memory, replicas and disk",
         ),
-        Err(error) => doubtful(
-            format!("{}: {}", redis.address(), told(&error)),
+        Err(error) => warn(
+            format!("{}: {}", redis.address(), error_chain(&error)),
             "the service runs without it; see redis.url, and whether the server runs",
         ),
     }
 }
 
 /// By its list of models, which is free.
-pub(super) async fn provider(name: &str, config: &ProviderConfig) -> Found {
+pub(super) async fn provider(name: &str, config: &ProviderConfig) -> Finding {
     let one = BTreeMap::from([(name.to_owned(), config.clone())]);
     let registry = match Registry::build(&one, &[], AnswerCaching::Off) {
         Ok(registry) => registry,
-        Err(error) => return ill(told(&error), "see its section"),
+        Err(error) => return fail(error_chain(&error), "see its section"),
     };
     let Some(upstream) = registry.upstreams().first() else {
-        return doubtful("is not set up", "");
+        return warn("is not set up", "");
     };
     match upstream.provider.list_models().await {
-        Ok(models) => well(format!("lists {} models", models.len())),
-        Err(error) => ill(
-            told(&error),
+        Ok(models) => pass(format!("lists {} models", models.len())),
+        Err(error) => fail(
+            error_chain(&error),
             "see its base_url and api_key, and whether this host may reach it",
         ),
     }

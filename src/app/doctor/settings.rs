@@ -1,10 +1,10 @@
 //! Settings that load, and that an operator may not mean as they are.
 
-use super::{Found, doubtful, machine, well};
+use super::{Finding, machine, pass, warn};
 use configuration::{Config, Environment};
 use domain::ids::UserId;
 use store::{Database, Replicas, Store};
-use telemetry::error_chain as told;
+use telemetry::error_chain;
 
 /// What a stream takes while it goes on, in bytes (config/default.toml).
 const STREAM: u64 = 33 * 1024;
@@ -13,11 +13,11 @@ const PROGRAM: u64 = 96 * 1024 * 1024;
 const MIB: u64 = 1024 * 1024;
 
 /// Whether strangers may make themselves accounts.
-pub(super) fn registration(config: &Config) -> Found {
+pub(super) fn registration(config: &Config) -> Finding {
     match (config.auth.open_registration, config.environment) {
-        (false, _) => well("closed; people come by invitation"),
-        (true, Environment::Development) => well("open, as development has it"),
-        (true, environment) => doubtful(
+        (false, _) => pass("closed; people come by invitation"),
+        (true, Environment::Development) => pass("open, as development has it"),
+        (true, environment) => warn(
             format!(
                 "open in {}: whoever reaches the service makes an organisation, and calls models at the operator's cost",
                 environment.as_str()
@@ -28,7 +28,7 @@ pub(super) fn registration(config: &Config) -> Found {
 }
 
 /// Whether as many calls as are let in have what each of them needs.
-pub(super) fn calls(config: &Config) -> Found {
+pub(super) fn calls(config: &Config) -> Finding {
     let (server, admission) = (&config.server, &config.admission);
     let mut findings = Vec::new();
     if admission.max_in_flight > server.max_connections {
@@ -61,13 +61,13 @@ pub(super) fn calls(config: &Config) -> Found {
         ));
     }
     if findings.is_empty() {
-        well(format!(
+        pass(format!(
             "{} in flight, up to {} MiB with caches",
             admission.max_in_flight,
             wanted / MIB
         ))
     } else {
-        doubtful(
+        warn(
             findings.join("; "),
             "bring [admission], [server], [usage] and [cache] in line; config/default.toml says what each takes",
         )
@@ -91,7 +91,7 @@ fn memory(config: &Config) -> u64 {
 }
 
 /// Whether an address leads to one account: an earlier release told spellings apart that this one does not.
-pub(super) async fn addresses(config: &Config) -> Found {
+pub(super) async fn addresses(config: &Config) -> Finding {
     let look = match Database::new(&config.database) {
         Ok(database) => {
             Store::new(&database, &Replicas::default())
@@ -102,9 +102,12 @@ pub(super) async fn addresses(config: &Config) -> Found {
         Err(error) => Err(error),
     };
     match look {
-        Err(error) => doubtful(told(&error), "the database must be reachable, and migrated, first"),
-        Ok(accounts) if accounts.is_empty() => well("each is one account's"),
-        Ok(accounts) => doubtful(
+        Err(error) => warn(
+            error_chain(&error),
+            "the database must be reachable, and migrated, first",
+        ),
+        Ok(accounts) if accounts.is_empty() => pass("each is one account's"),
+        Ok(accounts) => warn(
             format!(
                 "{} accounts have another account's address in another spelling: {}",
                 accounts.len(),

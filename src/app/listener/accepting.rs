@@ -53,7 +53,7 @@ pub(super) fn trouble(error: &io::Error) -> Trouble {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::PAUSE, Accept, Trouble, trouble};
+    use super::{super::ACCEPT_RETRY_DELAY, Accept, Trouble, trouble};
     use crate::{app::listener, lifecycle::Lifecycle};
     use axum::Router;
     use rustix::io::Errno;
@@ -102,7 +102,7 @@ mod tests {
             errors: Mutex::new(vec![errno; times].into()),
             lifecycle: lifecycle.clone(),
         };
-        let limits = listener::Limits {
+        let limits = listener::ListenerLimits {
             header_read_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
             max_connections: 1,
@@ -118,6 +118,9 @@ mod tests {
     async fn a_clients_error_delays_nobody_and_a_lack_waits_for_a_moment() {
         assert_eq!(spent_on(Errno::CONNABORTED, 500).await, Duration::ZERO);
         let lack = spent_on(Errno::MFILE, 3).await;
-        assert!(lack >= 3 * PAUSE && lack < 6 * PAUSE, "{lack:?}");
+        assert!(
+            lack >= 3 * ACCEPT_RETRY_DELAY && lack < 6 * ACCEPT_RETRY_DELAY,
+            "{lack:?}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a connection is in use, so that an idle one can be told from one with a long stream, or with a reader who is slow.
+//! Tracks whether a connection is in use, to distinguish an idle one from one with a long stream or a slow reader.
 //!
 //! hyper's own header timeout also runs between requests, and sets a timer for each; this costs a few atomic operations.
 
@@ -22,20 +22,20 @@ use tokio::time::{Sleep, sleep};
 use concurrency::write_coalescing::ChunkedBody;
 
 #[derive(Clone, Default)]
-pub(super) struct Activity(Arc<Counts>);
+pub(super) struct ConnectionActivity(Arc<Counts>);
 
 #[derive(Default)]
 struct Counts {
     begun: AtomicU64,
     ended: AtomicU64,
-    /// Something waits to be written: a body is over when hyper has taken the last of it, which may be long before its reader has.
+    /// Bytes wait to be written: hyper may take the last of a body long before the client does.
     unwritten: AtomicBool,
-    /// It has lost its place to another connection.
-    gives_way: AtomicBool,
+    /// Another connection has taken its slot.
+    is_displaced: AtomicBool,
 }
 
-impl Activity {
-    /// A request has come; it lasts until the result is dropped.
+impl ConnectionActivity {
+    /// Begins a request, which ends when the result is dropped.
     pub(super) fn begin(&self) -> Active {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
         Active(self.clone())
@@ -45,32 +45,32 @@ impl Activity {
         self.0.begun.load(Ordering::Relaxed)
     }
 
-    /// Nothing is under way, and nothing has begun since there were `seen` requests.
+    /// Whether no request is in flight, and none has begun since there were `seen` requests.
     pub(super) fn is_idle_since(&self, seen: u64) -> bool {
         let begun = self.begun();
         begun == seen && self.0.ended.load(Ordering::Relaxed) == begun && !self.0.unwritten.load(Ordering::Relaxed)
     }
 
-    /// Nothing is under way.
+    /// Whether no request is in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.is_idle_since(self.begun())
     }
 
-    /// Another connection has its place: to be closed unless it is in use.
-    pub(super) fn give_way(&self) {
-        self.0.gives_way.store(true, Ordering::Relaxed);
+    /// Marks the connection as displaced: it closes unless it is in use.
+    pub(super) fn displace(&self) {
+        self.0.is_displaced.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn gives_way(&self) -> bool {
-        self.0.gives_way.load(Ordering::Relaxed)
+    pub(super) fn is_displaced(&self) -> bool {
+        self.0.is_displaced.load(Ordering::Relaxed)
     }
 
-    /// No request is under way, so what comes belongs to the head of the next.
+    /// Whether no request is in flight, so that bytes read belong to the next request's head.
     fn is_between(&self, begun: u64) -> bool {
         self.0.ended.load(Ordering::Relaxed) == begun
     }
 
-    /// The connection, whose writes count as activity until they are done, and each of whose heads has so long to arrive.
+    /// Wraps a connection: pending writes count as activity, and each request head has to arrive within `head_timeout`.
     pub(super) fn watch<T>(&self, connection: T, head_timeout: Duration) -> WatchedIo<T> {
         WatchedIo {
             connection,
@@ -85,8 +85,8 @@ impl Activity {
     }
 }
 
-/// A request under way, its response's body included.
-pub(super) struct Active(Activity);
+/// A request in flight, including its response body.
+pub(super) struct Active(ConnectionActivity);
 
 impl Active {
     pub(super) fn watch(self, body: Body) -> WatchedBody {
@@ -132,7 +132,7 @@ impl HttpBody for WatchedBody {
 /// A connection that notes when it has to wait before it can write, and gives up on a head that does not come to its end.
 pub(super) struct WatchedIo<T> {
     connection: T,
-    activity: Activity,
+    activity: ConnectionActivity,
     head: Head,
 }
 
@@ -148,7 +148,7 @@ struct Head {
 
 impl Head {
     /// To be told of every look for more bytes; an error once the time for this head is over.
-    fn note_read(&mut self, activity: &Activity, context: &mut Context<'_>, found: bool) -> io::Result<()> {
+    fn note_read(&mut self, activity: &ConnectionActivity, context: &mut Context<'_>, found: bool) -> io::Result<()> {
         let begun = activity.begun();
         if self.begun != begun {
             (self.begun, self.has_come, self.timer) = (begun, false, None);
@@ -213,7 +213,7 @@ impl<T: Write + Unpin> Write for WatchedIo<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::Activity;
+    use super::ConnectionActivity;
     use axum::body::Body;
     use futures_util::FutureExt as _;
     use hyper::rt::Write;
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn what_waits_to_be_written_is_activity_until_all_is_written() {
-        let activity = Activity::default();
+        let activity = ConnectionActivity::default();
         let mut connection = activity.watch(Socket(false), Duration::from_secs(1));
         let context = &mut Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut connection).poll_write(context, b"x").is_pending());
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_stream_is_activity_until_its_body_is_gone() {
-        let activity = Activity::default();
+        let activity = ConnectionActivity::default();
         assert!(activity.is_idle_since(0));
         let active = activity.begin();
         assert!(!activity.is_idle_since(1));
@@ -273,7 +273,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_head_has_its_time_from_its_first_byte_and_an_idle_connection_has_none() {
-        let activity = Activity::default();
+        let activity = ConnectionActivity::default();
         let limit = Duration::from_secs(10);
         let mut head = activity.watch((), limit).head;
         let mut look = |found| {

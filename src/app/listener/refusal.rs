@@ -9,7 +9,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use super::places::Full;
+use super::connection_slots::NoFreeSlot;
 use crate::lifecycle::Lifecycle;
 use telemetry::metrics::REFUSALS;
 
@@ -21,7 +21,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/p
     content-length: 37\r\nretry-after: 1\r\nconnection: close\r\n\r\nToo many connections. Try again soon.";
 
 pub(super) struct Refusals {
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     address: Counter,
     process: Counter,
 }
@@ -29,18 +29,18 @@ pub(super) struct Refusals {
 impl Refusals {
     pub(super) fn new() -> Self {
         Self {
-            turns: Arc::new(Semaphore::new(AT_A_TIME)),
+            permits: Arc::new(Semaphore::new(AT_A_TIME)),
             address: counter!(REFUSALS, "reason" => "connections_of_address"),
             process: counter!(REFUSALS, "reason" => "connections"),
         }
     }
 
-    pub(super) fn refuse(&self, mut stream: TcpStream, why: Full, lifecycle: &Lifecycle) {
+    pub(super) fn refuse(&self, mut stream: TcpStream, why: NoFreeSlot, lifecycle: &Lifecycle) {
         match why {
-            Full::Address => self.address.increment(1),
-            Full::Process => self.process.increment(1),
+            NoFreeSlot::Address => self.address.increment(1),
+            NoFreeSlot::Process => self.process.increment(1),
         }
-        let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             return;
         };
         lifecycle.connections.spawn(async move {
@@ -52,7 +52,7 @@ impl Refusals {
                 Ok::<_, std::io::Error>(())
             };
             let _ = tokio::time::timeout(LINGER, telling).await;
-            drop(turn);
+            drop(permit);
         });
     }
 }

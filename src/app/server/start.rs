@@ -9,14 +9,15 @@ use super::{Failed, Server, tasks};
 use crate::service::{Services, health::Health, readiness::Readiness};
 use crate::{
     app::{
-        AppError, build, descriptors, listener, local_servers,
-        observe::Observed,
+        AppError, build, descriptors,
+        gauges::Observed,
+        listener, local_servers,
         ops::OpsListener,
         prepare,
         rotation::{Holders, Rotation},
         signing_keys,
     },
-    auth::gate::Gate,
+    auth::authenticator::Authenticator,
     http::{
         cache_control::CacheControl,
         edge::Edge,
@@ -84,7 +85,7 @@ impl Server {
         services.usage.tend_journal().await;
 
         let csrf = CsrfSigner::new(keys.secrets());
-        let gate = Gate::new(
+        let authenticator = Authenticator::new(
             services.sessions.clone(),
             services.api_keys.clone(),
             csrf,
@@ -118,7 +119,7 @@ impl Server {
             metrics: metrics.clone(),
             site: Site::new(
                 &config.server.public_url,
-                gate.clone(),
+                authenticator.clone(),
                 !config.environment.allows_http_cookies(),
             ),
             openapi: openapi::Served::new(&document.to_json()?),
@@ -127,14 +128,14 @@ impl Server {
             health: health.clone(),
             readiness: readiness.clone(),
             metrics: metrics.clone(),
-            gate: gate.clone(),
+            authenticator: authenticator.clone(),
             caches: caches.clone(),
             log: logging::control(),
             environment: config.environment,
         };
         let edge = Edge::new(
             table,
-            gate.clone(),
+            authenticator.clone(),
             config.server.trusted_proxies.clone(),
             https,
             traces.clone(),
@@ -150,7 +151,7 @@ impl Server {
         let address = socket.local_addr().map_err(listen)?;
         let max_connections = descriptors::connections(config.server.max_connections);
         let per_address = config.server.max_connections_per_address;
-        let limits = listener::Limits {
+        let limits = listener::ListenerLimits {
             header_read_timeout: config.server.header_read_timeout,
             idle_timeout: config.server.idle_timeout,
             max_connections,
@@ -190,7 +191,7 @@ impl Server {
             tiers: caches.tiers.clone(),
             registry,
             sessions: services.sessions.clone(),
-            gate,
+            authenticator,
         };
         // Page tokens are as long-lived as sessions.
         let lifetime = config.auth.session_ttl.max(config.auth.access_token_ttl);

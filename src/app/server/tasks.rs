@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::service::{Services, health::Watchdog, readiness::Readiness};
 use crate::{
-    app::observe::{self, Observed},
+    app::gauges::{self, Observed},
     lifecycle::Lifecycle,
     task,
 };
@@ -69,7 +69,7 @@ pub(super) fn start(parts: Parts<'_>) {
     for (_, database) in &observed.databases {
         lifecycle.run("database watch", watch_database(database.clone(), stop()));
     }
-    lifecycle.run("observer", observe::run(observed, stop()));
+    lifecycle.run("observer", gauges::run(observed, stop()));
     lifecycle.run("watchdog", watch(watchdog, stop()));
 }
 

@@ -144,7 +144,7 @@ impl Item {
     /// Whether it has been shown for `commit`. `folder` holds the commit's evidence.
     pub(super) fn look(&self, folder: &Path, commit: &str, checkout: &Path, now: DateTime<Utc>) -> Finding {
         let evidence = || Evidence::read(folder, self.name, commit);
-        let told = match &self.shown_by {
+        let evidence = match &self.shown_by {
             ShownBy::Program(by) => evidence().and_then(|evidence| evidence.holds_by(by)),
             ShownBy::RecentProgram(by, hours) => evidence().and_then(|evidence| {
                 let detail = evidence.holds_by(by)?;
@@ -160,7 +160,7 @@ impl Item {
             ShownBy::Migrations => migrations::look(&checkout.join("migrations")),
             ShownBy::Text(file, text) => mentions(&checkout.join(file), text),
         };
-        match told {
+        match evidence {
             Ok(detail) => Finding::Shown(detail),
             Err(problem) => Finding::Missing(match &self.shown_by {
                 ShownBy::Program(by) | ShownBy::RecentProgram(by, _) | ShownBy::Recent(by, _) => {

@@ -87,8 +87,8 @@ mod tests {
 
     #[test]
     fn the_project_s_own_migrations_may_be_deployed() {
-        let told = look(std::path::Path::new("migrations"));
-        assert!(told.is_ok(), "{told:?}");
+        let result = look(std::path::Path::new("migrations"));
+        assert!(result.is_ok(), "{result:?}");
     }
 
     #[test]
@@ -97,11 +97,14 @@ mod tests {
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         let up = "-- DROP TABLE is only said here.\nALTER TABLE users\n    DROP\n    COLUMN nickname;\n";
         write("0001_x.up.sql", up);
-        let told = look(folder.path()).unwrap_err();
-        assert!(told.contains("0001_x.down.sql is missing"), "{told}");
+        let result = look(folder.path()).unwrap_err();
+        assert!(result.contains("0001_x.down.sql is missing"), "{result}");
         write("0001_x.down.sql", "ALTER TABLE users ADD COLUMN nickname text;\n");
-        let told = look(folder.path()).unwrap_err();
-        assert!(told.contains("0001_x.up.sql has DROP COLUMN and no review"), "{told}");
+        let result = look(folder.path()).unwrap_err();
+        assert!(
+            result.contains("0001_x.up.sql has DROP COLUMN and no review"),
+            "{result}"
+        );
         let review = |sum: &str| {
             write(
                 "reviewed.txt",

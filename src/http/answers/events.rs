@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::{
-    failure::Failure,
+    api_error::ApiError,
     http::{body::MessageBody, render::Problem},
     web::markdown,
 };
@@ -179,9 +179,9 @@ impl Rendering {
             AnswerEvent::Failed { answer, error } => {
                 let html = self.html_of(&answer).await;
                 let message = MessageBody::from(answer);
-                let failure = Failure::from(error);
+                let error = ApiError::from(error);
                 let broken = Broken {
-                    problem: Problem::new(&failure, &self.request_id),
+                    problem: Problem::new(&error, &self.request_id),
                     reason: message.reason.clone(),
                     retry_after: message.retry_after,
                     message,

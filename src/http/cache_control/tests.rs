@@ -46,10 +46,10 @@ fn the_table_names_every_route_that_can_be_kept_and_no_other() {
         assert!(listed(method, path).is_some(), "{method} {path} has no class");
     }
     for (path, _) in TABLE {
-        let known = routes
+        let is_route = routes
             .iter()
-            .any(|(method, known, _)| method == Method::GET && known == path);
-        assert!(known, "{path} is no route");
+            .any(|(method, is_route, _)| method == Method::GET && is_route == path);
+        assert!(is_route, "{path} is no route");
     }
 }
 

@@ -11,7 +11,7 @@ use futures_util::{Stream, stream};
 use serde::Serialize;
 
 use crate::{
-    failure::Failure,
+    api_error::ApiError,
     http::body::{ConversationBody, MessageBody, UserBody},
 };
 use domain::{
@@ -74,9 +74,9 @@ impl Export {
         sessions: Sessions,
         conversations: Conversations,
         audit: Audit,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ApiError> {
         let head = Head { exported_at, user };
-        let mut head = without_end(&head).map_err(|error| Failure::internal().because(error))?;
+        let mut head = without_end(&head).map_err(|error| ApiError::internal().with_source(error))?;
         head.extend_from_slice(b",\"conversations\":[");
         Ok(Self {
             conversations,
@@ -154,7 +154,7 @@ impl Export {
         }
         // The parts are found from the end and written from the beginning, so that all but this one are read twice. What is said
         // from now on is not among them.
-        let newest = messages.last().map_or(Cursor::END, place);
+        let newest = messages.last().map_or(Cursor::END, cursor_of);
         let mut ends = vec![Cursor {
             micros: newest.micros.saturating_add(1),
             ..Cursor::START
@@ -186,7 +186,7 @@ impl Export {
         };
         // An answer that was replaced meanwhile leaves room for older ones, which are written already.
         messages.retain(|message| {
-            let Cursor { micros, id } = place(message);
+            let Cursor { micros, id } = cursor_of(message);
             (micros, id) >= (open.begin.micros, open.begin.id)
         });
         let mut bytes = Vec::new();
@@ -217,7 +217,7 @@ fn part(after: Option<Cursor>) -> PageRequest {
     PageRequest { limit: LISTED, after }
 }
 
-fn place(message: &Message) -> Cursor {
+fn cursor_of(message: &Message) -> Cursor {
     Cursor {
         micros: message.created_at.timestamp_micros(),
         id: message.id.0,

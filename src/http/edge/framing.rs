@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use http::{HeaderMap, Request, StatusCode, Uri, Version, header, uri::Authority};
 use http_body::Body;
 
-use crate::failure::Failure;
+use crate::api_error::ApiError;
 
 /// Refuses what no client that means well sends, and what we do not read.
-pub(in crate::http) fn check<B: Body>(request: &Request<B>) -> Result<(), Failure> {
+pub(in crate::http) fn check<B: Body>(request: &Request<B>) -> Result<(), ApiError> {
     check_host(request.version(), request.headers())?;
     check_target(request.uri(), request.headers())?;
     if request.headers().contains_key(header::CONTENT_ENCODING) && !request.body().is_end_stream() {
@@ -19,7 +19,7 @@ pub(in crate::http) fn check<B: Body>(request: &Request<B>) -> Result<(), Failur
 
 /// RFC 9112 3.2: HTTP/1.1 has exactly one Host, and it is one. Without it, or with two, this service and a proxy before it
 /// could see different requests.
-fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Failure> {
+fn check_host(version: Version, headers: &HeaderMap) -> Result<(), ApiError> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let first = hosts.next();
     let problem = match (first, hosts.next()) {
@@ -29,12 +29,12 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Failure> {
         (Some(_), Some(_)) => "The request has more than one Host header.",
         (Some(_), None) => "The Host header is not a host with an optional port.",
     };
-    Err(Failure::new(StatusCode::BAD_REQUEST, "invalid_host", problem))
+    Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_host", problem))
 }
 
 /// A target that names a host itself is to be believed rather than Host (RFC 9112 3.2.2). Both are looked at here and there, so they have
 /// to say the same.
-fn check_target(target: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
+fn check_target(target: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(authority) = target.authority() else {
         return Ok(());
     };
@@ -42,7 +42,7 @@ fn check_target(target: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
     if host.is_some_and(|host| host.eq_ignore_ascii_case(authority.as_str().as_bytes())) {
         return Ok(());
     }
-    Err(Failure::new(
+    Err(ApiError::new(
         StatusCode::BAD_REQUEST,
         "invalid_host",
         "The request's target and its Host header name different hosts.",
@@ -52,7 +52,7 @@ fn check_target(target: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
 /// Whether a request is for this machine, by a name of its own, an address, or `own`. A web page whose name was made to lead here
 /// (DNS rebinding) is of the same origin as what it reaches, so that nothing else would keep it from reading; an address cannot
 /// be made to lead elsewhere.
-pub(super) fn check_local(headers: &HeaderMap, own: &str) -> Result<(), Failure> {
+pub(super) fn check_local(headers: &HeaderMap, own: &str) -> Result<(), ApiError> {
     let named = headers
         .get(header::HOST)
         .and_then(|host| Authority::try_from(host.as_bytes()).ok());
@@ -64,7 +64,7 @@ pub(super) fn check_local(headers: &HeaderMap, own: &str) -> Result<(), Failure>
     if is_local {
         return Ok(());
     }
-    Err(Failure::new(
+    Err(ApiError::new(
         StatusCode::MISDIRECTED_REQUEST,
         "foreign_host",
         "In development only requests for this machine are answered; server.public_url names another host that may be asked for.",
@@ -93,13 +93,13 @@ fn is_host(host: &[u8]) -> bool {
 }
 
 /// RFC 9110 15.5.16: says what would be taken. ollama #12386 has clients that compress.
-fn check_coding(headers: &HeaderMap) -> Result<(), Failure> {
+fn check_coding(headers: &HeaderMap) -> Result<(), ApiError> {
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
     let is_plain = codings.all(|value| {
         let mut members = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         members.all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity"))
     });
-    if is_plain { Ok(()) } else { Err(Failure::compressed()) }
+    if is_plain { Ok(()) } else { Err(ApiError::compressed()) }
 }
 
 #[cfg(test)]

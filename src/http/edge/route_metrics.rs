@@ -41,15 +41,15 @@ impl RouteMetrics {
         }
     }
 
-    pub fn enter(&self) -> InFlight {
+    pub fn begin(&self) -> InFlight {
         self.in_flight.increment(1.0);
         InFlight(self.in_flight.clone())
     }
 
     pub fn record(&self, status: StatusCode, elapsed: Duration) {
-        let place = STATUSES.iter().position(|known| *known == status.as_u16());
-        let histogram = self.durations[place.unwrap_or(STATUSES.len())].get_or_init(|| {
-            let status = place.map_or_else(|| "other".to_owned(), |place| STATUSES[place].to_string());
+        let index = STATUSES.iter().position(|listed| *listed == status.as_u16());
+        let histogram = self.durations[index.unwrap_or(STATUSES.len())].get_or_init(|| {
+            let status = index.map_or_else(|| "other".to_owned(), |index| STATUSES[index].to_string());
             let labels = self
                 .labels
                 .iter()

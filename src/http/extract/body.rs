@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::whole::{Bounds, Memory, whole};
 use crate::{
-    failure::Failure,
+    api_error::ApiError,
     http::layers::{BodyLimit, BodyTimeout},
 };
 use concurrency::memory::Allowance;
@@ -26,9 +26,9 @@ const SHORTEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Json<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let bytes = json_bytes(request).await?;
         let mut reader = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
@@ -40,7 +40,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                 // A number where one of several words is expected is a fault of the syntax for serde_json.
                 wrong_type(&field, "has the wrong type")
             } else {
-                Failure::new(
+                ApiError::new(
                     StatusCode::BAD_REQUEST,
                     "invalid_json",
                     format!("The body is not valid JSON: {inner}."),
@@ -48,7 +48,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             }
         })?;
         reader.end().map_err(|error| {
-            Failure::new(
+            ApiError::new(
                 StatusCode::BAD_REQUEST,
                 "invalid_json",
                 format!("The body is not valid JSON: {error}."),
@@ -58,7 +58,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-fn wrong_type(path: &str, message: &str) -> Failure {
+fn wrong_type(path: &str, message: &str) -> ApiError {
     // Without the position, which helps nobody who sends generated JSON.
     let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
     // serde names a missing or unknown field in its message, and the object it belongs to in the path.
@@ -76,7 +76,7 @@ fn wrong_type(path: &str, message: &str) -> Failure {
     // serde quotes the value it found, which for these may be the secret itself, and answers get logged by clients.
     let secret = ["password", "token"].iter().any(|word| field.contains(word)) && message.starts_with("invalid ");
     let message = if secret { "must be a string" } else { message };
-    Failure::invalid(vec![FieldFault {
+    ApiError::invalid(vec![FieldFault {
         field: field.into(),
         message: message.to_owned(),
     }])
@@ -86,14 +86,14 @@ fn wrong_type(path: &str, message: &str) -> Failure {
 pub struct JsonBytes(pub Bytes);
 
 impl<S: Send + Sync> FromRequest<S> for JsonBytes {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         json_bytes(request).await.map(Self)
     }
 }
 
-async fn json_bytes(request: Request) -> Result<Bytes, Failure> {
+async fn json_bytes(request: Request) -> Result<Bytes, ApiError> {
     says_json(request.headers())?;
     body_of(request).await.map(|(_, bytes)| bytes)
 }
@@ -104,7 +104,7 @@ pub(in crate::http) async fn json_body<B>(
     body: B,
     bounds: Bounds,
     memory: Memory<'_>,
-) -> Result<JsonBytes, Failure>
+) -> Result<JsonBytes, ApiError>
 where
     B: HttpBody<Data = Bytes>,
 {
@@ -113,7 +113,7 @@ where
 }
 
 /// A request's body, within the limit of its route and what its caller may have in memory.
-async fn body_of(request: Request) -> Result<(http::request::Parts, Bytes), Failure> {
+async fn body_of(request: Request) -> Result<(http::request::Parts, Bytes), ApiError> {
     let (parts, body) = request.into_parts();
     let bytes = parts
         .extensions
@@ -129,12 +129,12 @@ async fn body_of(request: Request) -> Result<(http::request::Parts, Bytes), Fail
     Ok((parts, bytes))
 }
 
-fn says_json(headers: &HeaderMap) -> Result<(), Failure> {
+fn says_json(headers: &HeaderMap) -> Result<(), ApiError> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if content_type.is_some_and(is_json) {
         return Ok(());
     }
-    Err(Failure::new(
+    Err(ApiError::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "unsupported_media_type",
         "The body must be JSON, sent with `Content-Type: application/json`.",
@@ -145,19 +145,19 @@ fn says_json(headers: &HeaderMap) -> Result<(), Failure> {
 pub struct Form<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let (parts, bytes) = body_of(request).await?;
         let request = Request::from_parts(parts, axum::body::Body::from(bytes));
         match axum::Form::<T>::from_request(request, state).await {
             Ok(axum::Form(form)) => Ok(Self(form)),
-            Err(FormRejection::InvalidFormContentType(_)) => Err(Failure::new(
+            Err(FormRejection::InvalidFormContentType(_)) => Err(ApiError::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
                 "The body must be a form, sent with `Content-Type: application/x-www-form-urlencoded`.",
             )),
-            Err(rejection) => Err(Failure::new(
+            Err(rejection) => Err(ApiError::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "invalid_form",
                 rejection.body_text(),

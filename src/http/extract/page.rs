@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::failure::Failure;
+use crate::api_error::ApiError;
 use domain::field::FieldFault;
 use domain::page::{Cursor, PageRequest};
 
@@ -21,9 +21,9 @@ pub struct PageQuery {
 }
 
 /// The place in a list that a query names.
-pub fn read_cursor(cursor: Option<&str>) -> Result<Option<Cursor>, Failure> {
+pub fn read_cursor(cursor: Option<&str>) -> Result<Option<Cursor>, ApiError> {
     cursor.map(Cursor::decode).transpose().map_err(|error| {
-        Failure::invalid(vec![FieldFault {
+        ApiError::invalid(vec![FieldFault {
             field: "cursor".into(),
             message: error.to_string(),
         }])
@@ -36,12 +36,12 @@ impl PageQuery {
         Self { limit, cursor }
     }
 
-    pub fn read(self) -> Result<PageRequest, Failure> {
+    pub fn read(self) -> Result<PageRequest, ApiError> {
         self.read_or(50)
     }
 
     /// So many rows if the caller does not say.
-    pub fn read_or(self, rows: u16) -> Result<PageRequest, Failure> {
+    pub fn read_or(self, rows: u16) -> Result<PageRequest, ApiError> {
         let mut faults = Vec::new();
         let limit = self.limit.unwrap_or(rows);
         if self.limit.is_some_and(|limit| !(1..=100).contains(&limit)) {
@@ -64,7 +64,7 @@ impl PageQuery {
         if faults.is_empty() {
             Ok(PageRequest { limit, after })
         } else {
-            Err(Failure::invalid(faults))
+            Err(ApiError::invalid(faults))
         }
     }
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode, header};
 use http_body::Body as HttpBody;
 use tokio::time::Instant;
 
-use crate::failure::Failure;
+use crate::api_error::ApiError;
 use concurrency::{
     deadline::within_what_is_left,
     memory::{Budget, Holder, Reservation, SMALL},
@@ -32,7 +32,12 @@ pub struct Bounds {
 pub(in crate::http) type Memory<'a> = Option<(&'a Budget, Holder)>;
 
 /// Reads a body to its end. What has come with its head, as most have whole, is not copied and takes nothing from the budget.
-pub(super) async fn whole<B>(headers: &HeaderMap, body: B, bounds: Bounds, memory: Memory<'_>) -> Result<Bytes, Failure>
+pub(super) async fn whole<B>(
+    headers: &HeaderMap,
+    body: B,
+    bounds: Bounds,
+    memory: Memory<'_>,
+) -> Result<Bytes, ApiError>
 where
     B: HttpBody<Data = Bytes>,
 {
@@ -45,19 +50,19 @@ where
     // up to the limit, and held by nobody. One who asks first (RFC 9110 10.1.1) is told.
     let mut refused = None;
     if promised > limit {
-        refused = Some(Failure::too_large(limit));
+        refused = Some(ApiError::too_large(limit));
     } else if promised > SMALL {
         refused = room.make(promised).await.err();
     }
-    if asks_first && let Some(failure) = refused {
-        return Err(failure);
+    if asks_first && let Some(error) = refused {
+        return Err(error);
     }
     let mut started = None;
     let (mut first, mut all, mut received) = (Bytes::new(), BytesMut::new(), 0);
     loop {
         let left = || allowed(received, bounds.time).saturating_sub(started.get_or_insert_with(Instant::now).elapsed());
         let next = within_what_is_left(left, poll_fn(|context| body.as_mut().poll_frame(context)));
-        let Some(frame) = next.await.map_err(|_| Failure::body_timeout())? else {
+        let Some(frame) = next.await.map_err(|_| ApiError::body_timeout())? else {
             break;
         };
         let Ok(frame) = frame else {
@@ -66,7 +71,7 @@ where
         let Ok(data) = frame.into_data() else { continue };
         received += data.len();
         if received > limit {
-            return Err(Failure::too_large(limit));
+            return Err(ApiError::too_large(limit));
         }
         if refused.is_some() || data.is_empty() {
             continue;
@@ -76,9 +81,9 @@ where
             continue;
         }
         // Its length is known, or it grows: by half of itself, so that it is seldom copied and seldom waits.
-        if let Err(failure) = room.make(promised.max(received)).await {
+        if let Err(error) = room.make(promised.max(received)).await {
             (first, all) = (Bytes::new(), BytesMut::new());
-            refused = Some(failure);
+            refused = Some(error);
             continue;
         }
         if all.is_empty() {
@@ -87,8 +92,8 @@ where
         }
         all.extend_from_slice(&data);
     }
-    if let Some(failure) = refused {
-        return Err(failure);
+    if let Some(error) = refused {
+        return Err(error);
     }
     let bytes = if all.is_empty() { first } else { all.freeze() };
     Ok(match room.had {
@@ -104,7 +109,7 @@ struct Room<'a> {
 }
 
 impl Room<'_> {
-    async fn make(&mut self, bytes: usize) -> Result<(), Failure> {
+    async fn make(&mut self, bytes: usize) -> Result<(), ApiError> {
         let Some((budget, holder)) = self.memory else {
             return Ok(());
         };
@@ -125,8 +130,8 @@ fn allowed(received: usize, longest: Duration) -> Duration {
     (GRACE + at_slowest).min(longest)
 }
 
-fn incomplete() -> Failure {
-    Failure::new(
+fn incomplete() -> ApiError {
+    ApiError::new(
         StatusCode::BAD_REQUEST,
         "incomplete_body",
         "The request body did not arrive whole.",
@@ -199,12 +204,12 @@ mod tests {
         let none = HeaderMap::new();
         // One eighth is a stranger's; what is read twice that is refused where somebody else has the rest.
         let fits = parts(vec![16 * 1024; 4], Duration::ZERO);
-        let held = whole(&none, fits, up_to(MIB), memory).await.unwrap();
+        let body = whole(&none, fits, up_to(MIB), memory).await.unwrap();
         let more = parts(vec![16 * 1024; 4], Duration::ZERO);
         let refused = whole(&none, more, up_to(MIB), memory).await.unwrap_err();
         assert_eq!((refused.status.as_u16(), refused.code), (503, "overloaded"));
         assert!(refused.retry_after.is_some());
-        drop(held);
+        drop(body);
         let again = parts(vec![16 * 1024; 4], Duration::ZERO);
         assert_eq!(whole(&none, again, up_to(MIB), memory).await.unwrap().len(), 64 * 1024);
     }

@@ -8,8 +8,8 @@ use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
+    api_error::ApiError,
     auth::extract::ApiCaller,
-    failure::Failure,
     http::{edge::RequestContext, extract::JsonBytes, render::OpenAiError},
 };
 use gateway::completions::{AnswerStream, CacheDirectives, CacheStatus, Call, CallResponse, Completions};
@@ -31,7 +31,7 @@ pub async fn chat(
     caller: ApiCaller,
     context: RequestContext,
     body: JsonBytes,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     call(Endpoint::ChatCompletions, &completions, caller, context, body).await
 }
 
@@ -51,7 +51,7 @@ pub async fn embeddings(
     caller: ApiCaller,
     context: RequestContext,
     body: JsonBytes,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     call(Endpoint::Embeddings, &completions, caller, context, body).await
 }
 
@@ -61,7 +61,7 @@ pub(in crate::http) async fn call(
     ApiCaller(principal): ApiCaller,
     context: RequestContext,
     JsonBytes(body): JsonBytes,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let call = Call {
         endpoint,
         principal,
@@ -120,14 +120,14 @@ fn until_error(events: AnswerStream) -> impl Stream<Item = Result<Bytes, std::co
     stream::unfold(events, |mut events| async move {
         let item = match events.next().await? {
             Ok(item) => item,
-            Err(error) => last_event(&Failure::from(error)),
+            Err(error) => last_event(&ApiError::from(error)),
         };
         Some((Ok(item), events))
     })
 }
 
-fn last_event(failure: &Failure) -> Bytes {
-    let body = serde_json::to_string(&OpenAiError::new(failure)).unwrap_or_default();
+fn last_event(error: &ApiError) -> Bytes {
+    let body = serde_json::to_string(&OpenAiError::new(error)).unwrap_or_default();
     Bytes::from(format!("data: {body}\n\n"))
 }
 

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::failure::Failure;
+use crate::api_error::ApiError;
 use domain::model::Model;
 use gateway::models::Models;
 
@@ -53,7 +53,7 @@ pub async fn list(State(models): State<Models>) -> Json<OpenAiModelList> {
 /// One model. Its id may hold slashes, which may be escaped or not: OpenAI's packages do not all escape them
 /// (ollama/ollama #10139).
 #[utoipa::path(get, path = "/v1/models/{*id}", tag = "OpenAI API", params(("id" = String, Path)), responses((status = 200, description = "The model", body = OpenAiModel)))]
-pub async fn get(State(models): State<Models>, Path(id): Path<String>) -> Result<Json<OpenAiModel>, Failure> {
+pub async fn get(State(models): State<Models>, Path(id): Path<String>) -> Result<Json<OpenAiModel>, ApiError> {
     if models.get(&id).is_none() {
         models.first_look().await;
     }
@@ -62,7 +62,7 @@ pub async fn get(State(models): State<Models>, Path(id): Path<String>) -> Result
         .map(|model| Json(OpenAiModel::from(&**model)))
         .ok_or_else(|| {
             let shown: String = id.chars().take(128).collect();
-            Failure::new(
+            ApiError::new(
                 StatusCode::NOT_FOUND,
                 "model_not_found",
                 format!("the model `{shown}` does not exist. GET /v1/models lists those there are."),

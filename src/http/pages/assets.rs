@@ -7,13 +7,13 @@ use axum::{
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
-    failure::Failure,
+    api_error::ApiError,
     http::layers::Prepared,
     web::assets::{self, Encoding, Variants},
 };
 
-pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
-    let asset = assets::find(&name).ok_or_else(Failure::not_found)?;
+pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let asset = assets::find(&name).ok_or_else(ApiError::not_found)?;
     let mut response = prepared(&asset.content, &headers);
     if let Ok(content_type) = HeaderValue::from_str(&asset.content_type) {
         response.headers_mut().insert(header::CONTENT_TYPE, content_type);

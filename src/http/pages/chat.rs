@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::{draw, viewer};
 use crate::service::Services;
 use crate::{
+    api_error::ApiError,
     auth::extract::CurrentUser,
-    failure::Failure,
     http::{
         body::UNTITLED,
         extract::{Id, Parameters, read_cursor},
@@ -43,7 +43,7 @@ pub(super) async fn start(
     State(state): State<AppState>,
     CurrentUser(caller): CurrentUser,
     headers: HeaderMap,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     show(&state, &caller, &headers, None).await
 }
 
@@ -53,7 +53,7 @@ pub(super) async fn conversation(
     Id(id): Id<ConversationId>,
     Parameters(query): Parameters<PartQuery>,
     headers: HeaderMap,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let before = read_cursor(query.before.as_deref())?;
     show(&state, &caller, &headers, Some((id, before))).await
 }
@@ -63,7 +63,7 @@ async fn show(
     caller: &SessionOwner,
     headers: &HeaderMap,
     wanted: Option<(ConversationId, Option<Cursor>)>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let Services {
         accounts,
         conversations,

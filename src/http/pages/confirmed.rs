@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::{draw, with_wait};
 use crate::{
+    api_error::ApiError,
     auth::{csrf::CSRF_FIELD, extract::CurrentUser},
-    failure::Failure,
     http::{edge::RequestContext, extract::Form},
     state::AppState,
     web::views::ConfirmPage,
@@ -38,12 +38,12 @@ impl<T: DeserializeOwned> FromRequest<AppState> for ConfirmedForm<T> {
 async fn read<T: DeserializeOwned>(
     request: Request,
     state: &AppState,
-) -> Result<Result<ConfirmedForm<T>, Response>, Failure> {
+) -> Result<Result<ConfirmedForm<T>, Response>, ApiError> {
     let (mut parts, body) = request.into_parts();
     let CurrentUser(caller) = CurrentUser::from_request_parts(&mut parts, state).await?;
     let from = RequestContext::from_request_parts(&mut parts, state).await?.client.0;
     let bytes = Bytes::from_request(Request::new(body), state).await.map_err(|_| {
-        Failure::new(
+        ApiError::new(
             StatusCode::BAD_REQUEST,
             "incomplete_body",
             "The form did not arrive whole.",
@@ -61,9 +61,9 @@ async fn read<T: DeserializeOwned>(
             match state.services.accounts.confirm_session(&caller, password, from).await {
                 Ok(()) => {}
                 Err(error @ (AccountError::WrongPassword | AccountError::Throttled(_))) => {
-                    let failure = Failure::from(error);
-                    ask.fault = Some(with_wait(&failure));
-                    return Ok(Err((failure.status, draw(&ask)?).into_response()));
+                    let error = ApiError::from(error);
+                    ask.fault = Some(with_wait(&error));
+                    return Ok(Err((error.status, draw(&ask)?).into_response()));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -80,7 +80,7 @@ async fn ask(
     caller: &SessionOwner,
     action: &str,
     mut fields: Vec<(String, String)>,
-) -> Result<ConfirmPage, Failure> {
+) -> Result<ConfirmPage, ApiError> {
     let deed = deed(action, &fields);
     let user = state.services.accounts.get(caller.organization, caller.user).await?;
     Ok(ConfirmPage {

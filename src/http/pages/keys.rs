@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::{draw, viewer};
 use crate::{
+    api_error::ApiError,
     auth::extract::CurrentUser,
-    failure::Failure,
     http::extract::{Parameters, read_cursor},
     web::{
         Site,
@@ -35,7 +35,7 @@ pub(super) async fn keys(
     CurrentUser(caller): CurrentUser,
     Parameters(query): Parameters<KeysQuery>,
     headers: HeaderMap,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let after = read_cursor(query.cursor.as_deref())?;
     let listed = keys.list(&caller, PageRequest { limit: LISTED, after }).await?;
     models.first_look().await;

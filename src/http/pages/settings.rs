@@ -1,7 +1,7 @@
 //! The settings page: the own account, where it is signed in, usage, members and invitations.
 
+mod flash;
 pub(super) mod forms;
-mod told;
 mod usage;
 
 use std::{error::Error as _, time::Duration};
@@ -16,8 +16,8 @@ use serde::Deserialize;
 use super::{draw, password_hint, viewer, with_cookie};
 use crate::service::Services;
 use crate::{
+    api_error::ApiError,
     auth::extract::CurrentUser,
-    failure::Failure,
     http::extract::{Parameters, read_cursor},
     state::AppState,
     web::{
@@ -61,16 +61,16 @@ pub(super) async fn settings(
     CurrentUser(caller): CurrentUser,
     Parameters(query): Parameters<SettingsQuery>,
     headers: HeaderMap,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let parts = Parts {
         members: read_cursor(query.members.as_deref())?,
         invitations: read_cursor(query.invitations.as_deref())?,
     };
     let faults = FormFaults {
-        general: query.fault.as_deref().and_then(told::fault).map(str::to_owned),
+        general: query.fault.as_deref().and_then(flash::fault).map(str::to_owned),
         fields: Vec::new(),
     };
-    let notice = query.done.as_deref().and_then(told::done);
+    let notice = query.done.as_deref().and_then(flash::done);
     let said = Said {
         notice,
         faults,
@@ -94,7 +94,7 @@ async fn show(
     headers: &HeaderMap,
     parts: Parts,
     said: Said,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     // What the page offers goes by the role of this moment.
     let caller = &state.services.accounts.current(caller).await?;
     let Services {

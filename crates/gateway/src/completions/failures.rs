@@ -11,7 +11,7 @@ use metrics::{Counter, counter};
 
 use provider::ProviderError;
 use telemetry::{
-    context::{self, RequestContext},
+    context::{self, LogContext},
     limit::RateLimit,
     metrics::PROVIDER_FAILURES,
 };
@@ -44,7 +44,7 @@ impl ProviderFailures {
 
     /// Counts and logs one failed call. `request` is what its line is marked with: a stream fails outside of the task that
     /// served its request.
-    pub(super) fn note(&self, model: &str, error: &ProviderError, request: Option<&Arc<RequestContext>>) {
+    pub(super) fn note(&self, model: &str, error: &ProviderError, request: Option<&Arc<LogContext>>) {
         let kind = error.kind();
         for (_, counter) in self.counts.iter().filter(|(counted, _)| *counted == kind) {
             counter.increment(1);

@@ -29,7 +29,7 @@ use provider::{
 };
 use std::sync::Arc;
 use telemetry::{
-    context::{self, RequestContext},
+    context::{self, LogContext},
     traces::OpenSpan,
 };
 
@@ -61,7 +61,7 @@ pub struct Recorder {
     clock: Clock,
     span: Option<OpenSpan>,
     /// Whose line a failure is: a stream ends outside of the task that served its request.
-    request: Option<Arc<RequestContext>>,
+    request: Option<Arc<LogContext>>,
 }
 
 impl Recorder {

@@ -1,5 +1,5 @@
 use super::{LogControl, colours_wanted, subscriber};
-use crate::context::{RequestContext, within_sync};
+use crate::context::{LogContext, within_sync};
 use configuration::{LogConfig, log::LogFormat};
 use std::{
     io,
@@ -120,7 +120,7 @@ fn security_and_lifecycle_are_told_at_every_level() {
 #[test]
 fn lines_of_a_request_say_whose_they_are() {
     let context = || {
-        let context = RequestContext::new(
+        let context = LogContext::new(
             "r-1".into(),
             Some("trace".into()),
             std::net::Ipv4Addr::LOCALHOST.into(),

@@ -9,10 +9,10 @@ use http::HeaderMap;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{Parts, Said, show, told};
+use super::{Parts, Said, flash, show};
 use crate::{
+    api_error::ApiError,
     auth::extract::CurrentUser,
-    failure::Failure,
     http::{
         edge::RequestContext,
         extract::{Form, Id},
@@ -76,7 +76,7 @@ pub(in crate::http::pages) async fn change_profile(
     context: RequestContext,
     headers: HeaderMap,
     Form(form): Form<NameForm>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let typed = Typed {
         name: Some(form.name.clone()),
         ..Typed::default()
@@ -98,7 +98,7 @@ pub(in crate::http::pages) async fn change_password(
     context: RequestContext,
     headers: HeaderMap,
     Form(form): Form<PasswordForm>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let typed = Typed {
         revoke_keys: form.revoke_keys.is_some(),
         ..Typed::default()
@@ -129,7 +129,7 @@ async fn mended<T>(
     outcome: Result<T, AccountError>,
     done: &'static str,
     typed: Typed,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     match outcome {
         Ok(_) => led(Ok(done)),
         Err(error) => refused(state, caller, headers, error, typed).await,
@@ -143,7 +143,7 @@ async fn refused(
     headers: &HeaderMap,
     error: AccountError,
     typed: Typed,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let said = Said {
         notice: None,
         faults: faults_of(error)?,
@@ -152,33 +152,33 @@ async fn refused(
     show(state, caller, headers, Parts::default(), said).await
 }
 
-fn led(outcome: Result<&'static str, Failure>) -> Result<Response, Failure> {
-    Ok(Redirect::to(&told::address(outcome)?).into_response())
+fn led(outcome: Result<&'static str, ApiError>) -> Result<Response, ApiError> {
+    Ok(Redirect::to(&flash::address(outcome)?).into_response())
 }
 
 pub(in crate::http::pages) async fn set_role(
     State(state): State<AppState>,
     Id(id): Id<UserId>,
     ConfirmedForm(caller, form): ConfirmedForm<RoleForm>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let changed = state.services.accounts.set_role(&caller, id, form.role).await;
-    led(changed.map(|_| "role").map_err(Failure::from))
+    led(changed.map(|_| "role").map_err(ApiError::from))
 }
 
 pub(in crate::http::pages) async fn remove_member(
     State(state): State<AppState>,
     Id(id): Id<UserId>,
     ConfirmedForm(caller, NoFields {}): ConfirmedForm<NoFields>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let removed = state.services.accounts.remove(&caller, id, None).await;
-    led(removed.map(|()| "removed").map_err(Failure::from))
+    led(removed.map(|()| "removed").map_err(ApiError::from))
 }
 
 pub(in crate::http::pages) async fn invite(
     State(state): State<AppState>,
     headers: HeaderMap,
     ConfirmedForm(caller, form): ConfirmedForm<InviteForm>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     match state.services.invitations.create(&caller, &form.email, form.role).await {
         Ok((_, token)) => {
             let response = Redirect::to("/settings#invitations").into_response();
@@ -200,18 +200,18 @@ pub(in crate::http::pages) async fn withdraw(
     State(state): State<AppState>,
     CurrentUser(caller): CurrentUser,
     Id(id): Id<InvitationId>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let withdrawn = state.services.invitations.withdraw(&caller, id).await;
-    led(withdrawn.map(|()| "withdrawn").map_err(Failure::from))
+    led(withdrawn.map(|()| "withdrawn").map_err(ApiError::from))
 }
 
 pub(in crate::http::pages) async fn end_session(
     State(state): State<AppState>,
     Id(id): Id<SessionId>,
     ConfirmedForm(caller, NoFields {}): ConfirmedForm<NoFields>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     if !state.services.sessions.end_own(&caller, id).await? {
-        return Err(Failure::not_found());
+        return Err(ApiError::not_found());
     }
     led(Ok("session"))
 }
@@ -219,7 +219,7 @@ pub(in crate::http::pages) async fn end_session(
 pub(in crate::http::pages) async fn end_other_sessions(
     State(state): State<AppState>,
     ConfirmedForm(caller, NoFields {}): ConfirmedForm<NoFields>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     state.services.sessions.end_others(&caller).await?;
     led(Ok("sessions"))
 }
@@ -227,17 +227,17 @@ pub(in crate::http::pages) async fn end_other_sessions(
 pub(in crate::http::pages) async fn share_answers(
     State(state): State<AppState>,
     ConfirmedForm(caller, form): ConfirmedForm<SharingForm>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let organizations = &state.services.organizations;
     let changed = organizations.set_share_answers(&caller, form.share).await;
     let word = if form.share { "shared" } else { "unshared" };
-    led(changed.map(|()| word).map_err(Failure::from))
+    led(changed.map(|()| word).map_err(ApiError::from))
 }
 
 pub(in crate::http::pages) async fn purge_cache(
     State(state): State<AppState>,
     CurrentUser(caller): CurrentUser,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let caller = state.services.accounts.current(&caller).await?;
     led(Ok(
         match state.services.caches.purge_own(&caller, Some("answer")).await? {

@@ -10,11 +10,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{draw, enter, faults_of, password_hint, with_cookie, with_wait};
+use super::{draw, faults_of, password_hint, signed_in_redirect, with_cookie, with_wait};
 use crate::service::Services;
 use crate::{
+    api_error::ApiError,
     auth::extract::CurrentUser,
-    failure::Failure,
     http::{
         edge::RequestContext,
         extract::{Form, Parameters},
@@ -68,14 +68,14 @@ pub(super) struct AcceptForm {
     password: SecretString,
 }
 
-pub(super) async fn docs() -> Result<Response, Failure> {
+pub(super) async fn docs() -> Result<Response, ApiError> {
     draw(&DocsPage)
 }
 
 pub(super) async fn sign_in_page(
     State(accounts): State<Accounts>,
     Parameters(query): Parameters<SignInQuery>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     draw(&SignInPage {
         has_ended: query.why == "ended",
         error: None,
@@ -92,11 +92,11 @@ pub(super) async fn sign_in(
     context: RequestContext,
     headers: HeaderMap,
     Form(form): Form<SignInForm>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let (from, device) = (context.client.0, site.device_token(&headers));
     let entered = match accounts.sign_in(&form.email, form.password, from, device).await {
         Ok(proven) => {
-            let entered = enter(
+            let entered = signed_in_redirect(
                 &sessions,
                 &site,
                 &proven,
@@ -104,22 +104,22 @@ pub(super) async fn sign_in(
                 next::page(&form.next).unwrap_or("/"),
             )
             .await;
-            let known = accounts.device_token(&proven.user);
-            let known = known.and_then(|token| site.device_cookie(&token));
-            entered.map(|entered| with_cookie(entered, known))
+            let device = accounts.device_token(&proven.user);
+            let device = device.and_then(|token| site.device_cookie(&token));
+            entered.map(|entered| with_cookie(entered, device))
         }
         Err(error) => Err(error.into()),
     };
     match entered {
-        Err(failure) if failure.status.is_client_error() => {
+        Err(error) if error.status.is_client_error() => {
             let page = SignInPage {
                 has_ended: false,
-                error: Some(with_wait(&failure)),
+                error: Some(with_wait(&error)),
                 email: form.email,
                 next: next::page(&form.next).unwrap_or_default().to_owned(),
                 registration_open: accounts.registration_is_open(),
             };
-            Ok((failure.status, draw(&page)?).into_response())
+            Ok((error.status, draw(&page)?).into_response())
         }
         entered => entered,
     }
@@ -129,14 +129,14 @@ pub(super) async fn sign_out(
     State(sessions): State<Sessions>,
     State(site): State<Site>,
     CurrentUser(caller): CurrentUser,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     sessions.end(&caller).await?;
     let mut response = with_cookie(Redirect::to("/sign-in").into_response(), site.end_cookie());
     response.headers_mut().insert(CLEAR_SITE_DATA, CACHE_ALONE);
     Ok(response)
 }
 
-pub(super) async fn register_page(State(accounts): State<Accounts>) -> Result<Response, Failure> {
+pub(super) async fn register_page(State(accounts): State<Accounts>) -> Result<Response, ApiError> {
     if !accounts.registration_is_open() {
         return Err(AccountError::RegistrationClosed.into());
     }
@@ -153,7 +153,7 @@ pub(super) async fn register(
     context: RequestContext,
     headers: HeaderMap,
     Form(form): Form<RegisterForm>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let (email, name, organization) = (form.email.clone(), form.name.clone(), form.organization.clone());
     let registration = Registration {
         email: form.email,
@@ -162,7 +162,7 @@ pub(super) async fn register(
         organization: form.organization,
     };
     match accounts.register(registration, context.client.0).await {
-        Ok(proven) => enter(&sessions, &site, &proven, &headers, "/").await,
+        Ok(proven) => signed_in_redirect(&sessions, &site, &proven, &headers, "/").await,
         Err(error) => {
             let mut faults = faults_of(error)?;
             faults.sort_as(&["organization", "name", "email", "password"]);
@@ -183,7 +183,7 @@ pub(super) async fn invite_page(
     State(invitations): State<Invitations>,
     context: RequestContext,
     Path(token): Path<String>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     draw_invitation(
         &invitations,
         password_hint(&accounts),
@@ -201,7 +201,7 @@ pub(super) async fn accept(
     Path(token): Path<String>,
     headers: HeaderMap,
     Form(form): Form<AcceptForm>,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let from = context.client.0;
     let Services {
         accounts,
@@ -210,7 +210,7 @@ pub(super) async fn accept(
         ..
     } = &state.services;
     match invitations.accept(&token, &form.name, form.password, from).await {
-        Ok(proven) => enter(sessions, &state.site, &proven, &headers, "/").await,
+        Ok(proven) => signed_in_redirect(sessions, &state.site, &proven, &headers, "/").await,
         Err(InvitationError::Account(error)) => {
             let (hint, faults) = (password_hint(accounts), faults_of(error)?);
             let page = draw_invitation(invitations, hint, token, from, faults, form.name).await?;
@@ -227,7 +227,7 @@ async fn draw_invitation(
     from: IpAddr,
     faults: FormFaults,
     name: String,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let invitation = invitations.find(&token, from).await?;
     draw(&InvitePage {
         faults,

@@ -1,4 +1,4 @@
-//! What happens before a request is served, and what happens to its answer.
+//! Work common to all requests, before and after they are served.
 
 use std::{
     sync::Arc,
@@ -10,11 +10,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 
 use super::{ClientAddress, Edge, Peer, RequestContext, RequestId, RouteMetrics, route_metrics::InFlight};
 use crate::{
+    api_error::ApiError,
     auth::{
         Caller,
-        gate::{is_by_key, is_by_token},
+        authenticator::{is_by_key, is_by_token},
     },
-    failure::Failure,
     http::{
         cache_control::CacheClass,
         meant::meant,
@@ -23,13 +23,14 @@ use crate::{
     },
 };
 use telemetry::{
-    context::{self, RequestContext as LogContext},
+    context::{self, LogContext},
+    error_chain,
     limit::RateLimit,
     traces::OpenSpan,
 };
 
-/// A request on its way through: counted as in flight until its answer leaves, or its future is dropped.
-pub(in crate::http) struct Passage<'e> {
+/// The scope of one request, counted as in flight until its response is finished or its future is dropped.
+pub(in crate::http) struct RequestScope<'e> {
     edge: &'e Edge,
     metrics: &'e RouteMetrics,
     class: CacheClass,
@@ -37,16 +38,16 @@ pub(in crate::http) struct Passage<'e> {
     id: RequestId,
     client: ClientAddress,
     dialect: Dialect,
-    /// What a browser wanted to see, to come back to after signing in.
+    /// The page that a browser requested, to return to after signing in.
     page: Option<String>,
     log: Arc<LogContext>,
     span: Option<OpenSpan>,
     _in_flight: InFlight,
 }
 
-impl<'e> Passage<'e> {
-    /// Takes up a request, and tells what handlers may know of it besides its parts.
-    pub(in crate::http) fn enter<B>(
+impl<'e> RequestScope<'e> {
+    /// Begins a request. Also returns the context for handlers.
+    pub(in crate::http) fn begin<B>(
         edge: &'e Edge,
         request: &Request<B>,
         peer: Option<Peer>,
@@ -58,11 +59,11 @@ impl<'e> Passage<'e> {
         let id = RequestId::of(headers);
         let client = inner.trusted_proxies.client(peer, headers);
         let dialect = match Dialect::of(path) {
-            Dialect::Page if route.is_none() => dialect_of_nowhere(path, headers),
+            Dialect::Page if route.is_none() => dialect_of_unmatched(path, headers),
             dialect => dialect,
         };
         let metrics = route.map_or(&inner.unmatched, |route| &route.metrics);
-        let in_flight = metrics.enter();
+        let in_flight = metrics.begin();
         let template = route.map_or(&inner.unmatched_path, |route| &route.path);
         let label = method_label(method);
         let mut traceparent = context::traceparent(headers);
@@ -84,7 +85,7 @@ impl<'e> Passage<'e> {
             traceparent,
             cache_control: headers.get(header::CACHE_CONTROL).cloned(),
         };
-        let passage = Self {
+        let scope = Self {
             edge,
             metrics,
             class: route.map_or(CacheClass::NoStore, |route| route.cache),
@@ -103,10 +104,10 @@ impl<'e> Passage<'e> {
             span,
             _in_flight: in_flight,
         };
-        (passage, context)
+        (scope, context)
     }
 
-    /// What the request's log lines have in common.
+    /// The fields that all log lines of the request share.
     pub(in crate::http) fn log(&self) -> Arc<LogContext> {
         Arc::clone(&self.log)
     }
@@ -118,13 +119,13 @@ impl<'e> Passage<'e> {
         );
     }
 
-    /// Writes down a failure, and finishes, counts and logs the answer.
-    pub(in crate::http) fn leave(self, outcome: Result<Response, Arc<Failure>>) -> Response {
+    /// Renders an error, and completes, counts and logs the response.
+    pub(in crate::http) fn finish(self, outcome: Result<Response, Arc<ApiError>>) -> Response {
         let elapsed = self.arrived.elapsed();
         let mut response = context::within_sync(Arc::clone(&self.log), || {
-            let response = outcome.unwrap_or_else(|failure| {
-                log_failure(&failure, elapsed, self.client);
-                render(&failure, self.dialect, self.id.as_str(), self.page.as_deref())
+            let response = outcome.unwrap_or_else(|error| {
+                log_error(&error, elapsed, self.client);
+                render(&error, self.dialect, self.id.as_str(), self.page.as_deref())
             });
             tracing::info!(
                 target: "mapleai::http",
@@ -143,14 +144,14 @@ impl<'e> Passage<'e> {
         let inner = &*self.edge.inner;
         let headers = response.headers_mut();
         inner.cache_control.apply(self.class, status, headers);
-        finish(headers, &self.id, self.dialect, inner.https);
+        set_headers(headers, &self.id, self.dialect, inner.https);
         response
     }
 }
 
-/// How somebody is told that there is nothing at a path: a program is never shown a page, whatever it accepts, and one with an API key, which
-/// is for `/v1` alone, is told in the words of that. Browsers say that they want a page.
-fn dialect_of_nowhere(path: &str, headers: &HeaderMap) -> Dialect {
+/// The dialect for an unmatched path. A program never gets a page, whatever it accepts, and one with an API key, which is for
+/// `/v1` only, gets OpenAI's dialect. Browsers accept `text/html`.
+fn dialect_of_unmatched(path: &str, headers: &HeaderMap) -> Dialect {
     let accepted = headers.get_all(header::ACCEPT).iter();
     let mut accepted = accepted.filter_map(|value| value.to_str().ok());
     if meant(path).is_some() || is_by_key(headers) {
@@ -162,7 +163,7 @@ fn dialect_of_nowhere(path: &str, headers: &HeaderMap) -> Dialect {
     }
 }
 
-/// As a label and in the log: methods are the caller's to invent.
+/// The method as a label and in the log: bounded, since callers can send any.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -176,38 +177,31 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
-/// Refusals of a person or program are for the security log, where an attack shows; a flood of them is not to become a
-/// flood of lines.
+/// Refusals for missing or insufficient credentials go to the security log, where an attack shows, at a limited rate.
 static REFUSALS: RateLimit = RateLimit::new(20);
 
-/// The cause goes to the log once, here, and never to the caller.
-fn log_failure(failure: &Failure, elapsed: Duration, client: ClientAddress) {
-    if matches!(failure.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+/// Logs the source of an error, once; the caller never sees it.
+fn log_error(error: &ApiError, elapsed: Duration, client: ClientAddress) {
+    if matches!(error.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
         && let Some(suppressed) = REFUSALS.allow(Instant::now())
     {
         tracing::info!(
             target: "mapleai::security",
-            code = failure.code,
-            status = failure.status.as_u16(),
+            code = error.code,
+            status = error.status.as_u16(),
             client = %client,
             suppressed,
             "request refused"
         );
     }
-    let Some(cause) = &failure.cause else { return };
-    let mut text = cause.to_string();
-    let mut source = cause.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    // An outage is reported by whoever notices its start and end, not once per request.
-    if failure.code == "internal" {
+    let Some(source) = &error.source else { return };
+    let text = error_chain(&**source);
+    // An outage is logged at its start and end, not per request.
+    if error.code == "internal" {
         let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        tracing::error!(target: "mapleai::http", code = failure.code, status = failure.status.as_u16(), duration_ms, cause = text, "request failed");
+        tracing::error!(target: "mapleai::http", code = error.code, status = error.status.as_u16(), duration_ms, cause = text, "request failed");
     } else {
-        tracing::info!(target: "mapleai::http", code = failure.code, cause = text, "request failed");
+        tracing::info!(target: "mapleai::http", code = error.code, cause = text, "request failed");
     }
 }
 
@@ -215,7 +209,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-fn finish(headers: &mut HeaderMap, id: &RequestId, dialect: Dialect, https: bool) {
+fn set_headers(headers: &mut HeaderMap, id: &RequestId, dialect: Dialect, https: bool) {
     headers.insert(REQUEST_ID, id.header());
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if https {

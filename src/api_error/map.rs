@@ -5,49 +5,49 @@ mod completions;
 
 use http::StatusCode;
 
-use super::Failure;
+use super::ApiError;
 use crypto::secret::NoEntropy;
 use domain::field::FieldFault;
 use gateway::{caches::admin::CacheError, usage::UsageError};
 use people::conversations::ConversationError;
 use store::{StoreError, limits::LimitReached};
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) => Self::unavailable().because(error),
-            _ => Self::internal().because(error),
+            StoreError::Unavailable(_) => Self::unavailable().with_source(error),
+            _ => Self::internal().with_source(error),
         }
     }
 }
 
-impl From<std::sync::Arc<StoreError>> for Failure {
+impl From<std::sync::Arc<StoreError>> for ApiError {
     fn from(error: std::sync::Arc<StoreError>) -> Self {
-        let failure = if matches!(*error, StoreError::Unavailable(_)) {
+        let response = if matches!(*error, StoreError::Unavailable(_)) {
             Self::unavailable()
         } else {
             Self::internal()
         };
         Self {
-            cause: Some(error),
-            ..failure
+            source: Some(error),
+            ..response
         }
     }
 }
 
-impl From<LimitReached> for Failure {
+impl From<LimitReached> for ApiError {
     fn from(error: LimitReached) -> Self {
         Self::new(StatusCode::CONFLICT, "limit_reached", error.to_string())
     }
 }
 
-impl From<NoEntropy> for Failure {
+impl From<NoEntropy> for ApiError {
     fn from(error: NoEntropy) -> Self {
-        Self::internal().because(error)
+        Self::internal().with_source(error)
     }
 }
 
-impl From<ConversationError> for Failure {
+impl From<ConversationError> for ApiError {
     fn from(error: ConversationError) -> Self {
         match error {
             ConversationError::Invalid(fields) => Self::invalid(fields),
@@ -59,7 +59,7 @@ impl From<ConversationError> for Failure {
     }
 }
 
-impl From<UsageError> for Failure {
+impl From<UsageError> for ApiError {
     fn from(error: UsageError) -> Self {
         match error {
             UsageError::Invalid(fields) => Self::invalid(fields),
@@ -73,7 +73,7 @@ impl From<UsageError> for Failure {
     }
 }
 
-impl From<CacheError> for Failure {
+impl From<CacheError> for ApiError {
     fn from(error: CacheError) -> Self {
         match error {
             CacheError::Invalid(fields) => Self::invalid(fields),
@@ -88,7 +88,7 @@ impl From<CacheError> for Failure {
                 "cache_unreachable",
                 "This instance has forgotten; the others could not be told. Try again.",
             )
-            .because(error),
+            .with_source(error),
         }
     }
 }

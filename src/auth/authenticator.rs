@@ -15,7 +15,7 @@ use super::{
     access::Access,
     csrf::{CSRF_FIELD, CSRF_HEADER, is_cross_site},
 };
-use crate::failure::Failure;
+use crate::api_error::ApiError;
 use crypto::{
     csrf::CsrfSigner,
     secret::{self, SecretKind},
@@ -42,7 +42,7 @@ const LARGEST_FORM: usize = 64 * 1024;
 
 /// Recognises callers. Cheap to clone.
 #[derive(Clone)]
-pub struct Gate {
+pub struct Authenticator {
     sessions: Sessions,
     api_keys: ApiKeys,
     csrf: Arc<ArcSwap<CsrfSigner>>,
@@ -52,7 +52,7 @@ pub struct Gate {
     form_timeout: Duration,
 }
 
-impl Gate {
+impl Authenticator {
     pub fn new(
         sessions: Sessions,
         api_keys: ApiKeys,
@@ -78,12 +78,12 @@ impl Gate {
     }
 
     /// Lets the request of somebody at `from` pass, with its caller attached, or says why not.
-    pub async fn admit(&self, access: Access, request: &mut Request, from: IpAddr) -> Result<(), Failure> {
+    pub async fn admit(&self, access: Access, request: &mut Request, from: IpAddr) -> Result<(), ApiError> {
         let caller = match access {
             Access::Open => return Ok(()),
             Access::OpenForm => {
                 return if is_unsafe(request.method()) && is_cross_site(request.headers()) {
-                    Err(Failure::forged())
+                    Err(ApiError::forged())
                 } else {
                     Ok(())
                 };
@@ -103,8 +103,8 @@ impl Gate {
     }
 
     /// Recognises a program, or a person with an access token.
-    pub async fn program(&self, headers: &HeaderMap, from: IpAddr) -> Result<Caller, Failure> {
-        let token = bearer(headers).ok_or_else(Failure::unauthenticated)?;
+    pub async fn program(&self, headers: &HeaderMap, from: IpAddr) -> Result<Caller, ApiError> {
+        let token = bearer(headers).ok_or_else(ApiError::unauthenticated)?;
         if token.starts_with(SecretKind::ApiKey.prefix()) {
             Ok(Caller::Key(self.api_keys.authenticate(token, from).await?))
         } else {
@@ -114,11 +114,11 @@ impl Gate {
         }
     }
 
-    async fn session(&self, request: &mut Request, from: IpAddr) -> Result<Caller, Failure> {
+    async fn session(&self, request: &mut Request, from: IpAddr) -> Result<Caller, ApiError> {
         if let Some(token) = bearer(request.headers()) {
             // A leaked key must not be able to make more keys or read conversations.
             if token.starts_with(SecretKind::ApiKey.prefix()) {
-                return Err(Failure::keys_are_for_v1());
+                return Err(ApiError::keys_are_for_v1());
             }
             return Ok(Caller::Session(self.sessions.authenticate_token(token).await?));
         }
@@ -130,27 +130,27 @@ impl Gate {
                 .and_then(|token| token.to_str().ok())
                 .unwrap_or_default();
             if !self.csrf.load().verify(&cookie, token) {
-                return Err(Failure::forged());
+                return Err(ApiError::forged());
             }
         }
         Ok(Caller::Session(owner))
     }
 
-    async fn page(&self, request: &mut Request, from: IpAddr) -> Result<Caller, Failure> {
-        let (cookie, owner) = self.by_cookie(request, from).await.map_err(Failure::or_sign_in)?;
+    async fn page(&self, request: &mut Request, from: IpAddr) -> Result<Caller, ApiError> {
+        let (cookie, owner) = self.by_cookie(request, from).await.map_err(ApiError::or_sign_in)?;
         if is_unsafe(request.method()) {
             let token = tokio::time::timeout(self.form_timeout, form_token(request))
                 .await
-                .map_err(|_| Failure::body_timeout())??;
+                .map_err(|_| ApiError::body_timeout())??;
             if is_cross_site(request.headers()) || !self.csrf.load().verify(&cookie, &token) {
-                return Err(Failure::forged());
+                return Err(ApiError::forged());
             }
         }
         Ok(Caller::Session(owner))
     }
 
     /// Whose session it is, and the cookie that says so, which is the only one of its name that the request goes on with.
-    async fn by_cookie(&self, request: &mut Request, from: IpAddr) -> Result<(String, SessionOwner), Failure> {
+    async fn by_cookie(&self, request: &mut Request, from: IpAddr) -> Result<(String, SessionOwner), ApiError> {
         let sent: Vec<String> = cookies(request.headers(), self.session_cookie)
             .take(MAX_COOKIES_TRIED)
             .map(str::to_owned)
@@ -168,7 +168,7 @@ impl Gate {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Failure::unauthenticated())
+        Err(ApiError::unauthenticated())
     }
 
     pub fn session_cookie(&self) -> &'static str {
@@ -176,14 +176,14 @@ impl Gate {
     }
 
     /// Recognises whoever holds the operations token.
-    pub fn operator(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
+    pub fn operator(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let expected = self.ops_token.load();
-        let expected = expected.as_ref().as_ref().ok_or_else(Failure::unauthenticated)?;
-        let token = bearer(headers).ok_or_else(Failure::unauthenticated)?;
+        let expected = expected.as_ref().as_ref().ok_or_else(ApiError::unauthenticated)?;
+        let token = bearer(headers).ok_or_else(ApiError::unauthenticated)?;
         if secret::equal(token, expected.expose_secret()) {
             Ok(Caller::Operator)
         } else {
-            Err(Failure::unauthenticated())
+            Err(ApiError::unauthenticated())
         }
     }
 
@@ -200,12 +200,12 @@ fn is_unsafe(method: &Method) -> bool {
 }
 
 /// Reads the form's anti-forgery field and puts the body back for the handler.
-async fn form_token(request: &mut Request) -> Result<String, Failure> {
+async fn form_token(request: &mut Request) -> Result<String, ApiError> {
     let body = std::mem::take(request.body_mut());
     let bytes = http_body_util::Limited::new(body, LARGEST_FORM)
         .collect()
         .await
-        .map_err(|_| Failure::too_large(LARGEST_FORM))?
+        .map_err(|_| ApiError::too_large(LARGEST_FORM))?
         .to_bytes();
     let token = url::form_urlencoded::parse(&bytes)
         .find_map(|(key, value)| (key == CSRF_FIELD).then(|| value.into_owned()))

@@ -13,19 +13,19 @@ use std::{
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
-use super::activity::Activity;
+use super::activity::ConnectionActivity;
 
-/// So many of the newest connections are looked at for one that is idle: bounded work for each that comes.
-const LOOKED_AT: usize = 512;
+/// Only so many of the newest connections are searched for an idle one: bounded work per new connection.
+const IDLE_SEARCH_LIMIT: usize = 512;
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Places(Arc<Shared>);
+pub(super) struct ConnectionSlots(Arc<SlotsInner>);
 
-struct Shared {
+struct SlotsInner {
     max: usize,
     max_per_address: usize,
-    /// Whose connections are many callers'.
+    /// Proxies, whose connections carry the requests of many callers.
     proxies: Vec<IpNet>,
     open: Mutex<Open>,
 }
@@ -40,26 +40,26 @@ struct Open {
 
 struct Connection {
     address: IpAddr,
-    activity: Activity,
+    activity: ConnectionActivity,
     close: CancellationToken,
 }
 
-/// Why a connection gets no place.
+/// Why a connection gets no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
+pub(super) enum NoFreeSlot {
     Address,
     Process,
 }
 
-/// One connection's, until dropped.
-pub(super) struct Place {
-    places: Places,
+/// The slot of one connection, until dropped.
+pub(super) struct ConnectionSlot {
+    slots: ConnectionSlots,
     id: u64,
 }
 
-impl Places {
+impl ConnectionSlots {
     pub(super) fn new(max: usize, max_per_address: usize, proxies: Vec<IpNet>) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(SlotsInner {
             max,
             max_per_address,
             proxies,
@@ -67,18 +67,23 @@ impl Places {
         }))
     }
 
-    /// A place for a connection from `peer`. `close` is cancelled, and the activity told so, where it has to make room later.
-    pub(super) fn enter(&self, peer: IpAddr, activity: &Activity, close: &CancellationToken) -> Result<Place, Full> {
-        let shared = &self.0;
+    /// A slot for a connection from `peer`. If the connection is displaced later, `close` is cancelled and the activity marked.
+    pub(super) fn acquire(
+        &self,
+        peer: IpAddr,
+        activity: &ConnectionActivity,
+        close: &CancellationToken,
+    ) -> Result<ConnectionSlot, NoFreeSlot> {
+        let inner = &self.0;
         let address = network(peer);
-        let is_proxy = shared.proxies.iter().any(|proxy| proxy.contains(&peer.to_canonical()));
+        let is_proxy = inner.proxies.iter().any(|proxy| proxy.contains(&peer.to_canonical()));
         let mut open = self.open();
-        let held = open.addresses.get(&address).copied().unwrap_or_default();
-        if !is_proxy && held >= shared.max_per_address && !open.make_room(Some(address)) {
-            return Err(Full::Address);
+        let count = open.addresses.get(&address).copied().unwrap_or_default();
+        if !is_proxy && count >= inner.max_per_address && !open.make_room(Some(address)) {
+            return Err(NoFreeSlot::Address);
         }
-        if open.connections.len() >= shared.max && !open.make_room(None) {
-            return Err(Full::Process);
+        if open.connections.len() >= inner.max && !open.make_room(None) {
+            return Err(NoFreeSlot::Process);
         }
         let id = open.next;
         open.next += 1;
@@ -90,8 +95,8 @@ impl Places {
         };
         open.connections.insert(id, connection);
         drop(open);
-        Ok(Place {
-            places: self.clone(),
+        Ok(ConnectionSlot {
+            slots: self.clone(),
             id,
         })
     }
@@ -104,7 +109,7 @@ impl Places {
 impl Open {
     /// Closes the newest connection that does nothing, of this address or of all.
     fn make_room(&mut self, address: Option<IpAddr>) -> bool {
-        let newest = self.connections.iter().rev().take(LOOKED_AT);
+        let newest = self.connections.iter().rev().take(IDLE_SEARCH_LIMIT);
         let mut idle = newest.filter(|(_, connection)| {
             address.is_none_or(|address| address == connection.address) && connection.activity.is_idle()
         });
@@ -112,7 +117,7 @@ impl Open {
             return false;
         };
         if let Some(connection) = self.remove(id) {
-            connection.activity.give_way();
+            connection.activity.displace();
             connection.close.cancel();
         }
         true
@@ -120,9 +125,9 @@ impl Open {
 
     fn remove(&mut self, id: u64) -> Option<Connection> {
         let connection = self.connections.remove(&id)?;
-        if let Some(held) = self.addresses.get_mut(&connection.address) {
-            *held -= 1;
-            if *held == 0 {
+        if let Some(count) = self.addresses.get_mut(&connection.address) {
+            *count -= 1;
+            if *count == 0 {
                 self.addresses.remove(&connection.address);
             }
         }
@@ -130,10 +135,10 @@ impl Open {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         // Not there any more where it had to make room.
-        self.places.open().remove(self.id);
+        self.slots.open().remove(self.id);
     }
 }
 
@@ -147,45 +152,45 @@ fn network(peer: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::{Activity, Full, Place, Places};
+    use super::{ConnectionActivity, ConnectionSlot, ConnectionSlots, NoFreeSlot};
     use tokio_util::sync::CancellationToken;
 
     struct Client {
-        activity: Activity,
+        activity: ConnectionActivity,
         close: CancellationToken,
-        place: Result<Place, Full>,
+        slot: Result<ConnectionSlot, NoFreeSlot>,
     }
 
-    fn come(places: &Places, peer: &str) -> Client {
-        let (activity, close) = (Activity::default(), CancellationToken::new());
-        let place = places.enter(peer.parse().unwrap(), &activity, &close);
-        Client { activity, close, place }
+    fn come(slots: &ConnectionSlots, peer: &str) -> Client {
+        let (activity, close) = (ConnectionActivity::default(), CancellationToken::new());
+        let slot = slots.acquire(peer.parse().unwrap(), &activity, &close);
+        Client { activity, close, slot }
     }
 
     #[test]
     fn one_address_has_its_share_and_makes_room_for_itself() {
-        let places = Places::new(10, 2, vec!["10.0.0.0/8".parse().unwrap()]);
-        let (first, second) = (come(&places, "192.0.2.1"), come(&places, "192.0.2.1"));
+        let slots = ConnectionSlots::new(10, 2, vec!["10.0.0.0/8".parse().unwrap()]);
+        let (first, second) = (come(&slots, "192.0.2.1"), come(&slots, "192.0.2.1"));
         let busy = (first.activity.begin(), second.activity.begin());
-        assert_eq!(come(&places, "192.0.2.1").place.err(), Some(Full::Address));
+        assert_eq!(come(&slots, "192.0.2.1").slot.err(), Some(NoFreeSlot::Address));
         drop(busy.1);
-        let third = come(&places, "192.0.2.1");
-        assert!(third.place.is_ok() && second.close.is_cancelled() && !first.close.is_cancelled());
-        assert!(come(&places, "192.0.2.2").place.is_ok());
-        let behind_proxy: Vec<_> = (0..5).map(|_| come(&places, "10.1.2.3")).collect();
+        let third = come(&slots, "192.0.2.1");
+        assert!(third.slot.is_ok() && second.close.is_cancelled() && !first.close.is_cancelled());
+        assert!(come(&slots, "192.0.2.2").slot.is_ok());
+        let behind_proxy: Vec<_> = (0..5).map(|_| come(&slots, "10.1.2.3")).collect();
         assert!(
             behind_proxy
                 .iter()
-                .all(|client| client.place.is_ok() && !client.close.is_cancelled())
+                .all(|client| client.slot.is_ok() && !client.close.is_cancelled())
         );
     }
 
     #[test]
     fn the_newest_that_does_nothing_makes_room_when_all_is_full() {
-        let places = Places::new(3, 3, Vec::new());
-        let clients: Vec<_> = (1..=3).map(|n| come(&places, &format!("192.0.2.{n}"))).collect();
+        let slots = ConnectionSlots::new(3, 3, Vec::new());
+        let clients: Vec<_> = (1..=3).map(|n| come(&slots, &format!("192.0.2.{n}"))).collect();
         let busy = clients[2].activity.begin();
-        assert!(come(&places, "192.0.2.9").place.is_ok());
+        assert!(come(&slots, "192.0.2.9").slot.is_ok());
         let closed: Vec<_> = clients.iter().map(|client| client.close.is_cancelled()).collect();
         assert_eq!(closed, [false, true, false]);
         drop(busy);
@@ -193,23 +198,23 @@ mod tests {
 
     #[test]
     fn whoever_is_answered_is_not_disturbed_and_places_come_back() {
-        let places = Places::new(2, 2, Vec::new());
-        let clients: Vec<_> = (1..=2).map(|n| come(&places, &format!("192.0.2.{n}"))).collect();
+        let slots = ConnectionSlots::new(2, 2, Vec::new());
+        let clients: Vec<_> = (1..=2).map(|n| come(&slots, &format!("192.0.2.{n}"))).collect();
         let busy: Vec<_> = clients.iter().map(|client| client.activity.begin()).collect();
-        assert_eq!(come(&places, "192.0.2.9").place.err(), Some(Full::Process));
+        assert_eq!(come(&slots, "192.0.2.9").slot.err(), Some(NoFreeSlot::Process));
         drop(clients);
-        assert!(places.open().connections.is_empty() && places.open().addresses.is_empty());
-        assert!(come(&places, "192.0.2.9").place.is_ok());
+        assert!(slots.open().connections.is_empty() && slots.open().addresses.is_empty());
+        assert!(come(&slots, "192.0.2.9").slot.is_ok());
         drop(busy);
     }
 
     #[test]
     fn neighbours_in_a_network_of_version_6_are_one() {
-        let places = Places::new(10, 1, Vec::new());
-        let one = come(&places, "2001:db8::1");
+        let slots = ConnectionSlots::new(10, 1, Vec::new());
+        let one = come(&slots, "2001:db8::1");
         let busy = one.activity.begin();
-        assert_eq!(come(&places, "2001:db8::ffff:2").place.err(), Some(Full::Address));
-        assert!(come(&places, "2001:db8:0:1::1").place.is_ok());
+        assert_eq!(come(&slots, "2001:db8::ffff:2").slot.err(), Some(NoFreeSlot::Address));
+        assert!(come(&slots, "2001:db8:0:1::1").slot.is_ok());
         drop(busy);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::failure::Failure;
+use crate::api_error::ApiError;
 use crypto::{access_token::AccessTokenError, password::PasswordError};
 use gateway::throttle::Throttled;
 use people::{
@@ -12,7 +12,7 @@ use people::{
     organizations::OrganizationError, sessions::SessionError,
 };
 
-impl From<Throttled> for Failure {
+impl From<Throttled> for ApiError {
     fn from(error: Throttled) -> Self {
         Self::new(
             StatusCode::TOO_MANY_REQUESTS,
@@ -23,7 +23,7 @@ impl From<Throttled> for Failure {
     }
 }
 
-impl From<AuditError> for Failure {
+impl From<AuditError> for ApiError {
     fn from(error: AuditError) -> Self {
         match error {
             AuditError::Account(error) => error.into(),
@@ -32,7 +32,7 @@ impl From<AuditError> for Failure {
     }
 }
 
-impl From<PasswordError> for Failure {
+impl From<PasswordError> for ApiError {
     fn from(error: PasswordError) -> Self {
         match error {
             PasswordError::Busy => Self::new(
@@ -41,15 +41,15 @@ impl From<PasswordError> for Failure {
                 "Too many people are signing in at once.",
             )
             .retry_after(Duration::from_secs(2)),
-            _ => Self::internal().because(error),
+            _ => Self::internal().with_source(error),
         }
     }
 }
 
-impl From<SessionError> for Failure {
+impl From<SessionError> for ApiError {
     fn from(error: SessionError) -> Self {
         match error {
-            SessionError::Token(AccessTokenError::Sign(_)) => Self::internal().because(error),
+            SessionError::Token(AccessTokenError::Sign(_)) => Self::internal().with_source(error),
             SessionError::Token(AccessTokenError::Expired) => Self {
                 code: "token_expired",
                 detail: "The access token has expired.".into(),
@@ -69,7 +69,7 @@ impl From<SessionError> for Failure {
     }
 }
 
-impl From<OrganizationError> for Failure {
+impl From<OrganizationError> for ApiError {
     fn from(error: OrganizationError) -> Self {
         match error {
             OrganizationError::NotAllowed => AccountError::NotAllowed.into(),
@@ -79,7 +79,7 @@ impl From<OrganizationError> for Failure {
     }
 }
 
-impl From<AccountError> for Failure {
+impl From<AccountError> for ApiError {
     fn from(error: AccountError) -> Self {
         match error {
             AccountError::Invalid(fields) => Self::invalid(fields),
@@ -129,7 +129,7 @@ impl From<AccountError> for Failure {
     }
 }
 
-impl From<InvitationError> for Failure {
+impl From<InvitationError> for ApiError {
     fn from(error: InvitationError) -> Self {
         match error {
             InvitationError::Account(error) => error.into(),
@@ -145,7 +145,7 @@ impl From<InvitationError> for Failure {
     }
 }
 
-impl From<ApiKeyError> for Failure {
+impl From<ApiKeyError> for ApiError {
     fn from(error: ApiKeyError) -> Self {
         match error {
             ApiKeyError::Invalid(fields) => Self::invalid(fields),

@@ -1,6 +1,6 @@
 //! What the page says after a form: the redirect carries a word, and only words that stand here are shown.
 
-use crate::failure::Failure;
+use crate::api_error::ApiError;
 
 /// What was done.
 pub(super) fn done(word: &str) -> Option<&'static str> {
@@ -35,11 +35,11 @@ pub(super) fn fault(code: &str) -> Option<&'static str> {
 
 /// Where a form that has no fields to mend leads: to the top of the page, where the word is shown. Failures that the page has
 /// no words for stay failures.
-pub(super) fn address(outcome: Result<&'static str, Failure>) -> Result<String, Failure> {
+pub(super) fn address(outcome: Result<&'static str, ApiError>) -> Result<String, ApiError> {
     let (key, word) = match outcome {
         Ok(word) => ("done", word),
-        Err(failure) if fault(failure.code).is_some() => ("fault", failure.code),
-        Err(failure) => return Err(failure),
+        Err(error) if fault(error.code).is_some() => ("fault", error.code),
+        Err(error) => return Err(error),
     };
     Ok(format!("/settings?{key}={word}"))
 }

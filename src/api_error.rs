@@ -1,7 +1,7 @@
-//! What a caller is told when something fails.
+//! Error responses.
 //!
-//! Handlers return a [`Failure`]; the edge writes it down once, in the dialect of the route (problem document, OpenAI
-//! envelope or page), with the request's id, and logs the cause, which the caller never sees.
+//! Handlers return an [`ApiError`]; the edge renders it once, in the dialect of the route (problem document, OpenAI envelope or
+//! page), with the request id, and logs its source, which the caller never sees.
 
 pub mod map;
 
@@ -11,24 +11,24 @@ use http::StatusCode;
 
 use domain::field::FieldFault;
 
-/// An answer that says no. `code` is stable; programs may rely on it.
+/// An error response. `code` is stable; programs may rely on it.
 #[derive(Debug, Clone)]
-pub struct Failure {
+pub struct ApiError {
     pub status: StatusCode,
     pub code: &'static str,
-    /// For people, and safe to show.
+    /// A message for people, safe to show.
     pub detail: Cow<'static, str>,
-    /// The field that is to blame, in OpenAI's dialect.
+    /// The invalid field, in OpenAI's dialect.
     pub param: Option<&'static str>,
     pub fields: Vec<FieldFault>,
     pub retry_after: Option<Duration>,
-    /// For browsers: the sign-in page to go to instead.
+    /// The sign-in page that browsers are redirected to.
     pub redirect: Option<&'static str>,
-    /// For the log only.
-    pub cause: Option<Arc<dyn Error + Send + Sync>>,
+    /// The underlying error, for the log only.
+    pub source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-impl Failure {
+impl ApiError {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,
@@ -38,13 +38,13 @@ impl Failure {
             fields: Vec::new(),
             retry_after: None,
             redirect: None,
-            cause: None,
+            source: None,
         }
     }
 
     #[must_use]
-    pub fn because(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
-        self.cause = Some(Arc::new(cause));
+    pub fn with_source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
         self
     }
 
@@ -92,7 +92,7 @@ impl Failure {
         }
     }
 
-    /// A page whose cookie is no good leads to the sign-in page; any other failure stays what it is.
+    /// Redirects a page request without valid cookie to the sign-in page; other errors stay unchanged.
     #[must_use]
     pub fn or_sign_in(self) -> Self {
         if self.status == StatusCode::UNAUTHORIZED {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::failure::Failure;
+use crate::api_error::ApiError;
 use concurrency::memory::Exhausted;
 use gateway::{
     admission::Refused,
@@ -15,7 +15,7 @@ use llm::sse::said::Objection;
 use people::answers::{AnswerError, AnswerFailure};
 use provider::ProviderError;
 
-impl From<BacklogFull> for Failure {
+impl From<BacklogFull> for ApiError {
     fn from(error: BacklogFull) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -23,11 +23,11 @@ impl From<BacklogFull> for Failure {
             "Usage cannot be recorded for the moment.",
         )
         .retry_after(Duration::from_secs(5))
-        .because(error)
+        .with_source(error)
     }
 }
 
-impl From<Refused> for Failure {
+impl From<Refused> for ApiError {
     fn from(error: Refused) -> Self {
         match error {
             Refused::Organization { retry_after } => Self::new(
@@ -46,7 +46,7 @@ impl From<Refused> for Failure {
     }
 }
 
-impl From<Exhausted> for Failure {
+impl From<Exhausted> for ApiError {
     fn from(error: Exhausted) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -54,11 +54,11 @@ impl From<Exhausted> for Failure {
             "The service holds as many large bodies and answers as it can. Try again.",
         )
         .retry_after(Duration::from_secs(1))
-        .because(error)
+        .with_source(error)
     }
 }
 
-impl From<ProviderError> for Failure {
+impl From<ProviderError> for ApiError {
     fn from(error: ProviderError) -> Self {
         if let ProviderError::NoMemory(error) = error {
             return error.into();
@@ -66,30 +66,30 @@ impl From<ProviderError> for Failure {
         if let ProviderError::Busy { retry_after, .. } = error {
             Self::new(StatusCode::SERVICE_UNAVAILABLE, "provider_busy", error.to_string())
                 .retry_after(retry_after)
-                .because(error)
+                .with_source(error)
         } else if error.is_timeout() {
-            Self::new(StatusCode::GATEWAY_TIMEOUT, "provider_timeout", error.to_string()).because(error)
+            Self::new(StatusCode::GATEWAY_TIMEOUT, "provider_timeout", error.to_string()).with_source(error)
         } else {
-            Self::new(StatusCode::BAD_GATEWAY, "provider_error", error.to_string()).because(error)
+            Self::new(StatusCode::BAD_GATEWAY, "provider_error", error.to_string()).with_source(error)
         }
     }
 }
 
-impl From<BadRequest> for Failure {
+impl From<BadRequest> for ApiError {
     fn from(error: BadRequest) -> Self {
-        let failure = Self::new(StatusCode::BAD_REQUEST, "invalid_request", error.to_string());
+        let response = Self::new(StatusCode::BAD_REQUEST, "invalid_request", error.to_string());
         match error {
-            BadRequest::Missing(param) | BadRequest::WrongType { param, .. } => failure.param(param),
-            BadRequest::Misspelt { meant, .. } => failure.param(meant),
+            BadRequest::Missing(param) | BadRequest::WrongType { param, .. } => response.param(param),
+            BadRequest::Misspelt { meant, .. } => response.param(meant),
             BadRequest::Json(_) | BadRequest::Utf8(_) => Self {
                 code: "invalid_json",
-                ..failure
+                ..response
             },
         }
     }
 }
 
-impl From<CompletionError> for Failure {
+impl From<CompletionError> for ApiError {
     fn from(error: CompletionError) -> Self {
         match error {
             CompletionError::BadRequest(error) => error.into(),
@@ -111,7 +111,7 @@ impl From<CompletionError> for Failure {
     }
 }
 
-impl From<StreamError> for Failure {
+impl From<StreamError> for ApiError {
     fn from(error: StreamError) -> Self {
         match error {
             StreamError::Provider(error) => error.into(),
@@ -129,7 +129,7 @@ impl From<StreamError> for Failure {
     }
 }
 
-impl From<AnswerError> for Failure {
+impl From<AnswerError> for ApiError {
     fn from(error: AnswerError) -> Self {
         match error {
             AnswerError::Conversation(error) => error.into(),
@@ -154,16 +154,16 @@ impl From<AnswerError> for Failure {
                 "no_model",
                 "No chat model is configured on this server.",
             ),
-            AnswerError::Ended => Self::internal().because(error),
+            AnswerError::Ended => Self::internal().with_source(error),
             AnswerError::Store(error) => error.into(),
         }
     }
 }
 
-impl From<AnswerFailure> for Failure {
+impl From<AnswerFailure> for ApiError {
     fn from(error: AnswerFailure) -> Self {
         let detail = error.ending().detail;
-        let failure = match error {
+        let response = match error {
             AnswerFailure::Completion(error) => error.into(),
             AnswerFailure::Stream(error) => error.into(),
             AnswerFailure::Refused {
@@ -174,21 +174,21 @@ impl From<AnswerFailure> for Failure {
             AnswerFailure::Deleted => Self::new(StatusCode::GONE, "deleted", ""),
             AnswerFailure::Store(error) => error.into(),
         };
-        Self { detail, ..failure }
+        Self { detail, ..response }
     }
 }
 
-fn refused(status: StatusCode, objection: Objection, retry_after: Option<Duration>) -> Failure {
+fn refused(status: StatusCode, objection: Objection, retry_after: Option<Duration>) -> ApiError {
     match (objection, status) {
-        (Objection::ContextLength, _) => Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "context_length", ""),
-        (Objection::ContentFilter, _) => Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "content_filter", ""),
+        (Objection::ContextLength, _) => ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "context_length", ""),
+        (Objection::ContentFilter, _) => ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "content_filter", ""),
         (Objection::Other, StatusCode::TOO_MANY_REQUESTS) => {
-            let failure = Failure::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "");
+            let response = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "");
             match retry_after {
-                Some(after) => failure.retry_after(after),
-                None => failure,
+                Some(after) => response.retry_after(after),
+                None => response,
             }
         }
-        (Objection::Other, _) => Failure::new(StatusCode::BAD_GATEWAY, "provider_refused", ""),
+        (Objection::Other, _) => ApiError::new(StatusCode::BAD_GATEWAY, "provider_refused", ""),
     }
 }
