@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use self::export::Export;
 use super::{edge::RequestContext, extract::Json};
-use crate::{auth::extract::CurrentUser, api_error::ApiError};
+use crate::{api_error::ApiError, auth::extract::CurrentUser};
 use people::{accounts::Accounts, audit::Audit, conversations::Conversations, sessions::Sessions};
 
 #[derive(Deserialize, ToSchema)]
