@@ -12,8 +12,8 @@ use serde::Deserialize;
 
 use super::{draw, viewer};
 use crate::{
+    api_error::ApiError,
     auth::extract::CurrentUser,
-    failure::Failure,
     http::{
         audit::{Asked, End},
         extract::{Parameters, read_cursor},
@@ -55,7 +55,7 @@ pub(super) async fn audit(
     CurrentUser(caller): CurrentUser,
     Parameters(query): Parameters<AuditPageQuery>,
     headers: HeaderMap,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     let after = read_cursor(query.cursor.as_deref())?;
     let asked = Asked {
         actor: given(&query.actor),
