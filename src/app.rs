@@ -96,7 +96,7 @@ pub async fn serve(config: Config, sources: Sources) -> Result<(), AppError> {
     }
     let metrics = telemetry::metrics::install()?;
     let mut signals = Signals::listen()?;
-    let server = Server::start(config, metrics, sources).await?;
+    let server = Box::pin(Server::start(config, metrics, sources)).await?;
     let asked = signals.stop_requested(server.lifecycle()).await;
     let failure = server.failure();
     let usage = server.services().usage.clone();

@@ -140,7 +140,12 @@ pub fn services(
         auth.password_min_length,
         config.retention.organization_grace,
     );
-    let audit = Audit::new(store.audit, accounts.clone(), caches.behind.clone());
+    let audit = Audit::new(
+        store.audit,
+        accounts_store.clone(),
+        caches.behind.clone(),
+        clock.clone(),
+    );
     let retention = Retention::new(
         store.retention,
         accounts_store,

@@ -1,9 +1,10 @@
 //! The audit log: who reads it. What is written of a change is the store's to write, in the change's transaction.
 
-use crate::accounts::{AccountError, Accounts};
+use crate::{accounts::AccountError, sessions::SessionError};
 use domain::{
     account::SessionOwner,
     audit::{ActorFilter, AuditFilter, RecordedEvent},
+    clock::Clock,
     page::{Page, PageRequest},
 };
 use gateway::audit::Behind;
@@ -20,16 +21,18 @@ pub enum AuditError {
 #[derive(Clone)]
 pub struct Audit {
     store: store::audit::Audit,
-    accounts: Accounts,
+    accounts: store::accounts::Accounts,
     behind: Behind,
+    clock: Clock,
 }
 
 impl Audit {
-    pub fn new(store: store::audit::Audit, accounts: Accounts, behind: Behind) -> Self {
+    pub fn new(store: store::audit::Audit, accounts: store::accounts::Accounts, behind: Behind, clock: Clock) -> Self {
         Self {
             store,
             accounts,
             behind,
+            clock,
         }
     }
 
@@ -40,8 +43,9 @@ impl Audit {
         filter: &AuditFilter,
         page: PageRequest,
     ) -> Result<Page<RecordedEvent>, AuditError> {
-        let caller = self.accounts.current(caller).await?;
-        if !caller.role.may_manage_members() {
+        let role = self.accounts.role(caller.organization, caller.user).await?;
+        let role = role.ok_or(AccountError::Session(SessionError::Invalid))?;
+        if !role.may_manage_members() {
             return Err(AccountError::NotAllowed.into());
         }
         Ok(self.store.list(caller.organization, filter, page).await?)
@@ -58,7 +62,7 @@ impl Audit {
 
     /// Writes what is due of the events that no change goes with; all there are, if this is the last time.
     pub async fn write_behind(&self, is_last: bool) -> Result<(), StoreError> {
-        let mut due = self.behind.due(self.accounts.now(), is_last).into_iter();
+        let mut due = self.behind.due(self.clock.now(), is_last).into_iter();
         while let Some(event) = due.next() {
             if let Err(error) = self.store.note(&event).await {
                 std::iter::once(event)

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Database, StoreError, timed_query};
 use domain::{
-    audit::{AuditEvent, AuditFilter, Party, RecordedEvent},
+    audit::{Action, ActorFilter, AuditEvent, AuditFilter, Party, RecordedEvent},
     ids::OrganizationId,
     page::{Cursor, Page, PageRequest},
 };
@@ -129,8 +129,8 @@ impl Audit {
     ) -> Result<Page<RecordedEvent>, StoreError> {
         let (before, from) = (beginning(filter, page), filter.from.unwrap_or(Cursor::START.time()));
         let (tenant, time, id, limit) = (organization.0, before.time(), before.id, i64::from(page.limit) + 1);
-        let actor = filter.actor.as_ref().map(|actor| actor.as_str());
-        let action = filter.action.map(|action| action.as_str());
+        let actor = filter.actor.as_ref().map(ActorFilter::as_str);
+        let action = filter.action.map(Action::as_str);
         let rows = match (actor, action) {
             (None, None) => timed_query!(self.reports, select!(" ", tenant, time, id, from, limit), fetch_all),
             (Some(actor), None) => timed_query!(

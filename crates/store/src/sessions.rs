@@ -33,6 +33,15 @@ pub struct NewSession<'a> {
     pub expires_at: DateTime<Utc>,
 }
 
+/// A session to open for somebody whose password was found to match `password_hash`.
+pub struct SignIn<'a> {
+    pub user: UserId,
+    pub password_hash: &'a str,
+    pub session: &'a NewSession<'a>,
+    /// Of more sessions of the user the oldest end.
+    pub max_sessions: u32,
+}
+
 struct OwnerRow {
     session_id: uuid::Uuid,
     organization_id: uuid::Uuid,
@@ -88,18 +97,20 @@ pub(super) async fn insert_session(
 }
 
 impl Sessions {
-    /// Opens a session of one user whose password was found to match `password_hash`; false if the user has another password
-    /// or was removed meanwhile. Of more than `max` sessions of the user the oldest end, and are given.
+    /// Opens a session, and gives those that end for it; nothing if the user has another password or was removed meanwhile.
     pub async fn create(
         &self,
         organization: OrganizationId,
-        user: UserId,
-        password_hash: &str,
-        new: &NewSession<'_>,
-        max: u32,
+        sign_in: &SignIn<'_>,
         act: &Act,
         now: DateTime<Utc>,
     ) -> Result<Option<Vec<SessionId>>, StoreError> {
+        let SignIn {
+            user,
+            password_hash,
+            session: new,
+            max_sessions,
+        } = *sign_in;
         let mut connection = self.0.checkout().await?;
         let outcome = self
             .0
@@ -124,7 +135,7 @@ impl Sessions {
                     .after("kind", kind)
                     .after("expires_at", new.expires_at);
                 audit::record(&mut transaction, &event).await?;
-                let ended = end_oldest(&mut transaction, organization, user, max, now).await?;
+                let ended = end_oldest(&mut transaction, organization, user, max_sessions, now).await?;
                 if !ended.is_empty() {
                     let event = Act::of_system()
                         .event(organization, Action::SessionEnded, Target::Member(user), now)

@@ -14,7 +14,7 @@ use domain::{
 use gateway::audit::act;
 use store::{
     StoreError,
-    sessions::{NewSession, Rotation},
+    sessions::{NewSession, Rotation, SignIn},
 };
 
 /// Somebody whose password was verified just now, or set. Only for them sessions are opened, and only while they have it.
@@ -80,19 +80,14 @@ impl Sessions {
             expires_at: self.expiry(now),
         };
         let (organization, user) = (user.organization.id, user.id);
-        let max = self.max_per_person;
-        let created = self
-            .store
-            .create(
-                organization,
-                user,
-                password_hash,
-                &new,
-                max,
-                &act(Actor::User(user)),
-                now,
-            )
-            .await?;
+        let sign_in = SignIn {
+            user,
+            password_hash,
+            session: &new,
+            max_sessions: self.max_per_person,
+        };
+        let by = act(Actor::User(user));
+        let created = self.store.create(organization, &sign_in, &by, now).await?;
         let Some(ended) = created else {
             tracing::warn!(target: "mapleai::security", organization_id = %organization, user_id = %user, "signed in with a password that was changed meanwhile; refused");
             let (action, target) = (Action::SessionSignInFailed, Target::Member(user));
