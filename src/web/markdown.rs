@@ -7,14 +7,14 @@ pub mod html;
 mod cpu;
 mod kept;
 mod node;
-mod turns;
+mod render_slot;
 mod writer;
 
 use std::time::Duration;
 
 use escape::escape;
 use kept::Key;
-use turns::Turn;
+use render_slot::RenderSlot;
 
 use domain::ids::OrganizationId;
 
@@ -31,10 +31,10 @@ pub async fn render(organization: OrganizationId, texts: Vec<String>) -> Vec<Str
     let mut rendered: Vec<Option<String>> = keys.iter().map(kept::get).collect();
     let missing: Vec<usize> = (0..texts.len()).filter(|at| rendered[*at].is_none()).collect();
     if !missing.is_empty()
-        && let Some(turn) = Turn::wait(organization).await
+        && let Some(slot) = RenderSlot::wait(organization).await
     {
         let work: Vec<(Key, String)> = missing.iter().map(|at| (keys[*at], texts[*at].clone())).collect();
-        for (at, html) in missing.into_iter().zip(in_turn(turn, work).await) {
+        for (at, html) in missing.into_iter().zip(render_in_slot(slot, work).await) {
             rendered[at] = html;
         }
     }
@@ -44,18 +44,18 @@ pub async fn render(organization: OrganizationId, texts: Vec<String>) -> Vec<Str
 
 /// The same for one text that is still growing, or nothing if others are being rendered: for what can be left out.
 pub async fn render_if_idle(organization: OrganizationId, text: String) -> Option<String> {
-    let turn = Turn::now(organization)?;
+    let slot = RenderSlot::now(organization)?;
     let work = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
+        let _slot = slot;
         to_html(&text)
     });
     work.await.ok()
 }
 
 /// The turn ends with the work, even if whoever asked for it has gone away. Nothing for what there was no time for.
-async fn in_turn(turn: Turn, texts: Vec<(Key, String)>) -> Vec<Option<String>> {
+async fn render_in_slot(slot: RenderSlot, texts: Vec<(Key, String)>) -> Vec<Option<String>> {
     let work = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
+        let _slot = slot;
         let begun = cpu::spent();
         texts
             .into_iter()

@@ -12,9 +12,9 @@ mod deaths;
 mod events;
 mod health;
 mod keeper;
+mod reported_progress;
 pub mod state;
 mod times;
-mod told;
 
 pub use health::{HealthArgs, healthcheck};
 pub use times::Times;

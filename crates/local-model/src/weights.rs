@@ -11,6 +11,7 @@ use std::{
 
 pub mod cache;
 pub mod error;
+pub mod fetch_lock;
 pub mod given;
 pub mod http;
 pub mod pip;
@@ -18,7 +19,6 @@ pub mod progress;
 pub mod source;
 pub mod space;
 pub mod transfer;
-pub mod turn;
 pub mod wheel;
 
 pub use error::WeightsError;
@@ -71,7 +71,7 @@ pub struct Limits {
     /// pip's answer.
     pub lookup: Duration,
     /// Another process that fetches the same file.
-    pub turn: Duration,
+    pub lock_timeout: Duration,
     /// Before a broken transfer goes on.
     pub pause: Duration,
 }
@@ -82,7 +82,7 @@ impl Default for Limits {
             answer: Duration::from_secs(8),
             stall: Duration::from_secs(30),
             lookup: Duration::from_secs(12),
-            turn: Duration::from_mins(20),
+            lock_timeout: Duration::from_mins(20),
             pause: Duration::from_secs(1),
         }
     }
@@ -142,7 +142,7 @@ pub fn obtain(settings: &Settings, progress: &mut dyn Progress) -> Result<PathBu
         return Ok(place.file);
     }
     place.prepare()?;
-    let _turn = turn::take(&place, settings, progress)?;
+    let _lock = fetch_lock::acquire(&place, settings, progress)?;
     // Another process may have fetched it while this one waited.
     if place.has_verified(progress)? {
         return Ok(place.file);

@@ -78,7 +78,7 @@ impl ConnectionActivity {
             head: Head {
                 timeout: head_timeout,
                 begun: 0,
-                has_come: false,
+                has_arrived: false,
                 timer: None,
             },
         }
@@ -142,7 +142,7 @@ struct Head {
     /// How many requests had begun before it.
     begun: u64,
     /// Some of it has come.
-    has_come: bool,
+    has_arrived: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -151,17 +151,17 @@ impl Head {
     fn note_read(&mut self, activity: &ConnectionActivity, context: &mut Context<'_>, found: bool) -> io::Result<()> {
         let begun = activity.begun();
         if self.begun != begun {
-            (self.begun, self.has_come, self.timer) = (begun, false, None);
+            (self.begun, self.has_arrived, self.timer) = (begun, false, None);
         }
         // What comes during a request is its body, or is looked at after it.
         if !activity.is_between(begun) {
             return Ok(());
         }
         if found {
-            self.has_come = true;
+            self.has_arrived = true;
             return Ok(());
         }
-        if !self.has_come {
+        if !self.has_arrived {
             return Ok(());
         }
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.timeout)));

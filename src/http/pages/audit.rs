@@ -160,7 +160,7 @@ fn actors(chosen: &str, people: Vec<User>, listed: &Page<RecordedEvent>) -> Vec<
     let people = people.into_iter();
     choices.extend(people.map(|person| choice(person.id.to_string(), format!("{} ({})", person.name, person.email))));
     for kind in ["operator", "system", "unknown"] {
-        choices.push(choice(kind.to_owned(), row::nobody(kind).to_owned()));
+        choices.push(choice(kind.to_owned(), row::actor_label(kind).to_owned()));
     }
     if !choices.iter().any(|choice| choice.is_chosen) {
         let name = listed.rows.first().and_then(|event| event.actor.name.clone());

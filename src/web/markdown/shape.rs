@@ -80,8 +80,8 @@ pub fn check(html: &str) -> Result<(), String> {
         while let Some(bare) = parts.next() {
             let value = parts.next();
             for word in bare.split_whitespace() {
-                let known = ATTRIBUTES.contains(&word.trim_end_matches('='));
-                if !known || (value.is_none() && word.ends_with('=')) {
+                let allowed = ATTRIBUTES.contains(&word.trim_end_matches('='));
+                if !allowed || (value.is_none() && word.ends_with('=')) {
                     return Err(format!("{word} in <{tag}>"));
                 }
             }

@@ -26,14 +26,14 @@ async fn a_text_is_rendered_once() {
         ["<p dir=\"auto\"><strong>a</strong></p>\n", "<p dir=\"auto\">b</p>\n"]
     );
     // While somebody else of the organisation has its turn.
-    let _turn = super::Turn::now(organization).unwrap();
+    let _slot = super::RenderSlot::now(organization).unwrap();
     assert_eq!(render(organization, texts).await, first);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_gets_no_turn_sees_plain_text() {
     let organization = OrganizationId::generate();
-    let _turn = super::Turn::now(organization).unwrap();
+    let _slot = super::RenderSlot::now(organization).unwrap();
     let rendered = render(organization, vec!["**a** <b>".to_owned()]).await;
     assert_eq!(
         rendered,

@@ -108,9 +108,9 @@ mod tests {
         facts.add("shared", true);
         facts.add("expires_at", Utc.timestamp_opt(1_790_000_000, 5).unwrap());
         facts.add("heir", None::<Fact>);
-        let told = json!({
+        let json = json!({
             "role": "admin", "sessions": 2, "shared": true, "expires_at": "2026-09-21T14:13:20Z", "heir": null
         });
-        assert_eq!(facts.to_json(), Some(told));
+        assert_eq!(facts.to_json(), Some(json));
     }
 }

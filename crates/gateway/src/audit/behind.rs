@@ -42,7 +42,7 @@ impl Behind {
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = kinds.len() >= CAPACITY;
         match kinds.entry(kind_of(&event)) {
-            Entry::Occupied(mut known) => add(&mut known.get_mut().event, event),
+            Entry::Occupied(mut pending) => add(&mut pending.get_mut().event, event),
             Entry::Vacant(free) if !is_full => {
                 free.insert(Waiting::default()).event = Some(event);
             }
@@ -135,8 +135,8 @@ mod tests {
             behind.note(failed(1, now + TimeDelta::seconds(second)));
             assert!(behind.due(now + TimeDelta::seconds(second), false).is_empty());
         }
-        let told = behind.due(now + TimeDelta::minutes(1), false);
-        assert_eq!((told.len(), told[0].occurrences, told[0].occurred_at), (1, 50, now));
+        let due = behind.due(now + TimeDelta::minutes(1), false);
+        assert_eq!((due.len(), due[0].occurrences, due[0].occurred_at), (1, 50, now));
         // Of somebody else at once, and all of it at the end.
         behind.note(failed(2, now));
         behind.note(failed(1, now));

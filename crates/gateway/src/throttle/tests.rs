@@ -166,6 +166,6 @@ async fn only_so_many_are_held_up_at_a_time() {
         .into_iter()
         .partition(Result::is_ok);
     assert_eq!((let_in.len(), refused.len()), (super::MAX_DELAYED, 10));
-    let told = refused.into_iter().map(|refused| refused.err().unwrap().retry_after);
-    assert!(told.min().unwrap() >= Duration::from_secs(1));
+    let waits = refused.into_iter().map(|refused| refused.err().unwrap().retry_after);
+    assert!(waits.min().unwrap() >= Duration::from_secs(1));
 }

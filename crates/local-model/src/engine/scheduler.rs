@@ -119,7 +119,7 @@ impl Worker {
         while self.admit(&mut active) {
             let beside_prompt = active.iter().any(Generation::is_reading);
             if let Some(mut generation) = active.pop_front()
-                && self.turn(&mut generation, beside_prompt)
+                && self.step(&mut generation, beside_prompt)
             {
                 active.push_back(generation);
             }
@@ -127,7 +127,7 @@ impl Worker {
     }
 
     /// Whether there is more to do.
-    fn turn(&self, generation: &mut Generation, beside_prompt: bool) -> bool {
+    fn step(&self, generation: &mut Generation, beside_prompt: bool) -> bool {
         let steps = if beside_prompt && !generation.is_reading() {
             TOKENS_BESIDE_PROMPT
         } else {
@@ -143,16 +143,16 @@ impl Worker {
             if state.ended {
                 return false;
             }
-            let mut held: usize = active.iter().map(Generation::tokens).sum();
+            let mut used: usize = active.iter().map(Generation::tokens).sum();
             while let Some(job) = state.waiting.pop_front() {
                 if job.is_abandoned() {
                     continue;
                 }
-                if active.len() >= MAX_ACTIVE || held + job.tokens() > self.token_budget {
+                if active.len() >= MAX_ACTIVE || used + job.tokens() > self.token_budget {
                     state.waiting.push_front(job);
                     break;
                 }
-                held += job.tokens();
+                used += job.tokens();
                 active.push_back(Generation::new(job, &self.model));
             }
             state.active = active.len();

@@ -6,7 +6,7 @@ pub struct TextAssembler {
     /// Bytes that are no whole character yet.
     bytes: Vec<u8>,
     /// Text that may be the beginning of a stop.
-    held: String,
+    pending: String,
     stopped: bool,
 }
 
@@ -16,7 +16,7 @@ impl TextAssembler {
         Self {
             stops: stops.into_iter().filter(|stop| !stop.is_empty()).collect(),
             bytes: Vec::new(),
-            held: String::new(),
+            pending: String::new(),
             stopped: false,
         }
     }
@@ -35,22 +35,22 @@ impl TextAssembler {
         self.take_characters();
         // The stop that is complete first, however the text comes in: of two that end together, the longer.
         let ends = self.stops.iter().filter_map(|stop| {
-            let at = self.held.find(stop.as_str())?;
+            let at = self.pending.find(stop.as_str())?;
             Some((at + stop.len(), at))
         });
         if let Some((_, at)) = ends.min() {
             self.stopped = true;
-            self.held.truncate(at);
-            return std::mem::take(&mut self.held);
+            self.pending.truncate(at);
+            return std::mem::take(&mut self.pending);
         }
-        let safe = self.held.len() - self.may_become_stop();
-        let rest = self.held.split_off(safe);
-        std::mem::replace(&mut self.held, rest)
+        let safe = self.pending.len() - self.may_become_stop();
+        let rest = self.pending.split_off(safe);
+        std::mem::replace(&mut self.pending, rest)
     }
 
     /// The end of the answer: what only began like a stop is text. Bytes of half a character are left out.
     pub fn finish(&mut self) -> String {
-        std::mem::take(&mut self.held)
+        std::mem::take(&mut self.pending)
     }
 
     /// Moves whole characters over; bytes that no character begins with are left out.
@@ -58,13 +58,13 @@ impl TextAssembler {
         loop {
             match std::str::from_utf8(&self.bytes) {
                 Ok(text) => {
-                    self.held.push_str(text);
+                    self.pending.push_str(text);
                     self.bytes.clear();
                     return;
                 }
                 Err(error) => {
                     let valid = error.valid_up_to();
-                    self.held.push_str(&String::from_utf8_lossy(&self.bytes[..valid]));
+                    self.pending.push_str(&String::from_utf8_lossy(&self.bytes[..valid]));
                     let invalid = error.error_len();
                     self.bytes.drain(..valid + invalid.unwrap_or(0));
                     if invalid.is_none() {
@@ -79,7 +79,9 @@ impl TextAssembler {
     fn may_become_stop(&self) -> usize {
         let longest = |stop: &String| {
             let ends = stop.char_indices().map(|(at, _)| at).skip(1);
-            ends.filter(|end| self.held.ends_with(&stop[..*end])).max().unwrap_or(0)
+            ends.filter(|end| self.pending.ends_with(&stop[..*end]))
+                .max()
+                .unwrap_or(0)
         };
         self.stops.iter().map(longest).max().unwrap_or(0)
     }

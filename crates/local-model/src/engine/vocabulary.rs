@@ -19,7 +19,7 @@ pub enum VocabularyError {
     Missing(&'static str),
     #[error("its tokenizer is of the kind {0:?}; supported is gpt2, byte-level BPE")]
     Kind(String),
-    #[error("it splits text by the rules {0:?}; supported are {known}", known = pre_tokenizer::KNOWN.join(", "))]
+    #[error("it splits text by the rules {0:?}; supported are {supported}", supported = pre_tokenizer::KNOWN.join(", "))]
     Rules(String),
     #[error("its tokenizer cannot be read")]
     Unreadable(#[source] candle_core::Error),

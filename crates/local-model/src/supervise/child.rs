@@ -106,9 +106,9 @@ impl Server {
 fn read_stdout(stdout: impl Read, start: Start, events: &SyncSender<Event>) {
     let mut listening = false;
     lines(stdout, |line| {
-        if !listening && let Ok(told) = serde_json::from_str::<Listening>(line) {
+        if !listening && let Ok(listening_event) = serde_json::from_str::<Listening>(line) {
             listening = true;
-            let _ = events.send(Event::Listening(start, told));
+            let _ = events.send(Event::Listening(start, listening_event));
         }
     });
 }

@@ -17,9 +17,9 @@ use super::{
     deaths::Deaths,
     events::{Event, Start},
     health,
+    reported_progress::ReportedProgress,
     state::{State, StateFile},
     times::Times,
-    told::Told,
 };
 use crate::{
     serve::{Listening, UNFIT},
@@ -114,7 +114,7 @@ impl Keeper {
     fn fetch(&mut self) -> Phase {
         let (settings, events) = (self.settings.clone(), self.events.clone());
         thread::spawn(move || {
-            let fetched = weights::obtain(&settings, &mut Told::new(events.clone()));
+            let fetched = weights::obtain(&settings, &mut ReportedProgress::new(events.clone()));
             let _ = events.send(Event::Fetched(fetched));
         });
         Phase::Fetching

@@ -58,10 +58,10 @@ impl Place {
             changed: changed(&about),
             sha256: self.model.sha256.clone(),
         };
-        let known = fs::read(self.record())
+        let recorded = fs::read(self.record())
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Verified>(&bytes).ok());
-        if known.as_ref() == Some(&found) {
+        if recorded.as_ref() == Some(&found) {
             return Ok(true);
         }
         let sum = if found.size == self.model.size {
@@ -109,7 +109,7 @@ impl Place {
             let path = entry.path();
             let is_part = path
                 .extension()
-                .is_some_and(|extension| ["part", "from", "new"].iter().any(|known| extension == *known));
+                .is_some_and(|extension| ["part", "from", "new"].iter().any(|recorded| extension == *recorded));
             let is_old = entry
                 .metadata()
                 .and_then(|about| about.modified())

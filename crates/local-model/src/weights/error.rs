@@ -21,7 +21,7 @@ pub enum WeightsError {
     #[error("the disk of {} has become full; free some space, or choose another folder by MAPLE_CACHE", folder.display())]
     Full { folder: PathBuf },
     #[error("another process has been fetching the model for {} minutes; end it, or wait for it and try again", waited.as_secs() / 60)]
-    Turn { waited: Duration },
+    LockTimeout { waited: Duration },
     #[error("{from} is not reached: {reason}")]
     Unreachable { from: String, reason: String },
     #[error("the transfer from {from} ended at {} of {} MB: {reason}; what has come is kept, and the next attempt goes on from there",
@@ -73,7 +73,7 @@ impl WeightsError {
             | Self::NotTheModel { .. }
             | Self::Space { .. }
             | Self::Full { .. }
-            | Self::Turn { .. }
+            | Self::LockTimeout { .. }
             | Self::Redirect { .. }
             | Self::Pip { .. } => true,
             Self::NoSource { failures, .. } => failures.iter().all(Self::may_pass),
@@ -111,10 +111,10 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_in_a_sentence_of_its_own() {
         let full = io::Error::from(rustix::io::Errno::NOSPC);
-        let told = WeightsError::disk("written", std::path::Path::new("/cache/model.part"), full).to_string();
+        let message = WeightsError::disk("written", std::path::Path::new("/cache/model.part"), full).to_string();
         assert!(
-            told.contains("/cache has become full") && told.contains("MAPLE_CACHE"),
-            "{told}"
+            message.contains("/cache has become full") && message.contains("MAPLE_CACHE"),
+            "{message}"
         );
     }
 }

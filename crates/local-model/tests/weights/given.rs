@@ -7,9 +7,9 @@ use super::Bench;
 fn refused(bench: &mut Bench, name: &str) -> String {
     let path = bench.folder.path().join(name);
     bench.settings.given = Some(path.clone());
-    let told = bench.obtain().unwrap_err().to_string();
-    assert!(told.contains(path.to_str().unwrap()), "the path is told: {told}");
-    told
+    let message = bench.obtain().unwrap_err().to_string();
+    assert!(message.contains(path.to_str().unwrap()), "the path is told: {message}");
+    message
 }
 
 #[test]

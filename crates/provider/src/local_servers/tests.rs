@@ -203,7 +203,7 @@ async fn a_silent_or_an_endless_server_is_given_up_at_the_limit() {
             let answer = answer.clone();
             move |_| answer.clone()
         });
-        let nobody = Neighbour::closed_port();
+        let closed_port = Neighbour::closed_port();
         let servers = [
             LocalServer {
                 product: LocalProduct::Ollama,
@@ -211,7 +211,7 @@ async fn a_silent_or_an_endless_server_is_given_up_at_the_limit() {
             },
             LocalServer {
                 product: LocalProduct::Vllm,
-                port: nobody,
+                port: closed_port,
             },
         ];
         let looked = tokio::time::timeout(LONG, look(&servers, SHORT)).await;

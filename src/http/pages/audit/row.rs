@@ -30,7 +30,7 @@ pub(super) fn row(event: RecordedEvent) -> EventRow {
 }
 
 /// Who it was where it was no person and no key.
-pub(super) fn nobody(kind: &str) -> &'static str {
+pub(super) fn actor_label(kind: &str) -> &'static str {
     match kind {
         "operator" => "An operator",
         "system" => "MapleAI itself",
@@ -47,7 +47,7 @@ fn actor(party: Party) -> PartyView {
             (Some(name), _) => name,
             (None, "user") => "A person".to_owned(),
             (None, "api_key") => "An API key".to_owned(),
-            (None, kind) => nobody(kind).to_owned(),
+            (None, kind) => actor_label(kind).to_owned(),
         },
         short_id: if is_named { String::new() } else { short(&id) },
         id,
@@ -136,28 +136,28 @@ mod tests {
     #[test]
     fn what_has_changed_is_told_in_lines() {
         let (here, there) = (Uuid::from_u128(1), Uuid::from_u128(0xabc));
-        let told = |before: Value, after: Value| changes(Some(&before), Some(&after), [Some(here), None]);
+        let listed = |before: Value, after: Value| changes(Some(&before), Some(&after), [Some(here), None]);
         assert_eq!(
-            told(json!({"role": "member"}), json!({"role": "admin", "keys_revoked": 0})),
+            listed(json!({"role": "member"}), json!({"role": "admin", "keys_revoked": 0})),
             ["role: member → admin"]
         );
         assert_eq!(
-            told(json!({"share_answers": false}), json!({"share_answers": true})),
+            listed(json!({"share_answers": false}), json!({"share_answers": true})),
             ["share answers: no → yes"]
         );
         assert_eq!(
-            told(
+            listed(
                 json!({"delete_after": null}),
                 json!({"delete_after": "2026-12-07T08:00:00Z"})
             ),
             ["delete after: none → 2026-12-07 08:00 UTC"]
         );
         assert_eq!(
-            told(json!({"role": "owner"}), json!({"sessions_ended": 2})),
+            listed(json!({"role": "owner"}), json!({"sessions_ended": 2})),
             ["role: owner", "sessions ended: 2"]
         );
         assert_eq!(
-            told(Value::Null, json!({"owner": here, "member": there, "expires_at": null})),
+            listed(Value::Null, json!({"owner": here, "member": there, "expires_at": null})),
             ["member: 000000000abc"]
         );
         assert!(changes(None, None, [None, None]).is_empty());

@@ -107,11 +107,11 @@ impl Layer {
         let scores = (query.matmul(&keys.t()?)? * (1.0 / (size as f64).sqrt()))?;
         let scores = match mask {
             Some(mask) => {
-                let known = keys.dim(1)?;
-                let by_head = scores.reshape((heads, count, known))?;
+                let key_count = keys.dim(1)?;
+                let by_head = scores.reshape((heads, count, key_count))?;
                 by_head
                     .broadcast_add(mask)?
-                    .reshape((groups, heads / groups * count, known))?
+                    .reshape((groups, heads / groups * count, key_count))?
             }
             None => scores,
         };

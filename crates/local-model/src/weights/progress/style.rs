@@ -53,7 +53,7 @@ mod tests {
         Style::of(terminal, 40, |name| {
             variables
                 .iter()
-                .find(|(known, _)| *known == name)
+                .find(|(listed, _)| *listed == name)
                 .map(|(_, value)| (*value).to_owned())
         })
     }

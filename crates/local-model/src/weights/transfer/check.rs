@@ -25,7 +25,7 @@ pub(crate) enum Refused {
 }
 
 impl Refused {
-    pub(crate) fn told(self, from: &str) -> WeightsError {
+    pub(crate) fn error(self, from: &str) -> WeightsError {
         match self {
             Self::Damaged { found, expected } => WeightsError::Damaged {
                 from: from.to_owned(),

@@ -12,12 +12,16 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Held while this process fetches; the kernel takes the lock back however the process ends.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub(crate) struct FetchLock {
     _lock: File,
 }
 
 /// Waits for the process that fetches the file now, and shows how far that one is.
-pub(crate) fn take(place: &Place, settings: &Settings, progress: &mut dyn Progress) -> Result<Turn, WeightsError> {
+pub(crate) fn acquire(
+    place: &Place,
+    settings: &Settings,
+    progress: &mut dyn Progress,
+) -> Result<FetchLock, WeightsError> {
     let path = place.folder.join(format!("{}.lock", settings.model.file));
     let failed = |error| WeightsError::disk("locked", &path, error);
     let lock = File::options()
@@ -27,25 +31,25 @@ pub(crate) fn take(place: &Place, settings: &Settings, progress: &mut dyn Progre
         .open(&path)
         .map_err(failed)?;
     let began = Instant::now();
-    let mut told = false;
+    let mut is_noted = false;
     loop {
         match lock.try_lock() {
-            Ok(()) => return Ok(Turn { _lock: lock }),
+            Ok(()) => return Ok(FetchLock { _lock: lock }),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
             Err(TryLockError::WouldBlock) => {}
         }
-        if !told {
+        if !is_noted {
             progress.note("Another process is fetching the model; waiting for it");
-            told = true;
+            is_noted = true;
         }
-        if began.elapsed() >= settings.limits.turn {
-            return Err(WeightsError::Turn {
+        if began.elapsed() >= settings.limits.lock_timeout {
+            return Err(WeightsError::LockTimeout {
                 waited: began.elapsed(),
             });
         }
         if let Ok(part) = fs::metadata(&place.download) {
             progress.bytes(part.len().min(settings.model.size), settings.model.size);
         }
-        thread::sleep(LOOK.min(settings.limits.turn));
+        thread::sleep(LOOK.min(settings.limits.lock_timeout));
     }
 }

@@ -6,18 +6,18 @@ use super::events::Event;
 use crate::weights::{Progress, progress::percent};
 
 /// Tells each percent once.
-pub(super) struct Told {
+pub(super) struct ReportedProgress {
     events: SyncSender<Event>,
     percent: Option<u64>,
 }
 
-impl Told {
+impl ReportedProgress {
     pub(super) fn new(events: SyncSender<Event>) -> Self {
         Self { events, percent: None }
     }
 }
 
-impl Progress for Told {
+impl Progress for ReportedProgress {
     fn note(&mut self, text: &str) {
         let _ = self.events.send(Event::Note(text.to_owned()));
     }
