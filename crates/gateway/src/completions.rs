@@ -8,7 +8,7 @@ pub mod cache_policy;
 mod cached_call;
 mod call;
 mod failures;
-mod known;
+mod fingerprints;
 pub mod live;
 pub mod metrics;
 pub mod record;
@@ -38,7 +38,7 @@ pub(crate) use call::NoCapacity;
 pub use call::{Call, CallResponse, CallResult, CompletionError, Principal};
 use concurrency::memory::{Allowance, Budget, Holder};
 use domain::{clock::Clock, ids::OrganizationId, model::ModelKind, usage::CallOutcome};
-use known::Known;
+use fingerprints::FingerprintCache;
 use live::LiveStream;
 pub use llm::openai::request::BadRequest;
 use llm::openai::request::{Request, ResponseForm};
@@ -66,7 +66,7 @@ struct CompletionsInner {
     metrics: CompletionMetrics,
     caches: Caches,
     in_flight_calls: InFlightCalls,
-    known: Known,
+    fingerprints: FingerprintCache,
     /// Of programs: chat and embeddings.
     uses: [Counter; 2],
     traces: Option<Traces>,
@@ -100,7 +100,7 @@ impl Completions {
             metrics,
             caches,
             in_flight_calls: InFlightCalls::new(max_answer_bytes),
-            known: Known::new(secret),
+            fingerprints: FingerprintCache::new(secret),
             uses: [Feature::ProgramChat, Feature::ProgramEmbeddings].map(Feature::counter),
             traces,
             clock,
@@ -112,7 +112,7 @@ impl Completions {
     /// Makes one call, or gives what an equal one was answered. Dropping the future, or the stream it gives, ends the
     /// upstream call unless others share it; what was consumed until then is recorded all the same.
     pub async fn call(&self, call: Call) -> Result<CallResult, CompletionError> {
-        if let Some(answered) = self.known(&call).transpose() {
+        if let Some(answered) = self.answer_by_fingerprint(&call).transpose() {
             self.note_use(&call);
             return answered;
         }
@@ -157,7 +157,7 @@ impl Completions {
                 && let Some(answered) =
                     self.lookup_memory(call, request.form(call.endpoint), route, &policy.key, policy.max_age)?
             {
-                self.0.known.keep(call, request, route, &policy);
+                self.0.fingerprints.keep(call, request, route, &policy);
                 return Ok(answered);
             }
             // A box of its own: those who have nothing to wait for do not carry room for it.

@@ -22,7 +22,7 @@ const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 pub(super) enum Closing {
     NotYet,
     Usage,
-    Mark,
+    RequestFingerprint,
     Over,
 }
 
@@ -144,7 +144,7 @@ impl Stream for SharedReader {
                     }
                 },
                 Closing::Usage => {
-                    this.closing = Closing::Mark;
+                    this.closing = Closing::RequestFingerprint;
                     if this.with_usage {
                         let chunk = this.call.progress().usage_chunk.clone();
                         if !chunk.is_empty() {
@@ -152,7 +152,7 @@ impl Stream for SharedReader {
                         }
                     }
                 }
-                Closing::Mark => {
+                Closing::RequestFingerprint => {
                     this.closing = Closing::Over;
                     if this.call.progress().validation.is_marked {
                         return Poll::Ready(Some(Ok(DONE)));

@@ -1,8 +1,8 @@
-//! Calls recognised by their bytes.
+//! Recognises repeated calls by a fingerprint of their bytes.
 //!
-//! Who asks the same again mostly sends the same bytes. Reading them, and finding the key of their answer, took three tenths
-//! of a hit's instructions; so what came of it is kept by a hash of the bytes, once they have been answered from memory (decision 0020).
-//! Nothing of the bytes themselves is kept, and what is held, for how long and for whom is decided by the cache of answers alone.
+//! Repeated requests are usually byte-identical. After a memory hit the parsed request is cached under a keyed hash of its
+//! bytes, so the next one skips parsing, which took three tenths of a hit's instructions (decision 0020). The bytes themselves
+//! are not stored, and the answer cache alone decides which answers exist, for how long and for whom.
 
 use llm::openai::request::{Request, ResponseForm};
 use std::{
@@ -28,59 +28,59 @@ use domain::{
 use llm::Endpoint;
 use provider::registry::{Route, Upstream};
 
-/// Calls that are recognised at a time, of some 250 bytes each.
+/// Cached fingerprints, of some 250 bytes each.
 const MAX_ENTRIES: usize = 8192;
-/// Hashing what is longer is work of its own, for calls that nobody has made before. In bytes.
+/// Longer bodies are not hashed: hashing them would cost every new call too much.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
-pub(super) struct Known {
-    readings: Cache<Mark, Arc<Reading>>,
-    /// With the process's secret: whoever does not know it cannot make two bodies with one hash, which has 128 bits.
+pub(super) struct FingerprintCache {
+    requests: Cache<RequestFingerprint, Arc<ParsedRequest>>,
+    /// Keyed with a secret of the process, so that callers cannot construct collisions of the 128-bit hash.
     hasher: SipHasher13,
-    /// Nothing is hashed before there is something to be found.
+    /// Set by the first insert; before it no call is hashed.
     is_used: AtomicBool,
 }
 
-/// What a call is recognised by.
+/// The identity of a repeated call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Mark {
+struct RequestFingerprint {
     organization: OrganizationId,
     user: UserId,
     endpoint: Endpoint,
     body: u128,
 }
 
-/// What came of reading it.
-pub(super) struct Reading {
+/// The result of parsing a request.
+pub(super) struct ParsedRequest {
     pub(super) key: Key,
     shares: AnswerSharing,
     pub(super) form: ResponseForm,
-    /// By the name that was asked for.
+    /// The model name in the request.
     pub(super) model: Box<str>,
     route: (Arc<Model>, Arc<Upstream>),
     edition: Option<u64>,
 }
 
 impl Completions {
-    /// What is held for a call whose very bytes have been answered from memory before.
-    pub(super) fn known(&self, call: &Call) -> Result<Option<CallResult>, CompletionError> {
-        let Some(reading) = self.0.known.find(call) else {
+    /// Serves a call from memory if the same bytes were served from memory before.
+    pub(super) fn answer_by_fingerprint(&self, call: &Call) -> Result<Option<CallResult>, CompletionError> {
+        let Some(parsed) = self.0.fingerprints.find(call) else {
             return Ok(None);
         };
-        // The key is another one when it has been settled otherwise who is given whose answers, which takes effect at once.
-        let settings = self.0.organizations.cached(&reading.shares.settings);
-        if settings.is_none_or(|settings| settings.share_answers != reading.shares.is_shared) {
+        // The key depends on whether the organisation shares answers; a change of that setting takes effect at once.
+        let settings = self.0.organizations.cached(&parsed.shares.settings);
+        if settings.is_none_or(|settings| settings.share_answers != parsed.shares.is_shared) {
             return Ok(None);
         }
-        match self.0.registry.route(&reading.model) {
-            Some(route) if reading.is_of(route) => self.lookup_memory(call, reading.form, route, &reading.key, None),
+        match self.0.registry.route(&parsed.model) {
+            Some(route) if parsed.is_of(route) => self.lookup_memory(call, parsed.form, route, &parsed.key, None),
             _ => Ok(None),
         }
     }
 }
 
-impl Reading {
-    /// Whether the model is still who it was: another one has another key.
+impl ParsedRequest {
+    /// Whether the route still is the same: another one has another key.
     pub(super) fn is_of(&self, route: &Route) -> bool {
         Arc::ptr_eq(&self.route.0, &route.model)
             && Arc::ptr_eq(&self.route.1, &route.upstream)
@@ -88,27 +88,29 @@ impl Reading {
     }
 }
 
-impl Known {
+impl FingerprintCache {
     /// `secret` is random.
     pub(super) fn new(secret: [u8; 16]) -> Self {
         Self {
-            readings: Cache::new(MAX_ENTRIES),
+            requests: Cache::new(MAX_ENTRIES),
             hasher: SipHasher13::new_with_key(&secret),
             is_used: AtomicBool::new(false),
         }
     }
 
-    pub(super) fn find(&self, call: &Call) -> Option<Arc<Reading>> {
+    pub(super) fn find(&self, call: &Call) -> Option<Arc<ParsedRequest>> {
         if !self.is_used.load(Ordering::Relaxed) {
             return None;
         }
-        self.readings.get(&self.mark(call)?)
+        self.requests.get(&self.fingerprint(call)?)
     }
 
     /// For a call that was answered from memory by `policy`.
     pub(super) fn keep(&self, call: &Call, request: &Request<'_>, route: &Route, policy: &CachePolicy) {
-        let Some(mark) = self.mark(call) else { return };
-        let reading = Reading {
+        let Some(fingerprint) = self.fingerprint(call) else {
+            return;
+        };
+        let parsed = ParsedRequest {
             key: policy.key,
             shares: policy.shares,
             form: request.form(call.endpoint),
@@ -116,12 +118,12 @@ impl Known {
             route: (Arc::clone(&route.model), Arc::clone(&route.upstream)),
             edition: route.upstream.provider.edition(),
         };
-        self.readings.insert(mark, Arc::new(reading));
+        self.requests.insert(fingerprint, Arc::new(parsed));
         self.is_used.store(true, Ordering::Relaxed);
     }
 
-    fn mark(&self, call: &Call) -> Option<Mark> {
-        // Every field is named: a new one does not compile until somebody decides whether it makes another call.
+    fn fingerprint(&self, call: &Call) -> Option<RequestFingerprint> {
+        // Every field is named, so that a new one does not compile until its place in the fingerprint is decided.
         let Call {
             endpoint,
             principal:
@@ -142,7 +144,7 @@ impl Known {
         }
         let mut hasher = self.hasher;
         hasher.write(body);
-        Some(Mark {
+        Some(RequestFingerprint {
             organization: *organization,
             user: *user,
             endpoint: *endpoint,

@@ -7,7 +7,7 @@ use std::{
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::{Known, MAX_BODY_BYTES};
+use super::{FingerprintCache, MAX_BODY_BYTES};
 use crate::{
     completions::{
         CacheDirectives, Call, Principal,
@@ -62,7 +62,7 @@ fn key(call: &Call) -> Key {
     KeyBuilder::new(Class::Answer, 1, call.principal.organization.into()).build()
 }
 
-fn keep(known: &Known, call: &Call, route: &Route) {
+fn keep(fingerprints: &FingerprintCache, call: &Call, route: &Route) {
     let request = Request::read(&call.body, call.endpoint).unwrap();
     let settings = KeyBuilder::new(Class::Organization, 1, call.principal.organization.into()).build();
     let policy = CachePolicy {
@@ -74,14 +74,14 @@ fn keep(known: &Known, call: &Call, route: &Route) {
         reload: false,
         max_age: None,
     };
-    known.keep(call, &request, route, &policy);
+    fingerprints.keep(call, &request, route, &policy);
 }
 
 #[test]
 fn a_call_is_recognised_whichever_key_of_its_person_makes_it() {
-    let (known, first, route) = (Known::new([1; 16]), call(), route());
-    assert!(known.find(&first).is_none());
-    keep(&known, &first, &route);
+    let (fingerprints, first, route) = (FingerprintCache::new([1; 16]), call(), route());
+    assert!(fingerprints.find(&first).is_none());
+    keep(&fingerprints, &first, &route);
     let again = Call {
         principal: Principal {
             api_key: Some(ApiKeyId::generate()),
@@ -90,7 +90,7 @@ fn a_call_is_recognised_whichever_key_of_its_person_makes_it() {
         traceparent: Some(HeaderValue::from_static("00-1-2-3")),
         ..first.clone()
     };
-    let reading = known.find(&again).unwrap();
+    let reading = fingerprints.find(&again).unwrap();
     assert_eq!((reading.key, &*reading.model), (key(&first), "maple"));
     let request = Request::read(BODY.as_bytes(), first.endpoint).unwrap();
     assert_eq!(reading.form, request.form(first.endpoint));
@@ -98,12 +98,12 @@ fn a_call_is_recognised_whichever_key_of_its_person_makes_it() {
 
 #[test]
 fn another_person_organisation_endpoint_byte_or_wish_makes_another_call() {
-    let (known, first, route) = (Known::new([1; 16]), call(), route());
-    keep(&known, &first, &route);
+    let (fingerprints, first, route) = (FingerprintCache::new([1; 16]), call(), route());
+    keep(&fingerprints, &first, &route);
     let other = |change: &dyn Fn(&mut Call)| {
         let mut other = first.clone();
         change(&mut other);
-        known.find(&other).is_some()
+        fingerprints.find(&other).is_some()
     };
     assert!(other(&|_| {}));
     assert!(!other(&|call| call.principal.organization = OrganizationId::generate()));
@@ -124,7 +124,7 @@ fn another_person_organisation_endpoint_byte_or_wish_makes_another_call() {
 
 #[test]
 fn what_is_asked_of_caches_or_is_long_is_read_each_time() {
-    let (known, route) = (Known::new([1; 16]), route());
+    let (fingerprints, route) = (FingerprintCache::new([1; 16]), route());
     let asks = Call {
         cache_directives: CacheDirectives {
             max_age: Some(Duration::ZERO),
@@ -141,16 +141,16 @@ fn what_is_asked_of_caches_or_is_long_is_read_each_time() {
         (padded(MAX_BODY_BYTES), true),
         (padded(MAX_BODY_BYTES + 1), false),
     ] {
-        keep(&known, &call, &route);
-        assert_eq!(known.find(&call).is_some(), is_kept, "{} bytes", call.body.len());
+        keep(&fingerprints, &call, &route);
+        assert_eq!(fingerprints.find(&call).is_some(), is_kept, "{} bytes", call.body.len());
     }
 }
 
 #[test]
 fn a_model_that_another_has_taken_the_place_of_is_not_taken_for_it() {
-    let (known, call, before) = (Known::new([1; 16]), call(), route());
-    keep(&known, &call, &before);
-    let reading = known.find(&call).unwrap();
+    let (fingerprints, call, before) = (FingerprintCache::new([1; 16]), call(), route());
+    keep(&fingerprints, &call, &before);
+    let reading = fingerprints.find(&call).unwrap();
     assert!(reading.is_of(&before));
     let after = route();
     assert!(!reading.is_of(&after));
