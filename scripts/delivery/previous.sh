@@ -49,7 +49,9 @@ if [ ! -x "$binary" ]; then
     # In the checkout's target folder, whose dependencies are mostly the same ones. Under a version of its own: cargo knows a
     # package by that and not by its folder, and would take the checkout's build for this one, or the other way about.
     own=$(sed -n 's/^version = "\(.*\)"/\1/p' "$tree/Cargo.toml" | head -n 1)
-    sed -i "/^name = \"mapleai\"/,/^version/s/^version = .*/version = \"$own-${commit:0:12}\"/" "$tree/Cargo.toml" "$tree/Cargo.lock"
+    # The first is the program's, or the one that all packages of the workspace take.
+    sed -i "0,/^version/s/^version = .*/version = \"$own-${commit:0:12}\"/" "$tree/Cargo.toml"
+    sed -i "/^name = \"mapleai/,/^version/s/^version = .*/version = \"$own-${commit:0:12}\"/" "$tree/Cargo.lock"
     (cd "$tree" && cargo build --locked --bin mapleai >&2)
     rm -rf "$(dirname "$binary")"
     mkdir -p "$(dirname "$binary")"

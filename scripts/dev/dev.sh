@@ -28,7 +28,7 @@ cd "$MAPLE_ROOT"
 # milliseconds. Editors' swap and backup files are left out.
 fingerprint() {
     local watched=() path
-    for path in src templates assets config migrations .sqlx Cargo.toml Cargo.lock .env.local; do
+    for path in src crates templates assets config migrations .sqlx Cargo.toml Cargo.lock .env.local; do
         [ ! -e "$path" ] || watched+=("$path")
     done
     find "${watched[@]}" -type f ! -name '.*.sw?' ! -name '*~' ! -name '.#*' -printf '%p %T@ %s\n' 2>/dev/null |
