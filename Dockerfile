@@ -21,6 +21,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
 # The workspace without its sources: an empty program and empty libraries. Its files change with the manifests alone, and so do the layers
 # that take it.
 FROM toolchain AS manifests
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 COPY Cargo.toml Cargo.lock ./
 COPY crates crates
 RUN find crates -path '*/src/*' -delete \

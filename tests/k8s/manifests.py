@@ -33,7 +33,7 @@ def seconds(toml, key):
 
 def after_drain():
     """What the server says comes after its drain, beside its records, in seconds."""
-    source = (ROOT / "src" / "config" / "server.rs").read_text()
+    source = (ROOT / "crates/configuration/src/server.rs").read_text()
     return int(re.search(r"AFTER_DRAIN: Duration = Duration::from_secs\((\d+)\);", source).group(1))
 
 

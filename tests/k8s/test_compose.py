@@ -156,7 +156,7 @@ def is_known(variable):
     prefix, *path = variable.lower().split("__")
     if prefix != "maple" or len(path) < 2:
         return False
-    section = ROOT / "src" / "config" / f"{path[0]}.rs"
+    section = ROOT / f"crates/configuration/src/{path[0]}.rs"
     return section.is_file() and bool(
         re.search(rf'\b(?:required|optional|preset)\(\s*"{path[-1]}"', section.read_text())
     )

@@ -314,7 +314,8 @@ def own(name):
 
 @pytest.fixture(scope="session")
 def source():
-    return "\n".join(path.read_text() for path in sorted((ROOT / "src").rglob("*.rs")))
+    sources = [*(ROOT / "src").rglob("*.rs"), *(ROOT / "crates").rglob("src/**/*.rs")]
+    return "\n".join(path.read_text() for path in sorted(sources))
 
 
 def test_label_values_exist(source):
