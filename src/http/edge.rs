@@ -1,4 +1,4 @@
-//! What happens to every request and every response, in one layer.
+//! Processing common to every request and every response, in one layer.
 
 mod client;
 mod framing;
@@ -34,7 +34,7 @@ pub use request_id::RequestId;
 pub(in crate::http) use request_scope::RequestScope;
 pub use route_metrics::RouteMetrics;
 
-/// What handlers may know of a request besides its parts.
+/// The context of a request for handlers.
 #[derive(Clone)]
 pub struct RequestContext {
     pub id: RequestId,
@@ -42,7 +42,7 @@ pub struct RequestContext {
     pub client: ClientAddress,
     /// The caller's trace (W3C Trace Context), to be passed on.
     pub traceparent: Option<HeaderValue>,
-    /// What the caller asks of caches.
+    /// The caller's cache directives.
     pub cache_control: Option<HeaderValue>,
 }
 
@@ -59,11 +59,11 @@ struct EdgeInner {
     unmatched: RouteMetrics,
     unmatched_path: Arc<str>,
     traces: Option<Traces>,
-    /// Whether browsers are told to insist on https.
+    /// Whether browsers are told to use https only.
     https: bool,
     cache_control: CacheControl,
     memory: Budget,
-    /// In development: the only host, beside the machine's own, that requests may be for.
+    /// In development: the only host, besides the machine's own, that requests may name.
     only_host: Option<Box<str>>,
 }
 
@@ -108,7 +108,7 @@ impl Edge {
         }
     }
 
-    /// What a request must be like before anybody looks at whose it is.
+    /// Checks of a request before authentication.
     pub(in crate::http) fn check_framing<B: http_body::Body>(
         &self,
         request: &http::Request<B>,
@@ -124,8 +124,8 @@ impl Edge {
         &self.inner.authenticator
     }
 
-    /// The route a request goes to, or the failure that it is. A path that the router knows and the table does not is
-    /// a mistake of ours, and stays closed.
+    /// The route of a request, or the error. A path that the router has and the table lacks is a bug of ours, and stays
+    /// closed.
     fn route_of(&self, request: &Request) -> Result<&Arc<RouteInfo>, ApiError> {
         let Some(path) = request.extensions().get::<MatchedPath>() else {
             return Err(unmatched(request.uri().path()));

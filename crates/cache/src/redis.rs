@@ -1,8 +1,8 @@
 //! One Redis, or one Redis Cluster, with a limit on every wait.
 //!
-//! All callers share one multiplexed connection. One that is broken, or several calls in a row without an answer, open the
-//! breaker of their part of the key space, and from then on calls there cost nothing; a task of our own looks when it is back,
-//! and connects anew where the connection is to blame. A shared cluster connection never re-routes a hung node's slots by
+//! All callers share one multiplexed connection. A broken connection, or several calls in a row without an answer, opens
+//! the breaker of their part of the key space, and calls there then fail at once. A background task probes until Redis is
+//! back, and reconnects if the connection is to blame. A shared cluster connection never re-routes a hung node's slots by
 //! itself: only a new one does.
 
 mod breaker;
@@ -32,13 +32,13 @@ use breaker::Breakers;
 use configuration::{RedisConfig, RedisMode};
 use link::{Link, RedisTarget};
 
-/// For a look by [`Redis::ping`]. Longer than a healthy Redis ever takes, short enough to go without.
+/// Limit of [`Redis::ping`]. Longer than a healthy Redis ever takes, short enough to go without.
 const PING_LIMIT: Duration = Duration::from_millis(500);
-/// For a command that nobody waits for.
+/// Limit of a command that no caller waits for.
 pub(super) const BACKGROUND_LIMIT: Duration = Duration::from_millis(250);
-/// To connect, for a whole cluster.
+/// Limit on connecting, for a whole cluster.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
-/// A call that has waited for less has used its time up elsewhere, and says nothing of Redis.
+/// A call that has waited less lost its time elsewhere, and says nothing about Redis.
 const FAIR_WAIT: Duration = Duration::from_millis(40);
 
 #[derive(Debug, thiserror::Error)]
@@ -77,21 +77,21 @@ struct RedisInner {
     connecting: tokio::sync::Mutex<()>,
     breakers: Breakers,
     logged_away: AtomicBool,
-    /// Why there is no connection, as told since it went away.
+    /// The reasons for the lost connection that have been logged since it was lost.
     logged_reasons: Mutex<Vec<String>>,
-    /// How many connections there have been.
+    /// Number of connections made so far.
     connections_made: AtomicU64,
-    /// What writes are refused with, while they are.
+    /// The error word of refused writes, while writes are refused.
     refusal: Mutex<Option<String>>,
 }
 
 impl Redis {
-    /// `url` may be a comma-separated list for a cluster: any nodes of it.
+    /// `url` may be a comma-separated list of any nodes of a cluster.
     pub fn new(url: &SecretString, mode: RedisMode) -> Result<Self, RedisError> {
         Self::trusting(url, mode, None)
     }
 
-    /// The one of a configuration, if there is one.
+    /// The Redis of a configuration, if there is one.
     pub fn configured(config: &RedisConfig) -> Result<Option<Self>, RedisError> {
         let Some(url) = config.in_use() else { return Ok(None) };
         let authorities = match &config.ca_file {
@@ -123,7 +123,7 @@ impl Redis {
         })))
     }
 
-    /// Connects to `url` from now on; a connection that cannot be made leaves everything as it is.
+    /// Connects to `url` from now on; if that fails nothing changes.
     pub async fn rotate(&self, url: &SecretString, mode: RedisMode) -> Result<(), RedisError> {
         let target = RedisTarget::new(url, mode, self.0.authorities.as_deref())?;
         let link = tokio::time::timeout(CONNECT_LIMIT, target.connect())
@@ -134,7 +134,7 @@ impl Redis {
         Ok(())
     }
 
-    /// Where it is, without user or password.
+    /// The address without user or password.
     pub fn address(&self) -> String {
         self.target().address().to_owned()
     }
@@ -148,7 +148,7 @@ impl Redis {
         let ping = async {
             let mut link = self.connect().await?;
             match link.query::<redis::Value>(&redis::cmd("PING")).await {
-                // A server that cannot save refuses even this, and answers.
+                // A server that cannot save refuses even this, but it answers.
                 Err(error) if refusal::refusal_of(&error).is_some() => Ok(()),
                 answer => Ok(answer.map(|_| ())?),
             }
@@ -163,7 +163,7 @@ impl Redis {
         self.target().connections()
     }
 
-    /// Whether calls are made, to all of it. Parts of a cluster may be away while others serve.
+    /// Whether all parts are called. Parts of a cluster may be unavailable while others serve.
     pub fn is_whole(&self) -> bool {
         self.current().is_some() && !self.0.breakers.any_open()
     }
@@ -194,8 +194,8 @@ impl Redis {
         self.0.connections_made.fetch_add(1, Ordering::Release);
     }
 
-    /// Changes with each new connection: what is there may be another server, or the same with other contents. `None` before
-    /// the first, and for a cluster, whose connections are its client's own.
+    /// Changes with each new connection: behind it may be another server, or the same with other contents. `None` before
+    /// the first, and for a cluster, whose client manages its connections.
     pub(super) fn connection_number(&self) -> Option<u64> {
         let number = self.0.connections_made.load(Ordering::Acquire);
         (number > 0 && !self.0.is_cluster).then_some(number)
@@ -205,7 +205,7 @@ impl Redis {
         self.0.link.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks by `deadline`, unless it is known that nobody would answer.
+    /// Sends a request with `deadline`, unless the breaker is open.
     async fn ask<T: FromRedisValue>(
         &self,
         slot: u16,
@@ -243,7 +243,7 @@ impl Redis {
     }
 }
 
-/// Whether the error says that there is nobody who could answer, rather than that an answer is no.
+/// Whether the error means that no server answers, rather than that the answer is an error.
 fn is_away(error: &redis::RedisError) -> bool {
     error.is_io_error()
         || error.is_timeout()

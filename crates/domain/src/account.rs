@@ -12,10 +12,10 @@ pub struct Organization {
     pub name: String,
 }
 
-/// What an organisation has settled for all of its people.
+/// Settings of an organisation for all of its people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct OrganizationSettings {
-    /// Whether its people are given each other's answers of models.
+    /// Whether its people may get each other's cached model answers.
     pub share_answers: bool,
 }
 
@@ -29,7 +29,7 @@ pub struct User {
     pub created_at: DateTime<Utc>,
 }
 
-/// A way in for one address, used once.
+/// An invitation for one address, used once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invitation {
     pub id: InvitationId,
@@ -40,13 +40,13 @@ pub struct Invitation {
     pub expires_at: DateTime<Utc>,
 }
 
-/// A program's credential, without the secret, which nobody can read again.
+/// A program's credential without the secret, which is not stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
     pub id: ApiKeyId,
     pub name: String,
     pub prefix: String,
-    /// Who made it.
+    /// The person who created it.
     pub maker: UserId,
     pub maker_name: String,
     pub created_at: DateTime<Utc>,
@@ -54,21 +54,21 @@ pub struct ApiKey {
     pub last_used_at: Option<DateTime<Utc>>,
 }
 
-/// A place where somebody is signed in.
+/// One signed-in device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     pub id: SessionId,
-    /// In a browser, by a cookie; otherwise a program with tokens.
+    /// A browser with a cookie; otherwise a program with tokens.
     pub is_browser: bool,
-    /// Such as `Firefox on Windows`, where the browser said so.
+    /// Such as `Firefox on Windows`, if the browser sent it.
     pub device: Option<String>,
-    /// To within some minutes; `None` until it was.
+    /// Accurate to some minutes; `None` before the first use.
     pub last_used_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
 }
 
-/// Who calls through a session: what each request needs to know.
+/// The caller of a session: what each request needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionOwner {
     pub session: SessionId,
@@ -76,16 +76,16 @@ pub struct SessionOwner {
     pub user: UserId,
     pub role: Role,
     pub expires_at: DateTime<Utc>,
-    /// When the person last gave the password in this session: at signing in, or since.
+    /// When the person last entered the password in this session: at signing in, or since.
     pub confirmed_at: DateTime<Utc>,
 }
 
-/// Who calls through an API key.
+/// The caller of an API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyOwner {
     pub key: ApiKeyId,
     pub organization: OrganizationId,
-    /// Who made the key.
+    /// The person who created the key.
     pub user: UserId,
     pub expires_at: Option<DateTime<Utc>>,
 }

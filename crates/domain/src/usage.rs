@@ -1,4 +1,4 @@
-//! What a call consumed, and sums over such records.
+//! Usage records of calls, and sums over them.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
@@ -11,11 +11,11 @@ use super::tokens::TokenUsage;
 /// How a call ended, as stored and as a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CallOutcome {
-    /// The whole answer went out.
+    /// The whole answer was sent.
     Completed,
-    /// The caller went away first, or our own process was stopped: neither speaks against the upstream.
+    /// The caller disconnected, or our own process was stopped: neither counts against the upstream.
     Cancelled,
-    /// The upstream refused (4xx), and its answer went out.
+    /// The upstream refused (4xx), and its response was sent.
     Refused,
     /// The upstream failed or broke off.
     Failed,
@@ -59,7 +59,7 @@ pub struct UsageRecord {
     pub cost: Cost,
     /// Answered from the cache, or from another call's answer: it cost nothing.
     pub cached: bool,
-    /// What it would have cost.
+    /// The cost without the cache.
     pub saved: Cost,
     pub latency_us: u64,
     /// From the arrival of the request to the first chunk of the answer.
@@ -73,21 +73,21 @@ pub struct UsageTotals {
     pub requests: u64,
     pub input_tokens: u64,
     pub output_tokens: u64,
-    /// Of the input tokens, those that providers had from earlier calls.
+    /// Input tokens that the provider had cached from earlier calls.
     pub cached_input_tokens: u64,
     pub cost: Cost,
-    /// How many of the requests have estimated token counts.
+    /// Number of requests with estimated token counts.
     pub estimated_requests: u64,
-    /// How many of the requests were answered from the cache.
+    /// Number of requests that were answered from the cache.
     pub cached_requests: u64,
-    /// What those would have cost.
+    /// The cost of those without the cache.
     pub saved: Cost,
 }
 
 impl std::ops::AddAssign for UsageTotals {
     fn add_assign(&mut self, other: Self) {
         self.requests += other.requests;
-        // What providers report is bounded by nothing.
+        // Saturates, since the counts that providers report are unbounded.
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.cached_input_tokens = self.cached_input_tokens.saturating_add(other.cached_input_tokens);
@@ -98,7 +98,7 @@ impl std::ops::AddAssign for UsageTotals {
     }
 }
 
-/// What a span of days comes to, seen in three ways.
+/// Sums of a span of days, by day, model and key.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct UsageSums {
     pub days: Vec<(NaiveDate, UsageTotals)>,
@@ -106,14 +106,14 @@ pub struct UsageSums {
     pub keys: Vec<KeySum>,
 }
 
-/// What one key comes to.
+/// The sums of one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeySum {
-    /// `None` for what people asked on the page.
+    /// `None` for calls made on the page.
     pub key: Option<ApiKeyId>,
-    /// As long as the key is known.
+    /// Set while the key exists.
     pub name: Option<String>,
-    /// Who made the key.
+    /// The person who created the key.
     pub owner: Option<UserId>,
     pub totals: UsageTotals,
 }

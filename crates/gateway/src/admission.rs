@@ -1,8 +1,8 @@
-//! Admission: who may call a model now, who waits, and who is told to come back later.
+//! Admission control: which calls go to a model now, which wait, and which are refused.
 //!
-//! Beyond what the process or an organisation may have in flight, calls wait in a queue that is bounded in length and in
-//! time. Organisations take turns, so that one that floods the service waits behind itself. Whoever cannot be served in
-//! time is told at once: a refusal after a long wait costs both sides more than a quick one.
+//! Beyond the limits of the process or an organisation, calls wait in a queue that is bounded in length and in time.
+//! Organisations are served in rotation, so that a flood delays only its own organisation. A call that cannot be served in
+//! time is refused at once: a refusal after a long wait costs both sides more than a quick one.
 
 mod queue;
 
@@ -20,7 +20,7 @@ use domain::ids::OrganizationId;
 use queue::{EnqueueResult, Queue};
 use telemetry::metrics::{QUEUE_DURATION, QUEUE_LENGTH, REFUSALS};
 
-/// Why a call was not let in. Both carry when to try again.
+/// Why a call was refused. Both variants say when to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     #[error("the organization has as many calls in flight and waiting as it may")]
@@ -31,7 +31,7 @@ pub enum Refused {
 
 type Handover = oneshot::Sender<Result<Permit, Refused>>;
 
-/// The door to the providers. Cheap to clone.
+/// Admission to the providers. Cheap to clone.
 #[derive(Clone)]
 pub struct Admission(Arc<AdmissionInner>);
 
@@ -50,12 +50,12 @@ pub struct Permit {
     admission: Admission,
     organization: OrganizationId,
     since: Instant,
-    /// When the call ended, if it reached a provider: how long others take says nothing of the next.
+    /// When the call ended, if it reached a provider; the duration of other calls says nothing of the next.
     until: Option<Instant>,
 }
 
 impl Permit {
-    /// Gives back the place of a call that reached a provider, by a clock that was just read. One that did not is dropped.
+    /// Releases the permit of a call that reached a provider, at a time that was just read. Other permits are dropped.
     pub fn end(mut self, now: Instant) {
         self.until = Some(now);
     }
@@ -75,7 +75,7 @@ impl Admission {
         }))
     }
 
-    /// What bodies and answers of all may take.
+    /// The memory budget for all bodies and responses.
     pub fn memory(&self) -> &Budget {
         &self.0.memory
     }
@@ -110,7 +110,7 @@ impl Admission {
                 self.0.waiting.set(queue.len() as f64);
                 drop(queue);
                 if let Some((handover, refused)) = displaced {
-                    // It may have left in the same moment, and then needs no answer.
+                    // The call may have left just now, and then needs no result.
                     _ = handover.send(Err(refused));
                 }
                 Ok(AdmissionAttempt::Waiting(QueuedCall {
@@ -144,7 +144,7 @@ impl Admission {
         }
         drop(queue);
         if let Some((organization, handover)) = next {
-            // Whoever has left in the same moment drops the permit, which hands it on again.
+            // If the call has left just now, dropping the permit hands it on again.
             drop(handover.send(Ok(self.permit(organization))));
         }
     }

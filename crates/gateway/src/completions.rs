@@ -1,7 +1,7 @@
-//! Calls to models: the one way to a provider, metered, for programs and people alike.
+//! Calls to models: the only way to a provider, metered, for programs and people alike.
 //!
-//! Bodies pass as bytes. A request is read only as far as routing and metering need, and changed only where the upstream
-//! must see something else: its own name for the model, and the wish for usage in a stream.
+//! Bodies pass as bytes. A request is parsed only as far as routing and metering need, and changed only where the upstream
+//! must see something else: its own name for the model, and the request for usage in a stream.
 
 mod ask;
 pub mod cache_policy;
@@ -67,11 +67,11 @@ struct CompletionsInner {
     caches: Caches,
     in_flight_calls: InFlightCalls,
     fingerprints: FingerprintCache,
-    /// Of programs: chat and embeddings.
+    /// Counters of programs' calls: chat and embeddings.
     uses: [Counter; 2],
     traces: Option<Traces>,
     clock: Clock,
-    /// Set when streams must end because the process does.
+    /// Cancelled when streams must end because the process is shutting down.
     stop: CancellationToken,
     live: LiveCalls,
 }
@@ -109,8 +109,8 @@ impl Completions {
         }))
     }
 
-    /// Makes one call, or gives what an equal one was answered. Dropping the future, or the stream it gives, ends the
-    /// upstream call unless others share it; what was consumed until then is recorded all the same.
+    /// Makes one call, or serves it from an identical one. Dropping the future, or the returned stream, ends the upstream
+    /// call unless others share it; consumption until then is recorded all the same.
     pub async fn call(&self, call: Call) -> Result<CallResult, CompletionError> {
         if let Some(answered) = self.answer_by_fingerprint(&call).transpose() {
             self.note_use(&call);
@@ -120,15 +120,15 @@ impl Completions {
         self.note_use(&call);
         let route = match self.route(&request.model, call.endpoint) {
             Err(CompletionError::UnknownModel(_)) => {
-                // A provider that was asked for its models at the start may be about to list it.
+                // A provider that was asked for its models at the start may be about to list this one.
                 Box::pin(self.0.registry.first_look()).await;
                 self.route(&request.model, call.endpoint)?
             }
             found => found?,
         };
-        // Until the answer has ended: what runs in the background on the same machine keeps out of its way.
+        // Held until the answer has ended: background work on the same machine waits meanwhile.
         let open = route.upstream.open_calls.as_ref().map(OpenCalls::begin);
-        // Whatever is long enough to outlive its credential ends with it.
+        // A call that outlives its credential ends with it.
         let left = call.principal.until.map(|until| until - self.0.clock.now());
         let left = left.map(|left| left.to_std().unwrap_or_default());
         let mut live = self.0.live.register(call.principal.credential, left);
@@ -139,7 +139,8 @@ impl Completions {
                 headers,
                 events: AnswerStream::Live(Box::new(LiveStream::new(events, live, open))),
             },
-            // Some servers do not stream some models. OpenAI's clients find nothing in an answer of the other form, and raise nothing.
+            // Some servers do not stream some models. OpenAI's clients find nothing in a response of the other form, and
+            // raise no error.
             CallResponse::Whole { status, headers, body }
                 if status.is_success() && request.form(call.endpoint).streamed =>
             {
@@ -160,7 +161,7 @@ impl Completions {
                 self.0.fingerprints.keep(call, request, route, &policy);
                 return Ok(answered);
             }
-            // A box of its own: those who have nothing to wait for do not carry room for it.
+            // Boxed, so that calls that have nothing to wait for do not carry room for it.
             return Box::pin(self.answer_from_cache_or_upstream(call, request, route, policy, before)).await;
         }
         self.0.in_flight_calls.note(CacheStatus::Bypass);
@@ -171,7 +172,7 @@ impl Completions {
         })
     }
 
-    /// What the cache has to do with a call, if it has.
+    /// The cache policy of a call, if it uses the cache.
     async fn policy(&self, call: &Call, request: &Request<'_>, route: &Route) -> Option<CachePolicy> {
         if !cache_policy::is_wanted(call, route, request) {
             return None;
@@ -180,7 +181,7 @@ impl Completions {
         let settings = caches::organization_key(organization);
         let settings_now = match self.0.organizations.cached(&settings) {
             Some(settings_now) => settings_now,
-            // A box of its own, as above.
+            // Boxed, as above.
             None => Box::pin(self.0.organizations.get(organization, settings)).await,
         };
         let shares = AnswerSharing {
@@ -196,23 +197,23 @@ impl Completions {
         }
     }
 
-    /// What bodies and answers of all may take.
+    /// The memory budget for all bodies and responses.
     pub fn memory(&self) -> &Budget {
         self.0.admission.memory()
     }
 
-    /// What of it is a call's to take.
+    /// The call's share of that budget.
     fn allowance(&self, call: &Call) -> Allowance {
         self.memory().of(Holder::Organization(call.principal.organization.0))
     }
 
-    /// Takes the places that a call needs.
+    /// Takes the slots that a call needs.
     async fn call_slots(&self, organization: OrganizationId) -> Result<CallSlots, NoCapacity> {
         let permit = self.0.admission.admit(organization).await?;
         Ok((Some(permit), self.0.usage.reserve()?))
     }
 
-    /// What the provider is sent, and the record of it.
+    /// The request to the provider, and its usage record.
     fn begin(
         &self,
         call_slots: CallSlots,

@@ -1,11 +1,12 @@
-//! How fast passwords may be guessed at and accounts be made: counted for who does it, so that nobody is kept out by others.
+//! Limits password guesses and registrations. Attempts are counted by their origin, so that an attacker cannot lock others
+//! out.
 //!
-//! Wrong passwords are counted by account and network together, and by network: beyond a number each further try costs a wait
-//! that doubles. The owner, who comes from elsewhere, is not in those counts. Guesses at one account from everywhere are counted
-//! too, and slow down who is not known by a device that has signed in before; they refuse nobody. An attempt is counted before
-//! its password is checked and taken back if it was right, so that simultaneous guesses do not slip through together.
+//! Wrong passwords are counted by account and network together, and by network: beyond a limit each further attempt has to
+//! wait, twice as long each time. The owner, from another network, is not affected. Guesses at one account from all
+//! networks are counted too; they only delay attempts from unknown devices and refuse none. An attempt is counted before
+//! its password is checked and refunded if it was right, so that simultaneous guesses cannot slip through together.
 //!
-//! Instances share their counts by Redis, where there is one that answers; each one's own hold in any case.
+//! Instances share their counts through Redis while it answers; each instance's own counts hold in any case.
 
 mod limit;
 mod rule;
@@ -27,16 +28,16 @@ pub use limit::Limit;
 use rule::{Kind, Rule, by_network};
 use telemetry::metrics::REFUSALS;
 
-/// Of all guesses at one account, so many times what one network has.
+/// Limit on guesses at one account from all networks, as a multiple of one network's limit.
 const FROM_EVERYWHERE: u32 = 10;
-/// The shortest and longest that an attempt on an account under attack is held up.
+/// Shortest and longest delay of an attempt on an account under attack.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const MAX_DELAY: Duration = Duration::from_secs(8);
-/// Attempts on one account that are held up at a time; they cost a connection each, and bound the guesses of many networks.
+/// Delayed attempts per account at a time. Each costs a connection, and the limit bounds guesses from many networks.
 const MAX_DELAYED: usize = 20;
-/// Accounts under attack that are remembered.
+/// Accounts under attack that are tracked at a time.
 const CAPACITY: u64 = 10_000;
-/// What good sign-ins are counted in.
+/// Window in which sign-ins are counted.
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Too many attempts; the next is accepted after `retry_after`.
@@ -46,15 +47,15 @@ pub struct Throttled {
     pub retry_after: Duration,
 }
 
-/// How often what may be tried, from `[auth]`.
+/// Limits on attempts, from `[auth]`.
 #[derive(Debug, Clone, Copy)]
 pub struct ThrottleRules {
     /// Wrong passwords for one account from one network within `window`.
     pub per_account: u32,
-    /// Wrong passwords, and apart from them registrations, from one network within `window`.
+    /// Wrong passwords, and separately registrations, from one network within `window`.
     pub per_address: u32,
     pub window: Duration,
-    /// Sign-ins from one network in a minute, good ones included.
+    /// Sign-ins from one network in a minute, successful ones included.
     pub sign_ins: u32,
 }
 
@@ -62,7 +63,7 @@ pub struct ThrottleRules {
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
     pub address: IpAddr,
-    /// A device on which somebody has signed in by this address before, if it has proven that.
+    /// A device that has proven an earlier sign-in at this address.
     pub device: Option<Device>,
 }
 
@@ -92,7 +93,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// The device that it was counted by, and by nothing else.
+    /// The device, if the attempt was counted by it alone.
     pub fn device(&self) -> Option<Device> {
         self.device
     }
@@ -118,7 +119,7 @@ impl Throttle {
         }))
     }
 
-    /// Counts one attempt on `account` (folded). Waits where the account is under attack from everywhere.
+    /// Counts one attempt on `account` (folded). Delays it if the account is under attack from many networks.
     pub async fn attempt(&self, account: &str, origin: Origin) -> Result<Attempt, Throttled> {
         let counting = async {
             let (rules, everywhere) = self.sign_in_rules(account, origin);
@@ -141,7 +142,7 @@ impl Throttle {
         counting.await.inspect_err(|_| self.0.refused.increment(1))
     }
 
-    /// Counts one registration from `address`, whatever becomes of it.
+    /// Counts one registration from `address`, whether it succeeds or not.
     pub async fn registration(&self, address: IpAddr) -> Result<(), Throttled> {
         let per_address = self.0.rules.per_address;
         let rules = by_network(Kind::Registrations, &[], address, per_address);
@@ -149,8 +150,9 @@ impl Throttle {
         counted.map(|_| ()).inspect_err(|_| self.0.refused.increment(1))
     }
 
-    /// What refuses an attempt, and what only slows it down. Who signs in on a known device is counted by that alone, and by all
-    /// known devices of the person: each sign-in makes another, and whoever knew a password could keep as many as they liked.
+    /// The rules that refuse an attempt, and the rule that only delays it. A sign-in on a known device counts by that
+    /// device and by all known devices of the person: each sign-in adds a device, so anyone who knew a password could keep
+    /// any number of them.
     fn sign_in_rules(&self, account: &str, origin: Origin) -> (Vec<Rule>, Option<Rule>) {
         let rules = &self.0.rules;
         let account = account.as_bytes();
@@ -221,9 +223,9 @@ impl Throttle {
         Err(throttled(wait))
     }
 
-    /// Counts what never refuses, and gives how long to hold the attempt up, if at all.
+    /// Counts by a rule that never refuses, and returns the delay of the attempt, if any.
     async fn count_softly(&self, rule: Rule) -> (Option<Duration>, Rule) {
-        // Nothing waits for this many: only the number is wanted.
+        // The limit is out of reach, since only the count is needed.
         let unlimited = Rule { max: u32::MAX, ..rule };
         let local = self
             .limit(unlimited.kind)
@@ -237,7 +239,7 @@ impl Throttle {
         (delay, unlimited)
     }
 
-    /// Holds an attempt up. Only where very many are held up for the account is it refused, and told when to come again.
+    /// Delays an attempt. Refuses it, with a time to come back, only if very many are delayed for the account.
     async fn hold_up(&self, account: CountName, delay: Duration) -> Result<(), Throttled> {
         let places = self
             .0

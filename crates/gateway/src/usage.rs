@@ -1,4 +1,4 @@
-//! Metering: records on their way to the database, and reports made from them.
+//! Metering: usage records on their way to the database, and reports made from them.
 
 pub mod journal;
 mod replay;
@@ -27,20 +27,20 @@ use telemetry::{
     metrics::{REFUSALS, USAGE_SET_ASIDE},
 };
 
-/// Between two looks at what has come in.
+/// Between two checks for new records.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// For closing the journal, which waits for the disk.
+/// Limit on closing the journal, which waits for the disk.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 
-/// More records wait for the database than are allowed to; serving more would mean serving them unrecorded.
+/// The limit of records that wait for the database is reached; further calls could not be recorded.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("too many usage records are waiting for the database")]
 pub struct BacklogFull;
 
 struct Queued {
     record: UsageRecord,
-    /// Where in the journal it is, if it is there.
+    /// Its segment in the journal, if it is journalled.
     segment: Option<SegmentId>,
 }
 
@@ -56,22 +56,22 @@ pub struct Usage {
     refused: Counter,
 }
 
-/// The reading end. `batch` keeps what the database has not confirmed.
+/// The reading end. `batch` keeps records that the database has not confirmed.
 struct Waiting {
     queue: mpsc::Receiver<Queued>,
     incoming: Vec<Queued>,
     batch: Vec<UsageRecord>,
-    /// How many of the batch are in which part of the journal.
+    /// Number of the batch's records per journal segment.
     segments: BTreeMap<SegmentId, u64>,
-    /// How many records the database is offered at once. Halved when it does not take them, which may be too many for the
-    /// time that a statement has, and doubled when it does.
+    /// Number of records per insert. Halved when an insert fails, since it may be too many for the statement timeout, and
+    /// doubled when it succeeds.
     piece: usize,
-    /// How often a record alone has been refused for what is in it.
+    /// How often a single record has been refused for its contents.
     refusals: u32,
 }
 
 impl Usage {
-    /// `capacity` records may wait, and are written once there are `batch_size`. With a journal they outlive the process.
+    /// `capacity` records may wait, and are written once there are `batch_size`. With a journal they survive the process.
     pub fn new(
         store: store::usage::Usage,
         caches: Caches,
@@ -101,7 +101,7 @@ impl Usage {
         }
     }
 
-    /// Takes a place for one record.
+    /// Reserves a slot for one record.
     pub fn reserve(&self) -> Result<UsageSlot, BacklogFull> {
         let permit = self.queue.clone().try_reserve_owned().map_err(|_| {
             self.refused.increment(1);
@@ -110,12 +110,12 @@ impl Usage {
         Ok(UsageSlot::new(permit, self.journal.clone()))
     }
 
-    /// Records that wait, not counting the batch being written.
+    /// Number of waiting records, without the batch being written.
     pub fn backlog(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()
     }
 
-    /// All that the database has not confirmed, but for a batch that is being written.
+    /// Number of records that the database has not confirmed, without a batch that is being written.
     pub fn unwritten(&self) -> usize {
         let batch = self.waiting.try_lock().map_or(0, |waiting| waiting.batch.len());
         batch + self.backlog()
@@ -154,16 +154,15 @@ impl Usage {
                     *segments.entry(segment).or_default() += 1;
                 }
             }
-            // Whoever waits for each record is woken by each: under load that costs more than carrying it.
+            // Waiting for each record would wake this task for each: under load that costs more than carrying it.
             if batch.len() < self.batch_size {
                 tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + POLL_INTERVAL)).await;
             }
         }
     }
 
-    /// Writes what was gathered, or a piece of it where the database did not take all. Call it until nothing is left: what is
-    /// not written is kept, and since inserting ignores what is there already, none is written twice. Gives how many were
-    /// written.
+    /// Writes the gathered batch, or a part of it after a failure. Call it until nothing is left: unwritten records are
+    /// kept, and since inserting ignores existing ids, none is written twice. Returns the number of written records.
     pub async fn write(&self) -> Result<usize, StoreError> {
         let mut waiting = self.waiting.lock().await;
         let Waiting {
@@ -195,7 +194,7 @@ impl Usage {
         }
         batch.drain(..count);
         if batch.is_empty() {
-            // Room that only a backlog needed.
+            // Gives back capacity that only a backlog needed.
             incoming.shrink_to(4 * self.batch_size);
             batch.shrink_to(4 * self.batch_size);
             while let (Some(journal), Some((segment, count))) = (&self.journal, segments.pop_first()) {
@@ -205,8 +204,8 @@ impl Usage {
         Ok(count)
     }
 
-    /// A record that the database does not take, whatever is done: it is set aside in the journal's folder, so that the rest
-    /// goes on. Without a journal the log has it.
+    /// Sets a record aside that the database refuses for good, in the journal's folder, so that the rest goes on. Without a
+    /// journal it is logged.
     async fn give_up(&self, record: &UsageRecord, error: StoreError) -> Result<(), StoreError> {
         if let Some(journal) = &self.journal {
             return replay::set_aside(journal, record, &error).await.map_err(|_| error);
@@ -216,36 +215,36 @@ impl Usage {
         Ok(())
     }
 
-    /// For a process that ends at once: what calls under way have delivered is charged by the next start.
+    /// For a process that ends at once: the next start charges what calls in flight have delivered.
     pub async fn mark_calls(&self) {
         let Some(journal) = self.journal.clone() else { return };
         let marking = tokio::task::spawn_blocking(move || journal.mark_all_calls());
         _ = tokio::time::timeout(CLOSE_LIMIT, marking).await;
     }
 
-    /// Whether every call is refused, since no more records may wait.
+    /// Whether every call is refused, since the limit of waiting records is reached.
     pub fn is_full(&self) -> bool {
         self.queue.capacity() == 0
     }
 
-    /// Why records that wait would be lost if the process were killed now, where there should be a journal.
+    /// Why waiting records would be lost if the process were killed now, although a journal is configured.
     pub fn journal_fault(&self) -> Option<String> {
         self.journal.as_ref()?.fault()
     }
 
-    /// Lets nobody wait for a disk that has stalled: every [`journal::WATCH_INTERVAL`].
+    /// Releases responses that wait for a stalled disk: every [`journal::WATCH_INTERVAL`].
     pub fn watch_journal(&self) {
         if let Some(journal) = &self.journal {
             journal.watch();
         }
     }
 
-    /// What a connection to a client has to do before it writes.
+    /// The condition for socket writes to clients.
     pub fn before_write(&self) -> impl PreWriteHook + Clone + use<> {
         self.journal.clone()
     }
 
-    /// The journal's regular work, every [`journal::MAINTENANCE_INTERVAL`].
+    /// One round of journal maintenance, every [`journal::MAINTENANCE_INTERVAL`].
     pub async fn tend_journal(&self) {
         if let Some(journal) = self.journal.clone().filter(|journal| !journal.is_idle()) {
             // A panic in it is a bug that the next call meets again; it must not end the service.
@@ -253,12 +252,12 @@ impl Usage {
         }
     }
 
-    /// Ends the journal. What the database has is removed from the disk; the rest, of which the number is given, is for
-    /// the next start.
+    /// Closes the journal. Removes what the database has; the rest is for the next start. Returns the number of remaining
+    /// records.
     pub async fn close_journal(&self) -> u64 {
         let Some(journal) = self.journal.clone() else { return 0 };
         let closing = tokio::task::spawn_blocking(move || journal.close());
-        // A disk that hangs keeps nothing that anybody could count on.
+        // A disk that hangs guarantees nothing.
         tokio::time::timeout(CLOSE_LIMIT, closing)
             .await
             .map_or(0, |closed| closed.unwrap_or(0))

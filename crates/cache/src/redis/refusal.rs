@@ -1,8 +1,9 @@
-//! A Redis that answers and takes no writes: a primary that has become a replica (`READONLY`), that is out of memory (`OOM`), out
-//! of replicas (`NOREPLICAS`), or cannot save (`MISCONF`). What it holds cannot be invalidated, so nobody may believe it.
+//! Detects a Redis that answers but refuses writes: a primary that has become a replica (`READONLY`), is out of memory
+//! (`OOM`) or out of replicas (`NOREPLICAS`), or cannot save (`MISCONF`). Its entries cannot be invalidated, so no process
+//! may trust them.
 //!
-//! Who keeps its connection through a failover is left with the former primary (public reports: envoyproxy/ratelimit #1191,
-//! redis/go-redis #790), so a new connection is tried as long as that lasts.
+//! A connection that survives a failover still leads to the former primary (public reports: envoyproxy/ratelimit #1191,
+//! redis/go-redis #790), so a new connection is tried while writes are refused.
 
 use std::{
     sync::PoisonError,
@@ -14,10 +15,10 @@ use deadpool_redis::redis;
 use super::{BACKGROUND_LIMIT, Redis, RedisError, breaker::Part, watch::RECONNECT_AFTER};
 use crate::key::slot_of;
 
-/// A probe's trace is gone after this long.
+/// A probe's key expires after this time.
 const PROBE_TTL_MS: u64 = 1_000;
 
-/// The word that a write was refused with, if it was refused for what the server is.
+/// The error word of a refused write, if the state of the server is the reason.
 pub(super) fn refusal_of(error: &redis::RedisError) -> Option<&'static str> {
     let code = error.code().unwrap_or_default();
     // From within a script older servers give a code of their own, and ours in the text.
@@ -28,12 +29,12 @@ pub(super) fn refusal_of(error: &redis::RedisError) -> Option<&'static str> {
 }
 
 impl Redis {
-    /// Whether it, or a part of it, has refused the last write.
+    /// Whether Redis, or a part of it, has refused the last write.
     pub fn refuses_writes(&self) -> bool {
         self.0.breakers.any_refusing()
     }
 
-    /// What it refuses writes with, while it does.
+    /// The error word of refused writes, while writes are refused.
     pub fn refusal(&self) -> Option<String> {
         if !self.refuses_writes() {
             return None;
@@ -50,7 +51,7 @@ impl Redis {
         }
     }
 
-    /// Writes something that nobody reads, to a part in its turn. A part that refuses is refusing from then on.
+    /// Writes a key that is never read, to one part after the other. A part that refuses counts as refusing from then on.
     pub async fn probe_write(&self, index: usize) -> Result<(), RedisError> {
         let part = self.0.breakers.at(index);
         self.write_to(part).await
@@ -79,7 +80,7 @@ impl Redis {
         }
     }
 
-    /// Tries again what refused writes, and now and then on a new connection: the name may lead to another server by now.
+    /// Retries parts that refused writes, now and then on a new connection: the name may lead to another server by now.
     pub(super) async fn look_at_refusals(&self, connected: &mut Option<Instant>) {
         for part in self.0.breakers.refusing_parts() {
             let _ = self.write_to(part).await;
@@ -92,7 +93,7 @@ impl Redis {
         }
     }
 
-    /// Which run of the server this is: another after a restart, or on another server. `None` for a server that does not say.
+    /// The run id of the server: it changes with a restart or another server. `None` for a server that does not report it.
     pub(crate) async fn server_run(&self) -> Result<Option<u64>, RedisError> {
         let mut command = redis::cmd("INFO");
         command.arg("server");

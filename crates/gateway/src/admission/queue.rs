@@ -1,4 +1,4 @@
-//! The book-keeping of admission: counts, and a queue for each organisation, served in turns. No clocks, no tasks.
+//! The state of admission: counts, and a queue per organisation, served in rotation. No clocks, no tasks.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,35 +9,35 @@ use super::Refused;
 use configuration::admission::AdmissionConfig;
 use domain::ids::OrganizationId;
 
-/// How much the newest call counts in the average of how long calls take.
+/// Weight of the newest call in the average duration of calls.
 const WEIGHT: f64 = 0.05;
-/// Calls seen before that average is trusted to turn anybody away.
+/// Number of calls before that average is used to refuse others.
 const ENOUGH: u32 = 16;
-/// Advice to come back is never sooner or later than this.
+/// Bounds of the advice when to come back.
 const SOONEST: Duration = Duration::from_secs(1);
 const LATEST: Duration = Duration::from_secs(30);
 
-/// What became of a call that asked.
+/// The result of asking for admission.
 pub(super) enum EnqueueResult<T, W> {
     Admitted,
     Waiting {
         ticket: u64,
-        /// What the call waits by.
+        /// What the call waits on.
         by: W,
-        /// Whoever had to leave the full queue for it: the newest of the organisation that waits with the most.
+        /// The call that was displaced from the full queue: the newest of the organisation with the most waiting calls.
         displaced: Option<(T, Refused)>,
     },
     Refused(Refused),
 }
 
-/// `T` is how a waiting call is reached.
+/// `T` is the handle by which a waiting call is woken.
 pub(super) struct Queue<T> {
     limits: AdmissionConfig,
     in_flight: usize,
     waiting: usize,
-    /// Only those with calls in flight or waiting.
+    /// Only organisations with calls in flight or waiting.
     tenants: HashMap<OrganizationId, Tenant<T>>,
-    /// Organisations with waiting calls, each once; the front one's turn is next.
+    /// Organisations with waiting calls, each once; the front one is served next.
     rotation: VecDeque<OrganizationId>,
     next_ticket: u64,
     seen: u32,
@@ -67,7 +67,7 @@ impl<T> Queue<T> {
         self.waiting
     }
 
-    /// `wait` gives how the call is reached and what it waits by. Most calls need neither.
+    /// `wait` makes the handle and what the call waits on. Most calls need neither.
     pub(super) fn enqueue<W>(
         &mut self,
         organization: OrganizationId,
@@ -78,7 +78,7 @@ impl<T> Queue<T> {
             in_flight: 0,
             waiting: VecDeque::new(),
         });
-        // Whoever waits while there is room waits for its own limit, so nobody is overtaken here.
+        // A call that waits although there is room waits for its organisation's own limit, so this overtakes no other.
         if self.in_flight < limits.max_in_flight
             && tenant.in_flight < limits.max_in_flight_per_organization
             && tenant.waiting.is_empty()
@@ -115,7 +115,7 @@ impl<T> Queue<T> {
         EnqueueResult::Waiting { ticket, by, displaced }
     }
 
-    /// A call has ended, after `held_for` if that is how long a provider took.
+    /// Ends a call, after `held_for` if a provider took that long.
     pub(super) fn release(&mut self, organization: OrganizationId, held_for: Option<Duration>) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(tenant) = self.tenants.get_mut(&organization) {
@@ -133,8 +133,8 @@ impl<T> Queue<T> {
         self.seen = self.seen.saturating_add(1);
     }
 
-    /// Whose turn it is, if there is a place: the first in turn that its own limit does not hold back. Counted as in
-    /// flight from here on.
+    /// The next call to admit, if there is a slot: that of the first organisation in the rotation below its own limit. It
+    /// counts as in flight from here on.
     pub(super) fn next(&mut self) -> Option<(OrganizationId, T)> {
         if self.in_flight >= self.limits.max_in_flight {
             return None;
@@ -162,7 +162,7 @@ impl<T> Queue<T> {
         None
     }
 
-    /// Takes a call out of the queue; false if it was not there any more.
+    /// Removes a call from the queue; false if it was not there any more.
     pub(super) fn leave(&mut self, organization: OrganizationId, ticket: u64) -> bool {
         let Some(tenant) = self.tenants.get_mut(&organization) else {
             return false;
@@ -179,12 +179,12 @@ impl<T> Queue<T> {
         true
     }
 
-    /// What a call is told whose patience has ended.
+    /// The refusal for a call whose timeout has passed.
     pub(super) fn too_late(&self, organization: OrganizationId) -> Refused {
         self.refusal(organization, self.expected_wait(organization))
     }
 
-    /// Makes room in the full queue, if someone waits with clearly more calls than `organization` does.
+    /// Makes room in the full queue if another organisation has clearly more waiting calls than `organization`.
     fn displace(&mut self, organization: OrganizationId) -> Option<(T, Refused)> {
         let waiting_of =
             |organization: &OrganizationId| self.tenants.get(organization).map_or(0, |tenant| tenant.waiting.len());
@@ -201,7 +201,8 @@ impl<T> Queue<T> {
         Some((call, refused))
     }
 
-    /// How long the next call of an organisation would wait, going by how long calls take and how many share the places.
+    /// The expected wait of an organisation's next call, from the average duration and the number of organisations that
+    /// share the slots.
     fn expected_wait(&self, organization: OrganizationId) -> Duration {
         if self.seen < ENOUGH {
             return Duration::ZERO;
@@ -218,7 +219,7 @@ impl<T> Queue<T> {
             .tenants
             .get(&organization)
             .is_some_and(|tenant| tenant.in_flight >= self.limits.max_in_flight_per_organization);
-        // With places left for others it is the organisation's own doing.
+        // With slots left for others, the organisation's own limit is the reason.
         if at_limit {
             Refused::Organization { retry_after }
         } else {

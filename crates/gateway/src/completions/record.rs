@@ -1,4 +1,4 @@
-//! One call's usage record, from its start to whatever its end is.
+//! The usage record of one call, from its start to its end.
 
 use llm::openai::request::ResponseForm;
 use std::time::Instant;
@@ -33,39 +33,39 @@ use telemetry::{
     traces::OpenSpan,
 };
 
-/// Files exactly one record, by `finish` and its like or, when the caller went away first, by being dropped.
+/// Files exactly one record: by `finish` and the like or, if the caller disconnects first, on drop.
 #[expect(clippy::struct_excessive_bools, reason = "each says another thing of the call")]
 pub struct Recorder {
-    /// The place in flight is held, like the place for the record, until the record is filed.
+    /// The permit, like the usage slot, is held until the record is filed.
     call_slots: Option<(Option<Permit>, UsageSlot)>,
-    /// No provider was there: how long that took says nothing of calls.
+    /// No provider was called, so the duration says nothing about calls.
     unreached: bool,
-    /// It failed by our doing, which says nothing of the provider.
+    /// The failure was on our side and says nothing about the provider.
     ours: bool,
-    /// The answer is another call's: it costs nothing.
+    /// The answer is that of another call, so it costs nothing.
     cached: bool,
     model: Arc<Model>,
     upstream: Arc<Upstream>,
     principal: Principal,
     streamed: bool,
     tally: Tally,
-    /// Whether the upstream has been sent anything. Absent where it is not asked.
+    /// Whether anything was sent to the upstream. `None` if that is not tracked.
     sent: Option<SentMark>,
-    /// What was consumed, once that is settled.
+    /// The consumed tokens, once they are final.
     settled: Option<TokenUsage>,
     arrived: Instant,
     first_token: Option<Instant>,
-    /// The first token came with all others, at the end.
+    /// The first token came together with all others, at the end.
     whole: bool,
     metrics: Arc<ModelMetrics>,
     clock: Clock,
     span: Option<OpenSpan>,
-    /// Whose line a failure is: a stream ends outside of the task that served its request.
+    /// The request for the log line of a failure: a stream ends outside of the task that served its request.
     request: Option<Arc<LogContext>>,
 }
 
 impl Recorder {
-    /// Without a permit it is the record of an answer that another call made.
+    /// Without a permit this is the record of an answer that another call made.
     pub(super) fn start(
         call_slots: (Option<Permit>, UsageSlot),
         route: &Route,
@@ -77,7 +77,7 @@ impl Recorder {
         let metrics = metrics.of(&route.model);
         metrics.started();
         let mut call_slots = call_slots;
-        // One that costs nothing leaves nothing to be charged.
+        // A record without cost needs no protection by the journal.
         if call_slots.0.is_some() {
             call_slots.1.open(|| opened(route, call, form, clock));
         }
@@ -107,22 +107,22 @@ impl Recorder {
         &*self.upstream.provider
     }
 
-    /// The span that ends with the record.
+    /// Sets the span that ends with the record.
     pub(super) fn trace(&mut self, span: Option<OpenSpan>) {
         self.span = span;
     }
 
-    /// The call counts as made from when the mark is set.
+    /// The call counts as made once the mark is set.
     pub(super) fn not_before_sent(&mut self) -> SentMark {
         self.sent.insert(SentMark::default()).clone()
     }
 
-    /// The upstream has told what was consumed.
+    /// Records the usage that the upstream reported.
     pub(super) fn is_counted(&self) -> bool {
         self.tally.is_reported()
     }
 
-    /// Text of the answer went by; the first marks the time to first token.
+    /// Records text of the answer; the first text sets the time to first token.
     pub(super) fn note_text(&mut self, bytes: usize) {
         if self.first_token.is_none() {
             self.first_token = Some(Instant::now());
@@ -133,7 +133,7 @@ impl Recorder {
         }
     }
 
-    /// An answer that came whole, just now.
+    /// Records an answer that came in one piece just now.
     pub(super) fn note_whole(&mut self, usage: BodyUsage) {
         self.whole = true;
         self.tally.add_text(usage.text_bytes);
@@ -146,17 +146,17 @@ impl Recorder {
         self.tally.report(usage);
     }
 
-    /// The answer is another call's, and so are its counts.
+    /// Records the counts of the other call whose answer this is.
     pub(super) fn note_settled(&mut self, tokens: TokenUsage) {
         self.settled = Some(tokens);
     }
 
-    /// What was consumed, or has been so far.
+    /// The consumed tokens, so far if the call goes on.
     pub(super) fn tokens(&self) -> TokenUsage {
         self.settled.unwrap_or_else(|| self.tally.of_part())
     }
 
-    /// There is nothing to record after all: the call was not made, or is made anew.
+    /// Withdraws the record: the call was not made, or is made again.
     pub(super) fn withdraw(&mut self) {
         if self.call_slots.take().is_some() {
             self.metrics.withdrawn();
@@ -166,7 +166,7 @@ impl Recorder {
     pub(super) fn finish(&mut self, outcome: CallOutcome) {
         let tokens = self.settled.unwrap_or_else(|| match outcome {
             CallOutcome::Completed => self.tally.of_whole(),
-            // Left while the connection was being made, say.
+            // For example dropped while the connection was being opened.
             CallOutcome::Cancelled if self.sent.as_ref().is_some_and(|sent| !sent.is_set()) => TokenUsage::default(),
             CallOutcome::Cancelled => self.tally.of_part(),
             CallOutcome::Refused | CallOutcome::Failed | CallOutcome::TimedOut => self.tally.of_failed(),
@@ -183,7 +183,7 @@ impl Recorder {
         self.file(CallOutcome::Refused, TokenUsage::default());
     }
 
-    /// The upstream failed. Nobody else is told of it but the caller, so it is counted and logged here.
+    /// The upstream failed. Only the caller sees the error, so it is counted and logged here.
     pub(super) fn fail(&mut self, error: &ProviderError) {
         if self.call_slots.is_some() && !self.cached {
             self.metrics.failures.note(&self.model.id, error, self.request.as_ref());
@@ -203,7 +203,7 @@ impl Recorder {
             return;
         };
         self.settled = Some(tokens);
-        // Read once for all that ends now.
+        // Read once for everything that ends now.
         let now = Instant::now();
         if let Some(permit) = permit
             && !self.unreached
@@ -217,7 +217,7 @@ impl Recorder {
             (true, _) => Default::default(),
         };
         match outcome {
-            // Whoever made the call has noted how it went.
+            // The call whose answer this is has recorded the outcome.
             _ if self.cached || self.ours => {}
             CallOutcome::Completed => self.upstream.health_window.note(true, now),
             CallOutcome::Failed | CallOutcome::TimedOut => self.upstream.health_window.note(false, now),
@@ -260,12 +260,12 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        // Counted from what went by, since the upstream's own count comes last and will not come any more.
+        // Estimated from the text so far: the upstream sends its own count last, and it will not come any more.
         self.finish(CallOutcome::Cancelled);
     }
 }
 
-/// What there is to say of a call that has only begun.
+/// The record of a call that has only begun, for the journal.
 fn opened(route: &Route, call: &Call, form: ResponseForm, clock: &Clock) -> Opened {
     let created_at = clock.now();
     Opened {

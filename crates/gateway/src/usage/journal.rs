@@ -1,13 +1,13 @@
-//! A local journal of usage records: what the database has not confirmed survives the process's death.
+//! A local journal of usage records: records that the database has not confirmed survive the death of the process.
 //!
-//! A record is in the page cache, which a killed process leaves intact, before its answer's last byte leaves: it is
-//! appended to what is pending, and whoever writes to a client first waits for the writer, a thread of its own, which brings
-//! all that is pending there with one `write`. Nothing is read back while all goes well. Twice a second or more often the open segment is sealed and
-//! a new one opened; a sealed segment goes as soon as the database has all its records, which is mostly before it would
-//! have had to be synced to the disk. What is left over by a process that died is inserted by the next one
-//! ([`OrphanedSegment`]); a record has its id from the start, so none is inserted twice.
+//! A record is in the page cache, which survives a killed process, before the last byte of its response is sent: it is
+//! appended to the pending records, and a socket write first waits for the writer, a separate thread, which writes all
+//! pending records with one `write`. Nothing is read back in normal operation. The open segment is sealed twice a second or
+//! more often, and a new one opened; a sealed segment is removed as soon as the database has all its records, mostly before
+//! it would have to be synced. Segments of a dead process are inserted by the next one ([`OrphanedSegment`]); a record has
+//! its id from the start, so none is inserted twice.
 //!
-//! A disk that stalls holds up answers for [`STALLED`] at most and no thread that serves, and one that fails stops nobody:
+//! A stalled disk delays responses for [`STALLED`] at most and blocks no serving thread. A failed disk blocks nothing:
 //! records then travel as they would without a journal, and the disk is tried again every two seconds.
 
 mod calls;
@@ -51,10 +51,10 @@ use telemetry::{
     metrics::{USAGE_JOURNAL_BYTES, USAGE_JOURNAL_UP},
 };
 
-/// What a write may take. Beyond it the disk counts as stalled: those who wait are let go, and records are not journalled
-/// until it has taken what it was given.
+/// Limit of one write. Beyond it the disk counts as stalled: waiting responses proceed, and records are not journalled
+/// until the write has finished.
 const STALLED: Duration = Duration::from_millis(200);
-/// Between two calls of [`Journal::watch`]: how much longer than [`STALLED`] somebody may have to wait.
+/// Between two calls of [`Journal::watch`]: how much longer than [`STALLED`] a response may have to wait.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// Between two calls of [`Journal::maintain`]. A record is sealed within one, and synced within two unless the database has
 /// it: a lost machine costs less than a second of records.
@@ -85,7 +85,7 @@ pub(super) struct SegmentId(u64);
 #[derive(Clone)]
 pub struct Journal(Arc<Handle>);
 
-/// Ends the writer with its last clone. The writer itself holds `JournalInner` alone.
+/// Stops the writer when its last clone is dropped. The writer itself holds only a `JournalInner`.
 struct Handle(Arc<JournalInner>);
 
 pub struct JournalInner {
@@ -116,7 +116,7 @@ impl std::ops::Deref for Journal {
 }
 
 impl Journal {
-    /// A journal in `directory`, which is made if need be, of at most `max_bytes`. Opens nothing: the first
+    /// A journal in `directory`, which is created if necessary, of at most `max_bytes`. Opens nothing: the first
     /// [`Journal::maintain`] does.
     pub fn new(directory: &Path, max_bytes: u64) -> Self {
         let shared = Arc::new(JournalInner {
@@ -142,8 +142,8 @@ impl Journal {
         Self(Arc::new(Handle(shared)))
     }
 
-    /// Takes a record, unless the journal is down. It outlives the process once the writer has it ([`Journal::commit`]). For
-    /// the hot path: one short lock, no system call.
+    /// Appends a record, unless the journal is down. It survives the process once the writer has written it
+    /// ([`Journal::commit`]). For the hot path: one short lock, no system call.
     pub(super) fn append(&self, record: &UsageRecord) -> Option<SegmentId> {
         let mut state = self.state();
         let was_working = state.fault.is_none();
@@ -160,12 +160,12 @@ impl Journal {
         place
     }
 
-    /// A call begins. Its end is the end of what this gives.
+    /// Begins a call, which ends when the result is dropped.
     pub(super) fn begin(&self, opened: Opened) -> LiveCall {
         self.calls.begin(opened)
     }
 
-    /// The database has `count` records of this place.
+    /// Confirms that the database has `count` records of this segment.
     pub(super) fn confirm(&self, place: SegmentId, count: u64) {
         if let Some(segment) = self.state().segment(place.0) {
             segment.waiting = segment.waiting.saturating_sub(count);
@@ -182,7 +182,7 @@ impl Journal {
             && state.open.as_ref().is_some_and(|open| open.bytes == 0)
     }
 
-    /// What processes that died left behind, but for what has been `kept` for somebody else. Counts towards the limit until
+    /// Files of dead processes, except those that are `kept` for other instances. They count towards the limit until
     /// [`Journal::forget`].
     pub(super) fn orphans(&self, kept: &BTreeSet<PathBuf>) -> io::Result<Vec<OrphanedSegment>> {
         let mut found = OrphanedSegment::scan(&self.directory, self.owner)?;
@@ -191,7 +191,8 @@ impl Journal {
         Ok(found)
     }
 
-    /// Moves aside what could not be read whole, for a person to look at. It is not read again, and does not count.
+    /// Moves aside a file that could not be read completely, for a person to examine. It is not read again and does not
+    /// count.
     pub(super) fn set_aside(&self, orphan: &OrphanedSegment) -> io::Result<PathBuf> {
         let place = orphan.set_aside()?;
         let mut state = self.state();
@@ -199,7 +200,7 @@ impl Journal {
         Ok(place)
     }
 
-    /// Keeps a record that the database refuses, for a person to look at.
+    /// Keeps a record that the database refuses, for a person to examine.
     pub(super) fn set_record_aside(&self, record: &UsageRecord) -> io::Result<PathBuf> {
         let mut frame = Vec::new();
         codec::encode(record, &mut frame).map_err(io::Error::other)?;
@@ -212,7 +213,7 @@ impl Journal {
         Ok(place)
     }
 
-    /// Removes a leftover whose records the database has.
+    /// Removes an orphan whose records the database has.
     pub(super) fn forget(&self, orphan: &OrphanedSegment) -> io::Result<()> {
         orphan.remove()?;
         let mut state = self.state();

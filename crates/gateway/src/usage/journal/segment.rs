@@ -1,7 +1,8 @@
 //! One file of the journal.
 //!
-//! Who writes a segment holds its lock, which the kernel gives back when the process dies. A segment that nobody holds is
-//! left over. So processes may share a directory, and each takes up what a dead one left, but nothing of a living one.
+//! The writer of a segment holds its lock, which the kernel releases when the process dies. An unlocked segment is
+//! orphaned. So processes may share a directory, and each takes over the segments of dead processes, but none of living
+//! ones.
 
 use std::{
     collections::BTreeSet,
@@ -19,11 +20,11 @@ use super::{calls, reader::Reader};
 use domain::usage::UsageRecord;
 
 const EXTENSION: &str = "usage";
-/// What could not be read, or not be filed, and is for a person to look at.
+/// Extension of files that could not be read or filed, for a person to examine.
 pub(super) const SET_ASIDE: &str = "damaged";
-/// Until it is locked, when nobody else is to look at it.
+/// Extension until the file is locked, so that other processes ignore it.
 const UNFINISHED: &str = "new";
-/// Written and cut off again when a disk that failed is tried anew: a full one often still takes an empty file.
+/// Written and cut off again when a failed disk is tried again: a full one often still accepts an empty file.
 static TRIAL: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// A segment of this process.
@@ -32,13 +33,13 @@ pub(super) struct Segment {
     pub(super) file: Arc<File>,
     path: PathBuf,
     pub(super) bytes: u64,
-    /// How many of the bytes a lost machine would not take with it.
+    /// Number of bytes that are synced, so that they survive a lost machine.
     pub(super) synced: u64,
     /// Records that the database has not confirmed.
     pub(super) waiting: u64,
-    /// Of all its records those that the disk did not take.
+    /// Number of its records that the disk did not accept.
     pub(super) missing: u64,
-    /// Has been sealed for a while: its records should be in the database by now.
+    /// Set some time after it was sealed: the database should have its records by now.
     pub(super) aged: bool,
 }
 
@@ -72,7 +73,7 @@ impl Segment {
         })
     }
 
-    /// Notes in the file's name how long it is, so that a piece that is missing at its end is missed.
+    /// Puts the length into the file's name, so that a missing end is noticed.
     pub(super) fn seal(&mut self) -> io::Result<()> {
         let stem = self.path.file_stem().and_then(OsStr::to_str).unwrap_or_default();
         let sealed = self.path.with_file_name(format!("{stem}-{}.{EXTENSION}", self.bytes));
@@ -81,14 +82,14 @@ impl Segment {
         Ok(())
     }
 
-    /// Takes the file away. The lock goes with the handle, after it.
+    /// Removes the file. The lock is released after it, with the handle.
     pub(super) fn remove(self) -> io::Result<()> {
         remove(&self.path)
     }
 }
 
-/// Appends frames with one system call; gives how many bytes. On failure nothing of them stays, if the disk still lets it be
-/// cut off `at` its length before; a reader would pass over the piece.
+/// Appends frames with one system call, and returns the number of bytes. On failure the file is cut off `at` its previous
+/// length, if the disk still allows it; a reader would skip the partial frame.
 pub(super) fn append(mut file: &File, frames: &[u8], at: u64) -> io::Result<u64> {
     if let Err(error) = file.write_all(frames) {
         let _ = file.set_len(at);
@@ -97,7 +98,7 @@ pub(super) fn append(mut file: &File, frames: &[u8], at: u64) -> io::Result<u64>
     Ok(frames.len() as u64)
 }
 
-/// Too old to be just being made by another process.
+/// Older files cannot be ones that another process is just creating.
 fn is_old(file: &File) -> bool {
     let changed = file.metadata().and_then(|metadata| metadata.modified());
     changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > Duration::from_mins(1)))
@@ -110,14 +111,14 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Calls that a process had under way when it died, held until this is dropped.
+/// Calls that were in flight when their process died, locked until this is dropped.
 pub(crate) struct OpenCalls {
     pub(crate) records: Vec<UsageRecord>,
     pub(crate) damaged: u64,
     _lock: File,
 }
 
-/// A segment of a process that died, or its calls under way.
+/// A segment of a dead process, or the file of its calls in flight.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct OrphanedSegment {
     pub(crate) path: PathBuf,
@@ -125,13 +126,13 @@ pub(crate) struct OrphanedSegment {
 }
 
 impl OrphanedSegment {
-    /// What other processes than `owner` left in the directory, oldest first. What cannot be looked at is passed over.
+    /// Files of other processes than `owner`, oldest first. Skips files that cannot be examined.
     pub(super) fn scan(directory: &Path, owner: Uuid) -> io::Result<Vec<Self>> {
         let owner = owner.to_string();
         let mut found = Vec::new();
         for entry in fs::read_dir(directory)? {
             let path = entry?.path();
-            // Not left to the lock alone: on NFS a process does not stand in its own way.
+            // The lock is not enough: on NFS a process does not conflict with its own lock.
             let own = path
                 .file_name()
                 .and_then(OsStr::to_str)
@@ -152,12 +153,12 @@ impl OrphanedSegment {
         Ok(found)
     }
 
-    /// Opens it, unless somebody else has it or it is gone. It stays this process's until the reader is dropped.
+    /// Opens it, unless another process has it or it is gone. The lock is kept until the reader is dropped.
     pub(crate) fn open(&self) -> io::Result<Option<Reader<File>>> {
         Ok(hold(&self.path)?.map(Reader::new))
     }
 
-    /// The calls that were under way, unless somebody else has the file or it is gone.
+    /// The calls that were in flight, unless another process has the file or it is gone.
     pub(crate) fn open_calls(&self) -> io::Result<Option<OpenCalls>> {
         let Some(file) = hold(&self.path)? else { return Ok(None) };
         let (records, damaged) = calls::read(&file)?;
@@ -168,12 +169,12 @@ impl OrphanedSegment {
         }))
     }
 
-    /// Whether this is of calls under way, which come after all records of the same process.
+    /// Whether this is the file of calls in flight, which is filed after all records of the same process.
     pub(crate) fn is_of_calls(&self) -> bool {
         self.path.extension().and_then(OsStr::to_str) == Some(calls::EXTENSION)
     }
 
-    /// Whether records of the same process, other than those `kept`, are still to be filed by somebody.
+    /// Whether records of the same process, other than those `kept`, still have to be filed by some process.
     pub(crate) fn has_records_before(&self, kept: &BTreeSet<PathBuf>) -> io::Result<bool> {
         let (Some(folder), Some(owner)) = (self.path.parent(), self.path.file_stem().and_then(OsStr::to_str)) else {
             return Ok(false);
@@ -191,7 +192,7 @@ impl OrphanedSegment {
         Ok(false)
     }
 
-    /// Bytes that were in it when it was sealed and are not any more.
+    /// Number of bytes that it had when it was sealed and does not have any more.
     pub(crate) fn missing(&self) -> u64 {
         let stem = self.path.file_stem().and_then(OsStr::to_str).unwrap_or_default();
         // The owner's id has four dashes of its own.
@@ -210,7 +211,7 @@ impl OrphanedSegment {
     }
 }
 
-/// The locked file; nothing if another process has it, or it does not exist any more.
+/// The locked file; `None` if another process has it, or it does not exist any more.
 fn hold(path: &Path) -> io::Result<Option<File>> {
     let file = match File::open(path) {
         Ok(file) => file,
