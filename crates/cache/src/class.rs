@@ -52,13 +52,13 @@ impl Class {
         Self::ALL.into_iter().find(|class| class.as_str() == name)
     }
 
-    /// Whether a write can make a cached answer wrong. Such answers are believed for long only while the processes can
-    /// tell each other of writes.
+    /// Whether a write can make a cached value wrong. Such values are valid for long only while the channel between
+    /// processes is up.
     pub fn is_mutable(self) -> bool {
         self != Self::Answer
     }
 
-    /// Whether a hit late in an answer's life loads it anew in the background. Never what costs money.
+    /// Whether a hit late in an entry's life reloads it in the background. Never for values that cost money.
     pub fn is_refreshed_early(self) -> bool {
         matches!(
             self,
@@ -67,11 +67,11 @@ impl Class {
     }
 }
 
-/// How one class is kept.
+/// How values of one class are stored.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
     pub ttl: Duration,
-    /// For "there is none".
+    /// Lifetime of "there is none".
     pub absent_ttl: Duration,
     /// Bytes in memory.
     pub memory_bytes: u64,

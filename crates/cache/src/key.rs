@@ -1,19 +1,19 @@
 //! Keys: class, schema, tenant, then the parts.
 //!
-//! A key is the blake3 hash of its fields, each with its length before it, so that no two lists of fields share a hash. 256
-//! bits: nobody meets another's entry by chance or by trying.
+//! A key is the blake3 hash of its fields, each preceded by its length, so that no two lists of fields share a hash. It has
+//! 256 bits: collisions happen neither by chance nor by search.
 
 use std::{fmt::Write as _, hash::Hash};
 
 use super::class::Class;
 use domain::ids::OrganizationId;
 
-/// Whose an entry is.
+/// The owner of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Everything that belongs to one organisation is on one shard of a cluster.
+    /// All entries of one organisation are on one shard of a cluster.
     Organization(OrganizationId),
-    /// A credential, before it is known whose it is. Its digest alone finds the entry.
+    /// A credential before its owner is known. Its digest alone finds the entry.
     Credential,
 }
 
@@ -36,13 +36,13 @@ impl Eq for Key {}
 
 impl Hash for Key {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        // A part of it is as good as all: it is a hash already.
+        // A part of the hash is as good a hash as the whole.
         state.write_u64(self.word());
     }
 }
 
-/// Fields up to so many bytes are hashed in one go. Most keys are far shorter, and setting up a hasher that takes its input
-/// in parts costs more than hashing them.
+/// Fields up to so many bytes in total are hashed in one go. Most keys are far shorter, and setting up an incremental
+/// hasher costs more than hashing them.
 const GATHERED: usize = 1024;
 
 /// Room for the fields of most keys. In bytes.
@@ -53,14 +53,14 @@ pub struct KeyBuilder {
     class: Class,
     schema: u8,
     scope: Scope,
-    /// What is yet to be hashed.
+    /// Bytes that are not hashed yet.
     fields: Vec<u8>,
-    /// Has taken what was too much to gather.
+    /// Set once the fields exceed that buffer.
     hasher: Option<Box<blake3::Hasher>>,
 }
 
 impl KeyBuilder {
-    /// `schema` is the version of the value's form: another one is another key.
+    /// `schema` is the version of the value's encoding: a new version makes new keys.
     pub fn new(class: Class, schema: u8, scope: Scope) -> Self {
         let mut builder = Self {
             class,
@@ -90,7 +90,7 @@ impl KeyBuilder {
         self.fields.clear();
     }
 
-    /// The next part. Parts are told apart by their place, so every key of a class has the same number of them.
+    /// Adds a part. Parts are distinguished by position, so every key of a class has the same number of them.
     #[must_use]
     pub fn field(mut self, field: impl AsRef<[u8]>) -> Self {
         self.add(field.as_ref());
@@ -127,7 +127,7 @@ impl Key {
         }
     }
 
-    /// For finding an entry that another process told of: keys are equal if their hashes are.
+    /// A key by its hash, for an entry that another process invalidates.
     pub(super) fn of_hash(class: Class, schema: u8, hash: [u8; 32]) -> Self {
         Self {
             class,
@@ -141,7 +141,7 @@ impl Key {
         self.hash
     }
 
-    /// What decides the shard (the part between the braces of a Redis key).
+    /// The hash tag, which decides the shard (the part between the braces of a Redis key).
     fn tag(&self) -> String {
         match self.scope {
             Scope::Organization(organization) => organization.to_string(),
@@ -166,7 +166,7 @@ impl Key {
         }
     }
 
-    /// As good as random.
+    /// A word of the hash, as good as random.
     pub(super) fn word(&self) -> u64 {
         self.hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }

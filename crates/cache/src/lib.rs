@@ -1,14 +1,14 @@
-//! Two tiers of remembered answers behind one typed interface: this process's memory, and a Redis that all share.
+//! Two tiers of cached values behind one typed interface: the memory of this process, and a Redis that all processes share.
 //!
 //! - [`class`]: what is cached, for how long, and who may change it: the one list.
 //! - [`key`]: typed, tenant-first keys.
 //! - [`value`]: how a value is weighed, and written for Redis.
 //! - [`cached`]: `get_or_load` and invalidation, for one class.
-//! - [`tiers`]: what the classes share: Redis, and how far memory may be believed.
+//! - [`tiers`]: what the classes share: Redis, and how long entries in memory stay valid.
 //! - [`redis`]: one connection to one Redis or one cluster, with a limit on every wait and a breaker for each part of it.
-//! - [`channel`]: how processes tell each other what is no longer so.
+//! - [`channel`]: the Redis channel on which processes send each other invalidations.
 //!
-//! Whatever happens to Redis, a caller waits for it at most once and briefly, and the loader answers.
+//! Whatever happens to Redis, a caller waits for it at most once and briefly; then the loader runs.
 
 pub mod cached;
 pub mod channel;

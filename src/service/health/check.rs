@@ -1,4 +1,4 @@
-//! The single checks.
+//! The individual checks.
 
 use std::{
     collections::HashMap,
@@ -13,32 +13,32 @@ use provider::registry::Upstream;
 use store::{Database, StoreError, error::Unavailable, migrations::indexes};
 use telemetry::error_chain;
 
-/// A provider that nobody calls is asked again after this long; sooner where it did not answer.
+/// A provider without calls is probed again after this long; sooner if it did not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 const ASK_AGAIN_SOON: Duration = Duration::from_secs(5);
-/// A free request takes no longer.
+/// Limit of a free request.
 const LIST_LIMIT: Duration = Duration::from_millis(1_500);
 
-/// Something that is checked.
+/// A component to check.
 pub(super) enum Component {
     Primary(Database),
     Replica(&'static str, Database),
     Redis(Redis),
     Provider(Arc<Upstream>),
-    /// What an interrupted migration has left in the primary.
+    /// Indexes that an interrupted migration has left in the primary.
     Indexes(Database, Remembered),
     Usage(Usage),
 }
 
-/// What was found, and when: it changes with releases, not with requests.
+/// The last result and its time: it changes with releases, not with requests.
 #[derive(Default)]
 pub(super) struct Remembered(Mutex<Option<(Instant, Vec<String>)>>);
 
-/// What free requests to providers found, and when. One entry for each configured provider.
+/// The last results of free requests to providers. One entry for each configured provider.
 #[derive(Default)]
 pub(super) struct Listed(Mutex<HashMap<String, (Instant, ListResult)>>);
 
-/// How many models there are, or what went wrong.
+/// The number of models, or the error.
 type ListResult = Result<usize, String>;
 
 impl Component {
@@ -53,7 +53,7 @@ impl Component {
         }
     }
 
-    /// How bad it is without this component.
+    /// The status of the service without this component.
     pub(super) fn when_away(&self) -> Status {
         match self {
             Self::Primary(_) => Status::Fail,
@@ -61,7 +61,7 @@ impl Component {
         }
     }
 
-    /// Its status, and what operators may know.
+    /// Its status, and the details for operators.
     pub(super) async fn check(&self, listed: &Listed) -> (Status, String) {
         match self {
             Self::Primary(database) | Self::Replica(_, database) => self.check_database(database).await,
@@ -95,7 +95,7 @@ impl Component {
         match outcome {
             Ok(()) if database.is_read_only() => (Status::Warn, format!("{pool}; it takes no writes")),
             Ok(()) => (Status::Pass, pool),
-            // Every connection is at work: that is load, and the database is there.
+            // All connections are in use: that is load, and the database is up.
             Err(StoreError::Unavailable(Unavailable::Busy)) => {
                 (Status::Warn, format!("{pool}; all connections are busy"))
             }
@@ -103,7 +103,7 @@ impl Component {
         }
     }
 
-    /// Judged by real calls where there were any. Only a provider that nobody called is asked, by a request that is free.
+    /// Judged by real calls if there were any. Only a provider without calls is probed, by a free request.
     async fn check_provider(&self, upstream: &Upstream, listed: &Listed) -> (Status, String) {
         let recent = upstream.health_window.recent();
         if !recent.is_empty() {
@@ -139,7 +139,7 @@ impl Component {
     }
 }
 
-/// Records that wait are everyday while the database is away; no room for more refuses every call.
+/// Waiting records are normal while the database is away; only a full backlog refuses calls.
 fn check_usage(usage: &Usage) -> (Status, String) {
     let waiting = format!("{} records wait for the database", usage.backlog());
     if usage.is_full() {
@@ -167,7 +167,7 @@ impl Remembered {
                     let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
                     recent.insert((Instant::now(), broken)).1.clone()
                 }
-                // That it is away is said elsewhere.
+                // The database check reports that it is away.
                 Err(_) => return (Status::Pass, "not known for the moment".to_owned()),
             },
         };

@@ -1,4 +1,4 @@
-//! A stream on its way to the caller: forwarded as it comes, read along for metering.
+//! A stream on its way to the caller: forwarded as it comes, and read for metering.
 
 use std::{
     pin::Pin,
@@ -33,14 +33,14 @@ pub enum StreamError {
     Revoked,
 }
 
-/// An answer on its way, however it came to be.
+/// The answer's stream, whatever its source.
 pub enum AnswerStream {
     Metered(Pin<Box<MeteredStream>>),
-    /// Of a call that others may read as well.
+    /// A call that others may read as well.
     Shared(Box<SharedReader>),
-    /// Any of these, for as long as its credential is good.
+    /// Any of these, as long as its credential is valid.
     Live(Box<LiveStream>),
-    /// Remembered: all of it at once.
+    /// A cached answer: all of it at once.
     Replayed {
         events: Option<Bytes>,
         tokens: TokenUsage,
@@ -48,7 +48,7 @@ pub enum AnswerStream {
 }
 
 impl AnswerStream {
-    /// What has been consumed so far.
+    /// Consumed tokens so far.
     pub fn tokens(&self) -> TokenUsage {
         match self {
             Self::Metered(stream) => stream.tokens(),
@@ -58,7 +58,7 @@ impl AnswerStream {
         }
     }
 
-    /// The upstream told of an error inside the stream. The caller has seen it.
+    /// Whether the upstream reported an error inside the stream, which the caller has seen.
     pub fn has_failed(&self) -> bool {
         match self {
             Self::Metered(stream) => stream.has_failed(),
@@ -82,29 +82,29 @@ impl Stream for AnswerStream {
     }
 }
 
-/// Yields whole events, unchanged but for the usage chunk that the caller did not ask for and for errors. An error is the last
-/// item. That, and the mark that ends an answer, ends this, whatever the upstream does then. Dropping it ends the upstream call and records
-/// what went by.
+/// Yields whole events, unchanged except for errors and the usage chunk that the caller did not request. It ends after an
+/// error, which is the last item, or after `[DONE]`, whatever the upstream sends then. Dropping it ends the upstream call
+/// and records the tokens so far.
 pub struct MeteredStream {
-    /// Until the answer has ended.
+    /// `None` once the answer has ended.
     events: Option<EventStream>,
     recorder: Recorder,
     withhold_usage: bool,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     validation: StreamValidator,
-    /// What is wrong with an answer that has ended, for the caller to be told last.
+    /// The error of an answer that has ended, for the last item.
     fault: Option<ProviderError>,
     /// The last item, while counts may follow it.
     last: Option<Last>,
 }
 
-/// Some servers count after they have said that it is over (`[DONE]`): so long that is waited for, where they have not counted before and
-/// do not end their answer.
+/// Some servers send their counts after `[DONE]`. Time to wait for those, if none have come before and the stream does not
+/// end.
 pub(super) const COUNTS_AFTER_MARK: Duration = Duration::from_millis(50);
 
 struct Last {
     item: Bytes,
-    /// Once it has to be waited for.
+    /// Set while the counts are waited for.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -127,18 +127,18 @@ impl MeteredStream {
         }
     }
 
-    /// What has been consumed so far.
+    /// Consumed tokens so far.
     pub fn tokens(&self) -> TokenUsage {
         self.recorder.tokens()
     }
 
-    /// The upstream told of an error inside the stream. The caller has seen it.
+    /// Whether the upstream reported an error inside the stream, which the caller has seen.
     pub fn has_failed(&self) -> bool {
         self.validation.has_failed
     }
 
-    /// The upstream has no more to say, or is not listened to any more. The record is filed before the last bytes go out: the
-    /// caller may hang up on them, which must not make a finished answer look cancelled.
+    /// The stream has ended, or is not read any more. The record is filed before the last bytes are sent: the caller may
+    /// disconnect on them, which must not make a finished answer look cancelled.
     fn finish(&mut self) {
         self.events = None;
         match self.validation.end() {
@@ -150,7 +150,7 @@ impl MeteredStream {
         }
     }
 
-    /// Reads along and gives what the caller is to see; empty if that is nothing.
+    /// Reads an item for metering, and returns what the caller gets of it; empty if that is nothing.
     fn pass(&mut self, item: Bytes) -> Bytes {
         let mut kept: Option<BytesMut> = None;
         let mut end = item.len();
@@ -158,7 +158,7 @@ impl MeteredStream {
             let (data, range) = (event.data(), event.range());
             if sse::is_done(data) && !self.validation.has_failed {
                 self.validation.is_marked = true;
-                // An error that follows is not to stand behind the mark.
+                // An error that follows must not come after `[DONE]`.
                 let is_passed = self.validation.end().is_ok();
                 end = if is_passed { range.end } else { range.start };
                 if let Some(kept) = kept.as_mut().filter(|_| is_passed) {
@@ -168,7 +168,7 @@ impl MeteredStream {
             }
             let chunk = sse::scan_chunk(data);
             if self.validation.is_over() {
-                // Some servers count after they have said that it is over.
+                // Some servers send their counts after `[DONE]`.
                 if let Some(usage) = chunk.usage {
                     self.recorder.note_usage(usage);
                 }
@@ -205,7 +205,8 @@ impl MeteredStream {
         }
     }
 
-    /// Takes the counts that some servers send after the mark, if they have come with it, and lets the connection see its end.
+    /// Takes the counts that some servers send after `[DONE]`, if they have come with it, and lets the connection see its
+    /// end.
     fn read_what_is_there(&mut self, context: &mut Context<'_>) {
         const MAX_EVENTS: usize = 4;
         for _ in 0..MAX_EVENTS {
@@ -220,7 +221,7 @@ impl MeteredStream {
         }
     }
 
-    /// The last item, once nothing follows it that matters. Nothing if there is none.
+    /// The last item, once nothing relevant follows it. `None` if there is none.
     fn poll_last(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.last.is_none() {
             return Poll::Ready(None);
@@ -256,7 +257,7 @@ impl Stream for MeteredStream {
             let Poll::Ready(item) = events.as_mut().poll_next(context) else {
                 ready!(this.stop.as_mut().poll(context));
                 this.events = None;
-                // Our doing: nothing speaks against the provider.
+                // Our own fault: it does not count against the provider.
                 this.recorder.finish(CallOutcome::Cancelled);
                 return Poll::Ready(Some(Err(StreamError::Stopping)));
             };

@@ -1,4 +1,4 @@
-//! Taking what processes that died left in the journal to the database.
+//! Inserts the journalled records of dead processes into the database.
 
 use std::{collections::BTreeSet, fs::File, io, path::PathBuf, time::Duration};
 
@@ -16,9 +16,9 @@ use telemetry::{
     metrics::{USAGE_JOURNAL_DAMAGED, USAGE_JOURNAL_REPLAYED, USAGE_SET_ASIDE},
 };
 
-/// After a failure of the database; its own memory of being down makes tries cheap.
+/// Pause after a database failure; the open breaker makes attempts cheap.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How often a record alone must have been refused for what is in it.
+/// How often a single record must have been refused for its contents.
 pub(super) const REFUSALS_BEFORE_SET_ASIDE: u32 = 3;
 
 /// One batch is in memory at a time.
@@ -26,24 +26,24 @@ pub struct Replay {
     store: store::usage::Usage,
     journal: Journal,
     batch_size: usize,
-    /// What could not be read whole, and stays for whoever can. Not tried twice.
+    /// Files that could not be read completely, kept for a newer version. Not tried twice.
     kept: BTreeSet<PathBuf>,
     failing: bool,
 }
 
-/// What has come of a file.
+/// The result of replaying a file.
 #[derive(Default)]
 struct Taken {
     records: u64,
     calls: u64,
     found: Findings,
-    /// Bytes that it had when it was sealed.
+    /// Number of bytes that it had when it was sealed.
     missing: u64,
     set_aside: Option<PathBuf>,
 }
 
 impl Taken {
-    /// Places at which something was lost.
+    /// Number of places at which records were lost.
     fn damaged(&self) -> u64 {
         self.found.damaged + u64::from(self.found.is_cut_off || self.missing > 0)
     }
@@ -53,9 +53,9 @@ impl Taken {
 type Taking = io::Result<Option<Taken>>;
 
 impl Usage {
-    /// Nothing without a journal.
+    /// `None` without a journal.
     pub fn replay(&self) -> Option<Replay> {
-        // From the start, so that the first is seen as a rise.
+        // Set at the start, so that the first one is seen as a rise.
         counter!(USAGE_JOURNAL_DAMAGED).increment(0);
         counter!(USAGE_SET_ASIDE).increment(0);
         Some(Replay {
@@ -69,11 +69,11 @@ impl Usage {
 }
 
 impl Replay {
-    /// Takes up all there is now, waiting for the database as long as it takes, or until `stop`.
+    /// Replays all files there are, waiting for the database as long as it takes, or until `stop`.
     pub async fn run(&mut self, stop: &CancellationToken) {
         self.kept.retain(|path| path.exists());
         let (journal, kept) = (self.journal.clone(), self.kept.clone());
-        // A folder that is not there has nothing in it; that it is not there is told elsewhere.
+        // A missing folder has no files; its absence is reported elsewhere.
         let Ok(orphans) = blocking(move || journal.orphans(&kept)).await else {
             return;
         };
@@ -121,7 +121,7 @@ impl Replay {
         }
     }
 
-    /// Inserts all records, and removes the file if that was all of it.
+    /// Inserts all records, and removes the file if it is complete.
     async fn insert(&mut self, mut reader: Reader<File>, orphan: &OrphanedSegment, stop: &CancellationToken) -> Taking {
         let max = self.batch_size;
         let mut records = 0;
@@ -149,7 +149,7 @@ impl Replay {
         };
         if taken.found.foreign == 0 {
             let (journal, orphan, is_whole) = (self.journal.clone(), orphan.clone(), taken.damaged() == 0);
-            // The reader holds the file's lock until it is gone.
+            // The reader holds the file's lock until it is dropped.
             taken.set_aside = blocking(move || {
                 let done = if is_whole {
                     journal.forget(&orphan).map(|()| None)
@@ -164,7 +164,7 @@ impl Replay {
         Ok(Some(taken))
     }
 
-    /// Files the calls that were under way, of which there is no record: once all records of the same process are filed.
+    /// Files the calls that were in flight and have no record, after all records of the same process.
     async fn file_calls(&mut self, orphan: &OrphanedSegment, stop: &CancellationToken) -> Taking {
         let (looked, kept) = (orphan.clone(), self.kept.clone());
         let found = blocking(move || {
@@ -198,7 +198,8 @@ impl Replay {
         Ok(Some(taken))
     }
 
-    /// Tries until the database has all of the batch but what it refuses, which is set aside; false if it was told to stop before.
+    /// Tries until the database has the whole batch except refused records, which are set aside; false if `stop` came
+    /// first.
     async fn file(&mut self, batch: &[UsageRecord], stop: &CancellationToken) -> io::Result<bool> {
         let mut pieces = vec![batch];
         let mut refusals = 0;
@@ -234,7 +235,7 @@ impl Replay {
     }
 }
 
-/// Keeps a record that the database refuses however often it is tried, so that the rest goes on.
+/// Sets aside a record that the database keeps refusing, so that the rest goes on.
 pub(super) async fn set_aside(journal: &Journal, record: &UsageRecord, error: &StoreError) -> io::Result<()> {
     let (keeping, kept) = (journal.clone(), record.clone());
     let place = blocking(move || keeping.set_record_aside(&kept)).await?;
@@ -246,7 +247,7 @@ pub(super) async fn set_aside(journal: &Journal, record: &UsageRecord, error: &S
     Ok(())
 }
 
-/// Work with the disk, off the runtime's own threads.
+/// Runs disk work off the runtime's own threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

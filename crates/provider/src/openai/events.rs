@@ -16,39 +16,39 @@ use crate::{Events, ProviderError, Stage};
 use concurrency::memory::{Allowance, StreamReservation};
 use llm::sse::{self, EventSplitter, KEEP_ALIVE, MAX_EVENT};
 
-/// An answer whose finish reason has come has so long for its usage and its last mark. Some servers send neither, and keep
-/// the connection open or go on with comments (maximhq/bifrost #6784).
+/// After its finish reason an answer has so long for its usage and `[DONE]`. Some servers send neither, and keep the
+/// connection open or go on with comments (maximhq/bifrost #6784).
 const TAIL: Duration = Duration::from_secs(30);
 
 /// Dropping it before the last event closes the upstream connection.
 #[expect(clippy::struct_excessive_bools, reason = "each says something else of the stream")]
 pub(super) struct UpstreamEvents {
-    /// Until the answer has ended.
+    /// `None` once the answer has ended.
     body: Option<AnswerBody>,
-    /// What of the body has been read to find out that it is a stream.
+    /// Bytes of the body that were read to recognise a stream.
     first: Bytes,
     splitter: EventSplitter,
-    /// What of the stream is held.
+    /// Counts the buffered bytes of the stream.
     room: StreamReservation,
     limits: UpstreamTimeouts,
     started: Instant,
-    /// The last chunk, or the start. The timer is not touched for every chunk: it fires, sees that chunks have come
-    /// since it was set, and is set again.
+    /// Time of the last chunk, or of the start. The timer is not reset for every chunk: when it fires after newer chunks,
+    /// it is set again.
     last: Instant,
-    /// When the caller was last sent something.
+    /// When the caller was last sent bytes.
     spoke: Instant,
     reached: Reached,
-    /// The first events are looked at for oddities of framing; all others only where these had some.
+    /// The first events are checked for odd framing; all others only if the first had some.
     is_odd: bool,
-    /// The last event was ended before its blank line came, which is to be left out then.
+    /// The last event was ended before its blank line came, which is then left out.
     is_ended_early: bool,
-    /// The mark that no event follows has come.
+    /// `[DONE]` has come.
     marked: bool,
     over: bool,
     timer: Pin<Box<Sleep>>,
 }
 
-/// How far the answer is, which decides what a pause is measured by.
+/// The progress of the answer, which decides which limit on pauses applies.
 #[derive(Clone, Copy)]
 enum Reached {
     Nothing,
@@ -59,7 +59,7 @@ enum Reached {
 }
 
 impl UpstreamEvents {
-    /// `first` is what has been read of the body.
+    /// `first` is the part of the body that has been read.
     pub(super) fn new(
         body: AnswerBody,
         first: Bytes,
@@ -68,7 +68,7 @@ impl UpstreamEvents {
         memory: Option<Allowance>,
     ) -> Self {
         let now = Instant::now();
-        // The shortest of them, so that whichever applies by then is not noticed late.
+        // The shortest limit, so that none is noticed late.
         let limit = limits
             .first_byte
             .min(limits.first_content)
@@ -93,7 +93,7 @@ impl UpstreamEvents {
         }
     }
 
-    /// When the present pause is too long, and what that is called; nothing if the answer is as good as complete.
+    /// When the present pause becomes too long, and the error then; `None` if the answer is as good as complete.
     fn deadline(&self) -> (Instant, Option<ProviderError>) {
         let limits = &self.limits;
         let (paused, error) = match self.reached {
@@ -125,7 +125,7 @@ impl UpstreamEvents {
         }
     }
 
-    /// Whether nobody should wait any longer, though the upstream never pauses.
+    /// Whether the stream takes too long, although the upstream never pauses.
     fn is_late(&self, now: Instant) -> bool {
         match self.reached {
             Reached::Finished(_) => now >= self.deadline().0,
@@ -133,7 +133,7 @@ impl UpstreamEvents {
         }
     }
 
-    /// Takes a piece of the body, and gives the events that are whole now.
+    /// Takes a chunk of the body, and returns the events that are complete now.
     fn take(&mut self, mut data: Bytes) -> Result<Option<Bytes>, ProviderError> {
         if self.is_ended_early && !data.is_empty() {
             self.is_ended_early = false;
@@ -152,14 +152,14 @@ impl UpstreamEvents {
         }
     }
 
-    /// An item of more than [`UNCOUNTED`](concurrency::memory::UNCOUNTED) bytes is counted until nobody holds it.
+    /// An item of more than [`UNCOUNTED`](concurrency::memory::UNCOUNTED) bytes stays counted until it is dropped.
     fn pass(&mut self, item: Bytes) -> Bytes {
         let item = self.regular(item);
         self.room.pass(item)
     }
 
     fn regular(&mut self, mut item: Bytes) -> Bytes {
-        // Strict readers pass over a byte order mark, others lose the first event by it.
+        // Strict readers skip a byte order mark, others lose the first event to it.
         if self.is_odd && item.starts_with(sse::MARK) {
             item.advance(sse::MARK.len());
         }
@@ -197,7 +197,7 @@ impl Stream for UpstreamEvents {
                 match Pin::new(body).poll_frame(context) {
                     Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
                     Poll::Ready(Some(Err(error))) => {
-                        // Of an answer that has finished nothing is missing.
+                        // A finished answer lacks nothing.
                         let is_finished = matches!(this.reached, Reached::Finished(_));
                         let broken = (!is_finished).then(|| Err(ProviderError::BrokenOff(Box::new(error))));
                         return this.end(broken);
@@ -254,7 +254,7 @@ impl Events for UpstreamEvents {
     fn reached(mut self: Pin<&mut Self>, stage: Stage) {
         self.reached = match (self.reached, stage) {
             (Reached::Finished(at), Stage::Finished) => Reached::Finished(at),
-            // More text after all, which may have a pause of its own before it.
+            // More text after all; a pause may precede it again.
             (_, Stage::Content) => Reached::Content,
             (_, Stage::Finished) => Reached::Finished(Instant::now()),
         };

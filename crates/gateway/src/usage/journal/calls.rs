@@ -1,14 +1,14 @@
-//! Calls under way, so that what they have delivered is charged if the process is killed.
+//! Calls in flight, so that what they have delivered is charged if the process is killed.
 //!
 //! ```text
 //! file:  <owner>.calls, slots of 512 bytes
 //! slot:  the frame of a record as it would be if the call ended now, or zeros
 //! ```
 //!
-//! A call has a slot from its start, in memory. Calls that go on are marked in the file by the regular work, [`MARK_INTERVAL`] apart
-//! at least: a short one costs no write at all, and none costs the thread that serves it more than taking note of its text. When
-//! the call's own record is in the journal its slot is wiped. Both have the same id, so where both are found the record counts: it
-//! is inserted first, and a mark only where there is nothing yet.
+//! A call has a slot in memory from its start. Maintenance marks long calls in the file, at least [`MARK_INTERVAL`] apart:
+//! a short call costs no write at all, and none costs its serving thread more than counting its text. The slot is wiped
+//! when the call's own record is in the journal. Both have the same id, so if both are found the record counts: it is
+//! inserted first, and a mark only if there is no record.
 
 mod file;
 
@@ -41,16 +41,16 @@ const MARK_INTERVAL: Duration = Duration::from_secs(1);
 /// Parts with a lock of their own.
 const SHARDS: usize = 16;
 
-/// What is known of a call when it starts.
+/// What is known when a call starts.
 pub struct Opened {
-    /// Its record, but for what it will have consumed, and for how it will have ended.
+    /// Its record, without consumption and outcome.
     pub record: UsageRecord,
     pub model: Arc<Model>,
     pub input_bytes: usize,
     pub started: Instant,
 }
 
-/// A call under way, told of by whoever serves it.
+/// A call in flight, reported by the task that serves it.
 struct Live {
     opened: Opened,
     text_bytes: AtomicU64,
@@ -67,7 +67,7 @@ struct Marked {
 struct Shard {
     live: Vec<Option<Arc<Live>>>,
     free: Vec<usize>,
-    /// Over, and still marked in the file.
+    /// Finished, but still marked in the file.
     over: Vec<usize>,
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Calls {
     file: Mutex<Option<(PathBuf, File)>>,
 }
 
-/// As long as it lives its call is under way.
+/// The call is in flight while this exists.
 pub(in crate::usage) struct LiveCall {
     calls: Arc<Calls>,
     live: Arc<Live>,
@@ -91,7 +91,7 @@ impl LiveCall {
         self.live.opened.record.id
     }
 
-    /// So much more text has come.
+    /// Counts text of the answer.
     pub(in crate::usage) fn note_text(&self, bytes: usize) {
         self.live.text_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -115,7 +115,7 @@ impl Live {
         self.marked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its record if it ended now, unless the last mark says as much, or is too fresh.
+    /// Its record if it ended now, unless the last mark has the same or is too recent.
     fn due(&self, now: Instant, at_once: bool) -> Option<UsageRecord> {
         let mut marked = self.marked();
         let text_bytes = self.text_bytes.load(Ordering::Relaxed);
@@ -130,7 +130,7 @@ impl Live {
 }
 
 impl Opened {
-    /// Nobody is charged for a call of which nothing was delivered.
+    /// A call that delivered nothing is not charged.
     fn record_at(&self, now: Instant, text_bytes: u64) -> UsageRecord {
         let tokens = if text_bytes == 0 {
             TokenUsage::default()
@@ -188,7 +188,7 @@ impl Calls {
         })
     }
 
-    /// Slots of calls that are over. To be wiped once their records are safe, and not before.
+    /// Slots of finished calls, to be wiped once their records are safe, and not before.
     pub(super) fn take_over(&self) -> Vec<(usize, usize)> {
         let each = (0..SHARDS).flat_map(|number| {
             let over = std::mem::take(&mut self.shard(number).over);
@@ -197,7 +197,7 @@ impl Calls {
         each.collect()
     }
 
-    /// They could not be wiped.
+    /// Returns slots that could not be wiped.
     pub(super) fn put_back(&self, over: Vec<(usize, usize)>) {
         for (number, index) in over {
             self.shard(number).over.push(index);
@@ -217,7 +217,7 @@ impl Calls {
         outcome
     }
 
-    /// Marks the calls that have got on, `at_once` or each in its time. Waits for the disk.
+    /// Marks calls that have progressed, all of them `at_once` or each when due. Waits for the disk.
     pub(super) fn mark(&self, directory: &Path, owner: uuid::Uuid, at_once: bool) -> io::Result<()> {
         let now = Instant::now();
         let mut buffer = Vec::with_capacity(SLOT);
@@ -247,7 +247,7 @@ impl Calls {
         Ok(())
     }
 
-    /// Takes the file away, unless calls are under way: those are for the next start.
+    /// Removes the file, unless calls are in flight: the next start files those.
     pub(super) fn close(&self) -> io::Result<()> {
         match self.file().take() {
             Some((path, _)) if self.is_idle() => fs::remove_file(path),
@@ -256,7 +256,7 @@ impl Calls {
         }
     }
 
-    /// Gives the file's lock back and leaves the file: the writer's thread may hold the journal for a moment longer than everybody else.
+    /// Releases the file's lock and keeps the file: the writer thread may keep the journal alive for a moment longer.
     pub(super) fn unlock(&self) {
         drop(self.file().take());
     }

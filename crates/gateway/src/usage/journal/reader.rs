@@ -1,4 +1,4 @@
-//! Reading a segment that somebody else wrote, and did not get to finish.
+//! Reads a segment that another process wrote and may not have finished.
 
 use std::io::{self, Read};
 
@@ -10,15 +10,15 @@ const CHUNK: usize = 64 * 1024;
 /// What was found besides records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
-    /// Damaged places, each of one record or more.
+    /// Number of damaged ranges, each of one record or more.
     pub(crate) damaged: u64,
-    /// It ends in the middle of a record: a kill in the middle of a write leaves that, and so does whatever cuts a file off.
+    /// It ends within a record, after a kill during a write or a truncation of the file.
     pub(crate) is_cut_off: bool,
     /// Records that only another version understands.
     pub(crate) foreign: u64,
 }
 
-/// Gives the records of a segment in their order, past whatever is damaged. Holds some 128 KiB, however large the file is.
+/// Returns the records of a segment in order, skipping damaged ranges. Needs some 128 KiB, however large the file is.
 pub(crate) struct Reader<R> {
     source: R,
     buffer: Vec<u8>,
@@ -49,12 +49,12 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// What has been found so far.
+    /// The findings so far.
     pub(crate) fn findings(&self) -> Findings {
         self.found
     }
 
-    /// The next `max` records, fewer only at the end. What was read before an error is not given again.
+    /// The next `max` records, fewer only at the end. Records read before an error are not returned again.
     pub(crate) fn batch(&mut self, max: usize) -> io::Result<Vec<UsageRecord>> {
         let mut batch = Vec::new();
         while batch.len() < max {
@@ -175,7 +175,7 @@ mod tests {
             let mut rest = records.clone();
             rest.remove(which);
             prop_assert_eq!(read, rest);
-            // In the last record a length that grew looks like a torn one.
+            // In the last record a corrupted, larger length looks like a torn record.
             prop_assert!(found.damaged == 1 || (found.is_cut_off && which + 1 == records.len()), "{:?}", found);
         }
 
@@ -195,7 +195,7 @@ mod tests {
         let mut runner = proptest::test_runner::TestRunner::deterministic();
         let record = any_record().new_tree(&mut runner).unwrap().current();
         let mut bytes = encoded(&record).repeat(2_000);
-        // What a file system may leave of the last blocks when power fails.
+        // Zeros are what a file system may leave of the last blocks when power fails.
         bytes.extend([0; 4096]);
         let (read, found) = read(&bytes);
         assert_eq!((read.len(), found.damaged), (2_000, 1));

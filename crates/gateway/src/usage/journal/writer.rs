@@ -1,7 +1,7 @@
-//! The thread that writes, so that no thread that serves ever waits for the disk.
+//! The writer thread, so that no serving thread waits for the disk.
 //!
-//! It takes whatever is pending when it is asked, writes it, and wakes those who waited for it: one write for all who wait.
-//! Whoever appends holds the lock for as long as it takes to copy a record, never while something is written.
+//! When woken it takes all pending records, writes them, and wakes the waiting connections: one write for all. Appending
+//! holds the lock only while a record is copied, never during a write.
 
 use std::{
     io,
@@ -70,19 +70,19 @@ impl JournalInner {
         }
     }
 
-    /// Nobody needs to wait for what was `appended` by now. Gives those who did.
+    /// Marks everything `appended` so far as safe. Returns the wakers of the waiting connections.
     fn release(&self, state: &mut State, appended: u64) -> Vec<Waker> {
         let safe = self.safe.fetch_max(appended, Ordering::AcqRel).max(appended);
         let due = state.waiters.extract_if(.., |(mark, _)| *mark <= safe);
         due.map(|(_, waker)| waker).collect()
     }
 
-    /// Something that was appended is not safe yet.
+    /// Whether an appended record is not safe yet.
     pub(super) fn is_behind(&self) -> bool {
         self.safe.load(Ordering::Acquire) < self.appended.load(Ordering::Acquire)
     }
 
-    /// Wakes the writer, unless it has been told already.
+    /// Wakes the writer, unless it has been woken already.
     pub(super) fn ask(&self, state: &mut State) {
         if !std::mem::replace(&mut state.asked, true) {
             self.asked.notify_one();
@@ -93,7 +93,7 @@ impl JournalInner {
 fn note(state: &mut State, number: u64, records: u64, outcome: io::Result<u64>) {
     match (state.segment(number), outcome) {
         (Some(segment), Ok(bytes)) => segment.bytes += bytes,
-        // The database has had all of it meanwhile.
+        // The database has confirmed all of it meanwhile.
         (None, Ok(_)) => {}
         (segment, Err(error)) => {
             if let Some(segment) = segment {
@@ -107,19 +107,19 @@ fn note(state: &mut State, number: u64, records: u64, outcome: io::Result<u64>) 
 }
 
 impl Journal {
-    /// Has what was appended brought into the page cache, without waiting for it.
+    /// Starts writing the appended records into the page cache, without waiting.
     pub(in crate::usage) fn commit(&self) {
         if self.is_behind() {
             self.ask(&mut self.state());
         }
     }
 
-    /// The same, waiting for at most `limit`; whether it has been done.
+    /// The same, waiting for at most `limit`; whether it is done.
     pub(super) fn settle(&self, limit: Duration) -> bool {
         let appended = self.appended.load(Ordering::Acquire);
         let mut state = self.state();
         let deadline = Instant::now() + limit;
-        // Not by what is safe: that says no more than that nobody is to wait.
+        // `safe` does not tell: it also covers records that were given up.
         while self.safe.load(Ordering::Acquire) < appended || state.writing_since.is_some() {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                 return false;
@@ -131,7 +131,7 @@ impl Journal {
         true
     }
 
-    /// Lets those go who wait for a disk that has stalled. Every [`super::WATCH_INTERVAL`]; never waits.
+    /// Releases the connections that wait for a stalled disk. Called every [`super::WATCH_INTERVAL`]; never waits.
     pub(in crate::usage) fn watch(&self) {
         if !self.is_behind() {
             return;
@@ -152,7 +152,7 @@ impl Journal {
 }
 
 impl Drop for Handle {
-    /// Has the rest written, if the disk takes it, and gives the locks of the segments and of the calls' file back.
+    /// Writes the rest, if the disk accepts it, and releases the locks of the segments and of the calls' file.
     fn drop(&mut self) {
         let mut state = self.0.state();
         if state.stage == Stage::Running {
@@ -173,7 +173,7 @@ impl Drop for Handle {
     }
 }
 
-/// No answer leaves before its record is safe.
+/// A response is written only after its record is safe.
 impl PreWriteHook for Journal {
     fn mark(&self) -> Option<u64> {
         self.is_behind().then(|| self.appended.load(Ordering::Acquire))
