@@ -27,13 +27,13 @@ pub enum Verdict {
     Fail,
 }
 
-/// What one check found, and what to do about it.
+/// The result of one check, and what to do about it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
     pub name: String,
     pub status: Verdict,
     pub finding: String,
-    /// Empty where there is nothing to do.
+    /// Empty if there is nothing to do.
     pub advice: String,
     pub latency_ms: u64,
 }
@@ -53,12 +53,12 @@ fn fail(finding: impl Into<String>, advice: impl Into<String>) -> Finding {
     (Verdict::Fail, finding.into(), advice.into())
 }
 
-/// The worst of them.
+/// The worst verdict of all checks.
 pub fn verdict(checks: &[Check]) -> Verdict {
     checks.iter().map(|check| check.status).max().unwrap_or(Verdict::Ok)
 }
 
-/// For a configuration that does not load: the only check that can be made.
+/// For a configuration that does not load: the only check that is possible.
 pub fn unreadable(faults: &impl std::fmt::Display) -> Vec<Check> {
     vec![Check {
         name: "configuration".to_owned(),

@@ -1,5 +1,5 @@
-//! Accepting connections. The loop is ours rather than axum's for four things: no Nagle delay, a limit on slow headers of every
-//! request, places that are shared fairly, and a drain that ends.
+//! Accepts connections. The loop is ours rather than axum's for four reasons: no Nagle delay, a limit on slow headers of
+//! every request, fairly shared connection slots, and a drain that ends.
 
 mod accepting;
 mod activity;
@@ -27,28 +27,28 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-/// Data that the other end has not taken for this long ends the connection.
+/// A connection ends if its client accepts no data for this long.
 const STALLED_READER: Duration = Duration::from_mins(1);
 /// While draining: a connection without a request may still have one on the wire.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
-/// After an accept that failed because the process or system is out of something.
+/// Pause after an accept that failed because the process or system is out of a resource.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// Limits of the listener.
 #[derive(Debug, Clone)]
 pub struct ListenerLimits {
-    /// Until a new connection's first head has come, and from the first byte of every later one to its end.
+    /// For a new connection's first head, and from the first byte of every later head to its end.
     pub header_read_timeout: Duration,
     /// Between requests on a connection that is kept open; it is closed after one to two of these.
     pub idle_timeout: Duration,
     pub max_connections: usize,
-    /// Of one address (of IPv6: one /64).
+    /// Per address (of IPv6: per /64).
     pub max_connections_per_address: usize,
-    /// Proxies, whose connections are many callers': the limit by address is not for them.
+    /// Proxies, which carry connections of many callers: the limit by address does not apply to them.
     pub proxies: Vec<IpNet>,
 }
 
-/// What a listener serves.
+/// The service of a listener.
 pub trait Serve: Clone + Send + 'static {
     fn answer(self, request: Request<Incoming>, peer: SocketAddr) -> impl Future<Output = Response> + Send + 'static;
 }
@@ -65,7 +65,7 @@ impl Serve for Router {
     }
 }
 
-/// Serves until told to stop accepting. Open connections are tracked in `lifecycle`.
+/// Serves until accepting is stopped. Open connections are tracked in `lifecycle`.
 pub async fn serve(
     listener: impl Accept,
     serving: impl Serve,
@@ -90,7 +90,7 @@ pub async fn serve(
                 failing = false;
                 let watched = Watched {
                     activity: ConnectionActivity::default(),
-                    // Its own: asking whether to stop takes a lock, which all connections would share.
+                    // A child token, since checking for the stop takes a lock that all connections would share.
                     stop: lifecycle.stop_accepting.child_token(),
                 };
                 let slot = match slots.acquire(peer.ip(), &watched.activity, &watched.stop) {
@@ -181,17 +181,17 @@ async fn connection(
 }
 
 fn prepare(stream: &TcpStream) {
-    // Nagle's algorithm against delayed acknowledgements costs small answers 40 ms on reused connections.
+    // Nagle's algorithm with delayed acknowledgements costs small responses 40 ms on reused connections.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(target: "mapleai::http", error = %error, "cannot set TCP_NODELAY");
     }
-    // A reader that has stopped reading, or is gone without a word, is given up.
+    // Gives up a client that has stopped reading or has vanished.
     if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(STALLED_READER)) {
         tracing::debug!(target: "mapleai::http", error = %error, "cannot set TCP_USER_TIMEOUT");
     }
 }
 
-/// Clients that hang up are everyday; nothing to tell an operator about.
+/// Clients that disconnect are normal, and not logged for operators.
 fn note(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(target: "mapleai::http", error = %error, "connection ended");

@@ -1,4 +1,4 @@
-//! Health: whether the service and what it needs are well, found out once for everybody who asks.
+//! Health of the service and its dependencies, checked once for all simultaneous callers.
 
 mod check;
 mod watchdog;
@@ -23,16 +23,16 @@ pub use watchdog::Watchdog;
 
 /// A report is shared by all callers for this long: a storm of probes costs one check.
 pub const FRESH: Duration = Duration::from_secs(2);
-/// A check that takes longer has failed. Together with the wait for a report that is being made, below the 5 s that
-/// callers are promised.
+/// A slower check has failed. Together with the wait for a report in progress it stays below the 5 s that callers are
+/// promised.
 const CHECK_LIMIT: Duration = Duration::from_secs(2);
 const REPORT_LIMIT: Duration = Duration::from_secs(4);
 
-/// Ordered by how bad it is.
+/// Ordered by severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
     Pass,
-    /// Something is away that the service can do without for a while.
+    /// A component is away that the service can do without for a while.
     Warn,
     /// The service cannot do its work.
     Fail,
@@ -48,7 +48,7 @@ impl Status {
     }
 }
 
-/// What one check found.
+/// The result of one check.
 #[derive(Debug, Clone)]
 pub struct Finding {
     /// The database's role or the provider's name.
@@ -56,7 +56,7 @@ pub struct Finding {
     pub status: Status,
     pub latency: Duration,
     pub time: DateTime<Utc>,
-    /// For operators: hosts, errors and counts.
+    /// Details for operators: hosts, errors and counts.
     pub detail: String,
     taken: Instant,
 }
@@ -67,7 +67,7 @@ impl Finding {
     }
 }
 
-/// What a report is made of, by the names that the deployment strategy gives them.
+/// The components of a report, by the names that the deployment strategy gives them.
 #[derive(Debug, Clone)]
 pub struct Report {
     pub database_connection: Vec<Finding>,
@@ -94,7 +94,7 @@ impl Report {
     }
 }
 
-/// Nothing to check is nothing wrong.
+/// Without checks the report passes.
 pub fn worst(findings: &[Finding]) -> Status {
     findings
         .iter()
@@ -103,7 +103,7 @@ pub fn worst(findings: &[Finding]) -> Status {
         .unwrap_or(Status::Pass)
 }
 
-/// The databases that are checked, with the primary first.
+/// The databases to check, with the primary first.
 #[derive(Clone)]
 pub struct Databases {
     pub primary: Database,
@@ -121,7 +121,7 @@ struct HealthInner {
     usage: Component,
     providers: Vec<Component>,
     clock: Clock,
-    /// Checks run where the pools live, and outlive a probe that gives up.
+    /// Checks run where the pools live, and survive a cancelled probe.
     tasks: TaskTracker,
     runtime: Handle,
     current: Mutex<Current>,
@@ -138,7 +138,7 @@ struct Current {
 }
 
 impl Health {
-    /// To be called in the runtime that serves requests.
+    /// Must be called in the runtime that serves requests.
     pub fn new(
         databases: Databases,
         redis: Option<Redis>,
@@ -173,8 +173,8 @@ impl Health {
         Self(Arc::new(inner))
     }
 
-    /// The state of things, at most [`FRESH`] old. `None` if it could not be found out in time, which a probe must take
-    /// for a failure.
+    /// The present report, at most [`FRESH`] old. `None` if it was not ready in time, which a probe must count as a
+    /// failure.
     pub async fn report(&self) -> Option<Arc<Report>> {
         let mut running = match self.current() {
             Ok(report) => return Some(report),
@@ -184,7 +184,7 @@ impl Health {
         report.ok()?.ok()?.clone()
     }
 
-    /// Whether the runtime runs its tasks. Nothing outside the process can change the answer.
+    /// Whether the runtime runs its tasks. Nothing outside the process can change the result.
     pub fn is_alive(&self) -> bool {
         self.0.watchdog.is_alive()
     }
@@ -193,7 +193,7 @@ impl Health {
         &self.0.watchdog
     }
 
-    /// A fresh report, or one that is being made.
+    /// A fresh report, or the one in progress.
     fn current(&self) -> Result<Arc<Report>, Running> {
         let mut current = self.0.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = &current.last

@@ -1,9 +1,9 @@
 //! Titles of conversations, by a free model on this machine, in the background.
 //!
-//! A conversation has its first words for a title until its model gives it a better one. The model is asked once the first answer is
-//! stored, past everything that is counted and charged: nobody asked for this call. It runs on the machine that answers people, so it
-//! yields to them: a question ends it at once, and it begins again when the server has been idle for a while. Whatever fails, the first
-//! words stay.
+//! The first words of a conversation are its title until its model gives a better one. The model is called once the first
+//! answer is stored, and the call is neither counted nor charged: no person made it. It runs on the machine that answers
+//! people, so it yields to them: a question cancels it at once, and it starts again when the server has been idle for a
+//! while. Whatever fails, the first words stay.
 
 mod asking;
 mod wording;
@@ -61,7 +61,7 @@ pub(super) struct Untitled {
     organization: OrganizationId,
     user: UserId,
     conversation: ConversationId,
-    /// The first words, which it has for a title now.
+    /// The first words, its title until then.
     automatic: String,
     body: bytes::Bytes,
 }
@@ -93,7 +93,8 @@ impl Titles {
         }))
     }
 
-    /// For a conversation whose first question is in `history`, and no answer. Nothing where its model costs something or runs elsewhere.
+    /// For a conversation whose first question is in `history` and has no answer. `None` if its model costs something or
+    /// runs elsewhere.
     pub(super) fn untitled(
         &self,
         organization: OrganizationId,
@@ -118,7 +119,7 @@ impl Titles {
         })
     }
 
-    /// `None` if as many wait as may, or this conversation does.
+    /// `None` if the queue is full, or this conversation is in it.
     fn enqueue(&self, conversation: ConversationId) -> Option<QueuedTitle> {
         let permit = Arc::clone(&self.0.queue).try_acquire_owned().ok()?;
         let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +132,7 @@ impl Titles {
 }
 
 impl Untitled {
-    /// Begins in the background. Whether it did: what would wait too long is dropped.
+    /// Starts in the background. False if the queue is full: the title is then dropped.
     pub(super) fn begin(self) -> bool {
         // What answers in a model's place has no title either.
         if self.route.upstream.provider.edition().is_none() {
@@ -157,7 +158,8 @@ impl Untitled {
         true
     }
 
-    /// Asks until nobody interrupts, and stores the title. Whether it was: the person's own is left alone.
+    /// Calls the model until no question interrupts, and stores the title. False if it was not stored: a title that the
+    /// person set is left alone.
     async fn give(&self) -> Result<bool, Untold> {
         let mut idle = Duration::ZERO;
         loop {
@@ -167,7 +169,7 @@ impl Untitled {
                 return Ok(false);
             }
             let said = tokio::select! {
-                // Looked at first: a question that came meanwhile goes before this.
+                // Checked first: a question that came meanwhile takes precedence.
                 biased;
                 () = self.calls.any() => None,
                 said = tokio::time::timeout(ANSWER_LIMIT, self.ask()) => Some(said.unwrap_or(Err(Untold::Slow(ANSWER_LIMIT)))),

@@ -1,7 +1,7 @@
 //! The upstreams: one trait, one folder per vendor, and the registry that routes a model to its provider.
 //!
-//! Bodies go through as bytes. A provider is handed a request that is already right for the upstream (model name
-//! replaced, usage asked for) and gives back what the upstream sent, within its timeouts.
+//! Bodies pass as bytes. A provider gets a request that is already right for the upstream (model name replaced, usage
+//! requested) and returns the upstream's response, within its timeouts.
 
 pub mod error;
 pub mod health_window;
@@ -31,7 +31,7 @@ use llm::Endpoint;
 use registry::ProviderSetupError;
 pub use registry::Registry;
 
-/// Whether anything of a call has been sent to the upstream: until then it has cost nothing.
+/// Whether anything of a call has been sent to the upstream: until then it costs nothing.
 #[derive(Debug, Clone, Default)]
 pub struct SentMark(Arc<AtomicBool>);
 
@@ -57,45 +57,44 @@ pub struct ProviderRequest {
     pub traceparent: Option<HeaderValue>,
     /// Set by the provider before it sends the first byte.
     pub sent: SentMark,
-    /// What a whole answer, and what a stream holds, is counted against; nothing is not counted.
+    /// The allowance that buffered bytes are charged to; without one they are not counted.
     pub memory: Option<Allowance>,
 }
 
-/// What a reader has found in a stream, which decides how long the next pause may be.
+/// The stage of a stream that the reader has found, which decides how long the next pause may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The first text of the answer. What comes before it, such as the role or comments, is a greeting: models greet, and then
-    /// think for a minute.
+    /// The first text of the answer. Models send the role or comments first, and may then think for a minute.
     Content,
-    /// A finish reason: only usage and the last mark may follow.
+    /// A finish reason: only usage and `[DONE]` may follow.
     Finished,
 }
 
-/// Server-sent events as they come. It takes whoever reads them to know what they say.
+/// Server-sent events as they come. Only the reader interprets them.
 pub trait Events: Stream<Item = Result<Bytes, ProviderError>> {
-    /// The reader has come so far.
+    /// Reports the stage that the reader has found.
     fn reached(self: Pin<&mut Self>, stage: Stage);
 }
 
-/// Whole server-sent events, as received but for framing that readers do not understand: every item ends at an event
-/// boundary. One of more than [`UNCOUNTED`](concurrency::memory::UNCOUNTED) bytes is counted for as long as anybody holds it. Among them are comments of
-/// ours, while the upstream says nothing. Dropping the stream closes the upstream connection.
+/// Whole server-sent events, as received except for framing that readers do not understand: every item ends at an event
+/// boundary. An item of more than [`UNCOUNTED`](concurrency::memory::UNCOUNTED) bytes stays counted until it is dropped.
+/// While the upstream is silent, keep-alive comments are added. Dropping the stream closes the upstream connection.
 pub type EventStream = Pin<Box<dyn Events + Send>>;
 
-/// Room for the headers of an answer, those that the edge adds included, so that the map is made once.
+/// Capacity for the headers of a response, including those that the edge adds, so that the map is allocated once.
 pub const MAX_HEADERS: usize = 12;
 
-/// What the upstream answered. `headers` holds only those that are meant for the caller (content type, retry-after,
-/// the provider's own request id and time), never hop-by-hop ones.
+/// The upstream's response. `headers` holds only those meant for the caller (content type, retry-after, the provider's own
+/// request id and time), never hop-by-hop ones.
 pub enum ProviderReply {
-    /// A complete answer, 2xx or 4xx: JSON, or under 2xx events, which are recognised by their first bytes. A 4xx holds nothing of
-    /// our credentials.
+    /// A complete response, 2xx or 4xx: JSON, or with 2xx events, which are recognised by their first bytes. A 4xx contains
+    /// none of our credentials.
     Whole {
         status: StatusCode,
         headers: HeaderMap,
         body: Bytes,
     },
-    /// A 2xx with a body of server-sent events, under whatever content type.
+    /// A 2xx response with server-sent events, whatever its content type says.
     Events { headers: HeaderMap, events: EventStream },
 }
 
@@ -109,16 +108,16 @@ pub trait Provider: Send + Sync {
     /// Answers within the provider's configured timeouts. A 5xx of the upstream is an error, a 4xx a reply.
     fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>>;
 
-    /// An error that the upstream told of, without keys and ids of ours.
+    /// An error body of the upstream, with our keys and ids redacted.
     fn redacted<'a>(&self, error: &'a [u8]) -> Cow<'a, [u8]> {
         Cow::Borrowed(error)
     }
 
-    /// Takes up another key or other headers for calls from now on.
+    /// Uses another key or other headers for later calls.
     fn rotate(&self, config: &ProviderConfig) -> Result<(), ProviderSetupError>;
 
-    /// Which of several servers behind this provider answers now, by which its answers are remembered; nothing while what it answers
-    /// is not to be remembered. Most have one, which their configuration names.
+    /// Which of several servers behind this provider answers now; it is a part of the key of cached answers. `None` while
+    /// answers must not be cached. Most providers have one server, which their configuration names.
     fn edition(&self) -> Option<u64> {
         Some(0)
     }

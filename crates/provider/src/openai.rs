@@ -40,22 +40,22 @@ use redact::{redact, secrets_of};
 use reply::{begin, collect, drain};
 use upstream_connection::Sent;
 
-/// Largest answer that is held whole, in bytes.
+/// Largest answer that is buffered whole, in bytes.
 const LARGEST_ANSWER: usize = 32 * 1024 * 1024;
-/// The list of models is asked for at start and by health checks.
+/// Time limit of a request for the list of models, at start and in health checks.
 const LIST_LIMIT: Duration = Duration::from_secs(3);
-/// Some list a thousand models, each with a page of description.
+/// Largest list of models in bytes: some servers list a thousand, each with a page of description.
 const LARGEST_LIST: usize = 16 * 1024 * 1024;
 
 /// One configured upstream with its connection pool.
 pub struct OpenAiProvider {
     name: String,
     pool: Pool,
-    /// Paths: where the server is, the pool knows.
+    /// Request paths; the pool has the server's address.
     chat: Uri,
     embeddings: Uri,
     models: Uri,
-    /// Sent with every request; made once for each set of secrets.
+    /// Headers of every request, built once per set of secrets.
     headers: ArcSwap<HeaderMap>,
     host: String,
     limits: UpstreamTimeouts,
@@ -116,9 +116,9 @@ impl OpenAiProvider {
         request
     }
 
-    /// Sends the request that `request` makes, and waits for the head of its answer. It goes out a second time, on a new
-    /// connection, only if a connection that was used before died without a byte of an answer: most likely the upstream was just
-    /// closing it, as nobody had asked for so long.
+    /// Sends the request that `request` makes, and waits for the response head. Sends it a second time, on a new
+    /// connection, only if a reused connection died without a byte of a response: most likely the upstream closed it as
+    /// idle just then.
     async fn head(
         &self,
         request: impl Fn() -> Sent,
@@ -139,7 +139,7 @@ impl OpenAiProvider {
         }
     }
 
-    /// What it means that there is no head.
+    /// The error for a missing response head.
     #[cold]
     fn unanswered(&self, error: SendError) -> ProviderError {
         match error {
@@ -169,7 +169,7 @@ impl OpenAiProvider {
         let sent = || self.request(Method::POST, uri, request.body.clone(), request.traceparent.clone());
         let (head, mut body) = self.head(sent, &request.sent, limits).await?.into_parts();
         let status = head.status;
-        // Our credentials with the upstream, or with a proxy before it, are nothing the caller can mend, and its message may quote them.
+        // The caller cannot fix our credentials with the upstream or its proxy, and the message may quote them.
         let ours = matches!(
             status,
             http::StatusCode::UNAUTHORIZED
@@ -222,7 +222,7 @@ impl OpenAiProvider {
                 body.drain_then_release();
                 whole
             }
-            // A server that refuses a body unread may close with its last words on their way: the status says it all.
+            // A server that refuses a body unread may close before its message is complete; the status is enough.
             Err(ProviderError::BrokenOff(_)) if !status.is_success() => Bytes::new(),
             Err(error) => return Err(error),
         };

@@ -1,4 +1,4 @@
-//! Invitations: one-time ways into an organisation.
+//! Invitations: one-time access to an organisation.
 
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
@@ -62,19 +62,19 @@ impl TryFrom<InvitationRow> for Invitation {
     }
 }
 
-/// What became of accepting an invitation.
+/// The result of accepting an invitation.
 pub enum Acceptance {
     Joined {
         /// The account that had registered with the address and nobody's word.
         displaced: Option<UserId>,
     },
-    /// Somebody was faster, or whoever made the invitation may not give that role any more.
+    /// Another request was faster, or the inviter may not grant that role any more.
     Void,
 }
 
 impl Invitations {
-    /// False if whoever invites was removed meanwhile, or may not give that role any more. The lock makes a change of the
-    /// inviter's role wait, and this for one that is under way.
+    /// False if the inviter was removed meanwhile, or may not grant that role any more. The lock serialises this with
+    /// changes of the inviter's role.
     pub async fn create(
         &self,
         organization: OrganizationId,
@@ -138,7 +138,7 @@ impl Invitations {
         connection.settle(outcome)
     }
 
-    /// Those that can still be accepted, newest first.
+    /// Invitations that can still be accepted, newest first.
     pub async fn list_open(
         &self,
         organization: OrganizationId,
@@ -170,7 +170,7 @@ impl Invitations {
         }))
     }
 
-    /// Withdraws one; false if there was none to withdraw.
+    /// Withdraws one; false if there was none.
     pub async fn delete(
         &self,
         organization: OrganizationId,
@@ -205,8 +205,8 @@ impl Invitations {
         connection.settle(outcome)
     }
 
-    /// The open invitation this token belongs to, if whoever made it could still make it. The token itself is the authority, so
-    /// there is no tenant to ask for.
+    /// The open invitation of this token, if its inviter could still make it. The token itself is the authority, so there
+    /// is no tenant to ask for.
     pub async fn find_open(&self, token: &Digest, now: DateTime<Utc>) -> Result<Option<Invitation>, StoreError> {
         let row = timed_query!(
             self.0,
@@ -253,8 +253,8 @@ impl Invitations {
             .0
             .limit(async {
                 let mut transaction = connection.get().begin().await?;
-                // The maker first, as whoever changes roles does: else the two could wait for each other. The lock makes one
-                // of the two see what the other has done.
+                // Locks the inviter first, in the same order as role changes, to avoid a deadlock. The lock makes one of
+                // the two see what the other has done.
                 let maker = sqlx::query_scalar!(
                     "SELECT u.role FROM users u
                      WHERE u.organization_id = $1 AND u.removed_at IS NULL AND u.id =
@@ -297,7 +297,7 @@ impl Invitations {
     }
 }
 
-/// The roles that may give `role`.
+/// The roles that may grant `role`.
 fn granting(role: Role) -> Vec<String> {
     Role::names(|giver| giver.may_grant(role))
 }

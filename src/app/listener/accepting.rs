@@ -1,11 +1,11 @@
-//! What becomes of accepting when it fails.
+//! Errors of accepting.
 
 use std::{io, net::SocketAddr};
 
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Where connections come from.
+/// The source of connections.
 pub trait Accept: Send + 'static {
     fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
 }
@@ -16,17 +16,17 @@ impl Accept for TcpListener {
     }
 }
 
-/// Whom an error of accepting concerns.
+/// The scope of an accept error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// The connection that would have been accepted. It is gone, and the next one may be fine.
+    /// One connection, which is gone; the next accept may succeed.
     OneConnection,
     /// The process or the system, mostly for lack of descriptors or memory: the next accept would fail as well.
     Everybody,
 }
 
-/// Linux hands errors that a new connection already has to whoever accepts it (accept(2)); any client can cause them. An error that
-/// is not known counts as everybody's: the loop would turn without end if it stayed.
+/// Linux reports errors of a new connection to accept(2); any client can cause them. An unknown error counts as one of the
+/// process, since the loop would otherwise spin if it stayed.
 pub(super) fn trouble(error: &io::Error) -> Trouble {
     match Errno::from_io_error(error) {
         Some(
@@ -42,7 +42,7 @@ pub(super) fn trouble(error: &io::Error) -> Trouble {
             | Errno::HOSTUNREACH
             | Errno::NONET
             | Errno::PIPE
-            // A rule of the firewall.
+            // A firewall rule.
             | Errno::PERM
             | Errno::INTR
             | Errno::AGAIN,

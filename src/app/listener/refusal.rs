@@ -1,4 +1,4 @@
-//! Connections that get no place are told so: silence would look like an outage, and be waited out.
+//! Refuses connections without a free slot with a response: silence would look like an outage, and clients would wait.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,9 +13,9 @@ use super::connection_slots::NoFreeSlot;
 use crate::lifecycle::Lifecycle;
 use telemetry::metrics::REFUSALS;
 
-/// So many at a time; more are closed without a word.
+/// Refusals at a time; further connections are closed without a response.
 const AT_A_TIME: usize = 64;
-/// For the answer to arrive: a socket that is closed while unread data waits in it takes the answer back.
+/// Time for the response to arrive: closing a socket with unread data discards the response.
 const LINGER: Duration = Duration::from_millis(500);
 const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\n\
     content-length: 37\r\nretry-after: 1\r\nconnection: close\r\n\r\nToo many connections. Try again soon.";

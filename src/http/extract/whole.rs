@@ -1,4 +1,4 @@
-//! Reading a body whole: no larger than it may be, no slower, and with room for it.
+//! Reads a whole body, within its limits on size, time and memory.
 
 use std::{future::poll_fn, pin::pin, time::Duration};
 
@@ -13,25 +13,26 @@ use concurrency::{
     memory::{Budget, Holder, Reservation, SMALL},
 };
 
-/// Until then it may be as slow as it likes; after it, it must have come at this rate on average, in bytes per second. The
-/// slowest networks that people use are faster.
+/// Grace period; after it a body must have arrived at this average rate, in bytes per second. The slowest networks that
+/// people use are faster.
 const GRACE: Duration = Duration::from_secs(5);
 const SLOWEST_RATE: usize = 4 * 1024;
-/// How often a body is held: as it came, and as the provider is sent it.
+/// Number of copies of a body in memory: as received, and as sent to the provider.
 const COPIES: usize = 2;
 
-/// What a body may be at most.
+/// The limits of a body.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     pub bytes: usize,
-    /// It has to arrive within this.
+    /// It has to arrive within this time.
     pub time: Duration,
 }
 
-/// Where the bytes are counted, if they are.
+/// The allowance that its bytes are charged to, if any.
 pub(in crate::http) type Memory<'a> = Option<(&'a Budget, Holder)>;
 
-/// Reads a body to its end. What has come with its head, as most have whole, is not copied and takes nothing from the budget.
+/// Reads a body to its end. A body that came completely with its head, as most do, is not copied and takes nothing from the
+/// budget.
 pub(super) async fn whole<B>(
     headers: &HeaderMap,
     body: B,
@@ -46,8 +47,8 @@ where
     let promised = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let asks_first = headers.contains_key(header::EXPECT);
     let mut room = Room { memory, had: None };
-    // One who is sending already would not see an answer before the end (the connection would be reset): what is refused is read,
-    // up to the limit, and held by nobody. One who asks first (RFC 9110 10.1.1) is told.
+    // A client that is sending already would not see a response before the end (the connection would be reset), so a
+    // refused body is read up to the limit and dropped. A client that asks first (RFC 9110 10.1.1) gets the error at once.
     let mut refused = None;
     if promised > limit {
         refused = Some(ApiError::too_large(limit));
@@ -80,7 +81,7 @@ where
             first = data;
             continue;
         }
-        // Its length is known, or it grows: by half of itself, so that it is seldom copied and seldom waits.
+        // Its length is known, or the buffer grows by half of itself, so that it is seldom copied and seldom waits.
         if let Err(error) = room.make(promised.max(received)).await {
             (first, all) = (Bytes::new(), BytesMut::new());
             refused = Some(error);
@@ -102,7 +103,7 @@ where
     })
 }
 
-/// What a body takes from the budget.
+/// The memory reserved for a body.
 struct Room<'a> {
     memory: Memory<'a>,
     had: Option<Reservation>,
@@ -116,7 +117,7 @@ impl Room<'_> {
         let had = self.had.get_or_insert_with(|| budget.of(holder).reserve());
         let wanted = COPIES * bytes;
         if wanted > had.bytes() {
-            // The first time exactly what is needed, which is known then in most cases.
+            // The first reservation is exact, since the size is known then in most cases.
             let step = if had.bytes() == 0 { wanted } else { wanted + wanted / 2 };
             had.grow(step).await?;
         }
@@ -124,7 +125,7 @@ impl Room<'_> {
     }
 }
 
-/// How long a body may have taken of which so much has come.
+/// Time within which so many bytes must have arrived.
 fn allowed(received: usize, longest: Duration) -> Duration {
     let at_slowest = Duration::from_millis((received * 1000 / SLOWEST_RATE) as u64);
     (GRACE + at_slowest).min(longest)

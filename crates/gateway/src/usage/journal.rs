@@ -147,8 +147,8 @@ impl Journal {
     pub(super) fn append(&self, record: &UsageRecord) -> Option<SegmentId> {
         let mut state = self.state();
         let was_working = state.fault.is_none();
-        let place = state.append(record, self.max_bytes);
-        if place.is_some() {
+        let segment = state.append(record, self.max_bytes);
+        if segment.is_some() {
             self.appended.fetch_add(1, Ordering::Release);
         }
         if state.is_over_wake_limit() {
@@ -157,7 +157,7 @@ impl Journal {
         if was_working {
             self.log_fault(&state);
         }
-        place
+        segment
     }
 
     /// Begins a call, which ends when the result is dropped.
@@ -166,8 +166,8 @@ impl Journal {
     }
 
     /// Confirms that the database has `count` records of this segment.
-    pub(super) fn confirm(&self, place: SegmentId, count: u64) {
-        if let Some(segment) = self.state().segment(place.0) {
+    pub(super) fn confirm(&self, segment: SegmentId, count: u64) {
+        if let Some(segment) = self.state().segment(segment.0) {
             segment.waiting = segment.waiting.saturating_sub(count);
         }
     }
@@ -194,23 +194,23 @@ impl Journal {
     /// Moves aside a file that could not be read completely, for a person to examine. It is not read again and does not
     /// count.
     pub(super) fn set_aside(&self, orphan: &OrphanedSegment) -> io::Result<PathBuf> {
-        let place = orphan.set_aside()?;
+        let path = orphan.set_aside()?;
         let mut state = self.state();
         state.left_over = state.left_over.saturating_sub(orphan.bytes);
-        Ok(place)
+        Ok(path)
     }
 
     /// Keeps a record that the database refuses, for a person to examine.
     pub(super) fn set_record_aside(&self, record: &UsageRecord) -> io::Result<PathBuf> {
         let mut frame = Vec::new();
         codec::encode(record, &mut frame).map_err(io::Error::other)?;
-        let place = self
+        let path = self
             .directory
             .join(format!("{}-refused.{}", self.owner, segment::SET_ASIDE));
-        let mut file = File::options().create(true).append(true).open(&place)?;
+        let mut file = File::options().create(true).append(true).open(&path)?;
         file.write_all(&frame)?;
         file.sync_all()?;
-        Ok(place)
+        Ok(path)
     }
 
     /// Removes an orphan whose records the database has.

@@ -1,4 +1,4 @@
-//! Writes one answer down while its reader watches.
+//! Writes one answer to the database while its reader watches.
 
 mod keeping;
 mod reading;
@@ -36,16 +36,16 @@ use llm::{
 
 /// How much of an answer a killed process can lose.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
-/// An answer that nobody has touched for this long has lost its writer: many missed checkpoints. A writer that only sat out an
-/// outage of the database revives its answer.
+/// An answer without a checkpoint for this long has lost its writer: many checkpoints were missed. A writer that only
+/// waited out an outage of the database revives its answer.
 pub(super) const SILENCE_MEANS_DEATH: TimeDelta = TimeDelta::seconds(45);
-/// What is tried when a model says that a conversation is too long for it: parts of what it was sent first.
+/// Fractions of the history to retry with when a model says that the conversation is too long for it.
 const SHORTER: [usize; 2] = [2, 8];
 
 pub(super) struct AnswerWriter {
     pub(super) completions: Completions,
     pub(super) messages: store::messages::Messages,
-    /// For answers that the database does not take.
+    /// Answers that the database does not accept.
     pub(super) spool: Option<Spool>,
     pub(super) clock: Clock,
     pub(super) principal: Principal,
@@ -54,22 +54,22 @@ pub(super) struct AnswerWriter {
     pub(super) history: Vec<Message>,
     pub(super) model: String,
     pub(super) arrived: Instant,
-    /// Another answer is wanted than the one that may be remembered.
+    /// A new answer is wanted instead of the cached one.
     pub(super) reload: bool,
     pub(super) answer: Message,
     pub(super) replaces: Vec<MessageId>,
     pub(super) events: mpsc::Sender<AnswerEvent>,
-    /// When the first of it came, and how long it then took.
+    /// When the first text came, and how long it took.
     pub(super) begun: Option<Instant>,
     pub(super) took: Option<Duration>,
-    /// That its conversation may be given a title by its model.
+    /// Set if the model may give the conversation a title.
     pub(super) untitled: Option<Untitled>,
 }
 
-/// How the writing went.
+/// The result of writing.
 enum End {
     Complete(TokenUsage, Option<Ending>),
-    /// The reader went away.
+    /// The reader has disconnected.
     Stopped,
     TooLong(TokenUsage),
     Failed(AnswerFailure),
@@ -103,14 +103,14 @@ impl AnswerWriter {
         let kept = self.keep().await;
         let is_stored = matches!(kept, Kept::Stored) && self.answer.status == MessageStatus::Complete;
         let is_titled = is_stored && self.untitled.take().is_some_and(Untitled::begin);
-        // A reader who left in the meantime finds the answer in the conversation.
+        // A reader that disconnected meanwhile finds the answer in the conversation.
         let _ = self.events.send(self.end_event(end, &kept, is_titled)).await;
         if matches!(kept, Kept::NotYet) {
             self.keep_on().await;
         }
     }
 
-    /// What the reader is told of the end, and of where the answer is now.
+    /// The final event, with the end and the state of the answer.
     fn end_event(&self, end: End, kept: &Kept, is_titled: bool) -> AnswerEvent {
         let mut answer = self.answer.clone();
         let error = match (end, kept) {
@@ -131,7 +131,7 @@ impl AnswerWriter {
                     is_titled,
                 };
             }
-            // Nobody reads this.
+            // No reader receives this.
             (End::Stopped, _) => return AnswerEvent::Delta(String::new()),
         };
         answer.ending = Some(error.ending());
@@ -173,7 +173,7 @@ impl AnswerWriter {
                     ..
                 }
             );
-            // A long question alone is not cut; who asked it is told instead.
+            // A long question alone is not cut; the reader gets an error instead.
             let next = if is_too_long && prompt.len() > 1 {
                 omitted = Some(Omitted::Oldest);
                 shorter
@@ -194,8 +194,8 @@ impl AnswerWriter {
         }
     }
 
-    /// Waits for the beginning of an answer. The reader may leave before it; and a provider that thinks for minutes is no dead
-    /// writer.
+    /// Waits for the beginning of an answer. The reader may disconnect before it, and a provider that thinks for minutes
+    /// must not make the writer look dead.
     async fn call(
         &self,
         body: bytes::Bytes,
@@ -221,7 +221,7 @@ impl AnswerWriter {
         }
     }
 
-    /// Waits for what ends an answer early, or for the time to keep what there is of it.
+    /// Waits for an early end of the answer, or for the next checkpoint.
     async fn interruption(&self, checkpoint: &mut Interval) -> Interruption {
         tokio::select! {
             () = self.events.closed() => Interruption::End(End::Stopped),
@@ -230,7 +230,7 @@ impl AnswerWriter {
         }
     }
 
-    /// Not to be broken off: a query that is costs its connection.
+    /// Must not be cancelled: a cancelled query costs its connection.
     async fn attend(&self, interruption: Interruption) -> Result<(), Broken> {
         match interruption {
             Interruption::End(end) => Err(end),
@@ -240,7 +240,7 @@ impl AnswerWriter {
     }
 }
 
-/// Whether the same provider may answer another question at the same time.
+/// Whether the same provider could answer another question at the same time.
 fn may_lie_in_the_question(failure: &AnswerFailure) -> bool {
     use http::StatusCode;
     match failure {

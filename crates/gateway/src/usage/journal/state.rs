@@ -102,7 +102,7 @@ impl State {
         let added = last.frames.len() - before;
         last.records += 1;
         open.waiting += 1;
-        let place = SegmentId(open.number);
+        let segment = SegmentId(open.number);
         self.pending += added;
         if self.bytes() > max_bytes || self.pending > MAX_PENDING_BYTES {
             let fault = if self.pending > MAX_PENDING_BYTES {
@@ -118,7 +118,7 @@ impl State {
             }
             return None;
         }
-        Some(place)
+        Some(segment)
     }
 
     /// Removes the last record again.

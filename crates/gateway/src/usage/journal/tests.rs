@@ -31,9 +31,9 @@ fn journal() -> (Journal, TempDir) {
 
 /// A record whose answer is written to a client at once.
 fn keep(journal: &Journal, record: &UsageRecord) -> Option<SegmentId> {
-    let place = journal.append(record);
+    let segment = journal.append(record);
     journal.settle(TIMEOUT);
-    place.filter(|_| is_up(journal))
+    segment.filter(|_| is_up(journal))
 }
 
 fn files(folder: &Path) -> usize {
