@@ -96,6 +96,8 @@ async fn what_the_database_did_not_take_is_offered_in_pieces() {
     until_waiting(&app, WRITER, true).await;
     until_waiting(&app, WRITER, false).await;
     drop(second);
-    // The first, half of the second, and the rest of it: what has been taken makes the next piece larger again.
-    assert_eq!(batches(&app, 1 + CALLS).await, 3);
+    // The first, half of the second, and the rest of it: what has been taken makes the next piece larger again. Where the connection has not
+    // prepared the statement yet, that waits for the lock too, the first record waits behind the second holder, and pieces begin at one: 1, 2, 4, 5.
+    let batches = batches(&app, 1 + CALLS).await;
+    assert!(batches == 3 || batches == 4, "{batches}");
 }
