@@ -131,7 +131,8 @@ impl Retention {
         )
     }
 
-    /// Events of the audit log before `before`, and all those of organisations whose time is over. Ids begin with the time.
+    /// Events of the audit log before `before`, and all those of organisations whose time is over. Ids begin with the time. The limit
+    /// within has each organisation's found by the index, however few of all there are.
     pub async fn audit_events(&self, before: DateTime<Utc>, limit: i64, now: DateTime<Utc>) -> Result<u64, StoreError> {
         deleted!(
             self.0,
@@ -139,7 +140,8 @@ impl Retention {
                 "DELETE FROM audit_events WHERE id IN (
                      SELECT id FROM (SELECT id, occurred_at FROM audit_events ORDER BY id LIMIT $2) oldest WHERE occurred_at < $1
                      UNION ALL
-                     (SELECT e.id FROM organizations o JOIN audit_events e ON e.organization_id = o.id
+                     (SELECT due.id FROM organizations o CROSS JOIN LATERAL
+                          (SELECT e.id FROM audit_events e WHERE e.organization_id = o.id LIMIT $2) due
                       WHERE o.delete_after <= $3 LIMIT $2)
                  )",
                 before,
@@ -155,9 +157,11 @@ impl Retention {
             self.0,
             sqlx::query!(
                 "UPDATE audit_events SET address = NULL WHERE id IN (
-                     SELECT e.id FROM users u
-                     JOIN audit_events e ON e.organization_id = u.organization_id AND e.address_of = u.id
-                     WHERE u.removed_at IS NOT NULL AND e.address IS NOT NULL LIMIT $1
+                     SELECT left_over.id FROM users u CROSS JOIN LATERAL (
+                         SELECT e.id FROM audit_events e
+                         WHERE e.organization_id = u.organization_id AND e.address_of = u.id AND e.address IS NOT NULL LIMIT $1
+                     ) left_over
+                     WHERE u.removed_at IS NOT NULL LIMIT $1
                  )",
                 limit
             )
