@@ -12,6 +12,8 @@ start_page_upstream
 server_environment=(
     MAPLE__PROVIDERS__TOLD__KIND=openai "MAPLE__PROVIDERS__TOLD__BASE_URL=http://127.0.0.1:$upstream_port/v1"
     MAPLE__PROVIDERS__TOLD__DISCOVER_MODELS=true
+    # Each test registers somebody, all from one address.
+    MAPLE__AUTH__THROTTLE_PER_ADDRESS=10000 MAPLE__AUTH__THROTTLE_SIGN_INS=10000
 )
 # A model that is run beside the server: the tests say how it is, and the same model server answers for it.
 local_dir=$(mktemp -d "${TMPDIR:-/tmp}/mapleai-local.XXXXXX")
