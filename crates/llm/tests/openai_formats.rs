@@ -1,4 +1,4 @@
-//! Requests and streams as clients and servers send them, and what is read of each. The files in `openai/` have the recorded shapes;
+//! Requests and streams in the shapes that clients and eight servers send, and what is read of each. The files in `openai/` are written by hand after them;
 //! `snapshots/` what MapleAI makes of them. `INSTA_UPDATE=always` writes them anew: read the difference.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
