@@ -25,9 +25,9 @@ SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 COPY Cargo.toml Cargo.lock ./
 COPY crates crates
 RUN find crates -path '*/src/*' -delete \
-    && mkdir -p src benches/gateway \
+    && mkdir -p src \
     && for source in src crates/*/src; do touch "$source/lib.rs"; done \
-    && echo 'fn main() {}' | tee src/main.rs crates/local-model/src/main.rs >benches/gateway/main.rs
+    && echo 'fn main() {}' | tee src/main.rs crates/{bench,local-model,reference-proxy}/src/main.rs >/dev/null
 
 # The dependencies, built against an empty program: this layer changes with Cargo.lock, and with the profile that `make profile`
 # wrote, if there is one. The list of dependencies is taken from the empty program: the wrapper that writes it gives the crate
@@ -36,7 +36,7 @@ FROM toolchain AS dependencies
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 COPY --from=auditable /opt/auditable/bin/cargo-auditable /usr/local/cargo/bin/
 COPY --from=manifests /build/ ./
-COPY Cargo.toml profil[e]/*.profdata ./
+COPY Cargo.toml profil[e]/mapleai-*.profdata ./
 RUN for profile in *.profdata; do \
         [ ! -f "$profile" ] || echo "-Cprofile-use=$PWD/$profile -Cllvm-args=-no-pgo-warn-mismatch"; \
     done >release-flags

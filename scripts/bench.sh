@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures what going through MapleAI costs: builds it for release, starts a private PostgreSQL for the run, and
-# hands over to benches/gateway, whose options this script takes (`scripts/bench.sh --help`).
+# hands over to crates/bench, whose options this script takes (`scripts/bench.sh --help`).
 #
 # Always its own database server: a run writes hundreds of thousands of usage records, which belong in nobody's
 # database. Its durability settings are PostgreSQL's defaults, so that writing those records costs what it costs.
@@ -17,31 +17,47 @@ fail() {
 
 databases=0
 wants_database=yes
+wants_reference=yes
+network=loopback
+previous=''
 for argument in "$@"; do
   case "$argument" in
     --gateway-bin | --gateway-bin=*) databases=$((databases + 1)) ;;
-    --no-gateway | --serve-upstream | --serve-upstream=* | --help | -h) wants_database=no ;;
+    --no-gateway) wants_database=no ;;
+    --serve-upstream | --serve-upstream=* | --help | -h) wants_database=no wants_reference=no ;;
+    --no-yardsticks | --profile) wants_reference=no ;;
+    --network=*) network="${argument#*=}" ;;
   esac
+  [ "$previous" != --network ] || network="$argument"
+  previous="$argument"
 done
-# Built before anything is started, so that no server waits for the compiler; with the profile of `make profile`, if there is one.
+# Of this run, which takes them away if the bench cannot any more.
+export BENCH_NAMESPACES="mapleai-bench-$$"
+# Built before anything is started, so that no server waits for the compiler. Both what is measured and the reference proxy have
+# the flags of a release, and a profile of their own from `make profile`, if there is one.
+if [ "$wants_reference" = yes ] && [ -z "${BENCH_REFERENCE_BIN:-}" ]; then
+  BENCH_REFERENCE_BIN="${CARGO_TARGET_DIR:-target}/reference/release/reference-proxy"
+  (
+    PROFILE_OF=reference-proxy
+    # shellcheck source=scripts/release-flags.sh
+    source scripts/release-flags.sh
+    CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/reference" cargo build --release --locked --package reference-proxy
+  )
+  export BENCH_REFERENCE_BIN
+fi
 # shellcheck source=scripts/release-flags.sh
 source scripts/release-flags.sh
-# The bench itself is not what is measured: neither the profile nor whatever else the caller wants of MapleAI's build is for it. In
-# a folder of its own, since cargo leaves a mapleai built like that beside it.
-bench() {
-  env -u RUSTFLAGS CARGO_TARGET_DIR="${BENCH_TARGET_DIR:-${CARGO_TARGET_DIR:-target}/bench-program}" cargo bench --bench gateway "$@"
-}
-bench --no-run
-# The bench's own dependencies turn on features of shared ones, so what `cargo bench` makes beside it is not what ships.
 if [ "$wants_database" = yes ] && [ "$databases" = 0 ]; then
   cargo build --release --locked --bin mapleai
-  built="${CARGO_TARGET_DIR:-target}/release"
-  cp "$built/mapleai" "$built/mapleai-as-shipped"
-  set -- --gateway-bin "mapleai=$built/mapleai-as-shipped" "$@"
+  set -- --gateway-bin "mapleai=${CARGO_TARGET_DIR:-target}/release/mapleai" "$@"
 fi
+# The bench itself is not what is measured: neither the profile nor whatever else the caller wants of MapleAI's build is for it.
+program="${BENCH_TARGET_DIR:-${CARGO_TARGET_DIR:-target}/bench-program}"
+env -u RUSTFLAGS CARGO_TARGET_DIR="$program" cargo build --profile bench --locked --package mapleai-bench
+program="$program/release/mapleai-bench"
 
 if [ "$wants_database" = no ]; then
-  bench --quiet -- "$@"
+  "$program" "$@"
   exit
 fi
 
@@ -74,6 +90,9 @@ stop() {
     as_owner "$bin/pg_ctl" -D "$data" -m fast -w -t 30 stop >/dev/null || true
   fi
   rm -rf "$work"
+  for namespace in "$BENCH_NAMESPACES-load" "$BENCH_NAMESPACES-gateway"; do
+    [ ! -e "/run/netns/$namespace" ] || ip netns delete "$namespace" || true
+  done
 }
 trap stop EXIT
 
@@ -94,10 +113,13 @@ for _ in 1 2 3 4 5; do
 done
 [ "$started" = yes ] || { cat "$data/log" >&2; fail 'PostgreSQL did not start'; }
 
+# A gateway in a network namespace of its own finds the database by its socket, and no Redis.
+address="127.0.0.1:$port" socket=''
+[ "$network" != veth ] || address=localhost socket="?host=$work&port=$port"
 urls=''
 for ((number = 1; number <= databases; number++)); do
   PGPASSWORD="$password" "$bin/createdb" -h 127.0.0.1 -p "$port" -U bench "bench_$number"
-  urls="$urls postgres://bench:$password@127.0.0.1:$port/bench_$number"
+  urls="$urls postgres://bench:$password@$address/bench_$number$socket"
 done
 export BENCH_DATABASE_URLS="${urls# }"
 BENCH_POSTGRES_PID="$(head -n 1 "$data/postmaster.pid")"
@@ -120,4 +142,4 @@ if [ -z "${BENCH_REDIS_URL:-}" ]; then
   export BENCH_REDIS_URL="redis://127.0.0.1:$redis_port"
 fi
 
-bench --quiet -- "$@"
+"$program" "$@"

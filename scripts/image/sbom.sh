@@ -24,13 +24,13 @@ exec 8>&-
 # It writes beside the manifest: into a copy, with empty programs in the places of the real ones.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/src" "$work/benches/gateway"
+mkdir -p "$work/src"
 cp --parents Cargo.toml Cargo.lock crates/*/Cargo.toml "$work/"
 for crate in crates/*/; do
     mkdir -p "$work/$crate/src"
     touch "$work/$crate/src/lib.rs"
 done
-echo 'fn main() {}' | tee "$work/src/main.rs" "$work/crates/local-model/src/main.rs" >"$work/benches/gateway/main.rs"
+echo 'fn main() {}' | tee "$work/src/main.rs" "$work"/crates/{bench,local-model,reference-proxy}/src/main.rs >/dev/null
 touch "$work/src/lib.rs"
 "$tool" cyclonedx --manifest-path "$work/Cargo.toml" --format json --spec-version 1.5 --all --no-build-deps \
     --target x86_64-unknown-linux-gnu --override-filename sbom.cdx

@@ -19,7 +19,7 @@ for manifest in crates/*/Cargo.toml; do
         packages+=(--package "$(sed -n 's/^name = "\(.*\)"/\1/p;T;q' "$manifest")")
     fi
 done
-if grep -qE '^(src|tests/api|tests/cli\.rs|benches|templates|assets|config|migrations|Cargo\.)' <<<"$changed"; then
+if grep -qE '^(src|tests/api|tests/cli\.rs|templates|assets|config|migrations|Cargo\.)' <<<"$changed"; then
     packages+=(--package mapleai)
 fi
 

@@ -1,4 +1,5 @@
-//! The least that a gateway made of these libraries does for a request: a yardstick for what MapleAI's own part costs.
+//! The least that a gateway made of these libraries does for a request: a yardstick for what MapleAI's own part costs, which
+//! `make bench` builds with MapleAI's own flags and measures beside it.
 //!
 //! An axum handler over hyper-util's pooled client: the key's digest is looked up in memory, the model and `stream` are read from
 //! the body, the body is passed on as it came, and a usage record goes to a task that takes them in batches, and drops them. No
@@ -8,6 +9,7 @@ use std::{
     borrow::Cow,
     collections::HashSet,
     convert::Infallible,
+    io,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -21,6 +23,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use clap::Parser;
 use http::{
     Request, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE},
@@ -37,19 +40,28 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use serde::Deserialize;
 use tokio::{
     net::TcpListener,
+    signal::unix::{SignalKind, signal},
     sync::mpsc::{Receiver, Sender, channel},
 };
 use tokio_util::task::TaskTracker;
 
-use crate::error::{BenchError, During};
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The one key it knows.
-pub(crate) const KEY: &str = "mk_reference_0123456789abcdefghijklmnopqrstuvwxyz";
 const MODEL: &str = "bench-model";
 const LARGEST_BODY: usize = 4 << 20;
 const RECORDS: usize = 65_536;
 const BATCH: usize = 1_000;
 const BATCH_EVERY: Duration = Duration::from_millis(10);
+
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    address: SocketAddr,
+    upstream: SocketAddr,
+    /// The one that it knows.
+    key: String,
+}
 
 struct Reference {
     client: Client<HttpConnector, Body>,
@@ -88,34 +100,45 @@ struct Usage {
     completion_tokens: u64,
 }
 
-/// Serves until the process is ended.
-pub(crate) fn serve(address: SocketAddr, upstream: SocketAddr) -> Result<Infallible, BenchError> {
-    let recorder = PrometheusBuilder::new()
-        .set_buckets(&[0.001, 0.01, 0.1, 1.0, 10.0])
-        .map_err(|error| BenchError::Usage(error.to_string()))?;
-    metrics::set_global_recorder(recorder.build_recorder()).map_err(|error| BenchError::Usage(error.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .during("starting the runtime")?;
-    // On the worker, as what is measured is: the thread that blocks on a future is another one.
-    let tasks = TaskTracker::new();
-    let accepting = tasks.spawn_on(accept(address, upstream, tasks.clone()), runtime.handle());
-    runtime
-        .block_on(accepting)
-        .map_err(|error| BenchError::Usage(format!("the reference proxy ended: {error}")))?
+#[derive(Debug, thiserror::Error)]
+enum ReferenceError {
+    #[error("metrics: {0}")]
+    Metrics(String),
+    #[error("the socket: {0}")]
+    Io(#[from] io::Error),
 }
 
-async fn accept(address: SocketAddr, upstream: SocketAddr, tasks: TaskTracker) -> Result<Infallible, BenchError> {
+/// Serves until SIGTERM, and ends as a program does: what is built to count writes its counts then.
+fn main() -> Result<(), ReferenceError> {
+    let arguments = Arguments::parse();
+    let refused = |error: &dyn std::error::Error| ReferenceError::Metrics(error.to_string());
+    let recorder = PrometheusBuilder::new()
+        .set_buckets(&[0.001, 0.01, 0.1, 1.0, 10.0])
+        .map_err(|error| refused(&error))?;
+    metrics::set_global_recorder(recorder.build_recorder()).map_err(|error| refused(&error))?;
+    // As many workers as TOKIO_WORKER_THREADS says.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // On a worker, as what is measured is: the thread that blocks on a future is another one.
+    let tasks = TaskTracker::new();
+    let accepting = tasks.spawn_on(accept(arguments, tasks.clone()), runtime.handle());
+    runtime.block_on(async {
+        let mut termination = signal(SignalKind::terminate())?;
+        tokio::select! {
+            _ = termination.recv() => Ok(()),
+            ended = accepting => ended.map_err(io::Error::other)?.map(|never| match never {}),
+        }
+    })
+}
+
+async fn accept(arguments: Arguments, tasks: TaskTracker) -> Result<Infallible, ReferenceError> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let (records, taken) = channel(RECORDS);
     tasks.spawn(drop_in_batches(taken));
     let reference = Reference {
         client: Client::builder(TokioExecutor::new()).build(connector),
-        upstream: format!("http://{upstream}/v1/chat/completions"),
-        keys: HashSet::from([digest(&SHA256, KEY.as_bytes()).as_ref().to_vec()]),
+        upstream: format!("http://{}/v1/chat/completions", arguments.upstream),
+        keys: HashSet::from([digest(&SHA256, arguments.key.as_bytes()).as_ref().to_vec()]),
         records,
         answered: metrics::counter!("answered"),
         latency: metrics::histogram!("latency_seconds"),
@@ -123,10 +146,10 @@ async fn accept(address: SocketAddr, upstream: SocketAddr, tasks: TaskTracker) -
     let router = Router::new()
         .route("/v1/chat/completions", post(chat))
         .with_state(Arc::new(reference));
-    let listener = TcpListener::bind(address).await.during("listening")?;
+    let listener = TcpListener::bind(arguments.address).await?;
     loop {
-        let (stream, _) = listener.accept().await.during("accepting")?;
-        stream.set_nodelay(true).during("setting TCP_NODELAY")?;
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
         let service = TowerToHyperService::new(router.clone());
         tasks.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }

@@ -9,22 +9,22 @@ mod engine;
 mod error;
 mod gateway;
 mod histogram;
-mod http;
 mod load;
 mod measure;
+mod network;
 mod options;
-mod poll;
 mod procstat;
-mod reference;
 mod report;
+mod request;
+mod schedule;
 mod script;
 mod session;
 mod table;
 mod upstream;
 mod variant;
-mod wire;
 mod yardstick;
 
+use clap::Parser;
 use std::{
     error::Error as _,
     io::{Write, stderr},
@@ -32,7 +32,7 @@ use std::{
 };
 
 fn main() -> ExitCode {
-    match session::run(&options::Options::from_arguments()) {
+    match session::run(&options::Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let mut text = error.to_string();

@@ -13,6 +13,8 @@ pub(crate) struct Usage {
     pub(crate) load_core: Busy,
     pub(crate) harness: Duration,
     pub(crate) postgres: Duration,
+    /// Cores that the gateway may use; with two, the second is the load's.
+    pub(crate) workers: usize,
 }
 
 impl Sub for Usage {
@@ -25,6 +27,7 @@ impl Sub for Usage {
             load_core: self.load_core.since(earlier.load_core),
             harness: self.harness.saturating_sub(earlier.harness),
             postgres: self.postgres.saturating_sub(earlier.postgres),
+            workers: self.workers,
         }
     }
 }
@@ -55,21 +58,39 @@ impl Busy {
 impl Usage {
     /// How busy the gateway's core was, 0 to 100: by ticks, or by the gateway's own account where that is more.
     pub(crate) fn gateway_core_percent(&self, elapsed: Duration) -> f64 {
-        self.gateway_core.percent().max(share(self.gateway, elapsed))
+        self.gateway_core.percent().max(share(self.on_its_core(), elapsed))
     }
 
     /// The same of the core that load, upstream and database share.
     pub(crate) fn load_core_percent(&self, elapsed: Duration) -> f64 {
-        self.load_core
-            .percent()
-            .max(share(self.harness + self.postgres, elapsed))
+        self.load_core.percent().max(share(self.on_load_core(), elapsed))
     }
 
-    /// What programs that are no part of the measurement took of either core, the worse of both, 0 to 100.
+    /// What programs that are no part of the measurement took of either core, the worse of both, 0 to 100. With two workers, which
+    /// go where there is room, it is the mean.
     pub(crate) fn foreign_percent(&self, elapsed: Duration) -> f64 {
-        let gateway_core = self.gateway_core.percent() - share(self.gateway, elapsed);
-        let load_core = self.load_core.percent() - share(self.harness + self.postgres, elapsed);
-        gateway_core.max(load_core).max(0.0)
+        let gateway_core = self.gateway_core.percent() - share(self.on_its_core(), elapsed);
+        let load_core = self.load_core.percent() - share(self.on_load_core(), elapsed);
+        let foreign = if self.workers > 1 {
+            f64::midpoint(gateway_core, load_core)
+        } else {
+            gateway_core.max(load_core)
+        };
+        foreign.max(0.0)
+    }
+
+    /// With two workers, half of what the gateway took is counted on each core.
+    fn on_its_core(&self) -> Duration {
+        if self.workers > 1 {
+            self.gateway / 2
+        } else {
+            self.gateway
+        }
+    }
+
+    fn on_load_core(&self) -> Duration {
+        let second_worker = self.gateway.saturating_sub(self.on_its_core());
+        self.harness + self.postgres + second_worker
     }
 }
 
@@ -85,6 +106,7 @@ pub(crate) struct Watched {
     pub(crate) postmaster: Option<u32>,
     pub(crate) gateway_core: usize,
     pub(crate) load_core: usize,
+    pub(crate) workers: usize,
 }
 
 impl Watched {
@@ -95,6 +117,7 @@ impl Watched {
             load_core: core(self.load_core),
             harness: process_time(std::process::id()),
             postgres: self.postmaster.map_or(Duration::ZERO, family_time),
+            workers: self.workers,
         }
     }
 }

@@ -4,9 +4,9 @@
 use std::{
     fs,
     io::{Write, stderr},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     thread,
     time::{Duration, Instant},
 };
@@ -16,10 +16,13 @@ use tempfile::TempDir;
 use crate::{
     cases::Caching,
     error::{BenchError, During},
-    gateway::free_port,
+    gateway::{free_port, stop},
+    network::Network,
     options::Options,
-    reference,
 };
+
+/// The one key that the reference proxy knows.
+const REFERENCE_KEY: &str = "mk_reference_0123456789abcdefghijklmnopqrstuvwxyz";
 
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// Where distributions put it, which is not on everybody's PATH.
@@ -42,50 +45,58 @@ impl Yardstick {
     }
 
     /// All that can be had here, unless none are wanted.
-    pub(crate) fn all(options: &Options, upstream: SocketAddr) -> Result<Vec<Self>, BenchError> {
+    pub(crate) fn all(options: &Options, network: &Network, upstream: SocketAddr) -> Result<Vec<Self>, BenchError> {
         if options.no_yardsticks || options.profile {
             return Ok(Vec::new());
         }
-        let nginx = Self::nginx(upstream, options.gateway_core)?;
-        if nginx.is_none() {
-            // Progress is a courtesy, as everywhere here.
-            let _ = writeln!(
-                stderr(),
-                "nginx is not installed, so nothing is held against it (apt-get install nginx-light)"
-            );
-        }
-        let reference = Self::reference(upstream, options.gateway_core)?;
-        Ok(nginx.into_iter().chain([reference]).collect())
+        // Progress is a courtesy, as everywhere here.
+        let missing = |text: &str| drop(writeln!(stderr(), "{text}"));
+        let nginx = match NGINX.into_iter().find(|path| Path::new(path).exists()) {
+            // Two of its workers would be processes of their own, whose figures the kernel keeps apart.
+            Some(_) if options.workers() > 1 => None,
+            Some(program) => Some(Self::nginx(program, options, network, upstream)?),
+            None => {
+                missing("nginx is not installed, so nothing is held against it (apt-get install nginx-light)");
+                None
+            }
+        };
+        let reference = if let Some(program) = &options.reference_bin {
+            Some(Self::reference(program, options, network, upstream)?)
+        } else {
+            missing("no --reference-bin is given, so nothing is held against the reference proxy");
+            None
+        };
+        Ok(nginx.into_iter().chain(reference).collect())
     }
 
-    /// This program, serving `reference` on the gateway's core.
-    fn reference(upstream: SocketAddr, core: usize) -> Result<Self, BenchError> {
-        let program = std::env::current_exe().during("finding this program")?;
-        let address = free_address()?;
-        let mut command = on_core(core);
+    fn reference(
+        program: &Path,
+        options: &Options,
+        network: &Network,
+        upstream: SocketAddr,
+    ) -> Result<Self, BenchError> {
+        let address = free_address(network)?;
+        let mut command = network.command(&options.measured_cores());
         command
             .arg(program)
-            .args(["--serve-reference", &address.to_string(), &upstream.to_string()]);
+            .args([&address.to_string(), &upstream.to_string(), REFERENCE_KEY])
+            .env("TOKIO_WORKER_THREADS", options.workers.to_string());
         // It has no cache.
         let only = Some(Caching::Bypass);
-        let key = Some(reference::KEY.to_owned());
-        Self::start("reference", command, address, (key, only))
+        Self::start("reference", command, address, (Some(REFERENCE_KEY.to_owned()), only))
     }
 
-    /// nginx as a proxy with one process and kept connections; none where it is not installed.
-    fn nginx(upstream: SocketAddr, core: usize) -> Result<Option<Self>, BenchError> {
-        let Some(program) = NGINX.into_iter().find(|path| Path::new(path).exists()) else {
-            return Ok(None);
-        };
-        let address = free_address()?;
+    /// nginx as a proxy with one process and kept connections.
+    fn nginx(program: &str, options: &Options, network: &Network, upstream: SocketAddr) -> Result<Self, BenchError> {
+        let address = free_address(network)?;
         let folder = tempfile::tempdir().during("a folder for nginx")?;
         let file = folder.path().join("nginx.conf");
         fs::write(&file, configuration(folder.path(), address, upstream)).during("configuring nginx")?;
-        let mut command = on_core(core);
+        let mut command = network.command(&options.measured_cores());
         command.arg(program).arg("-p").arg(folder.path()).arg("-c").arg(&file);
         let mut nginx = Self::start("nginx", command, address, (None, None))?;
         nginx.folder = Some(folder);
-        Ok(Some(nginx))
+        Ok(nginx)
     }
 
     /// Starts it, and waits until it listens. What it has to complain about goes where the bench's own complaints go.
@@ -118,21 +129,14 @@ impl Yardstick {
 
 impl Drop for Yardstick {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        stop(&mut self.child);
         drop(self.folder.take());
     }
 }
 
-fn free_address() -> Result<SocketAddr, BenchError> {
+fn free_address(network: &Network) -> Result<SocketAddr, BenchError> {
     let port = free_port().during("looking for a free port")?;
-    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-}
-
-fn on_core(core: usize) -> Command {
-    let mut command = Command::new("taskset");
-    command.arg("-c").arg(core.to_string()).stdin(Stdio::null());
-    command
+    Ok(SocketAddr::from((network.gateway(), port)))
 }
 
 /// One process, which the kernel's figures are then read of; nothing is gathered before it is passed on.

@@ -11,12 +11,12 @@ use std::{
 
 use crate::{
     cases::{Caching, Case},
-    engine::{Arrivals, Engine},
-    error::{BenchError, During},
-    load::Load,
+    engine::Engine,
+    error::BenchError,
+    load::{Arrivals, Load},
     procstat::{Usage, Watched},
+    request::{ChatRequest, FIRST_SEED},
     variant::Variant,
-    wire,
 };
 
 /// One way to the upstream.
@@ -53,7 +53,7 @@ pub(crate) struct Sample {
     pub(crate) first_chunk_p99: f64,
     pub(crate) lateness_p99: f64,
     pub(crate) per_second: f64,
-    pub(crate) reads_per_answer: f64,
+    pub(crate) chunks_per_answer: f64,
     pub(crate) cpu_micros: f64,
     pub(crate) errors: u64,
     /// Percent of the answers that came from where the case wants them: the cache, or the upstream.
@@ -73,7 +73,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn measure(&self, engine: &mut Engine, targets: &mut [Target]) -> Result<Vec<Sample>, BenchError> {
+    pub(crate) fn measure(&self, engine: &Engine, targets: &mut [Target]) -> Result<Vec<Sample>, BenchError> {
         let mut samples = Vec::new();
         for round in 0..self.rounds {
             for &case in &self.cases {
@@ -109,7 +109,7 @@ impl Plan {
 
     fn sample(
         &self,
-        engine: &mut Engine,
+        engine: &Engine,
         target: &mut Target,
         case: Case,
         (index, round): (usize, usize),
@@ -118,7 +118,7 @@ impl Plan {
             gateway: target.pid,
             ..self.watched
         };
-        let mut load = connect(engine, target, case.streamed, case.caching)?;
+        let mut load = load(target, case.streamed, case.caching)?;
         let (warm_up, _) = engine.run(&mut load, case.arrivals, self.warm_up)?;
         let before = watched.usage();
         let (tally, elapsed) = engine.run(&mut load, case.arrivals, self.measured)?;
@@ -135,7 +135,7 @@ impl Plan {
             first_chunk_p99: tally.first_chunk.quantile_micros(0.99),
             lateness_p99: tally.lateness.quantile_micros(0.99),
             per_second: tally.completed as f64 / elapsed.as_secs_f64(),
-            reads_per_answer: tally.reads as f64 / answers,
+            chunks_per_answer: tally.chunks as f64 / answers,
             cpu_micros: usage.gateway.as_secs_f64() * 1e6 / answers,
             errors: tally.errors,
             as_meant: 100.0 * tally.as_meant as f64 / answers,
@@ -146,8 +146,8 @@ impl Plan {
 }
 
 /// Keeps sending plain requests until `wanted` answers have come through a target; gives up on one that errs.
-pub(crate) fn top_up(engine: &mut Engine, target: &mut Target, wanted: u64) -> Result<(), BenchError> {
-    let mut load = connect(engine, target, false, Caching::Bypass)?;
+pub(crate) fn top_up(engine: &Engine, target: &mut Target, wanted: u64) -> Result<(), BenchError> {
+    let mut load = load(target, false, Caching::Bypass)?;
     while target.completed < wanted {
         let (tally, _) = engine.run(&mut load, Arrivals::Closed, Duration::from_secs(1))?;
         if tally.completed == 0 {
@@ -159,9 +159,9 @@ pub(crate) fn top_up(engine: &mut Engine, target: &mut Target, wanted: u64) -> R
 }
 
 /// Sends distinct requests, each of which leaves an answer in the cache.
-pub(crate) fn fill_cache(engine: &mut Engine, target: &mut Target, requests: u64) -> Result<(), BenchError> {
+pub(crate) fn fill_cache(engine: &Engine, target: &mut Target, requests: u64) -> Result<(), BenchError> {
     let wanted = target.completed + requests;
-    let mut load = connect(engine, target, false, Caching::Miss)?;
+    let mut load = load(target, false, Caching::Miss)?;
     while target.completed < wanted {
         let (tally, _) = engine.run(&mut load, Arrivals::Closed, Duration::from_secs(5))?;
         let _ = writeln!(
@@ -179,8 +179,8 @@ pub(crate) fn fill_cache(engine: &mut Engine, target: &mut Target, requests: u64
 }
 
 /// Repeats one case for a profiler to look at, until `duration` is over.
-pub(crate) fn repeat(engine: &mut Engine, target: &Target, case: Case, duration: Duration) -> Result<(), BenchError> {
-    let mut load = connect(engine, target, case.streamed, case.caching)?;
+pub(crate) fn repeat(engine: &Engine, target: &Target, case: Case, duration: Duration) -> Result<(), BenchError> {
+    let mut load = load(target, case.streamed, case.caching)?;
     let step = Duration::from_secs(5);
     for _ in 0..duration.as_secs().div_ceil(step.as_secs()).max(1) {
         let (tally, elapsed) = engine.run(&mut load, case.arrivals, step.min(duration))?;
@@ -194,10 +194,9 @@ pub(crate) fn repeat(engine: &mut Engine, target: &Target, case: Case, duration:
 const SEEDS_EACH: u64 = 100_000_000;
 static SEEDS: AtomicU64 = AtomicU64::new(0);
 
-fn connect(engine: &Engine, target: &Target, streamed: bool, caching: Caching) -> Result<Load, BenchError> {
-    let request = wire::chat_request(target.key.as_deref(), streamed, caching);
-    let first_seed = wire::FIRST_SEED + SEEDS.fetch_add(SEEDS_EACH, Ordering::Relaxed);
+fn load(target: &Target, streamed: bool, caching: Caching) -> Result<Load, BenchError> {
+    let first_seed = FIRST_SEED + SEEDS.fetch_add(SEEDS_EACH, Ordering::Relaxed);
+    let request = ChatRequest::new(target.key.as_deref(), streamed, caching, first_seed)?;
     let meant = target.variant.map(|variant| variant.expects(caching));
-    Load::connect(engine.poll(), target.address, request, streamed, meant, first_seed)
-        .during(format!("connecting to {}", target.name))
+    Ok(Load::new(target.address, request, streamed, meant))
 }

@@ -4,12 +4,14 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Parser;
 
+use crate::network::Kind;
+
 /// Measures what going through MapleAI costs, against going to the upstream directly.
 ///
 /// Start it with `scripts/bench.sh`, which brings a private PostgreSQL.
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Parser)]
-#[command(name = "gateway")]
+#[command(name = "mapleai-bench")]
 pub(crate) struct Options {
     /// One short round, for a first look.
     #[arg(long)]
@@ -39,6 +41,9 @@ pub(crate) struct Options {
     /// A running proxy in front of `--upstream-port` to measure too, such as nginx=127.0.0.1:8080@PID.
     #[arg(long = "peer", value_name = "NAME=ADDRESS@PID")]
     pub(crate) peers: Vec<Named<Peer>>,
+    /// The reference proxy (crates/reference-proxy), built as MapleAI is; none leaves it out.
+    #[arg(long, value_name = "PATH", env = "BENCH_REFERENCE_BIN")]
+    pub(crate) reference_bin: Option<PathBuf>,
     /// Measure neither nginx (where it is installed) nor the reference proxy beside the builds.
     #[arg(long)]
     pub(crate) no_yardsticks: bool,
@@ -54,11 +59,21 @@ pub(crate) struct Options {
     )]
     pub(crate) database_urls: Vec<String>,
     /// The folder whose files the gateway starts from.
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/config"))]
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config"))]
     pub(crate) config: PathBuf,
     /// The postmaster: its time and its children's count as PostgreSQL's.
     #[arg(long, env = "BENCH_POSTGRES_PID")]
     pub(crate) postgres_pid: Option<u32>,
+    /// Where the load side meets what is measured. `veth` makes two network namespaces with a pair between them, for the time of the run,
+    /// and needs root; the direct way stays within one of them.
+    #[arg(long, value_enum, default_value_t = Kind::Loopback)]
+    pub(crate) network: Kind,
+    /// The beginning of those namespaces' names.
+    #[arg(long, value_name = "NAME", env = "BENCH_NAMESPACES", default_value = "mapleai-bench")]
+    pub(crate) namespaces: String,
+    /// Threads that answer, of a gateway and of the reference proxy; a second one shares the load's core. nginx is measured with one.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub(crate) workers: u8,
     /// The core that the gateway has to itself.
     #[arg(long, env = "BENCH_GATEWAY_CORE", default_value_t = 0)]
     pub(crate) gateway_core: usize,
@@ -77,9 +92,6 @@ pub(crate) struct Options {
     /// Only serve the mock upstream on this port, until interrupted.
     #[arg(long, value_name = "PORT")]
     pub(crate) serve_upstream: Option<u16>,
-    /// Only serve the reference proxy, at the first address and in front of the second, until interrupted.
-    #[arg(long, num_args = 2, value_names = ["ADDRESS", "UPSTREAM"])]
-    pub(crate) serve_reference: Vec<SocketAddr>,
     /// Print the gateway's process id and keep the first chosen case running on it, for a profiler.
     #[arg(long)]
     pub(crate) profile: bool,
@@ -89,11 +101,6 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// The process's arguments, without the one that `cargo bench` adds.
-    pub(crate) fn from_arguments() -> Self {
-        Self::parse_from(std::env::args_os().filter(|argument| argument != "--bench"))
-    }
-
     pub(crate) fn measured(&self) -> Duration {
         let default = if self.quick { 1.5 } else { 5.0 };
         Duration::from_secs_f64(self.duration.unwrap_or(default).clamp(0.1, 3_600.0))
@@ -105,6 +112,18 @@ impl Options {
 
     pub(crate) fn rounds(&self) -> usize {
         self.rounds.unwrap_or(if self.quick { 1 } else { 3 }).max(1)
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.into()
+    }
+
+    /// Where what is measured may run, as `taskset` takes it.
+    pub(crate) fn measured_cores(&self) -> String {
+        match self.workers {
+            1 => self.gateway_core.to_string(),
+            _ => format!("{},{}", self.gateway_core, self.load_core),
+        }
     }
 
     pub(crate) fn answers_to_offer(&self) -> u64 {

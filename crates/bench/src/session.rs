@@ -15,9 +15,9 @@ use crate::{
     error::{BenchError, During},
     gateway::{Gateway, Launch},
     measure::{self, Plan, Target},
+    network::{Kind, Network},
     options::Options,
     procstat::{self, Watched},
-    reference,
     report::{Footprint, Report},
     variant::Variant,
     yardstick::Yardstick,
@@ -25,8 +25,6 @@ use crate::{
 
 /// After which a gateway that was started is idle.
 const SETTLING: Duration = Duration::from_secs(15);
-/// The release build that cargo made for this benchmark; absent when it is built outside the package.
-const OWN_BUILD: Option<&str> = option_env!("CARGO_BIN_EXE_mapleai");
 
 /// A gateway under measurement.
 struct Build {
@@ -37,22 +35,25 @@ struct Build {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
-    if let [address, upstream] = options.serve_reference[..] {
-        return reference::serve(address, upstream).map(|never| match never {});
+    if options.network == Kind::Veth && !options.peers.is_empty() {
+        return Err(BenchError::Usage(
+            "--peer is for --network loopback: what others started is not in the namespaces".to_owned(),
+        ));
     }
     pin(options.load_core)?;
+    let network = Network::enter(options.network, &options.namespaces)?;
     let port = options.serve_upstream.unwrap_or(options.upstream_port);
-    let mut engine = Engine::new(port, Duration::from_micros(options.chunk_gap))?;
-    let upstream = engine.upstream_address()?;
+    let engine = Engine::new((network.load(), port), Duration::from_micros(options.chunk_gap))?;
+    let upstream = engine.upstream_address();
     if options.serve_upstream.is_some() {
         say(&format!("mock upstream at http://{upstream}/v1"));
         loop {
-            engine.serve(Duration::from_secs(1))?;
+            engine.serve(Duration::from_secs(1));
         }
     }
     let cases = Case::chosen(&options.only)?;
-    let builds = start(options, &mut engine)?;
-    let yardsticks = Yardstick::all(options, upstream)?;
+    let builds = start(options, &network, &engine)?;
+    let yardsticks = Yardstick::all(options, &network, upstream)?;
     let mut targets = vec![Target {
         name: "direct".to_owned(),
         address: upstream,
@@ -90,7 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
         completed: 0,
     }));
     if options.profile {
-        return profile(options, &mut engine, &targets, cases[0]);
+        return profile(options, &engine, &targets, cases[0]);
     }
     let plan = Plan {
         cases,
@@ -102,19 +103,20 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
             postmaster: options.postgres_pid,
             gateway_core: options.gateway_core,
             load_core: options.load_core,
+            workers: options.workers(),
         },
     };
-    let samples = plan.measure(&mut engine, &mut targets)?;
+    let samples = plan.measure(&engine, &mut targets)?;
     let mut footprints = Vec::new();
     for (build, target) in builds.iter().zip(&mut targets[1..]) {
         if build.variant != Variant::Standard {
             continue;
         }
-        measure::top_up(&mut engine, target, options.memory_requests())?;
+        measure::top_up(&engine, target, options.memory_requests())?;
         let (after, _) = procstat::memory(build.gateway.pid());
         let offered = options.answers_to_offer();
         if offered > 0 {
-            measure::fill_cache(&mut engine, target, offered)?;
+            measure::fill_cache(&engine, target, offered)?;
         }
         let (filled, highest) = procstat::memory(build.gateway.pid());
         footprints.push(Footprint {
@@ -124,7 +126,7 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
             filled,
             highest,
             requests: target.completed,
-            recorded: build.gateway.recorded_requests(target.completed)?,
+            recorded: engine.block_on(build.gateway.recorded_requests(target.completed))?,
         });
     }
     let report = Report {
@@ -141,7 +143,7 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
 }
 
 /// Starts every build to compare; all run at once, each on its own database, and idle while it is not their turn.
-fn start(options: &Options, engine: &mut Engine) -> Result<Vec<Build>, BenchError> {
+fn start(options: &Options, network: &Network, engine: &Engine) -> Result<Vec<Build>, BenchError> {
     if options.no_gateway {
         return Ok(Vec::new());
     }
@@ -151,12 +153,13 @@ fn start(options: &Options, engine: &mut Engine) -> Result<Vec<Build>, BenchErro
         binaries.push((name, binary.value.clone(), Variant::Standard));
     }
     if binaries.is_empty() {
-        let own = OWN_BUILD.ok_or_else(|| BenchError::Usage("give --gateway-bin PATH or --no-gateway".to_owned()))?;
-        binaries.push(("mapleai".to_owned(), PathBuf::from(own), Variant::Standard));
+        return Err(BenchError::Usage("give --gateway-bin PATH or --no-gateway".to_owned()));
     }
     if !options.no_variants {
         let (name, binary, _) = binaries[0].clone();
-        let redis = options.redis_url.is_some().then_some(Variant::Redis);
+        // Redis stays where loopback is, which a gateway in a namespace of its own does not reach.
+        let redis = options.redis_url.is_some() && options.network == Kind::Loopback;
+        let redis = redis.then_some(Variant::Redis);
         for variant in redis.into_iter().chain([Variant::Uncached, Variant::Unjournalled]) {
             binaries.push((format!("{name}{}", variant.suffix()), binary.clone(), variant));
         }
@@ -170,7 +173,7 @@ fn start(options: &Options, engine: &mut Engine) -> Result<Vec<Build>, BenchErro
     }
     let folder = options.output.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).during(format!("creating {}", folder.display()))?;
-    let upstream = engine.upstream_address()?;
+    let upstream = engine.upstream_address();
     let mut builds = Vec::new();
     for ((name, binary, variant), database_url) in binaries.into_iter().zip(&options.database_urls) {
         let log = folder.join(format!("{name}.log"));
@@ -183,20 +186,14 @@ fn start(options: &Options, engine: &mut Engine) -> Result<Vec<Build>, BenchErro
             variant,
             redis: options.redis_url.as_deref().filter(|_| variant == Variant::Redis),
             upstream,
-            core: options.gateway_core,
+            network,
+            workers: options.workers(),
+            cores: &options.measured_cores(),
             prefix: &options.gateway_prefix,
             log: &log,
         };
-        // The mock upstream keeps answering meanwhile: a gateway may look at its providers as it starts.
-        let gateway = std::thread::scope(|scope| {
-            let starting = scope.spawn(|| Gateway::start(&launch));
-            while !starting.is_finished() {
-                engine.serve(Duration::from_millis(20))?;
-            }
-            starting
-                .join()
-                .map_err(|_| BenchError::Usage("starting the gateway panicked".to_owned()))?
-        })?;
+        // The mock upstream answers meanwhile: a gateway may look at its providers as it starts.
+        let gateway = engine.block_on(Gateway::start(&launch))?;
         builds.push(Build {
             gateway,
             name,
@@ -205,14 +202,14 @@ fn start(options: &Options, engine: &mut Engine) -> Result<Vec<Build>, BenchErro
         });
     }
     // What starting took (assets compressed, a password hashed) goes back to the system within seconds.
-    engine.serve(SETTLING)?;
+    engine.serve(SETTLING);
     for build in &mut builds {
         (build.idle, _) = procstat::memory(build.gateway.pid());
     }
     Ok(builds)
 }
 
-fn profile(options: &Options, engine: &mut Engine, targets: &[Target], case: Case) -> Result<(), BenchError> {
+fn profile(options: &Options, engine: &Engine, targets: &[Target], case: Case) -> Result<(), BenchError> {
     let proxied = targets.iter().find_map(|target| Some((target, target.pid?)));
     let (target, pid) = proxied.ok_or_else(|| BenchError::Usage("--profile needs a gateway".to_owned()))?;
     say(&format!(
@@ -237,10 +234,7 @@ fn pin(core: usize) -> Result<(), BenchError> {
 }
 
 fn command_line() -> String {
-    let given: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| argument != "--bench")
-        .collect();
+    let given: Vec<String> = std::env::args().skip(1).collect();
     format!("scripts/bench.sh {}", given.join(" ")).trim_end().to_owned()
 }
 

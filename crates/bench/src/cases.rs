@@ -1,6 +1,6 @@
 //! The matrix of what is measured.
 
-use crate::{engine::Arrivals, error::BenchError};
+use crate::{error::BenchError, load::Arrivals};
 
 /// One kind of traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +36,14 @@ const CACHING: [(&str, Caching); 3] = [
 impl Case {
     /// Those that `only` names: `closed` keeps both kinds of it, `closed,stream` one, nothing keeps all.
     pub(crate) fn chosen(only: &[String]) -> Result<Vec<Self>, BenchError> {
-        let known: Vec<&str> = ARRIVALS
+        let allowed: Vec<&str> = ARRIVALS
             .iter()
             .map(|(name, _)| *name)
             .chain(KINDS.iter().map(|(name, _)| *name))
             .chain(CACHING.iter().map(|(name, _)| *name))
             .collect();
-        if let Some(unknown) = only.iter().find(|name| !known.contains(&name.as_str())) {
-            let allowed = known.join(", ");
+        if let Some(unknown) = only.iter().find(|name| !allowed.contains(&name.as_str())) {
+            let allowed = allowed.join(", ");
             return Err(BenchError::Usage(format!("--only {unknown}: allowed are {allowed}")));
         }
         let names = |name: &str| only.iter().any(|chosen| chosen == name);
@@ -70,9 +70,9 @@ impl Case {
 
     /// The name in files.
     pub(crate) fn id(self) -> String {
-        let arrivals = ARRIVALS.iter().find(|(_, known)| *known == self.arrivals);
+        let arrivals = ARRIVALS.iter().find(|(_, listed)| *listed == self.arrivals);
         let kind = if self.streamed { "stream" } else { "plain" };
-        let cache = CACHING.iter().find(|(_, known)| *known == self.caching);
+        let cache = CACHING.iter().find(|(_, listed)| *listed == self.caching);
         let cache = cache.filter(|_| self.caching != Caching::Bypass);
         let cache = cache.map_or(String::new(), |(name, _)| format!("-{name}"));
         format!("{kind}-{}{cache}", arrivals.map_or("", |(name, _)| name))

@@ -2,7 +2,7 @@
 
 use crate::{
     cases::{Caching, Case},
-    engine::Arrivals,
+    load::Arrivals,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +50,11 @@ impl Variant {
     }
 
     /// What the answers of a case should say in `x-maple-cache`.
-    pub(crate) fn expects(self, case: Caching) -> &'static [u8] {
+    pub(crate) fn expects(self, case: Caching) -> &'static str {
         match (self, case) {
-            (Self::Uncached, _) | (_, Caching::Bypass) => b"x-maple-cache: bypass",
-            (_, Caching::Hit) => b"x-maple-cache: hit",
-            (_, Caching::Miss) => b"x-maple-cache: miss",
+            (Self::Uncached, _) | (_, Caching::Bypass) => "bypass",
+            (_, Caching::Hit) => "hit",
+            (_, Caching::Miss) => "miss",
         }
     }
 }

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::{
     cases::Case,
-    engine::Arrivals,
     error::{BenchError, During},
     histogram::median,
+    load::Arrivals,
     measure::{Sample, Target},
     procstat::share,
     table::Table,
@@ -56,7 +56,7 @@ struct Row {
     first_chunk_p99: f64,
     lateness_p99: f64,
     per_second: f64,
-    reads: f64,
+    chunks: f64,
     cpu_micros: f64,
     errors: u64,
     as_meant: f64,
@@ -136,7 +136,7 @@ impl Report {
             first_chunk_p99: middle(&|sample| sample.first_chunk_p99),
             lateness_p99: middle(&|sample| sample.lateness_p99),
             per_second: middle(&|sample| sample.per_second),
-            reads: middle(&|sample| sample.reads_per_answer),
+            chunks: middle(&|sample| sample.chunks_per_answer),
             cpu_micros: middle(&|sample| sample.cpu_micros),
             errors: of(target).map(|sample| sample.errors).sum(),
             as_meant: middle(&|sample| sample.as_meant),
@@ -159,7 +159,7 @@ impl Report {
         );
         let mut cost = Table::new(
             "case | way | answers/s | CPU us/request | answers per core-second | gateway core % | load core % \
-             | harness % | PostgreSQL % | others % | reads/answer | limited by",
+             | harness % | PostgreSQL % | others % | chunks/answer | limited by",
         );
         for row in &rows {
             let way = self.targets[row.target].name.clone();
@@ -188,7 +188,7 @@ impl Report {
                 whole(row.harness),
                 whole(row.postgres),
                 whole(row.foreign),
-                format!("{:.1}", row.reads),
+                format!("{:.1}", row.chunks),
                 row.limit().to_owned(),
             ]);
         }
@@ -239,7 +239,7 @@ impl Report {
                     "added_p50_us": row.added_p50, "added_p99_us": row.added_p99,
                     "first_chunk_p50_us": row.first_chunk_p50, "first_chunk_p99_us": row.first_chunk_p99,
                     "send_lateness_p99_us": row.lateness_p99, "errors": row.errors, "cache_as_meant_percent": row.as_meant,
-                    "answers_per_second": row.per_second, "reads_per_answer": row.reads,
+                    "answers_per_second": row.per_second, "chunks_per_answer": row.chunks,
                     "gateway_cpu_us_per_request": row.cpu_micros,
                     "answers_per_core_second": row.per_core_second(),
                     "gateway_core_percent": row.gateway_core, "load_core_percent": row.load_core,

@@ -3,7 +3,7 @@
 use super::Row;
 use crate::{
     cases::Caching::{self, Bypass, Hit, Miss},
-    engine::Arrivals,
+    load::Arrivals,
     measure::Target,
     table::Table,
     variant::Variant::{self, Redis, Standard, Uncached, Unjournalled},

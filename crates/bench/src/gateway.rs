@@ -5,22 +5,25 @@ use std::{
     io::Write,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     thread,
     time::{Duration, Instant},
 };
 
+use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
     error::{BenchError, During},
-    http,
+    network::Network,
     variant::Variant,
 };
 
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// Of each exchange that sets a gateway up; none of them is measured.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 const EMAIL: &str = "bench@maple.example";
 /// Signs nothing but this run's tokens.
@@ -36,7 +39,10 @@ pub(crate) struct Launch<'a> {
     /// Where the variant with Redis finds it.
     pub(crate) redis: Option<&'a str>,
     pub(crate) upstream: SocketAddr,
-    pub(crate) core: usize,
+    pub(crate) network: &'a Network,
+    /// Threads that answer, and the cores that they have.
+    pub(crate) workers: usize,
+    pub(crate) cores: &'a str,
     /// A program to run it under, such as a profiler.
     pub(crate) prefix: &'a [String],
     pub(crate) log: &'a Path,
@@ -46,13 +52,14 @@ pub(crate) struct Launch<'a> {
 pub(crate) struct Gateway {
     child: Child,
     _config: TempDir,
+    client: reqwest::Client,
     pub(crate) address: SocketAddr,
     pub(crate) key: String,
 }
 
 impl Gateway {
     /// Migrates the database, starts the process, waits for its health and makes an API key.
-    pub(crate) fn start(launch: &Launch<'_>) -> Result<Self, BenchError> {
+    pub(crate) async fn start(launch: &Launch<'_>) -> Result<Self, BenchError> {
         let config = configuration(launch)?;
         // Builds from before the journal refuse the key.
         let manual = fs::read_to_string(config.path().join("default.toml")).unwrap_or_default();
@@ -63,13 +70,12 @@ impl Gateway {
         let command = |arguments: &[&str], prefix: &[String]| -> Result<Command, BenchError> {
             let log = File::options().create(true).append(true).open(launch.log);
             let log = log.during(format!("opening {}", launch.log.display()))?;
-            let mut command = Command::new("taskset");
-            command.arg("-c").arg(launch.core.to_string());
+            let mut command = launch.network.command(launch.cores);
             command.args(prefix).arg(launch.binary).args(arguments);
             command
                 .env("MAPLE_ENV", "production")
                 .env("MAPLE_CONFIG_DIR", config.path())
-                .env("MAPLE__SERVER__HOST", "127.0.0.1")
+                .env("MAPLE__SERVER__HOST", launch.network.gateway().to_string())
                 .env("MAPLE__SERVER__PUBLIC_URL", "https://bench.maple.example")
                 .env("MAPLE__AUTH__OPEN_REGISTRATION", "true")
                 .env("MAPLE__AUTH__ACTIVE_KEY", "bench")
@@ -82,8 +88,7 @@ impl Gateway {
                 .env("MAPLE__LOG__FORMAT", "json")
                 .env("DATABASE_URL", launch.database_url)
                 .env("PORT", port.to_string())
-                .env("TOKIO_WORKER_THREADS", "1")
-                .stdin(Stdio::null())
+                .env("TOKIO_WORKER_THREADS", launch.workers.to_string())
                 .stdout(log.try_clone().during("the gateway's log")?)
                 .stderr(log);
             Ok(command)
@@ -96,14 +101,17 @@ impl Gateway {
             )));
         }
         let child = command(&["serve"], launch.prefix)?.spawn();
+        let client = reqwest::Client::builder().no_proxy().timeout(EXCHANGE_TIMEOUT);
+        let client = client.build().map_err(std::io::Error::other);
         let mut gateway = Self {
             child: child.during(format!("starting {}", launch.binary.display()))?,
             _config: config,
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            address: SocketAddr::from((launch.network.gateway(), port)),
+            client: client.during("setting up an HTTP client")?,
             key: String::new(),
         };
-        gateway.wait_until_healthy(launch.log)?;
-        gateway.key = gateway.make_key()?;
+        gateway.wait_until_healthy(launch.log).await?;
+        gateway.key = gateway.make_key().await?;
         Ok(gateway)
     }
 
@@ -111,11 +119,11 @@ impl Gateway {
         self.child.id()
     }
 
-    fn wait_until_healthy(&mut self, log: &Path) -> Result<(), BenchError> {
+    async fn wait_until_healthy(&mut self, log: &Path) -> Result<(), BenchError> {
         let limit = Instant::now() + START_LIMIT;
         loop {
-            let health = http::exchange(self.address, "GET", "/api/health", None, None);
-            if health.is_ok_and(|(status, _)| status == 200) {
+            let health = self.client.get(format!("http://{}/api/health", self.address));
+            if health.send().await.is_ok_and(|response| response.status().is_success()) {
                 return Ok(());
             }
             let ended = self.child.try_wait().during("waiting for the gateway")?;
@@ -125,32 +133,28 @@ impl Gateway {
                     log: tail(log),
                 });
             }
-            thread::sleep(Duration::from_millis(50));
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    fn make_key(&self) -> Result<String, BenchError> {
+    async fn make_key(&self) -> Result<String, BenchError> {
         let account = json!({"email": EMAIL, "password": PASSWORD, "name": "Bench", "organization": "Bench"});
-        let register = ("POST", "/api/auth/register");
-        let tokens = http::call(self.address, "registering", register, None, Some(&account))?;
-        let token = http::text(&tokens, "registering", "access_token")?;
+        let registered = self.post("/api/auth/register", None, &account).await?;
+        let token = text(&registered, "registering", "access_token")?;
         let name = json!({"name": "bench"});
-        let route = ("POST", "/api/keys");
-        let key = http::call(self.address, "creating a key", route, Some(&token), Some(&name))?;
-        http::text(&key, "creating a key", "key")
+        let key = self.post("/api/keys", Some(&token), &name).await?;
+        text(&key, "creating a key", "key")
     }
 
     /// How many requests the gateway's own usage records account for, waiting a little for the last batch.
-    pub(crate) fn recorded_requests(&self, expected: u64) -> Result<u64, BenchError> {
+    pub(crate) async fn recorded_requests(&self, expected: u64) -> Result<u64, BenchError> {
         let login = json!({"email": EMAIL, "password": PASSWORD});
-        let route = ("POST", "/api/auth/login");
-        let tokens = http::call(self.address, "signing in", route, None, Some(&login))?;
-        let token = http::text(&tokens, "signing in", "access_token")?;
+        let tokens = self.post("/api/auth/login", None, &login).await?;
+        let token = text(&tokens, "signing in", "access_token")?;
         let limit = Instant::now() + Duration::from_secs(15);
         loop {
-            let route = ("GET", "/api/usage");
-            let usage = http::call(self.address, "reading usage", route, Some(&token), None)?;
-            let count = usage.pointer("/totals/requests").and_then(serde_json::Value::as_u64);
+            let usage = self.call(Method::GET, "/api/usage", Some(&token), None).await?;
+            let count = usage.pointer("/totals/requests").and_then(Value::as_u64);
             let count = count.ok_or(BenchError::Incomplete {
                 what: "reading usage",
                 field: "totals.requests",
@@ -158,28 +162,70 @@ impl Gateway {
             if count >= expected || Instant::now() > limit {
                 return Ok(count);
             }
-            thread::sleep(Duration::from_millis(250));
+            tokio::time::sleep(Duration::from_millis(250)).await;
         }
     }
+
+    async fn post(&self, path: &'static str, token: Option<&str>, body: &Value) -> Result<Value, BenchError> {
+        self.call(Method::POST, path, token, Some(body)).await
+    }
+
+    /// A call of the gateway's API that must succeed.
+    async fn call(
+        &self,
+        method: Method,
+        path: &'static str,
+        token: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<Value, BenchError> {
+        let mut request = self.client.request(method, format!("http://{}{path}", self.address));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(std::io::Error::other).during(path)?;
+        let status = response.status();
+        let body = response.text().await.map_err(std::io::Error::other).during(path)?;
+        if !status.is_success() {
+            return Err(BenchError::Refused {
+                what: path,
+                status: status.as_u16(),
+                body,
+            });
+        }
+        serde_json::from_str(&body).during(path)
+    }
+}
+
+/// A string of an answer.
+fn text(value: &Value, what: &'static str, field: &'static str) -> Result<String, BenchError> {
+    let found = value.get(field).and_then(Value::as_str);
+    found.map(str::to_owned).ok_or(BenchError::Incomplete { what, field })
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // Politely first, so that a profiler around it gets to write its report.
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        let limit = Instant::now() + STOP_LIMIT;
-        while Instant::now() < limit {
-            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        stop(&mut self.child);
     }
+}
+
+/// Ends a process: politely first, so that a profiler around it or counters in it get to write what they have.
+pub(crate) fn stop(child: &mut Child) {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    let limit = Instant::now() + STOP_LIMIT;
+    while Instant::now() < limit {
+        if matches!(child.try_wait(), Ok(Some(_)) | Err(_)) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// The project's own configuration with the mock upstream added to its production file.

@@ -14,14 +14,16 @@ pub(crate) struct Histogram {
     total: u64,
 }
 
-impl Histogram {
-    pub(crate) fn new() -> Self {
+impl Default for Histogram {
+    fn default() -> Self {
         Self {
             counts: vec![0; (OCTAVES + 1) << PRECISION],
             total: 0,
         }
     }
+}
 
+impl Histogram {
     pub(crate) fn record(&mut self, value: Duration) {
         let nanos = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
         let bucket = bucket_of(nanos).min(self.counts.len() - 1);

@@ -1,7 +1,7 @@
 //! Each build against each other proxy in the same case: what stays comparable when the machine's speed does not.
 
 use super::Row;
-use crate::{engine::Arrivals, measure::Target, table::Table};
+use crate::{load::Arrivals, measure::Target, table::Table};
 
 pub(super) fn ratios(rows: &[Row], targets: &[Target]) -> Table {
     let mut table = Table::new("case | way | against | answers/s % | answers per core-second % | added p50 %");
@@ -10,9 +10,8 @@ pub(super) fn ratios(rows: &[Row], targets: &[Target]) -> Table {
         let same_case = rows.iter().filter(|row| row.case == build.case);
         for other in same_case.filter(is_proxy) {
             let closed = build.case.arrivals == Arrivals::Closed;
-            let percent = |told: bool, of: f64, whole: f64| {
-                let told = told && of > 0.0 && whole > 0.0;
-                if told {
+            let percent = |applies: bool, of: f64, whole: f64| {
+                if applies && of > 0.0 && whole > 0.0 {
                     format!("{:.0}", 100.0 * of / whole)
                 } else {
                     "-".to_owned()
