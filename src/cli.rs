@@ -8,6 +8,7 @@ mod doctor;
 mod healthcheck;
 mod local_servers;
 mod org;
+mod smoke;
 
 use std::{
     io::{self, Write as _},
@@ -60,6 +61,8 @@ enum Command {
     },
     /// Ask the instance that runs with this configuration whether it serves; exits with 1 if not
     Healthcheck(healthcheck::HealthCheck),
+    /// Check a deployment from outside: readiness, health, sign-in, answers, metrics; exits with 1 if a step failed
+    Smoke(smoke::Smoke),
     /// What a deployment of this commit still lacks; exits with 1 if anything does
     Checklist(checklist::Checklist),
     /// Tell of the model servers on this machine that local.servers would add to the catalogue, one a line
@@ -101,6 +104,8 @@ enum CliError {
     Cache(#[from] cache::CacheCliError),
     #[error(transparent)]
     HealthCheck(#[from] healthcheck::HealthCheckError),
+    #[error(transparent)]
+    Smoke(#[from] smoke::SmokeError),
     #[error(transparent)]
     Checklist(#[from] checklist::ChecklistError),
     #[error(transparent)]
@@ -147,6 +152,9 @@ fn execute(command: &Command, sources: &Sources) -> Result<(), CliError> {
     }
     if let Command::Healthcheck(check) = command {
         return healthcheck::run(sources, *check);
+    }
+    if let Command::Smoke(smoke) = command {
+        return smoke::run(smoke);
     }
     if let Command::Checklist(checklist) = command {
         return checklist::run(checklist);

@@ -225,3 +225,34 @@ fn the_checklist_wants_evidence_of_this_commit_by_what_shows_it() {
         stderr(&output)
     );
 }
+
+#[test]
+fn smoke_refuses_what_is_no_address_and_needs_no_configuration() {
+    let directory = directory();
+    for arguments in [
+        &["smoke"][..],
+        &["smoke", "maple.example"],
+        &["smoke", "http://a", "b"],
+        &["smoke", "http://user:word@a"],
+        &["smoke", "http://a", "--timeout", "soon"],
+    ] {
+        let output = mapleai(&directory, arguments, &[]);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+    }
+    let nothing_there = mapleai(
+        &directory,
+        &["smoke", "http://127.0.0.1:9", "--timeout", "1"],
+        &[("PORT", "http")],
+    );
+    assert_eq!(nothing_there.status.code(), Some(1));
+    assert!(
+        stdout(&nothing_there).contains("FAIL liveness: "),
+        "{}",
+        stdout(&nothing_there)
+    );
+    assert!(
+        stderr(&nothing_there).ends_with("is not well: 1 failed\n"),
+        "{}",
+        stderr(&nothing_there)
+    );
+}

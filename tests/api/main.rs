@@ -55,6 +55,7 @@ mod shares;
 mod short_way;
 mod shutdown;
 mod signals;
+mod smoke;
 mod sockets;
 mod streaming;
 mod support;

@@ -1,4 +1,4 @@
-"""scripts/health-check.sh and scripts/delivery/notify.sh against a small server that answers like MapleAI, or wrongly."""
+"""`mapleai smoke`, by scripts/health-check.sh, and notifications against a small server that answers like MapleAI, or wrongly."""
 
 import contextlib
 import http.server
@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import threading
 import time
@@ -14,6 +13,8 @@ import time
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# As scripts/k8s/test.sh has built it.
+BINARY = os.environ.get("MAPLE_BINARY") or os.path.join(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"), "debug/mapleai")
 EMAIL = 'ada "the first"@maple.example'
 PASSWORD = 'a\\secret "pass\tword" $HOME'
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl-_"
@@ -179,7 +180,7 @@ def run(script, *arguments, **environment):
 
 
 def check(*arguments, **environment):
-    settings = {"SMOKE_EMAIL": EMAIL, "SMOKE_PASSWORD": PASSWORD, "HEALTH_CHECK_TIMEOUT": "1", **environment}
+    settings = {"MAPLE_BINARY": BINARY, "SMOKE_EMAIL": EMAIL, "SMOKE_PASSWORD": PASSWORD, "HEALTH_CHECK_TIMEOUT": "1", **environment}
     return run("scripts/health-check.sh", *arguments, **settings)
 
 
@@ -217,18 +218,21 @@ class TestHealthCheck:
         assert TOKEN not in result.stdout
         assert "secret" not in result.stdout
 
-    def test_password_and_token_are_in_no_arguments_and_no_environment_of_curl(self, fake, address, tmp_path):
-        log = tmp_path / "log"
-        wrapper = tmp_path / "curl"
-        wrapper.write_text(f"#!/bin/sh\n{{ printf '%s\\n' \"$@\"; env; }} >>'{log}'\nexec {shutil.which('curl')} \"$@\"\n")
-        wrapper.chmod(0o755)
-        result = check(address, PATH=f"{tmp_path}:{os.environ['PATH']}")
-        assert result.returncode == 0, result.stdout
-        assert "/api/auth/login" in log.read_text()
-        assert all("--max-time" in call for call in log.read_text().split("--disable\n")[1:])
-        assert TOKEN not in log.read_text()
-        # However it is quoted; this test's own name is in the log, as part of a path.
-        assert not [part for part in ("a\\secret", "secret \"pass", 'secret \\"pass') if part in log.read_text()]
+    def test_by_the_image_that_was_deployed(self, tmp_path):
+        """As in the pipeline: nothing is built, and what is secret is in no argument."""
+        docker = tmp_path / "docker"
+        docker.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexit 1\n')
+        docker.chmod(0o755)
+        image = f"registry.example/mapleai@sha256:{'1' * 64}"
+        result = check("http://a", "http://b", MAPLE_BINARY="", IMAGE=image, PATH=f"{tmp_path}:{os.environ['PATH']}")
+        assert result.returncode == 1
+        assert result.stdout.endswith(f"{image}\nsmoke\nhttp://a\nhttp://b\n")
+        assert "--env\nSMOKE_PASSWORD\n" in result.stdout and "secret" not in result.stdout
+
+    def test_by_the_one_on_the_path(self, tmp_path):
+        (tmp_path / "mapleai").symlink_to(BINARY)
+        result = check("http://127.0.0.1:9", MAPLE_BINARY="", PATH=f"{tmp_path}:{os.environ['PATH']}")
+        assert failures(result) == ["liveness"]
 
     def test_there_is_no_account_that_everybody_knows(self, fake, address):
         result = check(address, SMOKE_EMAIL="", SMOKE_PASSWORD="")
@@ -376,12 +380,12 @@ class TestHealthCheck:
 
     @pytest.mark.parametrize(
         "arguments",
-        [[], ["maple.example"], ["http://a", "b"], ["http://a", "http://b", "c"], ["http://user:word@a"], ["ftp://a"], ["--help"]],
+        [[], ["maple.example"], ["http://a", "b"], ["http://a", "http://b", "c"], ["http://user:word@a"], ["ftp://a"]],
     )
     def test_wrong_arguments(self, arguments):
         result = check(*arguments)
-        assert result.returncode == 2
-        assert "usage: health-check.sh URL [OPS_URL]" in result.stdout
+        assert result.returncode == 2, result.stdout
+        assert result.stdout.startswith("error: ") and "--help" in result.stdout
 
     def test_wrong_timeout(self, address):
         assert check(address, HEALTH_CHECK_TIMEOUT="soon").returncode == 2
