@@ -1,29 +1,16 @@
-//! The journal's upkeep, and taking up what processes that died left in it.
+//! Watching the journal's disk, and taking up what processes that died left in the journal.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use gateway::usage::{
-    Usage,
-    journal::{MAINTENANCE_INTERVAL, WATCH_INTERVAL},
-};
+use gateway::usage::{Usage, journal::WATCH_INTERVAL};
 
 /// Between two looks for journals of processes that died: those of other instances in the same folder, or on a disk that
 /// was not there at the start.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Tends the journal until `stop`. It is closed after the last record has been filed, not here.
-pub async fn run(usage: Usage, stop: CancellationToken) {
-    while tokio::time::timeout(MAINTENANCE_INTERVAL, stop.cancelled())
-        .await
-        .is_err()
-    {
-        usage.tend_journal().await;
-    }
-}
-
-/// Sees whether the disk takes what it is given, until `stop`. Apart from [`run`], which waits for the disk.
+/// Sees whether the disk takes what it is given, until `stop`.
 pub async fn watch(usage: Usage, stop: CancellationToken) {
     while tokio::time::timeout(WATCH_INTERVAL, stop.cancelled()).await.is_err() {
         usage.watch_journal();

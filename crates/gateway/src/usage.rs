@@ -5,12 +5,12 @@ mod replay;
 mod report;
 mod slot;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use metrics::{Counter, counter};
 use tokio::sync::{Mutex, mpsc};
 
-use self::journal::{Journal, SegmentId};
+use self::journal::{EntryNumber, Journal};
 use self::replay::REFUSALS_BEFORE_SET_ASIDE;
 pub use self::{
     journal::Opened,
@@ -30,9 +30,6 @@ use telemetry::{
 /// Between two checks for new records.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Limit on closing the journal, which waits for the disk.
-const CLOSE_LIMIT: Duration = Duration::from_secs(3);
-
 /// The limit of records that wait for the database is reached; further calls could not be recorded.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("too many usage records are waiting for the database")]
@@ -40,8 +37,8 @@ pub struct BacklogFull;
 
 struct Queued {
     record: UsageRecord,
-    /// Its segment in the journal, if it is journalled.
-    segment: Option<SegmentId>,
+    /// Its number in the journal, if it is journalled.
+    entry: Option<EntryNumber>,
 }
 
 #[derive(Clone)]
@@ -61,8 +58,8 @@ struct Waiting {
     queue: mpsc::Receiver<Queued>,
     incoming: Vec<Queued>,
     batch: Vec<UsageRecord>,
-    /// Number of the batch's records per journal segment.
-    segments: BTreeMap<SegmentId, u64>,
+    /// The numbers of the batch's records in the journal.
+    entries: Vec<EntryNumber>,
     /// Number of records per insert. Halved when an insert fails, since it may be too many for the statement timeout, and
     /// doubled when it succeeds.
     piece: usize,
@@ -85,7 +82,7 @@ impl Usage {
             queue: receiver,
             incoming: Vec::with_capacity(batch_size),
             batch: Vec::with_capacity(batch_size),
-            segments: BTreeMap::new(),
+            entries: Vec::new(),
             piece: LARGEST_BATCH,
             refusals: 0,
         };
@@ -131,7 +128,7 @@ impl Usage {
             queue,
             incoming,
             batch,
-            segments,
+            entries,
             ..
         } = &mut *waiting;
         if !batch.is_empty() {
@@ -148,11 +145,9 @@ impl Usage {
             if let Some(journal) = &self.journal {
                 journal.commit();
             }
-            for Queued { record, segment } in incoming.drain(..) {
+            for Queued { record, entry } in incoming.drain(..) {
                 batch.push(record);
-                if let Some(segment) = segment {
-                    *segments.entry(segment).or_default() += 1;
-                }
+                entries.extend(entry);
             }
             // Waiting for each record would wake this task for each: under load that costs more than carrying it.
             if batch.len() < self.batch_size {
@@ -168,7 +163,7 @@ impl Usage {
         let Waiting {
             incoming,
             batch,
-            segments,
+            entries,
             piece,
             refusals,
             ..
@@ -197,9 +192,11 @@ impl Usage {
             // Gives back capacity that only a backlog needed.
             incoming.shrink_to(4 * self.batch_size);
             batch.shrink_to(4 * self.batch_size);
-            while let (Some(journal), Some((segment, count))) = (&self.journal, segments.pop_first()) {
-                journal.confirm(segment, count);
+            if let Some(journal) = &self.journal {
+                journal.confirm(entries);
             }
+            entries.clear();
+            entries.shrink_to(4 * self.batch_size);
         }
         Ok(count)
     }
@@ -217,9 +214,9 @@ impl Usage {
 
     /// For a process that ends at once: the next start charges what calls in flight have delivered.
     pub async fn mark_calls(&self) {
-        let Some(journal) = self.journal.clone() else { return };
-        let marking = tokio::task::spawn_blocking(move || journal.mark_all_calls());
-        _ = tokio::time::timeout(CLOSE_LIMIT, marking).await;
+        if let Some(journal) = &self.journal {
+            journal.mark_all_calls().await;
+        }
     }
 
     /// Whether every call is refused, since the limit of waiting records is reached.
@@ -244,22 +241,19 @@ impl Usage {
         self.journal.clone()
     }
 
-    /// One round of journal maintenance, every [`journal::MAINTENANCE_INTERVAL`].
-    pub async fn tend_journal(&self) {
-        if let Some(journal) = self.journal.clone().filter(|journal| !journal.is_idle()) {
-            // A panic in it is a bug that the next call meets again; it must not end the service.
-            let _ = tokio::task::spawn_blocking(move || journal.maintain()).await;
+    /// Opens the journal: from then on records are journalled. If that is not possible, it is tried again.
+    pub async fn open_journal(&self) {
+        if let Some(journal) = &self.journal {
+            journal.open().await;
         }
     }
 
     /// Closes the journal. Removes what the database has; the rest is for the next start. Returns the number of remaining
     /// records.
     pub async fn close_journal(&self) -> u64 {
-        let Some(journal) = self.journal.clone() else { return 0 };
-        let closing = tokio::task::spawn_blocking(move || journal.close());
-        // A disk that hangs guarantees nothing.
-        tokio::time::timeout(CLOSE_LIMIT, closing)
-            .await
-            .map_or(0, |closed| closed.unwrap_or(0))
+        match &self.journal {
+            Some(journal) => journal.close().await,
+            None => 0,
+        }
     }
 }

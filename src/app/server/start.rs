@@ -82,7 +82,7 @@ impl Server {
             journal,
         )?;
         // Before the first request: its record is to be in the journal.
-        services.usage.tend_journal().await;
+        services.usage.open_journal().await;
 
         let csrf = CsrfSigner::new(keys.secrets());
         let authenticator = Authenticator::new(

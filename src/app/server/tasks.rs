@@ -37,7 +37,6 @@ pub(super) fn start(parts: Parts<'_>) {
     let stop = || lifecycle.stop_tasks.clone();
     let usage = || services.usage.clone();
     lifecycle.run("usage flush", task::usage_flush::run(usage(), flush_interval, stop()));
-    lifecycle.run("usage journal", task::usage_journal::run(usage(), stop()));
     lifecycle.run("usage journal watch", task::usage_journal::watch(usage(), stop()));
     lifecycle.run("usage replay", task::usage_journal::replay(usage(), stop()));
     let (sessions, keys) = (services.sessions.clone(), services.api_keys.clone());

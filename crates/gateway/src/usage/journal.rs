@@ -1,11 +1,11 @@
 //! A local journal of usage records: records that the database has not confirmed survive the death of the process.
 //!
 //! A record is in the page cache, which survives a killed process, before the last byte of its response is sent: it is
-//! appended to the pending records, and a socket write first waits for the writer, a separate thread, which writes all
-//! pending records with one `write`. Nothing is read back in normal operation. The open segment is sealed twice a second or
-//! more often, and a new one opened; a sealed segment is removed as soon as the database has all its records, mostly before
-//! it would have to be synced. Segments of a dead process are inserted by the next one ([`OrphanedSegment`]); a record has
-//! its id from the start, so none is inserted twice.
+//! appended to a queue, and a socket write first waits until the journal's thread has taken the queue and written it, all of
+//! it with one `write`. That thread owns the files, and nobody else touches them. Nothing is read back in normal operation.
+//! The open segment is sealed twice a second or more often, and a new one opened; a sealed segment is removed as soon as the
+//! database has all its records, mostly before it would have to be synced. Segments of a dead process are inserted by the next
+//! one ([`OrphanedSegment`]); a record has its id from the start, so none is inserted twice.
 //!
 //! A stalled disk delays responses for [`STALLED`] at most and blocks no serving thread. A failed disk blocks nothing:
 //! records then travel as they would without a journal, and the disk is tried again every two seconds.
@@ -13,52 +13,46 @@
 mod calls;
 mod codec;
 mod maintenance;
+mod queue;
 mod reader;
 mod segment;
-mod state;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::{
     collections::BTreeSet,
+    convert::Infallible,
     fs::File,
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering, mpsc},
+    thread,
     time::Duration,
 };
 
-use metrics::{Gauge, gauge};
-use uuid::Uuid;
+use tokio::sync::oneshot;
 
 pub(in crate::usage) use self::calls::LiveCall;
 pub use self::calls::Opened;
-use self::{
-    calls::Calls,
-    state::{Stage, State},
-};
+use self::{queue::JournalInner, writer::Writer};
 pub(crate) use self::{
     reader::{Findings, Reader},
     segment::OrphanedSegment,
 };
 use domain::usage::UsageRecord;
-use telemetry::{
-    error_chain,
-    metrics::{USAGE_JOURNAL_BYTES, USAGE_JOURNAL_UP},
-};
 
-/// Limit of one write. Beyond it the disk counts as stalled: waiting responses proceed, and records are not journalled
-/// until the write has finished.
+/// Limit on one step of the journal's thread. Beyond it the disk counts as stalled: waiting responses proceed, and records are
+/// not journalled until the disk has finished.
 const STALLED: Duration = Duration::from_millis(200);
 /// Between two calls of [`Journal::watch`]: how much longer than [`STALLED`] a response may have to wait.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(50);
-/// Between two calls of [`Journal::maintain`]. A record is sealed within one, and synced within two unless the database has
-/// it: a lost machine costs less than a second of records.
-pub const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(300);
+/// Between two rounds of maintenance. A record is sealed within one, and synced within two unless the database has it: a lost
+/// machine costs less than a second of records.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(300);
+/// Limit on waiting for the thread at the start and at the stop: a disk that hangs guarantees nothing.
+const THREAD_LIMIT: Duration = Duration::from_secs(3);
+
 /// Why records are not journalled.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
@@ -76,88 +70,90 @@ enum Fault {
     Full(u64),
 }
 
-/// The segment that a record is in.
+/// The number of a record in the journal, in the order of appending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct SegmentId(u64);
+pub(super) struct EntryNumber(u64);
 
-/// A cheap clone. Its methods other than [`Journal::append`], [`Journal::commit`], [`Journal::confirm`] and
-/// [`Journal::watch`] wait for the disk.
+/// A cheap clone. [`Journal::append`], [`Journal::commit`], [`Journal::confirm`] and [`Journal::watch`] never wait for the disk.
 #[derive(Clone)]
 pub struct Journal(Arc<Handle>);
 
-/// Stops the writer when its last clone is dropped. The writer itself holds only a `JournalInner`.
-struct Handle(Arc<JournalInner>);
-
-pub struct JournalInner {
-    directory: PathBuf,
-    /// Identifies this process's segments.
-    owner: Uuid,
-    max_bytes: u64,
-    state: Mutex<State>,
-    calls: Arc<Calls>,
-    /// Notified when there is work for the writer.
-    asked: Condvar,
-    /// Notified when the writer has finished a write.
-    done: Condvar,
-    /// Number of records ever appended. Changed with `state` locked.
-    appended: AtomicU64,
-    /// Number of those that are in the page cache, or given up. Responses need not wait for them.
-    safe: AtomicU64,
-    up: Gauge,
-    bytes: Gauge,
+/// Ends the thread when its last clone is dropped. The thread itself has only the [`JournalInner`].
+struct Handle {
+    inner: Arc<JournalInner>,
+    /// Disconnected once the thread has ended and its files are closed.
+    ended: Mutex<mpsc::Receiver<Infallible>>,
 }
 
 impl std::ops::Deref for Journal {
     type Target = JournalInner;
 
     fn deref(&self) -> &JournalInner {
-        &self.0.0
+        &self.0.inner
     }
 }
 
 impl Journal {
-    /// A journal in `directory`, which is created if necessary, of at most `max_bytes`. Opens nothing: the first
-    /// [`Journal::maintain`] does.
+    /// A journal in `directory`, which is created if necessary, of at most `max_bytes`. It takes records once it has been
+    /// opened ([`Journal::open`], or the first round of maintenance).
     pub fn new(directory: &Path, max_bytes: u64) -> Self {
-        let shared = Arc::new(JournalInner {
-            directory: directory.to_owned(),
-            owner: Uuid::now_v7(),
-            max_bytes,
-            state: Mutex::default(),
-            calls: Arc::default(),
-            asked: Condvar::new(),
-            done: Condvar::new(),
-            appended: AtomicU64::new(0),
-            safe: AtomicU64::new(0),
-            up: gauge!(USAGE_JOURNAL_UP),
-            bytes: gauge!(USAGE_JOURNAL_BYTES),
-        });
-        if let Err(error) = writer::start(&shared) {
-            let mut state = shared.state();
-            state.closed = true;
-            state.stage = Stage::Gone;
-            state.fail(Fault::Thread(error));
-            shared.log_fault(&state);
-        }
-        Self(Arc::new(Handle(shared)))
+        Self::start(directory, max_bytes, MAINTENANCE_INTERVAL)
     }
 
-    /// Appends a record, unless the journal is down. It survives the process once the writer has written it
-    /// ([`Journal::commit`]). For the hot path: one short lock, no system call.
-    pub(super) fn append(&self, record: &UsageRecord) -> Option<SegmentId> {
-        let mut state = self.state();
-        let was_working = state.fault.is_none();
-        let segment = state.append(record, self.max_bytes);
-        if segment.is_some() {
-            self.appended.fetch_add(1, Ordering::Release);
+    fn start(directory: &Path, max_bytes: u64, interval: Duration) -> Self {
+        let inner = Arc::new(JournalInner::new(directory));
+        let writer = Writer::new(Arc::clone(&inner), max_bytes);
+        let (alive, ended) = mpsc::channel();
+        let thread = thread::Builder::new().name("usage-journal".to_owned());
+        let started = thread.spawn(move || {
+            writer.run(interval);
+            drop(alive);
+        });
+        if let Err(error) = started {
+            inner.fail(Fault::Thread(error));
         }
-        if state.is_over_wake_limit() {
-            self.ask(&mut state);
-        }
-        if was_working {
-            self.log_fault(&state);
-        }
-        segment
+        Self(Arc::new(Handle {
+            inner,
+            ended: Mutex::new(ended),
+        }))
+    }
+
+    /// Runs `work` on the journal's thread, after what has been appended so far is written. Its result does not come if there
+    /// is no such thread, and late if the disk hangs.
+    fn on_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> T + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (result, receiver) = oneshot::channel();
+        self.request(Box::new(move |writer| {
+            // The caller may have stopped waiting.
+            let _ = result.send(work(writer));
+        }));
+        receiver
+    }
+
+    /// The same, waiting for at most [`THREAD_LIMIT`].
+    async fn wait_on_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> T + Send + 'static,
+    ) -> Option<T> {
+        let result = self.on_thread(work);
+        tokio::time::timeout(THREAD_LIMIT, result).await.ok()?.ok()
+    }
+
+    /// Opens the first segment, or notes why that is not possible.
+    pub(super) async fn open(&self) {
+        self.wait_on_thread(Writer::maintain).await;
+    }
+
+    /// Marks what all calls have delivered so far, for a process that ends at once.
+    pub(super) async fn mark_all_calls(&self) {
+        self.wait_on_thread(Writer::mark_all_calls).await;
+    }
+
+    /// Removes confirmed segments and syncs the rest for the next start. Returns the number of remaining records.
+    pub(super) async fn close(&self) -> u64 {
+        self.wait_on_thread(Writer::close).await.unwrap_or(0)
     }
 
     /// Begins a call, which ends when the result is dropped.
@@ -165,29 +161,13 @@ impl Journal {
         self.calls.begin(opened)
     }
 
-    /// Confirms that the database has `count` records of this segment.
-    pub(super) fn confirm(&self, segment: SegmentId, count: u64) {
-        if let Some(segment) = self.state().segment(segment.0) {
-            segment.waiting = segment.waiting.saturating_sub(count);
-        }
-    }
-
-    /// Whether [`Journal::maintain`] would do anything.
-    pub(super) fn is_idle(&self) -> bool {
-        let state = self.state();
-        state.fault.is_none()
-            && !self.is_behind()
-            && self.calls.is_idle()
-            && state.sealed.is_empty()
-            && state.open.as_ref().is_some_and(|open| open.bytes == 0)
-    }
-
     /// Files of dead processes, except those that are `kept` for other instances. They count towards the limit until
     /// [`Journal::forget`].
     pub(super) fn orphans(&self, kept: &BTreeSet<PathBuf>) -> io::Result<Vec<OrphanedSegment>> {
         let mut found = OrphanedSegment::scan(&self.directory, self.owner)?;
         found.retain(|one| !kept.contains(&one.path));
-        self.state().left_over = found.iter().map(|one| one.bytes).sum();
+        let bytes = found.iter().map(|one| one.bytes).sum();
+        self.orphaned_bytes.store(bytes, Ordering::Relaxed);
         Ok(found)
     }
 
@@ -195,8 +175,7 @@ impl Journal {
     /// count.
     pub(super) fn set_aside(&self, orphan: &OrphanedSegment) -> io::Result<PathBuf> {
         let path = orphan.set_aside()?;
-        let mut state = self.state();
-        state.left_over = state.left_over.saturating_sub(orphan.bytes);
+        self.discount(orphan);
         Ok(path)
     }
 
@@ -216,29 +195,24 @@ impl Journal {
     /// Removes an orphan whose records the database has.
     pub(super) fn forget(&self, orphan: &OrphanedSegment) -> io::Result<()> {
         orphan.remove()?;
-        let mut state = self.state();
-        state.left_over = state.left_over.saturating_sub(orphan.bytes);
+        self.discount(orphan);
         Ok(())
+    }
+
+    fn discount(&self, orphan: &OrphanedSegment) {
+        let less = |bytes: u64| Some(bytes.saturating_sub(orphan.bytes));
+        // Never fails: the closure always gives a value.
+        let _ = self
+            .orphaned_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 }
 
-impl JournalInner {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn fault(&self) -> Option<String> {
-        let state = self.state();
-        state.fault.as_ref().map(|fault| error_chain(fault))
-    }
-
-    fn log_fault(&self, state: &State) {
-        let Some(fault) = &state.fault else { return };
-        self.up.set(0.0);
-        let cause = std::error::Error::source(fault).map(ToString::to_string);
-        tracing::error!(
-            target: "mapleai::lifecycle", directory = %self.directory.display(), error = %fault, cause,
-            "no usage journal: records that wait for the database are lost if the process is killed"
-        );
+impl Drop for Handle {
+    /// Has the rest written, if the disk accepts it, and the locks of the files released.
+    fn drop(&mut self) {
+        self.inner.request(Box::new(|writer| writer.ends = true));
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = ended.recv_timeout(STALLED);
     }
 }

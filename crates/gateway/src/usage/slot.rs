@@ -48,7 +48,7 @@ impl UsageSlot {
     ///
     /// [`PreWriteHook`]: concurrency::write_coalescing::PreWriteHook
     pub fn send(self, record: UsageRecord) {
-        let segment = self.journal.as_ref().and_then(|journal| journal.append(&record));
-        self.permit.send(Queued { record, segment });
+        let entry = self.journal.as_ref().and_then(|journal| journal.append(&record));
+        self.permit.send(Queued { record, entry });
     }
 }

@@ -13,21 +13,15 @@
 mod file;
 
 use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::FileExt as _,
-    path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-pub(super) use file::read;
-use file::{SLOT, WIPED, create, offset};
+pub(super) use file::{CallsFile, read};
 
-use super::codec;
 use domain::{
     ids::UsageRecordId,
     model::Model,
@@ -39,7 +33,7 @@ pub(super) const EXTENSION: &str = "calls";
 /// Between two marks of one call.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
 /// Parts with a lock of their own.
-const SHARDS: usize = 16;
+pub(super) const SHARDS: usize = 16;
 
 /// What is known when a call starts.
 pub struct Opened {
@@ -50,11 +44,16 @@ pub struct Opened {
     pub started: Instant,
 }
 
-/// A call in flight, reported by the task that serves it.
+/// A call in flight, as the task that serves it reports it.
 struct Live {
     opened: Opened,
     text_bytes: AtomicU64,
-    marked: Mutex<Option<Marked>>,
+}
+
+struct Slot {
+    live: Arc<Live>,
+    /// The last mark in the file.
+    marked: Option<Marked>,
 }
 
 #[derive(Clone, Copy)]
@@ -63,26 +62,31 @@ struct Marked {
     at: Instant,
 }
 
+/// A slot in memory and in the file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SlotId {
+    shard: usize,
+    index: usize,
+}
+
 #[derive(Default)]
 struct Shard {
-    live: Vec<Option<Arc<Live>>>,
+    slots: Vec<Option<Slot>>,
     free: Vec<usize>,
     /// Finished, but still marked in the file.
-    over: Vec<usize>,
+    finished: Vec<usize>,
 }
 
 #[derive(Default)]
 pub(super) struct Calls {
     shards: [Mutex<Shard>; SHARDS],
-    file: Mutex<Option<(PathBuf, File)>>,
 }
 
 /// The call is in flight while this exists.
 pub(in crate::usage) struct LiveCall {
     calls: Arc<Calls>,
     live: Arc<Live>,
-    shard: usize,
-    index: usize,
+    id: SlotId,
 }
 
 impl LiveCall {
@@ -99,33 +103,28 @@ impl LiveCall {
 
 impl Drop for LiveCall {
     fn drop(&mut self) {
-        let is_marked = self.live.marked().is_some();
-        let mut shard = self.calls.shard(self.shard);
-        shard.live[self.index] = None;
-        if is_marked {
-            shard.over.push(self.index);
+        let index = self.id.index;
+        let mut shard = self.calls.shard(self.id.shard);
+        let slot = shard.slots[index].take();
+        if slot.is_some_and(|slot| slot.marked.is_some()) {
+            shard.finished.push(index);
         } else {
-            shard.free.push(self.index);
+            shard.free.push(index);
         }
     }
 }
 
-impl Live {
-    fn marked(&self) -> std::sync::MutexGuard<'_, Option<Marked>> {
-        self.marked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl Slot {
     /// Its record if it ended now, unless the last mark has the same or is too recent.
-    fn due(&self, now: Instant, at_once: bool) -> Option<UsageRecord> {
-        let mut marked = self.marked();
-        let text_bytes = self.text_bytes.load(Ordering::Relaxed);
-        if let Some(last) = *marked
+    fn due(&mut self, now: Instant, at_once: bool) -> Option<UsageRecord> {
+        let text_bytes = self.live.text_bytes.load(Ordering::Relaxed);
+        if let Some(last) = self.marked
             && (last.text_bytes == text_bytes || (!at_once && now.saturating_duration_since(last.at) < MARK_INTERVAL))
         {
             return None;
         }
-        *marked = Some(Marked { text_bytes, at: now });
-        Some(self.opened.record_at(now, text_bytes))
+        self.marked = Some(Marked { text_bytes, at: now });
+        Some(self.live.opened.record_at(now, text_bytes))
     }
 }
 
@@ -154,7 +153,7 @@ impl Opened {
 }
 
 impl Calls {
-    fn shard(&self, number: usize) -> std::sync::MutexGuard<'_, Shard> {
+    fn shard(&self, number: usize) -> MutexGuard<'_, Shard> {
         self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -163,105 +162,58 @@ impl Calls {
         let live = Arc::new(Live {
             opened,
             text_bytes: AtomicU64::new(0),
-            marked: Mutex::default(),
         });
+        let slot = Slot {
+            live: Arc::clone(&live),
+            marked: None,
+        };
         let mut shard = self.shard(number);
-        let index = shard.free.pop().unwrap_or(shard.live.len());
-        if index == shard.live.len() {
-            shard.live.push(None);
+        let index = shard.free.pop().unwrap_or(shard.slots.len());
+        if index == shard.slots.len() {
+            shard.slots.push(Some(slot));
+        } else {
+            shard.slots[index] = Some(slot);
         }
-        shard.live[index] = Some(Arc::clone(&live));
         drop(shard);
         LiveCall {
             calls: Arc::clone(self),
             live,
-            shard: number,
-            index,
+            id: SlotId { shard: number, index },
         }
     }
 
-    /// Whether there is nothing to mark and nothing to wipe.
+    /// Whether no call is in flight, and none that has finished is marked.
     pub(super) fn is_idle(&self) -> bool {
         (0..SHARDS).all(|number| {
             let shard = self.shard(number);
-            shard.over.is_empty() && shard.live.iter().all(Option::is_none)
+            shard.finished.is_empty() && shard.slots.iter().all(Option::is_none)
         })
     }
 
-    /// Slots of finished calls, to be wiped once their records are safe, and not before.
-    pub(super) fn take_over(&self) -> Vec<(usize, usize)> {
-        let each = (0..SHARDS).flat_map(|number| {
-            let over = std::mem::take(&mut self.shard(number).over);
-            over.into_iter().map(move |index| (number, index))
+    /// Slots of finished calls, to be wiped once their records are written, and not before.
+    pub(super) fn take_finished(&self) -> Vec<SlotId> {
+        let each = (0..SHARDS).flat_map(|shard| {
+            let finished = std::mem::take(&mut self.shard(shard).finished);
+            finished.into_iter().map(move |index| SlotId { shard, index })
         });
         each.collect()
     }
 
-    /// Returns slots that could not be wiped.
-    pub(super) fn put_back(&self, over: Vec<(usize, usize)>) {
-        for (number, index) in over {
-            self.shard(number).over.push(index);
+    /// Gives wiped slots to new calls.
+    pub(super) fn free(&self, wiped: Vec<SlotId>) {
+        for id in wiped {
+            self.shard(id.shard).free.push(id.index);
         }
     }
 
-    /// Waits for the disk.
-    pub(super) fn wipe(&self, over: Vec<(usize, usize)>) -> io::Result<()> {
-        let file = self.file();
-        let mut outcome = Ok(());
-        for (number, index) in over {
-            if let Some((_, file)) = &*file {
-                outcome = outcome.and(file.write_all_at(&WIPED, offset(number, index)));
-            }
-            self.shard(number).free.push(index);
-        }
-        outcome
-    }
-
-    /// Marks calls that have progressed, all of them `at_once` or each when due. Waits for the disk.
-    pub(super) fn mark(&self, directory: &Path, owner: uuid::Uuid, at_once: bool) -> io::Result<()> {
-        let now = Instant::now();
-        let mut buffer = Vec::with_capacity(SLOT);
-        for number in 0..SHARDS {
-            let live: Vec<_> = {
-                let shard = self.shard(number);
-                let each = shard.live.iter().enumerate();
-                each.filter_map(|(index, live)| Some((index, Arc::clone(live.as_ref()?))))
-                    .collect()
-            };
-            for (index, live) in live {
-                let Some(record) = live.due(now, at_once) else { continue };
-                buffer.clear();
-                // No catalogue has names of that length.
-                if codec::encode(&record, &mut buffer).is_err() || buffer.len() > SLOT {
-                    continue;
-                }
-                let mut file = self.file();
-                if file.is_none() {
-                    *file = Some(create(directory, owner)?);
-                }
-                if let Some((_, file)) = &*file {
-                    file.write_all_at(&buffer, offset(number, index))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes the file, unless calls are in flight: the next start files those.
-    pub(super) fn close(&self) -> io::Result<()> {
-        match self.file().take() {
-            Some((path, _)) if self.is_idle() => fs::remove_file(path),
-            Some((_, file)) => file.sync_all(),
-            None => Ok(()),
-        }
-    }
-
-    /// Releases the file's lock and keeps the file: the writer thread may keep the journal alive for a moment longer.
-    pub(super) fn unlock(&self) {
-        drop(self.file().take());
-    }
-
-    fn file(&self) -> std::sync::MutexGuard<'_, Option<(PathBuf, File)>> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The new marks of one part, of all calls that have progressed, all of them `at_once` or each when due.
+    pub(super) fn due(&self, shard: usize, now: Instant, at_once: bool) -> Vec<(SlotId, UsageRecord)> {
+        let mut part = self.shard(shard);
+        let slots = part.slots.iter_mut().enumerate();
+        let due = slots.filter_map(|(index, slot)| {
+            let record = slot.as_mut()?.due(now, at_once)?;
+            Some((SlotId { shard, index }, record))
+        });
+        due.collect()
     }
 }

@@ -1,173 +1,192 @@
-//! Maintenance off the hot path, which waits for the disk: sealing, removing, syncing, recovering, closing.
+//! Maintenance by the journal's thread: marking calls, sealing, removing, syncing, recovering, closing.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    io,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    thread::{self, JoinHandle},
+    time::Instant,
+};
 
-use super::{Fault, Journal, STALLED, segment::Segment, state::State};
+use super::{
+    Fault,
+    calls::{SHARDS, SlotId},
+    segment::Segment,
+    writer::Writer,
+};
 
 /// A segment is sealed at this size even if others still wait for the database: few files, and none kept long for one record.
 const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
-/// Time for the last records at shutdown.
-const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-impl Journal {
-    /// One round of maintenance: seal, remove, sync, recover.
-    pub(in crate::usage) fn maintain(&self) {
-        let over = self.calls.take_over();
-        if !self.settle(STALLED) {
-            self.calls.put_back(over);
-            // Any other operation on this disk would hang as well.
-            return;
+/// Segments that are being synced, on a thread apart: a disk may take seconds for it, and records are written meanwhile.
+pub(super) struct Syncing {
+    /// Their numbers, and how many bytes of them.
+    due: Vec<(u64, u64)>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Writer {
+    /// One round of maintenance: mark, seal, remove, sync, recover.
+    pub(super) fn maintain(&mut self) {
+        let finished = self.journal.calls.take_finished();
+        if let Err(error) = self.mark_calls(finished, false) {
+            self.journal.fail(Fault::Write(error));
         }
-        if let Err(error) = self.mark_calls(over, false) {
-            self.note(Fault::Write(error));
+        self.roll();
+        for segment in self.sealed.extract_if(.., |segment| segment.waiting == 0) {
+            // A file that cannot be removed is read in vain at the next start.
+            let _ = segment.remove();
         }
-        let wanted = {
-            let state = self.state();
-            let wanted = state.wants_segment(SEGMENT_BYTES.min(self.max_bytes / 4));
-            wanted.then(|| (state.segments_made, state.fault.is_some() || state.open.is_none()))
-        };
-        if let Some((number, trial)) = wanted {
-            let made = Segment::create(&self.directory, self.owner, number, trial);
-            self.take_over(made);
-        }
-        self.remove_confirmed();
+        self.collect_synced(false);
         self.sync();
-        let mut state = self.state();
-        let bytes = state.bytes();
-        if matches!(state.fault, Some(Fault::Full(_))) && bytes <= self.max_bytes / 4 * 3 {
-            state.fault = None;
-            self.log_recovery();
-        }
-        self.up.set(if state.fault.is_none() { 1.0 } else { 0.0 });
-        self.bytes.set(bytes as f64);
+        self.bytes_gauge.set(self.bytes() as f64);
     }
 
-    /// Wipes finished calls, whose records are safe, and marks the others.
-    fn mark_calls(&self, over: Vec<(usize, usize)>, at_once: bool) -> io::Result<()> {
-        let wiped = self.calls.wipe(over);
-        if self.state().open.is_some() || at_once {
-            self.calls.mark(&self.directory, self.owner, at_once)?;
+    pub(super) fn mark_all_calls(&mut self) {
+        let finished = self.journal.calls.take_finished();
+        if let Err(error) = self.mark_calls(finished, true) {
+            self.journal.fail(Fault::Write(error));
+        }
+    }
+
+    /// Wipes finished calls, once their records are written, and marks the others.
+    fn mark_calls(&mut self, finished: Vec<SlotId>, at_once: bool) -> io::Result<()> {
+        self.write_queued();
+        let calls = Arc::clone(&self.journal.calls);
+        let wiped = self.calls.wipe(&finished);
+        calls.free(finished);
+        if self.open.is_some() || at_once {
+            let now = Instant::now();
+            for shard in 0..SHARDS {
+                let due = calls.due(shard, now, at_once);
+                self.calls.mark(&self.journal.directory, self.journal.owner, due)?;
+                // There may be thousands of marks, and connections wait meanwhile.
+                self.write_queued();
+            }
         }
         wiped
     }
 
-    /// Marks what all calls have delivered so far, for a process that ends at once.
-    pub(in crate::usage) fn mark_all_calls(&self) {
-        let over = self.calls.take_over();
-        if self.settle(STALLED)
-            && let Err(error) = self.mark_calls(over, true)
-        {
-            self.note(Fault::Write(error));
-        }
-    }
-
-    fn take_over(&self, made: io::Result<Segment>) {
-        let mut state = self.state();
-        match made {
-            Ok(segment) => {
-                state.segments_made += 1;
-                let sealed = state.open.replace(segment);
-                state.sealed.extend(sealed);
-                if state.fault.take_if(|fault| !matches!(fault, Fault::Full(_))).is_some() {
-                    self.log_recovery();
-                }
-            }
-            Err(error) => {
-                drop(state);
-                self.note(Fault::Create(error));
-            }
-        }
-    }
-
-    /// Records a fault, and logs it if it is the first.
-    fn note(&self, fault: Fault) {
-        let mut state = self.state();
-        let was_working = state.fault.is_none();
-        state.fail(fault);
-        if was_working {
-            self.log_fault(&state);
-        }
-    }
-
-    fn remove_confirmed(&self) {
-        let done: Vec<_> = self
-            .state()
-            .sealed
-            .extract_if(.., |segment| segment.waiting == 0)
-            .collect();
-        for segment in done {
-            // A file that cannot be removed is read in vain at the next start.
-            let _ = segment.remove();
-        }
-    }
-
-    /// Syncs records that the database has not confirmed in time.
-    fn sync(&self) {
-        let due: Vec<_> = {
-            let mut state = self.state();
-            let crowded = !state.sealed.is_empty();
-            let State { open, sealed, .. } = &mut *state;
-            let aged = sealed.iter_mut().filter_map(|one| {
-                let aged = std::mem::replace(&mut one.aged, true);
-                aged.then_some(&*one)
-            });
-            let open = open.iter().filter(|_| crowded);
-            aged.chain(open)
-                .filter(|one| one.synced < one.bytes)
-                .map(|one| (one.number, Arc::clone(&one.file), one.bytes))
-                .collect()
+    /// Opens a new segment, in place of the present one or of none, if that is due.
+    fn roll(&mut self) {
+        let (is_faulty, may_retry) = {
+            let queue = self.journal.queue();
+            let may_retry = match queue.fault {
+                None => true,
+                Some(Fault::Full(_)) => self.bytes() <= self.max_bytes / 4 * 3,
+                Some(_) => queue.retry_at.is_none_or(|at| at <= Instant::now()),
+            };
+            (queue.fault.is_some(), may_retry)
         };
+        if is_faulty {
+            // What was accepted before the fault; nothing is accepted since.
+            self.write_queued();
+            self.sealed.extend(self.open.take());
+        }
+        let limit = SEGMENT_BYTES.min(self.max_bytes / 4);
+        let wanted = match &self.open {
+            Some(open) => open.bytes > 0 && (self.sealed.is_empty() || open.bytes >= limit),
+            None => !self.closed && may_retry,
+        };
+        if !wanted {
+            return;
+        }
+        let is_trial = self.open.is_none();
+        match Segment::create(
+            &self.journal.directory,
+            self.journal.owner,
+            self.segments_made,
+            is_trial,
+        ) {
+            Ok(segment) => {
+                self.segments_made += 1;
+                self.sealed.extend(self.open.replace(segment));
+                self.journal.accept();
+            }
+            Err(error) => self.journal.fail(Fault::Create(error)),
+        }
+    }
+
+    /// Begins to sync records that the database has not confirmed in time.
+    fn sync(&mut self) {
+        if self.syncing.is_some() {
+            return;
+        }
+        let is_crowded = !self.sealed.is_empty();
+        let aged = self.sealed.iter_mut().filter_map(|one| {
+            let aged = std::mem::replace(&mut one.aged, true);
+            aged.then_some(&*one)
+        });
+        let open = self.open.iter().filter(|_| is_crowded);
+        let due: Vec<_> = aged.chain(open).filter(|one| one.synced < one.bytes).collect();
         if due.is_empty() {
             return;
         }
-        // The names of new files as well.
-        let mut outcome = std::fs::File::open(&self.directory).and_then(|directory| directory.sync_all());
-        for (number, file, bytes) in due {
-            outcome = outcome.and(file.sync_data());
-            let mut state = self.state();
-            // Marked as synced also after a failure: the kernel reports it once, and the next sync succeeds without writing.
-            let is_open = state.open.as_ref().is_some_and(|open| open.number == number);
-            if let Some(segment) = state.segment(number) {
-                segment.synced = bytes;
+        let files: Vec<_> = due.iter().map(|one| Arc::clone(&one.file)).collect();
+        let due = due.iter().map(|one| (one.number, one.bytes)).collect();
+        let directory = self.journal.directory.clone();
+        let thread = thread::Builder::new().name("usage-sync".to_owned());
+        let sync = self.sync_files;
+        match thread.spawn(move || sync(&directory, &files)) {
+            Ok(thread) => self.syncing = Some(Syncing { due, thread }),
+            Err(error) => self.journal.fail(Fault::Sync(error)),
+        }
+    }
+
+    /// Notes what has been synced, if that is over.
+    pub(super) fn collect_synced(&mut self, wait: bool) {
+        let Some(Syncing { due, thread }) = self.syncing.take_if(|syncing| wait || syncing.thread.is_finished()) else {
+            return;
+        };
+        let mut outcome = thread.join().unwrap_or_else(|_| Err(io::Error::other("a panic")));
+        for (number, bytes) in due {
+            // Noted as synced also after a failure: the kernel reports it once, and the next sync succeeds without writing.
+            let open = self.open.iter_mut().find(|open| open.number == number);
+            if let Some(open) = open {
+                open.synced = bytes;
+            } else if let Some(sealed) = self.sealed.iter_mut().find(|one| one.number == number) {
+                sealed.synced = bytes;
                 // The segment is complete and stays for a while.
-                if !is_open && segment.bytes == bytes {
-                    outcome = outcome.and(segment.seal());
+                if sealed.bytes == bytes {
+                    outcome = outcome.and(sealed.seal());
                 }
             }
         }
         if let Err(error) = outcome {
-            self.note(Fault::Sync(error));
+            self.journal.fail(Fault::Sync(error));
         }
     }
 
-    /// Removes confirmed segments and syncs the rest for the next start. Returns the number of remaining records.
-    pub(in crate::usage) fn close(&self) -> u64 {
-        let over = self.calls.take_over();
-        if self.settle(CLOSE_LIMIT) {
-            // Best effort: an unmarked call was not promised to be recorded.
-            let _ = self.mark_calls(over, true);
-        }
-        let _ = self.calls.close();
-        let segments: Vec<_> = {
-            let mut state = self.state();
-            state.closed = true;
-            let open = state.open.take();
-            std::mem::take(&mut state.sealed).into_iter().chain(open).collect()
-        };
+    /// See [`super::Journal::close`].
+    pub(super) fn close(&mut self) -> u64 {
+        self.closed = true;
+        self.journal.queue().accepts = false;
+        let finished = self.journal.calls.take_finished();
+        // Best effort: an unmarked call was not promised to be recorded.
+        let _ = self.mark_calls(finished, true);
+        let _ = self.calls.close(self.journal.calls.is_idle());
         let mut kept = 0;
-        for segment in segments {
+        for segment in self.sealed.drain(..).chain(self.open.take()) {
             if segment.waiting == 0 {
                 let _ = segment.remove();
             } else {
-                kept += segment.waiting.saturating_sub(segment.missing);
+                kept += segment.waiting;
                 let _ = segment.file.sync_all();
             }
         }
         kept
     }
 
-    fn log_recovery(&self) {
-        self.up.set(1.0);
-        tracing::warn!(target: "mapleai::lifecycle", directory = %self.directory.display(), "the usage journal is written again");
+    /// Bytes of all files, those of dead processes included.
+    pub(super) fn bytes(&self) -> u64 {
+        let own = self.sealed.iter().chain(&self.open).map(|segment| segment.bytes);
+        self.journal.orphaned_bytes.load(Ordering::Relaxed) + own.sum::<u64>()
     }
+}
+
+/// Syncs files, and the directory with the names of new ones.
+pub(super) fn sync_files(directory: &Path, files: &[Arc<File>]) -> io::Result<()> {
+    let named = File::open(directory).and_then(|directory| directory.sync_all());
+    files.iter().fold(named, |outcome, file| outcome.and(file.sync_data()))
 }

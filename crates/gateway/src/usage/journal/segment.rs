@@ -9,6 +9,7 @@ use std::{
     ffi::OsStr,
     fs::{self, File, TryLockError},
     io::{self, Write as _},
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -35,10 +36,10 @@ pub(super) struct Segment {
     pub(super) bytes: u64,
     /// Number of bytes that are synced, so that they survive a lost machine.
     pub(super) synced: u64,
+    /// The numbers of its records.
+    pub(super) entries: Range<u64>,
     /// Records that the database has not confirmed.
     pub(super) waiting: u64,
-    /// Number of its records that the disk did not accept.
-    pub(super) missing: u64,
     /// Set some time after it was sealed: the database should have its records by now.
     pub(super) aged: bool,
 }
@@ -67,8 +68,8 @@ impl Segment {
             path,
             bytes: 0,
             synced: 0,
+            entries: 0..0,
             waiting: 0,
-            missing: 0,
             aged: false,
         })
     }

@@ -1,195 +1,129 @@
-//! The writer thread, so that no serving thread waits for the disk.
+//! The journal's thread, which owns its files, so that no serving thread waits for the disk.
 //!
-//! When woken it takes all pending records, writes them, and wakes the waiting connections: one write for all. Appending
-//! holds the lock only while a record is copied, never during a write.
+//! When woken it takes all queued records, writes them, and wakes the waiting connections: one write for all.
 
 use std::{
+    fs::File,
     io,
-    sync::{Arc, PoisonError, atomic::Ordering},
-    task::Waker,
+    path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use metrics::{Gauge, gauge};
+
 use super::{
-    Fault, Handle, Journal, JournalInner, STALLED, segment,
-    state::{Stage, State},
+    EntryNumber, Fault,
+    calls::CallsFile,
+    maintenance::{Syncing, sync_files},
+    queue::JournalInner,
+    segment::{self, Segment},
 };
-use concurrency::write_coalescing::PreWriteHook;
+use telemetry::metrics::USAGE_JOURNAL_BYTES;
 
-/// Starts the thread. It ends once the last [`Journal`] is gone and nothing is pending.
-pub(super) fn start(shared: &Arc<JournalInner>) -> io::Result<()> {
-    let shared = Arc::clone(shared);
-    std::thread::Builder::new()
-        .name("usage-journal".to_owned())
-        .spawn(move || shared.write_until_ended())
-        .map(|_| ())
+/// Capacity that the buffer keeps for reuse.
+const USUAL: usize = 256 * 1024;
+
+pub(super) struct Writer {
+    pub(super) journal: Arc<JournalInner>,
+    pub(super) max_bytes: u64,
+    /// What is being written. Exchanged with the queue's buffer.
+    frames: Vec<u8>,
+    /// Number of records ever taken from the queue.
+    taken: u64,
+    pub(super) open: Option<Segment>,
+    pub(super) sealed: Vec<Segment>,
+    pub(super) segments_made: u64,
+    pub(super) calls: CallsFile,
+    pub(super) syncing: Option<Syncing>,
+    /// [`sync_files`], or what a test has in its place.
+    pub(super) sync_files: fn(&Path, &[Arc<File>]) -> io::Result<()>,
+    pub(super) closed: bool,
+    /// The last handle has been dropped.
+    pub(super) ends: bool,
+    pub(super) bytes_gauge: Gauge,
 }
 
-impl JournalInner {
-    fn write_until_ended(&self) {
-        let mut state = self.state();
-        loop {
-            while !state.asked && state.stage == Stage::Running {
-                state = self.asked.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            state.asked = false;
-            let appended = self.appended.load(Ordering::Acquire);
-            let chunks = state.take_chunks(Instant::now());
-            let ends = state.stage == Stage::Ending;
-            drop(state);
-            let mut spare = Vec::new();
-            let mut outcomes = Vec::with_capacity(chunks.len());
-            for chunk in chunks {
-                outcomes.push((
-                    chunk.segment,
-                    chunk.records,
-                    segment::append(&chunk.file, &chunk.frames, chunk.at),
-                ));
-                spare = chunk.frames;
-            }
-            state = self.state();
-            state.note_written(spare);
-            let was_working = state.fault.is_none();
-            for (number, records, outcome) in outcomes {
-                note(&mut state, number, records, outcome);
-            }
-            if was_working {
-                self.log_fault(&state);
-            }
-            if ends {
-                state.stage = Stage::Gone;
-            }
-            let woken = self.release(&mut state, appended);
-            drop(state);
-            self.done.notify_all();
-            woken.into_iter().for_each(Waker::wake);
-            if ends {
-                return;
-            }
-            state = self.state();
+impl Writer {
+    pub(super) fn new(journal: Arc<JournalInner>, max_bytes: u64) -> Self {
+        Self {
+            journal,
+            max_bytes,
+            frames: Vec::new(),
+            taken: 0,
+            open: None,
+            sealed: Vec::new(),
+            segments_made: 0,
+            calls: CallsFile::default(),
+            syncing: None,
+            sync_files,
+            closed: false,
+            ends: false,
+            bytes_gauge: gauge!(USAGE_JOURNAL_BYTES),
         }
     }
 
-    /// Marks everything `appended` so far as safe. Returns the wakers of the waiting connections.
-    fn release(&self, state: &mut State, appended: u64) -> Vec<Waker> {
-        let safe = self.safe.fetch_max(appended, Ordering::AcqRel).max(appended);
-        let due = state.waiters.extract_if(.., |(mark, _)| *mark <= safe);
-        due.map(|(_, waker)| waker).collect()
-    }
-
-    /// Whether an appended record is not safe yet.
-    pub(super) fn is_behind(&self) -> bool {
-        self.safe.load(Ordering::Acquire) < self.appended.load(Ordering::Acquire)
-    }
-
-    /// Wakes the writer, unless it has been woken already.
-    pub(super) fn ask(&self, state: &mut State) {
-        if !std::mem::replace(&mut state.asked, true) {
-            self.asked.notify_one();
-        }
-    }
-}
-
-fn note(state: &mut State, number: u64, records: u64, outcome: io::Result<u64>) {
-    match (state.segment(number), outcome) {
-        (Some(segment), Ok(bytes)) => segment.bytes += bytes,
-        // The database has confirmed all of it meanwhile.
-        (None, Ok(_)) => {}
-        (segment, Err(error)) => {
-            if let Some(segment) = segment {
-                segment.missing += records;
+    /// Until the last handle is gone and what it appended is written.
+    pub(super) fn run(mut self, interval: Duration) {
+        let mut round = Instant::now() + interval;
+        while !self.ends {
+            let requests = self.journal.wait_for_work(round);
+            self.write_queued();
+            for request in requests {
+                request(&mut self);
             }
-            if state.fault.is_none() {
-                state.fail(Fault::Write(error));
+            if round <= Instant::now() {
+                self.maintain();
+                round = Instant::now() + interval;
             }
         }
     }
-}
 
-impl Journal {
-    /// Starts writing the appended records into the page cache, without waiting.
-    pub(in crate::usage) fn commit(&self) {
-        if self.is_behind() {
-            self.ask(&mut self.state());
+    /// Writes what is in the queue, and wakes the connections that wait for it.
+    pub(super) fn write_queued(&mut self) {
+        self.frames.clear();
+        self.frames.shrink_to(USUAL);
+        let mut queue = self.journal.queue();
+        std::mem::swap(&mut queue.frames, &mut self.frames);
+        let confirmed = std::mem::take(&mut queue.confirmed);
+        let appended = queue.next;
+        queue.busy_since = Some(Instant::now());
+        drop(queue);
+        if let Err(fault) = self.write(appended) {
+            // Its records stay until the database has them. What comes after those that are missing goes into another one, so
+            // that the numbers of its records have no gaps.
+            self.sealed.extend(self.open.take());
+            self.journal.fail(fault);
         }
+        self.taken = appended;
+        for entry in confirmed {
+            self.confirm(entry);
+        }
+        self.journal.release(appended);
     }
 
-    /// The same, waiting for at most `limit`; whether it is done.
-    pub(super) fn settle(&self, limit: Duration) -> bool {
-        let appended = self.appended.load(Ordering::Acquire);
-        let mut state = self.state();
-        let deadline = Instant::now() + limit;
-        // `safe` does not tell: it also covers records that were given up.
-        while self.safe.load(Ordering::Acquire) < appended || state.writing_since.is_some() {
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
-                return false;
-            };
-            self.ask(&mut state);
-            let waited = self.done.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+    fn write(&mut self, appended: u64) -> Result<(), Fault> {
+        let count = appended - self.taken;
+        let bytes = self.bytes() + self.frames.len() as u64;
+        let Some(open) = self.open.as_mut().filter(|_| count > 0) else {
+            return Ok(());
+        };
+        if bytes > self.max_bytes {
+            return Err(Fault::Full(self.max_bytes));
         }
-        true
+        open.bytes += segment::append(&open.file, &self.frames, open.bytes).map_err(Fault::Write)?;
+        if open.entries.is_empty() {
+            open.entries.start = self.taken;
+        }
+        open.entries.end = appended;
+        open.waiting += count;
+        Ok(())
     }
 
-    /// Releases the connections that wait for a stalled disk. Called every [`super::WATCH_INTERVAL`]; never waits.
-    pub(in crate::usage) fn watch(&self) {
-        if !self.is_behind() {
-            return;
+    fn confirm(&mut self, entry: EntryNumber) {
+        let mut own = self.sealed.iter_mut().chain(&mut self.open);
+        if let Some(segment) = own.find(|segment| segment.entries.contains(&entry.0)) {
+            segment.waiting = segment.waiting.saturating_sub(1);
         }
-        let mut state = self.state();
-        if !state.is_stalled(Instant::now()) {
-            return;
-        }
-        let was_working = state.fault.is_none();
-        if was_working {
-            state.fail(Fault::Stalled);
-            self.log_fault(&state);
-        }
-        let woken = self.release(&mut state, self.appended.load(Ordering::Acquire));
-        drop(state);
-        woken.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl Drop for Handle {
-    /// Writes the rest, if the disk accepts it, and releases the locks of the segments and of the calls' file.
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        if state.stage == Stage::Running {
-            state.stage = Stage::Ending;
-        }
-        self.0.asked.notify_one();
-        let deadline = Instant::now() + STALLED;
-        while state.stage != Stage::Gone
-            && let Some(left) = deadline.checked_duration_since(Instant::now())
-        {
-            let waited = self.0.done.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        state.open = None;
-        state.sealed.clear();
-        drop(state);
-        self.0.calls.unlock();
-    }
-}
-
-/// A response is written only after its record is safe.
-impl PreWriteHook for Journal {
-    fn mark(&self) -> Option<u64> {
-        self.is_behind().then(|| self.appended.load(Ordering::Acquire))
-    }
-
-    fn is_done(&self, mark: u64) -> bool {
-        self.safe.load(Ordering::Acquire) >= mark
-    }
-
-    fn wake_when_done(&self, mark: u64, waker: &Waker) -> bool {
-        let mut state = self.state();
-        if self.is_done(mark) {
-            return false;
-        }
-        state.waiters.push((mark, waker.clone()));
-        self.ask(&mut state);
-        true
     }
 }

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Instant};
 
-use super::{LIMIT, journal, keep, records};
-use crate::usage::journal::{Journal, Opened};
+use super::{LIMIT, NEVER, close, is_idle, journal, keep, look, maintain, records};
+use crate::usage::journal::{Journal, Opened, writer::Writer};
 use domain::{
     model::{Caching, Model, ModelKind},
     money::Price,
@@ -39,7 +39,7 @@ fn opened(record: &UsageRecord) -> Opened {
 
 /// What the next process finds of calls, once there are no records before them.
 fn found(folder: &Path) -> Vec<UsageRecord> {
-    let next = Journal::new(folder, LIMIT);
+    let next = Journal::start(folder, LIMIT, NEVER);
     let orphans = next.orphans(&BTreeSet::new()).unwrap();
     let calls = orphans.iter().filter(|one| one.is_of_calls());
     calls
@@ -58,12 +58,12 @@ fn a_call_that_goes_on_is_marked_and_one_that_is_over_is_not_found() {
     );
     drop(short);
     going.note_text(4_000);
-    journal.maintain();
-    assert!(!journal.is_idle());
+    maintain(&journal);
+    assert!(!is_idle(&journal));
     // Its own record comes first, and then its mark goes.
     keep(&journal, &records[1]).unwrap();
     drop(over);
-    journal.maintain();
+    maintain(&journal);
     // As in a process that dies: nobody wipes what is marked.
     drop(going);
     drop(journal);
@@ -81,12 +81,12 @@ fn nothing_delivered_is_nothing_charged_and_the_last_words_of_a_process_are() {
     let (journal, folder) = journal();
     let records = records(2);
     let (silent, talking) = (journal.begin(opened(&records[0])), journal.begin(opened(&records[1])));
-    journal.maintain();
+    maintain(&journal);
     talking.note_text(40);
     talking.note_text(40);
-    journal.maintain();
+    maintain(&journal);
     // Within a second of the last mark, but there will be no other.
-    journal.mark_all_calls();
+    look(&journal, Writer::mark_all_calls);
     drop((silent, talking));
     drop(journal);
     let mut left = found(folder.path());
@@ -106,9 +106,9 @@ fn slots_are_used_again_and_a_clean_end_leaves_no_file() {
     for _ in 0..50 {
         let call = journal.begin(opened(record));
         call.note_text(8);
-        journal.maintain();
+        maintain(&journal);
         drop(call);
-        journal.maintain();
+        maintain(&journal);
     }
     let size = |folder: &Path| {
         let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -116,6 +116,6 @@ fn slots_are_used_again_and_a_clean_end_leaves_no_file() {
         calls.map(|path| path.metadata().unwrap().len()).sum::<u64>()
     };
     assert!((1..=16 * 512).contains(&size(folder.path())));
-    journal.close();
+    close(&journal);
     assert_eq!(size(folder.path()), 0);
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Instant};
 
-use super::{TIMEOUT, journal, records};
+use super::{TIMEOUT, bytes, journal, maintain, records, settle};
 use domain::usage::UsageRecord;
 
 /// What is on the disk of a journal that is still in use.
@@ -24,11 +24,11 @@ fn what_is_appended_together_is_written_together() {
     for record in &records {
         journal.append(record).unwrap();
     }
-    assert!(written(folder.path()).is_empty() && !journal.is_idle());
-    journal.settle(TIMEOUT);
+    assert!(written(folder.path()).is_empty() && journal.is_behind());
+    settle(&journal);
     let bytes = written(folder.path());
     assert!(records.iter().all(|record| has(&bytes, record)));
-    journal.settle(TIMEOUT);
+    settle(&journal);
     assert_eq!(written(folder.path()), bytes);
 }
 
@@ -41,7 +41,7 @@ fn whoever_has_committed_finds_its_record_whatever_others_do() {
             threads.spawn(move || {
                 for record in part {
                     journal.append(&record).unwrap();
-                    journal.settle(TIMEOUT);
+                    settle(&journal);
                     assert!(has(&written(folder), &record));
                 }
             });
@@ -60,6 +60,6 @@ fn much_that_nobody_commits_is_written_all_the_same() {
         assert!(Instant::now() < deadline);
         std::thread::yield_now();
     }
-    journal.maintain();
-    assert_eq!(journal.state().bytes(), written(folder.path()).len() as u64);
+    maintain(&journal);
+    assert_eq!(bytes(&journal), written(folder.path()).len() as u64);
 }

@@ -4,8 +4,16 @@ use std::{fs, fs::File, sync::Arc};
 
 use tempfile::tempdir;
 
-use super::{LIMIT, TIMEOUT, files, is_up, journal, keep, left_over, records, retry_now};
+use super::{LIMIT, NEVER, close, files, is_up, journal, keep, left_over, look, maintain, records, retry_now, settle};
 use crate::usage::journal::Journal;
+
+/// The open segment's file takes nothing any more. Returns it as it was.
+fn fill_up(journal: &Journal) -> Arc<File> {
+    let full = Arc::new(File::options().write(true).open("/dev/full").unwrap());
+    look(journal, |writer| {
+        std::mem::replace(&mut writer.open.as_mut().unwrap().file, full)
+    })
+}
 
 #[test]
 fn a_full_journal_stands_aside_until_there_is_room() {
@@ -15,7 +23,7 @@ fn a_full_journal_stands_aside_until_there_is_room() {
     while let Some(place) = keep(&journal, record) {
         places.push(place);
         if places.len() % 100 == 0 {
-            journal.maintain();
+            maintain(&journal);
         }
     }
     assert!(!is_up(&journal));
@@ -24,13 +32,11 @@ fn a_full_journal_stands_aside_until_there_is_room() {
         entries.map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
     };
     assert!((LIMIT * 9 / 10..=LIMIT).contains(&on_disk()), "{}", on_disk());
-    journal.maintain();
+    maintain(&journal);
     assert!(!is_up(&journal) && keep(&journal, record).is_none());
-    for place in places {
-        journal.confirm(place, 1);
-    }
-    journal.maintain();
-    journal.maintain();
+    journal.confirm(&places);
+    maintain(&journal);
+    maintain(&journal);
     assert!(is_up(&journal) && keep(&journal, record).is_some());
     assert!(on_disk() < LIMIT / 10);
 }
@@ -40,12 +46,11 @@ fn a_disk_without_room_is_left_alone_and_tried_again() {
     let (journal, folder) = journal();
     let records = records(3);
     keep(&journal, &records[0]).unwrap();
-    let full = File::options().write(true).open("/dev/full").unwrap();
-    let real = std::mem::replace(&mut journal.state().open.as_mut().unwrap().file, Arc::new(full));
+    let real = fill_up(&journal);
     assert!(keep(&journal, &records[1]).is_none());
     assert!(!is_up(&journal));
-    journal.state().sealed[0].file = real;
-    journal.maintain();
+    look(&journal, |writer| writer.sealed[0].file = real);
+    maintain(&journal);
     assert!(!is_up(&journal), "not tried again at once");
     retry_now(&journal);
     assert!(is_up(&journal));
@@ -59,9 +64,9 @@ fn a_folder_that_cannot_be_is_told_and_awaited() {
     let folder = tempdir().unwrap();
     let place = folder.path().join("journal");
     fs::write(&place, "a file").unwrap();
-    let journal = Journal::new(&place, LIMIT);
+    let journal = Journal::start(&place, LIMIT, NEVER);
     let record = &records(1)[0];
-    journal.maintain();
+    maintain(&journal);
     assert!(!is_up(&journal) && keep(&journal, record).is_none());
     retry_now(&journal);
     assert!(!is_up(&journal));
@@ -71,7 +76,7 @@ fn a_folder_that_cannot_be_is_told_and_awaited() {
 
     // Taken away while it is in use, it is noticed when the next segment is due.
     fs::remove_dir_all(&place).unwrap();
-    journal.maintain();
+    maintain(&journal);
     assert_eq!((is_up(&journal), files(&place)), (true, 1), "made again");
     assert!(keep(&journal, record).is_some());
 }
@@ -81,13 +86,30 @@ fn what_the_disk_did_not_take_is_not_said_to_be_kept() {
     let (journal, folder) = journal();
     let records = records(3);
     keep(&journal, &records[0]).unwrap();
-    let full = File::options().write(true).open("/dev/full").unwrap();
-    let real = std::mem::replace(&mut journal.state().open.as_mut().unwrap().file, Arc::new(full));
+    let real = fill_up(&journal);
     journal.append(&records[1]).unwrap();
     journal.append(&records[2]).unwrap();
-    journal.settle(TIMEOUT);
+    settle(&journal);
     assert!(!is_up(&journal) && journal.append(&records[1]).is_none());
-    journal.state().sealed[0].file = real;
-    assert_eq!(journal.close(), 1);
+    look(&journal, |writer| writer.sealed[0].file = real);
+    assert_eq!(close(&journal), 1);
+    assert_eq!(left_over(folder.path()), records[..1]);
+}
+
+#[test]
+fn what_the_database_has_of_a_segment_that_failed_is_not_taken_for_what_it_lacks() {
+    let (journal, folder) = journal();
+    let records = records(3);
+    keep(&journal, &records[0]).unwrap();
+    let real = fill_up(&journal);
+    let missing: Vec<_> = records[1..]
+        .iter()
+        .map(|record| journal.append(record).unwrap())
+        .collect();
+    settle(&journal);
+    look(&journal, |writer| writer.sealed[0].file = real);
+    journal.confirm(&missing);
+    maintain(&journal);
+    assert_eq!(close(&journal), 1);
     assert_eq!(left_over(folder.path()), records[..1]);
 }

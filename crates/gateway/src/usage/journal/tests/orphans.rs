@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
 };
 
-use super::{LIMIT, files, journal, keep, records};
+use super::{LIMIT, NEVER, bytes, files, journal, keep, maintain, records};
 use crate::usage::journal::Journal;
 
 #[test]
@@ -16,10 +16,10 @@ fn a_piece_that_is_missing_at_the_end_is_missed_even_between_two_records() {
     }
     // Sealed, and not in the database when its time is over.
     for _ in 0..3 {
-        journal.maintain();
+        maintain(&journal);
     }
     drop(journal);
-    let next = Journal::new(folder.path(), LIMIT);
+    let next = Journal::start(folder.path(), LIMIT, NEVER);
     let found = next.orphans(&BTreeSet::new()).unwrap();
     let [sealed] = &found[..] else { panic!("{found:?}") };
     assert_eq!(sealed.missing(), 0);
@@ -42,15 +42,12 @@ fn what_is_set_aside_stays_is_not_read_again_and_does_not_count() {
     let (journal, folder) = journal();
     keep(&journal, &records(1)[0]).unwrap();
     drop(journal);
-    let next = Journal::new(folder.path(), LIMIT);
+    let next = Journal::start(folder.path(), LIMIT, NEVER);
     let found = next.orphans(&BTreeSet::new()).unwrap();
-    assert!(next.state().bytes() > 0);
+    assert!(bytes(&next) > 0);
     let place = next.set_aside(&found[0]).unwrap();
     assert_eq!(fs::metadata(&place).unwrap().len(), found[0].bytes);
-    assert_eq!(
-        (next.orphans(&BTreeSet::new()).unwrap(), next.state().bytes()),
-        (vec![], 0)
-    );
+    assert_eq!((next.orphans(&BTreeSet::new()).unwrap(), bytes(&next)), (vec![], 0));
     assert_eq!(files(folder.path()), 1);
 }
 
@@ -59,10 +56,10 @@ fn what_is_kept_for_another_version_does_not_count() {
     let (journal, folder) = journal();
     keep(&journal, &records(1)[0]).unwrap();
     drop(journal);
-    let next = Journal::new(folder.path(), LIMIT);
+    let next = Journal::start(folder.path(), LIMIT, NEVER);
     let found = next.orphans(&BTreeSet::new()).unwrap();
     let kept = BTreeSet::from([found[0].path.clone()]);
-    assert_eq!((next.orphans(&kept).unwrap(), next.state().bytes()), (vec![], 0));
+    assert_eq!((next.orphans(&kept).unwrap(), bytes(&next)), (vec![], 0));
     assert!(found[0].path.exists());
 }
 

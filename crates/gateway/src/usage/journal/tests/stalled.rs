@@ -4,13 +4,13 @@ use std::{
     fs::File,
     io::{PipeReader, Read, Write},
     os::fd::OwnedFd,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
     time::Instant,
 };
 
-use super::{TIMEOUT, is_up, journal, keep, left_over, records, retry_now};
-use crate::usage::journal::{Journal, STALLED};
+use super::{TIMEOUT, is_up, journal, keep, left_over, look, maintain, records};
+use crate::usage::journal::{Journal, writer::Writer};
 use concurrency::write_coalescing::PreWriteHook;
 
 /// What a pipe holds on Linux.
@@ -20,8 +20,10 @@ const PIPE_ROOM: usize = 64 * 1024;
 fn stall(journal: &Journal) -> (PipeReader, Arc<File>) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(&vec![0; PIPE_ROOM]).unwrap();
-    let full = File::from(OwnedFd::from(writer));
-    let real = std::mem::replace(&mut journal.state().open.as_mut().unwrap().file, Arc::new(full));
+    let full = Arc::new(File::from(OwnedFd::from(writer)));
+    let real = look(journal, |writer| {
+        std::mem::replace(&mut writer.open.as_mut().unwrap().file, full)
+    });
     (reader, real)
 }
 
@@ -46,10 +48,10 @@ fn a_disk_that_stalls_holds_up_no_thread_and_lets_everybody_go() {
     let records = records(4);
     keep(&journal, &records[0]).unwrap();
     let (mut reader, real) = stall(&journal);
-    let place = journal.append(&records[1]).unwrap();
+    journal.append(&records[1]).unwrap();
     assert!(!may_write(&journal), "its record is not safe");
     // Others go on appending while the writer is stuck.
-    until("the write", || journal.state().writing_since.is_some());
+    until("the write", || journal.queue().frames.is_empty());
     journal.append(&records[2]).unwrap();
     journal.watch();
     assert!(is_up(&journal) && !may_write(&journal), "it is not late yet");
@@ -57,22 +59,21 @@ fn a_disk_that_stalls_holds_up_no_thread_and_lets_everybody_go() {
         journal.watch();
         !is_up(&journal)
     });
-    assert!(may_write(&journal) && journal.state().waiters.is_empty());
+    assert!(may_write(&journal) && journal.queue().waiters.is_empty());
     assert!(journal.append(&records[3]).is_none() && may_write(&journal));
     // The disk is left alone until it has given the write back.
-    let began = Instant::now();
-    retry_now(&journal);
-    assert!(!is_up(&journal) && began.elapsed() < 10 * STALLED);
+    journal.queue().retry_at = None;
+    let put_back = journal.on_thread(|writer| writer.open.as_mut().unwrap().file = real);
+    let retried = journal.on_thread(Writer::maintain);
+    assert!(!is_up(&journal) && put_back.is_empty() && retried.is_empty());
 
     let mut taken = vec![0; 1 << 20];
     let mut all = 0;
     until("the writes", || {
         all += reader.read(&mut taken).unwrap();
-        journal.state().writing_since.is_none() && !journal.is_behind()
+        !retried.is_empty() && !journal.is_behind()
     });
-    assert!(all > 0);
-    journal.state().segment(place.0).unwrap().file = real;
-    retry_now(&journal);
+    assert!(all >= PIPE_ROOM);
     assert!(is_up(&journal));
     keep(&journal, &records[3]).unwrap();
     drop(journal);
@@ -115,4 +116,59 @@ fn who_waits_is_woken_once_its_record_is_written() {
         tokio::time::timeout(TIMEOUT, woken).await.unwrap();
     });
     assert_eq!(before.mark(), None);
+}
+
+/// Syncing lasts as long as this is locked.
+static SYNC: Mutex<()> = Mutex::new(());
+
+#[test]
+fn a_slow_sync_holds_up_no_record_and_is_noted_when_it_is_over() {
+    let (journal, folder) = journal();
+    let records = records(3);
+    look(&journal, |writer| {
+        writer.sync_files = |_, _| {
+            drop(SYNC.lock());
+            Ok(())
+        };
+    });
+    let slow = SYNC.lock().unwrap();
+    keep(&journal, &records[0]).unwrap();
+    for _ in 0..3 {
+        look(&journal, Writer::maintain);
+    }
+    let unsynced = |writer: &mut Writer| {
+        let sealed = writer.sealed.iter().map(|one| one.bytes - one.synced);
+        (writer.syncing.is_some(), sealed.sum::<u64>() > 0)
+    };
+    assert_eq!(look(&journal, unsynced), (true, true));
+    // The disk takes writes all the same.
+    keep(&journal, &records[1]).unwrap();
+    assert!(may_write(&journal));
+    look(&journal, Writer::maintain);
+    keep(&journal, &records[2]).unwrap();
+    drop(slow);
+    maintain(&journal);
+    maintain(&journal);
+    assert_eq!(look(&journal, unsynced), (false, false));
+    assert!(is_up(&journal));
+    drop(journal);
+    assert_eq!(left_over(folder.path()), records);
+}
+
+#[test]
+fn without_its_thread_it_lets_everybody_go_and_says_so() {
+    let (journal, folder) = journal();
+    let records = records(2);
+    keep(&journal, &records[0]).unwrap();
+    let gone = journal.on_thread(|_| -> () { panic!("as a bug would") });
+    assert!(gone.blocking_recv().is_err());
+    journal.append(&records[1]).unwrap();
+    assert!(!may_write(&journal));
+    until("the end of patience", || {
+        journal.watch();
+        !is_up(&journal)
+    });
+    assert!(may_write(&journal) && journal.append(&records[1]).is_none());
+    // Its files are unlocked: any process takes them up.
+    assert_eq!(left_over(folder.path()), records[..1]);
 }
