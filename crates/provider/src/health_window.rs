@@ -1,7 +1,7 @@
-//! Success and failure counts of a provider's recent calls, from which its health is derived. Costs one atomic per call.
+//! Success and failure counts of a provider's recent calls, from which its health is derived. Costs one short lock per call.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -11,12 +11,16 @@ const SLOTS: usize = 6;
 const SLOT: Duration = Duration::from_secs(5);
 
 /// Counts of calls in the last [`WINDOW`], in slots of five seconds.
-///
-/// A slot is one word: its number (24 bits), succeeded calls and failed calls (20 bits each), so that counting needs no lock.
-/// Counts saturate at about a million.
 pub struct HealthWindow {
     started: Instant,
-    slots: [AtomicU64; SLOTS],
+    slots: Mutex<[Slot; SLOTS]>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    /// Which five seconds since the start, counted from one: an unused slot has 0.
+    number: u64,
+    counts: Recent,
 }
 
 /// The counts within the window.
@@ -43,26 +47,11 @@ impl Recent {
     }
 }
 
-const COUNT_BITS: u32 = 20;
-const MAX_COUNT: u64 = (1 << COUNT_BITS) - 1;
-
-fn pack(number: u64, recent: Recent) -> u64 {
-    (number << (2 * COUNT_BITS)) | (recent.succeeded.min(MAX_COUNT) << COUNT_BITS) | recent.failed.min(MAX_COUNT)
-}
-
-fn unpack(word: u64) -> (u64, Recent) {
-    let recent = Recent {
-        succeeded: (word >> COUNT_BITS) & MAX_COUNT,
-        failed: word & MAX_COUNT,
-    };
-    (word >> (2 * COUNT_BITS), recent)
-}
-
 impl Default for HealthWindow {
     fn default() -> Self {
         Self {
             started: Instant::now(),
-            slots: [const { AtomicU64::new(0) }; SLOTS],
+            slots: Mutex::default(),
         }
     }
 }
@@ -83,55 +72,55 @@ impl HealthWindow {
         self.is_failing_at(self.started.elapsed())
     }
 
+    fn slots(&self) -> MutexGuard<'_, [Slot; SLOTS]> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note_at(&self, age: Duration, succeeded: bool) {
         let number = number_of(age);
-        let slot = &self.slots[usize::try_from(number).unwrap_or_default() % SLOTS];
-        // Never fails: the closure always gives a value.
-        let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
-            let (counted, mut recent) = unpack(word);
-            if counted != number {
-                recent = Recent::default();
-            }
-            if succeeded {
-                recent.succeeded += 1;
-            } else {
-                recent.failed += 1;
-            }
-            Some(pack(number, recent))
-        });
+        let mut slots = self.slots();
+        let slot = &mut slots[usize::try_from(number).unwrap_or_default() % SLOTS];
+        if slot.number != number {
+            *slot = Slot {
+                number,
+                counts: Recent::default(),
+            };
+        }
+        if succeeded {
+            slot.counts.succeeded += 1;
+        } else {
+            slot.counts.failed += 1;
+        }
+    }
+
+    /// The slots within the window.
+    fn within(&self, age: Duration) -> impl Iterator<Item = Slot> + use<> {
+        let now = number_of(age);
+        let slots = *self.slots();
+        slots.into_iter().filter(move |slot| slot.number + SLOTS as u64 > now)
     }
 
     fn is_failing_at(&self, age: Duration) -> bool {
-        let now = number_of(age);
-        let slots = self.slots.iter().map(|slot| unpack(slot.load(Ordering::Relaxed)));
-        let latest = slots
-            .filter(|(number, _)| number + SLOTS as u64 > now)
-            .max_by_key(|(number, _)| *number);
-        self.recent_at(age).is_failing() || latest.is_some_and(|(_, latest)| latest.is_all_failed())
+        let latest = self.within(age).max_by_key(|slot| slot.number);
+        self.recent_at(age).is_failing() || latest.is_some_and(|latest| latest.counts.is_all_failed())
     }
 
     fn recent_at(&self, age: Duration) -> Recent {
-        let now = number_of(age);
-        let mut sum = Recent::default();
-        for slot in &self.slots {
-            let (number, recent) = unpack(slot.load(Ordering::Relaxed));
-            if number + SLOTS as u64 > now {
-                sum.succeeded += recent.succeeded;
-                sum.failed += recent.failed;
-            }
-        }
-        sum
+        self.within(age).fold(Recent::default(), |sum, slot| Recent {
+            succeeded: sum.succeeded + slot.counts.succeeded,
+            failed: sum.failed + slot.counts.failed,
+        })
     }
 }
 
-/// Counted from one, so that an unused slot is never the current one; wraps after two and a half years.
+/// Counted from one, so that an unused slot is never the current one.
 fn number_of(age: Duration) -> u64 {
-    (age.as_secs() / SLOT.as_secs() + 1) & ((1 << (64 - 2 * COUNT_BITS)) - 1)
+    age.as_secs() / SLOT.as_secs() + 1
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{HealthWindow, Recent, WINDOW, pack, unpack};
+    use super::{HealthWindow, Recent, WINDOW};
     use std::time::Duration;
 
     #[test]
@@ -189,21 +178,22 @@ mod tests {
     }
 
     #[test]
-    fn counts_stop_instead_of_running_over() {
-        let full = Recent {
-            succeeded: 5_000_000,
-            failed: 7,
+    fn calls_of_many_threads_are_all_counted() {
+        let outcomes = HealthWindow::default();
+        std::thread::scope(|threads| {
+            for thread in 0..4 {
+                let outcomes = &outcomes;
+                threads.spawn(move || {
+                    for _ in 0..10_000 {
+                        outcomes.note_at(Duration::from_secs(7), thread > 0);
+                    }
+                });
+            }
+        });
+        let all = Recent {
+            succeeded: 30_000,
+            failed: 10_000,
         };
-        let (number, recent) = unpack(pack(9, full));
-        assert_eq!(
-            (number, recent),
-            (
-                9,
-                Recent {
-                    succeeded: (1 << 20) - 1,
-                    failed: 7
-                }
-            )
-        );
+        assert_eq!(outcomes.recent_at(Duration::from_secs(7)), all);
     }
 }
