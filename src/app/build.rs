@@ -180,10 +180,10 @@ pub fn services(
         SettingsReader::new(store.organizations, caches.clone()),
         caches.clone(),
         usize::try_from(config.cache.answer_max_bytes).unwrap_or(usize::MAX),
-        rand::random(),
         traces,
         clock.clone(),
         lifecycle.end_streams.clone(),
+        lifecycle.detached.clone(),
         live,
     );
     let conversations = Conversations::new(

@@ -4,6 +4,7 @@
 //! only in the model's name and in what metering needs: written anew they would break signatures and the providers' own caches of prompts.
 
 pub mod canonical;
+pub mod frame;
 pub mod openai;
 pub mod sse;
 

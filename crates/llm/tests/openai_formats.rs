@@ -10,7 +10,8 @@ use mapleai_llm::{
     Endpoint,
     openai::{
         conversion::{chunks_to_completion, completion_to_chunks},
-        request::Request,
+        frames::FrameReader,
+        request::RequestView,
     },
     sse,
 };
@@ -25,27 +26,26 @@ fn json_of(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).expect("JSON")
 }
 
-/// What is read of each event, and the whole answer that the stream stands for.
+/// The frames of a stream, and the whole answer that it stands for.
 fn read_stream(stream: &Bytes) -> Value {
-    let events: Vec<Value> = sse::events(stream)
-        .map(|event| {
-            if sse::is_done(event.data()) {
-                return json!("done");
-            }
-            let chunk = sse::scan_chunk(event.data());
-            json!({
-                "usage": chunk.usage.map(|usage| format!("{usage:?}")),
-                "text": sse::delta_text(event.data()),
-                "text_bytes": chunk.text_bytes,
-                "substance": chunk.has_substance,
-                "finished": chunk.finished,
-                "complete": chunk.complete,
-                "failed": chunk.failed,
-            })
-        })
-        .collect();
+    let mut reader = FrameReader::new(1);
+    reader.push(stream.clone());
+    let mut frames = Vec::new();
+    while let Some(frame) = reader.next(<[u8]>::to_vec, drop) {
+        let info = frame.info;
+        frames.push(json!({
+            "kind": format!("{:?}", frame.kind),
+            "usage": info.usage.map(|usage| format!("{usage:?}")),
+            "text": sse::delta_text(&frame.data()),
+            "text_bytes": info.text_bytes,
+            "substance": info.has_substance,
+            "finished": info.finished,
+            "complete": info.complete,
+        }));
+    }
+    let end = reader.end().map_err(|fault| fault.to_string());
     let whole = chunks_to_completion(stream, b"").map(|whole| json_of(&whole));
-    json!({"events": events, "whole": whole})
+    json!({"frames": frames, "end": end, "whole": whole})
 }
 
 macro_rules! streams {
@@ -75,9 +75,9 @@ macro_rules! requests {
         #[test]
         fn $test() {
             let body = recorded(concat!($name, ".request.json"));
-            let read = match Request::read(&body, Endpoint::ChatCompletions) {
+            let read = match RequestView::read(&body, Endpoint::ChatCompletions) {
                 Ok(request) => {
-                    let sent = request.for_upstream(&body, "upstream-model", request.stream && !request.include_usage);
+                    let sent = request.for_upstream(&body, "upstream-model", request.form.streamed && !request.form.include_usage);
                     json!({"view": format!("{request:?}"), "sent": String::from_utf8_lossy(&sent)})
                 }
                 Err(error) => json!({"refused": error.to_string()}),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use concurrency::memory::Exhausted;
+use llm::openai::frames::AnswerFault;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -96,6 +97,16 @@ impl ProviderError {
             Self::Status(_) | Self::Busy { .. } => "upstream_status",
             Self::NoMemory(_) => "no_memory",
             Self::BadReply(_) => "bad_reply",
+        }
+    }
+}
+
+impl From<AnswerFault> for ProviderError {
+    fn from(fault: AnswerFault) -> Self {
+        match fault {
+            AnswerFault::EndedEarly => Self::EndedEarly,
+            AnswerFault::Error => Self::ErrorInAnswer,
+            AnswerFault::NoAnswer(why) => Self::BadReply(why),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! requested) and returns the upstream's response, within its timeouts.
 
 pub mod error;
+pub mod frames;
 pub mod health_window;
 pub mod local;
 pub mod local_servers;
@@ -12,7 +13,6 @@ pub mod openai;
 pub mod registry;
 
 use std::{
-    borrow::Cow,
     pin::Pin,
     sync::{
         Arc,
@@ -27,7 +27,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use concurrency::memory::Allowance;
 use configuration::ProviderConfig;
 pub use error::ProviderError;
+pub use frames::FrameStream;
 use llm::Endpoint;
+pub use llm::openai::frames::Stage;
 use registry::ProviderSetupError;
 pub use registry::Registry;
 
@@ -53,6 +55,8 @@ pub struct ProviderRequest {
     pub body: Bytes,
     /// Whether the body asks for a stream.
     pub stream: bool,
+    /// How many answers it asks for; 0 if that cannot be read.
+    pub choices: u32,
     /// W3C trace context to pass on.
     pub traceparent: Option<HeaderValue>,
     /// Set by the provider before it sends the first byte.
@@ -61,25 +65,16 @@ pub struct ProviderRequest {
     pub memory: Option<Allowance>,
 }
 
-/// The stage of a stream that the reader has found, which decides how long the next pause may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// The first text of the answer. Models send the role or comments first, and may then think for a minute.
-    Content,
-    /// A finish reason: only usage and `[DONE]` may follow.
-    Finished,
-}
-
-/// Server-sent events as they come. Only the reader interprets them.
-pub trait Events: Stream<Item = Result<Bytes, ProviderError>> {
-    /// Reports the stage that the reader has found.
+/// Server-sent events as they come, before they are made into frames.
+pub(crate) trait Events: Stream<Item = Result<Bytes, ProviderError>> {
+    /// Reports the stage that the answer has reached.
     fn reached(self: Pin<&mut Self>, stage: Stage);
 }
 
 /// Whole server-sent events, as received except for framing that readers do not understand: every item ends at an event
 /// boundary. An item of more than [`UNCOUNTED`](concurrency::memory::UNCOUNTED) bytes stays counted until it is dropped.
 /// While the upstream is silent, keep-alive comments are added. Dropping the stream closes the upstream connection.
-pub type EventStream = Pin<Box<dyn Events + Send>>;
+pub(crate) type EventStream = Pin<Box<dyn Events + Send>>;
 
 /// Capacity for the headers of a response, including those that the edge adds, so that the map is allocated once.
 pub const MAX_HEADERS: usize = 12;
@@ -95,7 +90,7 @@ pub enum ProviderReply {
         body: Bytes,
     },
     /// A 2xx response with server-sent events, whatever its content type says.
-    Events { headers: HeaderMap, events: EventStream },
+    Stream { headers: HeaderMap, frames: FrameStream },
 }
 
 /// An upstream that speaks the OpenAI API, or pretends to.
@@ -107,11 +102,6 @@ pub trait Provider: Send + Sync {
 
     /// Answers within the provider's configured timeouts. A 5xx of the upstream is an error, a 4xx a reply.
     fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>>;
-
-    /// An error body of the upstream, with our keys and ids redacted.
-    fn redacted<'a>(&self, error: &'a [u8]) -> Cow<'a, [u8]> {
-        Cow::Borrowed(error)
-    }
 
     /// Uses another key or other headers for later calls.
     fn rotate(&self, config: &ProviderConfig) -> Result<(), ProviderSetupError>;

@@ -9,7 +9,6 @@ mod state_file;
 mod status;
 
 use std::{
-    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -80,7 +79,7 @@ impl LocalProvider {
     /// The development model's answer, which nobody is to remember: in a moment it is not what the model would say.
     async fn in_place(&self, status: &Status, request: ProviderRequest) -> Result<ProviderReply, ProviderError> {
         let mut reply = self.canned.canned(request, &status.note(&self.model.shown)).await?;
-        let (ProviderReply::Whole { headers, .. } | ProviderReply::Events { headers, .. }) = &mut reply;
+        let (ProviderReply::Whole { headers, .. } | ProviderReply::Stream { headers, .. }) = &mut reply;
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Ok(reply)
     }
@@ -93,13 +92,6 @@ impl Provider for LocalProvider {
 
     fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>> {
         Box::pin(self.answer(request))
-    }
-
-    fn redacted<'a>(&self, error: &'a [u8]) -> Cow<'a, [u8]> {
-        match &*self.model.status.borrow() {
-            Status::Ready(live) => Cow::Owned(live.provider.redacted(error).into_owned()),
-            _ => Cow::Borrowed(error),
-        }
     }
 
     /// Address and key come from the state file.

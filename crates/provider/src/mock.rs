@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    Endpoint, EventStream, Events, Provider, ProviderError, ProviderReply, ProviderRequest, Stage,
+    Endpoint, EventStream, Events, Provider, ProviderError, ProviderReply, ProviderRequest, Stage, frames::Frames,
     registry::ProviderSetupError,
 };
 use answer::{MockAnswer, Part};
@@ -79,11 +79,17 @@ impl MockProvider {
                 Ok(embedding::answer(&body)
                     .map_or_else(|refusal| refused(&refusal), |answer| whole(StatusCode::OK, &answer)))
             }
-            Endpoint::ChatCompletions => self.chat(&body, request.stream, note).await,
+            Endpoint::ChatCompletions => self.chat(&body, request.stream, request.choices, note).await,
         }
     }
 
-    async fn chat(&self, body: &Value, streamed: bool, note: Option<&str>) -> Result<ProviderReply, ProviderError> {
+    async fn chat(
+        &self,
+        body: &Value,
+        streamed: bool,
+        choices: u32,
+        note: Option<&str>,
+    ) -> Result<ProviderReply, ProviderError> {
         let answer = match MockAnswer::of(body, note) {
             Ok(answer) => answer,
             Err(refusal) => return Ok(refused(&refusal)),
@@ -112,9 +118,9 @@ impl MockProvider {
         let answer = answer.sized(directives.tokens);
         if streamed {
             let events = self.stream(&answer, directives, delay, deadline);
-            return Ok(ProviderReply::Events {
+            return Ok(ProviderReply::Stream {
                 headers: content_type("text/event-stream"),
-                events,
+                frames: Box::pin(Frames::new(events, choices, Box::new(<[u8]>::to_vec))),
             });
         }
         let pieces = u32::try_from(answer.parts.len()).unwrap_or(u32::MAX);

@@ -13,7 +13,7 @@ mod retry;
 mod upstream_connection;
 
 use std::{
-    borrow::Cow,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,7 +26,8 @@ use http_body_util::Full;
 use tokio::time::timeout;
 
 use super::{
-    Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark, registry::ProviderSetupError,
+    Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark, frames::Frames,
+    registry::ProviderSetupError,
 };
 use concurrency::write_coalescing::ChunkedBody;
 use configuration::{ProviderConfig, ProviderKind};
@@ -46,6 +47,12 @@ const LARGEST_ANSWER: usize = 32 * 1024 * 1024;
 const LIST_LIMIT: Duration = Duration::from_secs(3);
 /// Largest list of models in bytes: some servers list a thousand, each with a page of description.
 const LARGEST_LIST: usize = 16 * 1024 * 1024;
+
+/// What an upstream answered, before its events are made into frames.
+enum Exchanged {
+    Whole(ProviderReply),
+    Events(HeaderMap, Pin<Box<UpstreamEvents>>),
+}
 
 /// One configured upstream with its connection pool.
 pub struct OpenAiProvider {
@@ -155,7 +162,7 @@ impl OpenAiProvider {
         }
     }
 
-    async fn exchange(&self, request: ProviderRequest) -> Result<ProviderReply, ProviderError> {
+    async fn exchange(&self, request: ProviderRequest) -> Result<Exchanged, ProviderError> {
         let started = Instant::now();
         let uri = match request.endpoint {
             Endpoint::ChatCompletions => &self.chat,
@@ -200,8 +207,7 @@ impl OpenAiProvider {
             }
             if is_stream {
                 let events = UpstreamEvents::new(body, first, self.limits, started, request.memory);
-                let events = Box::pin(events);
-                return Ok(ProviderReply::Events { headers, events });
+                return Ok(Exchanged::Events(headers, Box::pin(events)));
             }
         }
         let collected = collect(
@@ -227,10 +233,24 @@ impl OpenAiProvider {
             Err(error) => return Err(error),
         };
         if status.is_success() {
-            reply::whole(headers, whole)
+            reply::whole(headers, whole).map(Exchanged::Whole)
         } else {
             let body = if is_encoded { Bytes::new() } else { whole };
-            Ok(reply::refusal(status, headers, &self.redacted(&body)))
+            let body = redact(&body, &secrets_of(&self.headers.load()));
+            Ok(Exchanged::Whole(reply::refusal(status, headers, &body)))
+        }
+    }
+
+    async fn reply(&self, request: ProviderRequest) -> Result<ProviderReply, ProviderError> {
+        let choices = request.choices;
+        match self.exchange(request).await? {
+            Exchanged::Whole(reply) => Ok(reply),
+            Exchanged::Events(headers, events) => {
+                let sent = self.headers.load_full();
+                let redact = Box::new(move |data: &[u8]| redact(data, &secrets_of(&sent)).into_owned());
+                let frames = Box::pin(Frames::new(events, choices, redact));
+                Ok(ProviderReply::Stream { headers, frames })
+            }
         }
     }
 
@@ -263,11 +283,7 @@ impl Provider for OpenAiProvider {
     }
 
     fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>> {
-        Box::pin(self.exchange(request))
-    }
-
-    fn redacted<'a>(&self, error: &'a [u8]) -> Cow<'a, [u8]> {
-        redact(error, &secrets_of(&self.headers.load()))
+        Box::pin(self.reply(request))
     }
 
     fn rotate(&self, config: &ProviderConfig) -> Result<(), ProviderSetupError> {

@@ -1,10 +1,13 @@
 //! `/v1/chat/completions` and `/v1/embeddings`: bodies go through as they are, in both directions.
 
-use std::time::Duration;
+use std::{
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use axum::{body::Body, extract::State, response::Response};
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, stream};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
@@ -116,13 +119,11 @@ fn cache_directives(header: Option<&HeaderValue>) -> CacheDirectives {
 }
 
 /// A stream that fails says so in a last event, which OpenAI's clients raise as an error, and then ends.
-fn until_error(events: AnswerStream) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
-    stream::unfold(events, |mut events| async move {
-        let item = match events.next().await? {
-            Ok(item) => item,
-            Err(error) => last_event(&ApiError::from(error)),
-        };
-        Some((Ok(item), events))
+fn until_error(mut events: AnswerStream) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    stream::poll_fn(move |context| {
+        let item = ready!(events.poll_bytes(context));
+        let bytes = item.map(|item| item.unwrap_or_else(|error| last_event(&ApiError::from(error))));
+        Poll::Ready(bytes.map(Ok))
     })
 }
 

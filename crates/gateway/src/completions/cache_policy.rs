@@ -6,7 +6,7 @@ use super::Call;
 use cache::{Class, Key, Value as _, key::KeyBuilder};
 use domain::{ids::UserId, model::Caching};
 use llm::Endpoint;
-use llm::{canonical::canonical, openai::request::Request};
+use llm::{canonical::canonical, openai::request::RequestView};
 use provider::registry::Route;
 
 use super::stored::StoredAnswer;
@@ -55,16 +55,13 @@ impl CacheStatus {
 /// How the cache serves one call.
 pub(super) struct CachePolicy {
     pub(super) key: Key,
-    pub(super) shares: AnswerSharing,
     pub(super) reload: bool,
     pub(super) max_age: Option<Duration>,
 }
 
-/// Whether answers are shared within the organisation, and the key of the setting that decides it.
+/// Whether answers are shared within the organisation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AnswerSharing {
-    /// [`caches::organization_key`](crate::caches::organization_key)'s.
-    pub(super) settings: Key,
     /// Shared by all people of the organisation; otherwise each person has separate entries.
     pub(super) is_shared: bool,
 }
@@ -73,20 +70,18 @@ pub(super) struct AnswerSharing {
 const WITHOUT: [&str; 5] = ["model", "stream", "stream_options", "user", "metadata"];
 
 /// Whether a call uses the cache.
-pub(super) fn is_wanted(call: &Call, route: &Route, request: &Request<'_>) -> bool {
+pub(super) fn is_wanted(call: &Call, route: &Route, view: &RequestView<'_>) -> bool {
     // Every field is named, so that a new one does not compile until its place in the key is decided.
-    let Request {
+    let RequestView {
         model: _,
-        stream: _,
-        include_usage: _,
-        input_bytes: _,
+        form: _,
         raw_model: _,
         raw_stream_options: _,
         // These two are in the body, which is in the key.
         repeatable,
         choices: _,
         kept_upstream,
-    } = request;
+    } = view;
     let wanted = match route.model.caching {
         Caching::Off => false,
         Caching::All => true,
@@ -119,7 +114,6 @@ pub(super) fn policy_of(call: &Call, route: &Route, shares: AnswerSharing) -> Op
         .build();
     Some(CachePolicy {
         key,
-        shares,
         reload: call.cache_directives.reload,
         max_age: call.cache_directives.max_age,
     })

@@ -24,7 +24,7 @@ use domain::{
 };
 use llm::sse::{BodyUsage, ReportedUsage};
 use provider::{
-    Provider, ProviderError, SentMark,
+    ProviderError, SentMark,
     registry::{Route, Upstream},
 };
 use std::sync::Arc;
@@ -103,10 +103,6 @@ impl Recorder {
         }
     }
 
-    pub(super) fn provider(&self) -> &dyn Provider {
-        &*self.upstream.provider
-    }
-
     /// Sets the span that ends with the record.
     pub(super) fn trace(&mut self, span: Option<OpenSpan>) {
         self.span = span;
@@ -115,11 +111,6 @@ impl Recorder {
     /// The call counts as made once the mark is set.
     pub(super) fn not_before_sent(&mut self) -> SentMark {
         self.sent.insert(SentMark::default()).clone()
-    }
-
-    /// Records the usage that the upstream reported.
-    pub(super) fn is_counted(&self) -> bool {
-        self.tally.is_reported()
     }
 
     /// Records text of the answer; the first text sets the time to first token.
@@ -142,6 +133,7 @@ impl Recorder {
         }
     }
 
+    /// Records the usage that the provider reported.
     pub(super) fn note_usage(&mut self, usage: ReportedUsage) {
         self.tally.report(usage);
     }

@@ -1,40 +1,28 @@
-//! One call to a provider with several readers: each gets the events so far and then the new ones.
+//! One call to a provider with several readers: each gets the frames so far and then the new ones.
 //!
-//! It has no task of its own: every reader that is polled drives the call and wakes the others when there is more. So it runs at
-//! the speed of its fastest reader, and ends, at the provider too, when the last reader is dropped.
+//! A task of its own, the leader, makes the call and appends to a log that all readers follow. It runs at the speed of its fastest reader, and
+//! ends, at the provider too, when the last one is dropped.
 
-mod progress;
+mod leader;
+mod log;
 mod reader;
-mod retained;
-mod wakers;
 
 use std::{
-    collections::VecDeque,
     convert::Infallible,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, Waker},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use http::{HeaderMap, StatusCode, header};
-use tokio::time::Sleep;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
-use super::{NoCapacity, record::Recorder, stored::StoredAnswer, validation::StreamValidator};
+use super::{record::Recorder, stored::StoredAnswer};
 use cache::{Cached, Key};
-use concurrency::memory::{Allowance, StreamReservation};
-use domain::{tokens::TokenUsage, usage::CallOutcome};
+use concurrency::memory::Allowance;
+pub(super) use leader::lead;
 use llm::Endpoint;
-use provider::{EventStream, ProviderError, ProviderReply};
-pub use reader::SharedReader;
-pub(super) use reader::{ResponseHead, StartError};
-use wakers::Wakers;
-
-/// The wait for the slots that the call needs.
-pub(super) type Admitting = BoxFuture<'static, Result<(Recorder, Sending), NoCapacity>>;
-/// The call to the provider, until its answer has a head.
-pub(super) type Sending = BoxFuture<'static, Result<ProviderReply, ProviderError>>;
+pub(super) use log::{Head, StartError};
+use log::{Log, may_be_stored};
+pub(super) use reader::SharedReader;
 
 /// When and where a finished answer is stored.
 pub(super) struct StorePolicy {
@@ -46,154 +34,61 @@ pub(super) struct StorePolicy {
     pub(super) max_bytes: usize,
 }
 
-pub struct SharedCall {
-    progress: Mutex<Progress>,
-    wakers: Arc<Wakers>,
-}
-
-struct Progress {
-    stage: Stage,
-    /// Set once the call has been admitted.
-    recorder: Option<Recorder>,
-    store_policy: StorePolicy,
-    head: Option<Head>,
-    items: VecDeque<Bytes>,
-    /// Number of items before the first retained one.
-    dropped: usize,
-    /// Bytes of all items, and of the retained ones.
-    bytes: usize,
-    retained: usize,
-    /// Retained bytes that `room` counts.
-    uncounted: usize,
-    room: StreamReservation,
-    usage_chunk: Bytes,
-    /// Choices that have finished normally.
-    complete: u32,
-    /// The answer has content for the caller.
-    has_substance: bool,
-    validation: StreamValidator,
-    end: Option<End>,
-}
-
-enum Stage {
-    Admitting(Admitting),
-    Sending(Sending),
-    Streaming(EventStream),
-    /// `[DONE]` has come, and usage counts may follow it.
-    Counting(EventStream, Pin<Box<Sleep>>),
-    Over,
-}
-
-#[derive(Clone)]
-enum Head {
-    Whole {
-        status: StatusCode,
-        headers: HeaderMap,
-        body: Bytes,
-    },
-    Stream {
-        headers: HeaderMap,
-    },
-}
-
-impl Head {
-    /// Whether the answer may be stored for later callers (RFC 9111 5.2.2.5): a stand-in for the model's answer may not.
-    fn may_be_stored(&self) -> bool {
-        let (Self::Whole { headers, .. } | Self::Stream { headers }) = self;
-        may_be_stored(headers)
-    }
-}
-
-fn may_be_stored(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CACHE_CONTROL)
-        .is_none_or(|value| value.as_bytes() != b"no-store")
-}
-
-/// How the call ended.
-enum End {
-    /// The consumed tokens, and the answer for other callers if it may be stored.
-    Done(TokenUsage, Option<StoredAnswer>),
-    /// Only the caller that started the call gets the error.
-    Failed(Option<ProviderError>),
-    NoCapacity(NoCapacity),
-    /// The process is shutting down.
-    Stopped,
+pub(super) struct SharedCall {
+    log: Mutex<Log>,
+    /// There is more in the log.
+    appended: Arc<Notify>,
+    /// A reader has read on, or left.
+    read: Notify,
+    /// No reader is left.
+    abandoned: CancellationToken,
 }
 
 impl SharedCall {
-    pub(super) fn new(admitting: Admitting, store_policy: StorePolicy, memory: Allowance) -> Arc<Self> {
-        let validation = StreamValidator::of(store_policy.choices);
+    pub(super) fn new(max_bytes: usize, memory: Allowance) -> Arc<Self> {
         Arc::new(Self {
-            progress: Mutex::new(Progress {
-                stage: Stage::Admitting(admitting),
-                recorder: None,
-                store_policy,
-                head: None,
-                items: VecDeque::new(),
-                dropped: 0,
-                bytes: 0,
-                retained: 0,
-                uncounted: 0,
-                room: StreamReservation::new(Some(memory)),
-                usage_chunk: Bytes::new(),
-                complete: 0,
-                has_substance: false,
-                validation,
-                end: None,
-            }),
-            wakers: Arc::default(),
+            log: Mutex::new(Log::new(max_bytes, memory)),
+            appended: Arc::default(),
+            read: Notify::new(),
+            abandoned: CancellationToken::new(),
         })
     }
 
-    fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A reader of the answer from its beginning; the one that starts the call has no usage record of its own. `None` if no reader is left,
+    /// so that the call is about to end.
+    pub(super) fn reader(self: &Arc<Self>, own: &mut Option<Recorder>, with_usage: bool) -> Option<SharedReader> {
+        if self.abandoned.is_cancelled() {
+            return None;
+        }
+        let id = self.log().readers.add();
+        Some(SharedReader::new(Arc::clone(self), id, own.take(), with_usage))
     }
 
     /// Whether a new reader would get the complete answer.
     pub(super) fn may_be_joined(&self) -> bool {
-        let progress = self.progress();
-        let is_for_all = progress.head.as_ref().is_none_or(Head::may_be_stored);
-        is_for_all && !progress.is_too_long() && progress.end.is_none()
+        let log = self.log();
+        let is_for_all = log.head.as_ref().is_none_or(|head| may_be_stored(head.headers()));
+        is_for_all && !self.abandoned.is_cancelled() && !log.is_too_long() && log.end.is_none()
     }
 
-    /// Ends the call because the process is shutting down.
-    fn stop(&self) {
-        let mut progress = self.progress();
-        if progress.end.is_none() {
-            progress.record(|recorder| recorder.finish(CallOutcome::Cancelled));
-            progress.end = Some(End::Stopped);
-            progress.stage = Stage::Over;
-        }
-        drop(progress);
-        self.wakers.wake_others(None);
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns what `look` finds, and drives the call while it finds nothing.
-    fn poll<T>(
-        &self,
-        reader: u64,
-        context: &mut Context<'_>,
-        mut look: impl FnMut(&mut Progress) -> Option<T>,
-    ) -> Poll<T> {
-        let mut progress = self.progress();
-        let mut moved = false;
-        let found = loop {
-            if let Some(found) = look(&mut progress) {
-                break Poll::Ready(found);
-            }
-            // Registered before the upstream is polled, since another thread may wake it at once.
-            self.wakers.register(reader, context.waker());
-            let waker = Waker::from(Arc::clone(&self.wakers));
-            if progress.drive(&mut Context::from_waker(&waker)).is_pending() {
-                break Poll::Pending;
-            }
-            moved = true;
-        };
-        drop(progress);
-        if moved {
-            self.wakers.wake_others(Some(reader));
+    /// Changes the log, and tells its readers.
+    fn append<T>(&self, change: impl FnOnce(&mut Log) -> T) -> T {
+        let changed = change(&mut self.log());
+        self.appended.notify_waiters();
+        changed
+    }
+
+    fn leave(&self, reader: u64) {
+        let mut log = self.log();
+        log.readers.remove(reader);
+        if log.readers.is_empty() {
+            self.abandoned.cancel();
         }
-        found
+        drop(log);
+        self.read.notify_one();
     }
 }

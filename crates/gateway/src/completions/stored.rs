@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode, header};
 use super::{CallResponse, stream::AnswerStream};
 use cache::Value;
 use domain::tokens::TokenUsage;
+use llm::frame::Frame;
 use llm::openai::conversion;
 use llm::sse::{self, KEEP_ALIVE};
 
@@ -44,15 +45,19 @@ impl StoredAnswer {
         }))
     }
 
-    pub(super) fn events(items: &[Bytes], usage_chunk: &Bytes, usage: TokenUsage) -> Self {
+    pub(super) fn events<'a>(
+        frames: impl IntoIterator<Item = &'a Frame>,
+        usage_chunk: &Bytes,
+        usage: TokenUsage,
+    ) -> Self {
         Self(Arc::new(Stored {
             form: StoredForm::Events,
             // Keep-alive comments are not part of the answer.
-            body: items
-                .iter()
-                .filter(|item| **item != KEEP_ALIVE)
-                .fold(BytesMut::new(), |mut body, item| {
-                    body.extend_from_slice(item);
+            body: frames
+                .into_iter()
+                .filter(|frame| frame.bytes != KEEP_ALIVE)
+                .fold(BytesMut::new(), |mut body, frame| {
+                    body.extend_from_slice(&frame.bytes);
                     body
                 })
                 .freeze(),
@@ -98,10 +103,7 @@ pub(super) fn as_stream(status: StatusCode, mut headers: HeaderMap, body: Bytes,
     headers.remove(header::CONTENT_TYPE);
     CallResponse::Stream {
         headers,
-        events: AnswerStream::Replayed {
-            events: Some(events),
-            tokens: answer.usage(),
-        },
+        events: AnswerStream::stored(events, answer.usage()),
     }
 }
 
@@ -160,6 +162,7 @@ mod tests {
     use bytes::Bytes;
     use cache::Value;
     use domain::tokens::TokenUsage;
+    use llm::openai::frames::of_stored;
     use proptest::prelude::*;
 
     proptest! {
@@ -167,7 +170,8 @@ mod tests {
         fn written_and_read_again(body in "\\PC{0,40}", chunk in "\\PC{0,9}", input in any::<u64>(), estimated in any::<bool>(), events in any::<bool>()) {
             let usage = TokenUsage { input, output: 7, cached_input: 5, estimated };
             let answer = if events {
-                StoredAnswer::events(&[Bytes::from(body)], &Bytes::from(chunk), usage)
+                let frames: Vec<_> = of_stored(Bytes::from(body)).collect();
+                StoredAnswer::events(&frames, &Bytes::from(chunk), usage)
             } else {
                 StoredAnswer::whole(&Bytes::from(body), usage)
             };

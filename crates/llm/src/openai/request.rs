@@ -42,16 +42,11 @@ const FIELDS: [&str; 9] = [
     "n",
 ];
 
-/// What we need to know of a request.
+/// What routing, policy, the answer cache and metering need to know of a request.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each says something else of the request")]
-pub struct Request<'a> {
+pub struct RequestView<'a> {
     pub model: Cow<'a, str>,
-    pub stream: bool,
-    /// The caller asked for the usage chunk.
-    pub include_usage: bool,
-    /// What the prompt counts as, the basis of an estimate.
-    pub input_bytes: usize,
+    pub form: ResponseForm,
     /// It asks for the same answer each time: temperature 0, or a seed.
     pub repeatable: bool,
     /// The upstream is to keep the answer, which a remembered one would not make it do.
@@ -67,19 +62,13 @@ pub struct Request<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseForm {
     pub streamed: bool,
+    /// The caller asked for the usage chunk.
     pub include_usage: bool,
+    /// What the prompt counts as, the basis of an estimate.
     pub input_bytes: usize,
 }
 
-impl<'a> Request<'a> {
-    pub fn form(&self, endpoint: Endpoint) -> ResponseForm {
-        ResponseForm {
-            streamed: self.stream && endpoint == Endpoint::ChatCompletions,
-            include_usage: self.include_usage,
-            input_bytes: self.input_bytes,
-        }
-    }
-
+impl<'a> RequestView<'a> {
     pub fn read(body: &'a [u8], endpoint: Endpoint) -> Result<Self, BadRequest> {
         let text = std::str::from_utf8(body)?;
         let found = fields::read(text, &FIELDS).map_err(|error| {
@@ -150,9 +139,11 @@ impl<'a> Request<'a> {
             kept_upstream: given(store).is_some_and(|raw| raw != "false"),
             choices: given(n).map_or(1, |raw| raw.parse().unwrap_or(0)),
             model,
-            stream,
-            include_usage,
-            input_bytes: prompt::weight(prompt),
+            form: ResponseForm {
+                streamed: stream && endpoint == Endpoint::ChatCompletions,
+                include_usage,
+                input_bytes: prompt::weight(prompt),
+            },
             raw_model,
             raw_stream_options,
         })

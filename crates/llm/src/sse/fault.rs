@@ -1,6 +1,7 @@
 //! Errors in shapes that OpenAI's clients do not know, made into the one that they do.
 
-use serde_json::{Map, Value};
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
 
 /// The object that says what is wrong, with a `message` that is a text: clients show that, and nothing else. Without one there
 /// it is whatever there is.
@@ -32,9 +33,34 @@ fn message_of(error: &Value) -> String {
     named.map_or_else(|| error.to_string(), str::to_owned)
 }
 
+/// An error event in the shape that OpenAI's clients raise; some servers send other shapes. The message stays.
+pub fn error_event(data: &[u8]) -> Bytes {
+    let error = match serde_json::from_slice::<Value>(data) {
+        Ok(object) if object.get("error").is_some_and(|error| !error.is_null()) => {
+            return [b"data: ", data, b"\n\n"].concat().into();
+        }
+        Ok(object) => {
+            // Where it is not the object itself, it is in the choice.
+            let nested = object.pointer("/choices/0/error").filter(|error| !error.is_null());
+            with_message(nested.unwrap_or(&object).clone())
+        }
+        Err(_) => {
+            // Half of a chunk is nothing to be told in words.
+            let is_half = data.trim_ascii_start().starts_with(b"{");
+            let message = if is_half {
+                "the provider sent an event that is not JSON".into()
+            } else {
+                String::from_utf8_lossy(data)
+            };
+            json!({"message": message, "type": "server_error", "param": null, "code": "provider_error"})
+        }
+    };
+    format!("data: {{\"error\":{error}}}\n\n").into()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::with_message;
+    use super::{error_event, with_message};
     use serde_json::{Value, json};
 
     #[test]
@@ -64,5 +90,37 @@ mod tests {
             );
         }
         assert_eq!(with_message(Value::Null), json!({"message": "null"}));
+    }
+
+    #[test]
+    fn errors_in_any_shape_become_one_that_clients_raise() {
+        for (data, expected) in [
+            (
+                r#"{"error":{"message":"x"},"y":1}"#,
+                r#"{"error":{"message":"x"},"y":1}"#,
+            ),
+            (
+                r#"{"message":"x","code":500}"#,
+                r#"{"error":{"message":"x","code":500}}"#,
+            ),
+            (
+                r#"{"choices":[{"error":{"code":502}}]}"#,
+                r#"{"error":{"code":502,"message":"{\"code\":502}"}}"#,
+            ),
+            (r#"{"detail":"x"}"#, r#"{"error":{"detail":"x","message":"x"}}"#),
+            (
+                "out of memory",
+                r#"{"error":{"message":"out of memory","type":"server_error","param":null,"code":"provider_error"}}"#,
+            ),
+            (
+                r#"{"choices":[{"del"#,
+                r#"{"error":{"message":"the provider sent an event that is not JSON","type":"server_error","param":null,"code":"provider_error"}}"#,
+            ),
+        ] {
+            let error_event = error_event(data.as_bytes());
+            let error_event = std::str::from_utf8(&error_event).unwrap();
+            let error_event: Value = serde_json::from_str(error_event.strip_prefix("data: ").unwrap()).unwrap();
+            assert_eq!(error_event, serde_json::from_str::<Value>(expected).unwrap());
+        }
     }
 }

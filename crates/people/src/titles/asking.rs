@@ -31,6 +31,7 @@ impl Untitled {
             endpoint: Endpoint::ChatCompletions,
             body: self.body.clone(),
             stream: false,
+            choices: 1,
             traceparent: None,
             sent: SentMark::default(),
             memory: None,
@@ -41,7 +42,7 @@ impl Untitled {
                 title.ok_or(Untold::NoTitle)
             }
             ProviderReply::Whole { status, .. } => Err(Untold::Status(status)),
-            ProviderReply::Events { .. } => Err(Untold::NoTitle),
+            ProviderReply::Stream { .. } => Err(Untold::NoTitle),
         }
     }
 

@@ -35,6 +35,7 @@ async fn send(body: &Value) -> Result<ProviderReply, ProviderError> {
         endpoint: Endpoint::ChatCompletions,
         body: body.to_string().into(),
         stream: body["stream"] == true,
+        choices: 1,
         traceparent: None,
         sent: SentMark::default(),
         memory: None,
@@ -48,13 +49,13 @@ fn asking(question: &str, stream: bool) -> Value {
 
 /// The text and what ended the stream before its time.
 async fn streamed(question: &str) -> (String, Option<ProviderError>) {
-    let Ok(ProviderReply::Events { mut events, .. }) = send(&asking(question, true)).await else {
+    let Ok(ProviderReply::Stream { mut frames, .. }) = send(&asking(question, true)).await else {
         panic!("no stream");
     };
     let mut text = String::new();
-    while let Some(item) = events.next().await {
+    while let Some(item) = frames.next().await {
         match item {
-            Ok(item) => text.extend(sse::events(&item).filter_map(|event| sse::delta_text(event.data()))),
+            Ok(frame) => text.extend(sse::delta_text(&frame.data())),
             Err(error) => return (text, Some(error)),
         }
     }

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use http::{HeaderMap, StatusCode};
 use tokio::time::timeout;
 
-use super::OpenAiProvider;
+use super::{Exchanged, OpenAiProvider};
 use crate::{EventStream, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark};
 use configuration::{ProviderConfig, ProviderKind};
 use llm::Endpoint;
@@ -59,6 +59,7 @@ fn asked(stream: bool) -> ProviderRequest {
         endpoint: Endpoint::ChatCompletions,
         body: Bytes::from_static(br#"{"model":"m", "x_unknown" : [1,  2]}"#),
         stream,
+        choices: 1,
         traceparent: None,
         sent: SentMark::default(),
         memory: None,
@@ -75,7 +76,7 @@ async fn reply(provider: &OpenAiProvider, stream: bool) -> Result<ProviderReply,
 async fn whole(provider: &OpenAiProvider, stream: bool) -> (StatusCode, HeaderMap, Bytes) {
     match reply(provider, stream).await {
         Ok(ProviderReply::Whole { status, headers, body }) => (status, headers, body),
-        Ok(ProviderReply::Events { .. }) => panic!("a stream"),
+        Ok(ProviderReply::Stream { .. }) => panic!("a stream"),
         Err(error) => panic!("{error:?}"),
     }
 }
@@ -88,9 +89,10 @@ async fn failure(provider: &OpenAiProvider, stream: bool) -> ProviderError {
 }
 
 async fn events(provider: &OpenAiProvider) -> EventStream {
-    match reply(provider, true).await {
-        Ok(ProviderReply::Events { events, .. }) => events,
-        Ok(ProviderReply::Whole { status, .. }) => panic!("whole: {status}"),
+    let exchanging = timeout(LONG / 2, provider.exchange(asked(true)));
+    match exchanging.await.expect("an answer in time") {
+        Ok(Exchanged::Events(_, events)) => events,
+        Ok(Exchanged::Whole(_)) => panic!("whole"),
         Err(error) => panic!("{error:?}"),
     }
 }

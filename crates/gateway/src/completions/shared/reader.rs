@@ -1,93 +1,85 @@
 //! One caller's view of a shared call.
 
-mod events;
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
-use std::{pin::Pin, sync::Arc, task::Poll};
+use futures_util::Stream;
+use tokio::sync::futures::OwnedNotified;
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-
-use super::{End, Head, SharedCall};
-use crate::completions::{NoCapacity, record::Recorder, stored::StoredAnswer};
+use super::{
+    SharedCall,
+    log::{End, Head, Log, StartError},
+};
+use crate::completions::{record::Recorder, stored::StoredAnswer, stream::StreamError};
 use domain::{tokens::TokenUsage, usage::CallOutcome};
-use events::Closing;
+use llm::frame::Frame;
 use provider::ProviderError;
 
-/// Yields whole events. Dropping it leaves the call to the other readers.
-pub struct SharedReader {
+/// Yields frames. Dropping it leaves the call to the other readers.
+pub(in crate::completions) struct SharedReader {
     call: Arc<SharedCall>,
     id: u64,
     /// The usage record of a reader that joined, at no cost; `None` for the caller that started the call.
     own: Option<Recorder>,
     with_usage: bool,
     position: usize,
-    stop: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Told when there is more in the log.
+    appended: Option<Pin<Box<OwnedNotified>>>,
     closing: Closing,
 }
 
-/// The head of the response, with the body unless it is streamed.
-pub(in crate::completions) enum ResponseHead {
-    Whole {
-        status: StatusCode,
-        headers: HeaderMap,
-        body: Bytes,
-    },
-    Stream {
-        headers: HeaderMap,
-    },
-}
-
-/// Why there is no response.
-pub(in crate::completions) enum StartError {
-    /// The call failed. Only the caller that started it gets the error.
-    Failed(Option<ProviderError>),
-    NoCapacity(NoCapacity),
-    Stopping,
+/// What follows the last frame of the answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    NotYet,
+    Usage,
+    Mark,
+    Over,
 }
 
 impl SharedReader {
-    pub(in crate::completions) fn new(
-        call: Arc<SharedCall>,
-        own: Option<Recorder>,
-        with_usage: bool,
-        stop: CancellationToken,
-    ) -> Self {
-        let id = call.wakers.add_reader();
+    pub(super) fn new(call: Arc<SharedCall>, id: u64, own: Option<Recorder>, with_usage: bool) -> Self {
         Self {
             call,
             id,
             own,
             with_usage,
             position: 0,
-            stop: Box::pin(stop.cancelled_owned()),
+            appended: None,
             closing: Closing::NotYet,
         }
     }
 
-    /// Waits for the response head.
-    pub(in crate::completions) async fn head(&mut self) -> Result<ResponseHead, StartError> {
-        let leads = self.own.is_none();
-        std::future::poll_fn(|context| {
-            let found = self.call.poll(self.id, context, |progress| {
-                if let Some(head) = &progress.head {
-                    return Some(Ok(match head.clone() {
-                        Head::Whole { status, headers, body } => ResponseHead::Whole { status, headers, body },
-                        Head::Stream { headers } => ResponseHead::Stream { headers },
-                    }));
-                }
-                match &mut progress.end {
-                    Some(End::Failed(error)) => Some(Err(StartError::Failed(error.take_if(|_| leads)))),
-                    Some(End::NoCapacity(error)) => Some(Err(StartError::NoCapacity(*error))),
-                    Some(End::Stopped) => Some(Err(StartError::Stopping)),
-                    Some(End::Done(..)) | None => None,
-                }
-            });
-            if found.is_pending() && self.stop.as_mut().poll(context).is_ready() {
-                self.call.stop();
-                return Poll::Ready(Err(StartError::Stopping));
+    /// Returns what `look` finds in the log, as soon as it finds something.
+    fn poll<T>(&mut self, context: &mut Context<'_>, mut look: impl FnMut(&mut Log) -> Option<T>) -> Poll<T> {
+        loop {
+            if let Some(found) = look(&mut self.call.log()) {
+                return Poll::Ready(found);
             }
-            found
+            match &mut self.appended {
+                Some(appended) => {
+                    ready!(appended.as_mut().poll(context));
+                    self.appended = None;
+                }
+                // What is appended from here on is told; the log is looked at once more for what came before.
+                None => self.appended = Some(Box::pin(Arc::clone(&self.call.appended).notified_owned())),
+            }
+        }
+    }
+
+    /// Waits for the response head.
+    pub(in crate::completions) async fn head(&mut self) -> Result<Head, StartError> {
+        let leads = self.own.is_none();
+        poll_fn(|context| {
+            self.poll(context, |log| match (&log.head, &mut log.end) {
+                (Some(head), _) => Some(Ok(head.clone())),
+                (None, Some(End::Broken(error))) => Some(Err(error.for_reader(leads))),
+                (None, _) => None,
+            })
         })
         .await
     }
@@ -96,35 +88,26 @@ impl SharedReader {
     /// answer cannot be stored.
     pub(in crate::completions) async fn read_whole(&mut self) -> Result<Option<StoredAnswer>, StartError> {
         let leads = self.own.is_none();
-        std::future::poll_fn(|context| {
-            let found = self.call.poll(self.id, context, |progress| match &mut progress.end {
-                Some(End::Done(_, stored)) => Some(Ok(stored.clone())),
-                Some(End::Failed(error)) => Some(Err(StartError::Failed(error.take_if(|_| leads)))),
-                Some(End::NoCapacity(error)) => Some(Err(StartError::NoCapacity(*error))),
-                Some(End::Stopped) => Some(Err(StartError::Stopping)),
-                None => progress.is_too_long().then_some(Ok(None)),
-            });
-            if found.is_pending() && self.stop.as_mut().poll(context).is_ready() {
-                self.call.stop();
-                return Poll::Ready(Err(StartError::Stopping));
-            }
-            found
+        self.call.log().readers.await_end(self.id);
+        self.call.read.notify_one();
+        poll_fn(|context| {
+            self.poll(context, |log| match &mut log.end {
+                Some(End::Done(stored)) => Some(Ok(stored.clone())),
+                Some(End::Broken(error)) => Some(Err(error.for_reader(leads))),
+                None => log.is_too_long().then_some(Ok(None)),
+            })
         })
         .await
     }
 
     /// Tokens that the answer consumed, so far if it goes on.
-    pub fn tokens(&self) -> TokenUsage {
-        let progress = self.call.progress();
-        match &progress.end {
-            Some(End::Done(usage, _)) => *usage,
-            _ => progress.tokens(),
-        }
+    pub(in crate::completions) fn tokens(&self) -> TokenUsage {
+        self.call.log().tokens
     }
 
-    /// Whether the upstream reported an error inside the stream, which the caller has seen.
-    pub fn has_failed(&self) -> bool {
-        self.call.progress().validation.has_failed
+    /// Whether the provider reported an error inside the stream, which the caller has seen.
+    pub(in crate::completions) fn has_failed(&self) -> bool {
+        self.call.log().has_failed
     }
 
     /// Completes the usage record of a reader that joined.
@@ -142,10 +125,102 @@ impl SharedReader {
             own.withdraw();
         }
     }
+
+    fn take(&mut self, next: Next) -> Option<Result<Frame, StreamError>> {
+        match next {
+            Next::Frame(frame) => {
+                self.position += 1;
+                self.call.read.notify_one();
+                if let Some(own) = &mut self.own {
+                    own.note_text(0);
+                }
+                Some(Ok(frame))
+            }
+            Next::Done { has_failed } => {
+                self.settle(if has_failed {
+                    CallOutcome::Failed
+                } else {
+                    CallOutcome::Completed
+                });
+                self.closing = Closing::Usage;
+                None
+            }
+            Next::Broken(StartError::Failed(error)) => {
+                self.closing = Closing::Over;
+                self.settle(CallOutcome::Failed);
+                let error = error.unwrap_or(ProviderError::BadReply("the call that this one shared broke off"));
+                Some(Err(error.into()))
+            }
+            // There is no stream before there is a place.
+            Next::Broken(StartError::Stopping | StartError::NoCapacity(_)) => {
+                self.closing = Closing::Over;
+                self.settle(CallOutcome::Cancelled);
+                Some(Err(StreamError::Stopping))
+            }
+        }
+    }
+}
+
+enum Next {
+    Frame(Frame),
+    Done { has_failed: bool },
+    Broken(StartError),
+}
+
+/// The frame at `position`, or how the stream ends there.
+fn next(log: &mut Log, reader: u64, position: usize, leads: bool) -> Option<Next> {
+    if log.dropped > position {
+        let error = ProviderError::BadReply("it was read too slowly");
+        return Some(Next::Broken(StartError::Failed(Some(error))));
+    }
+    if let Some(frame) = log.frames.get(position - log.dropped) {
+        log.readers.advance(reader, frame.bytes.len());
+        return Some(Next::Frame(frame.clone()));
+    }
+    match &mut log.end {
+        Some(End::Done(_)) => Some(Next::Done {
+            has_failed: log.has_failed,
+        }),
+        Some(End::Broken(error)) => Some(Next::Broken(error.for_reader(leads))),
+        None => None,
+    }
+}
+
+impl Stream for SharedReader {
+    type Item = Result<Frame, StreamError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            match this.closing {
+                Closing::NotYet => {
+                    let (id, position, leads) = (this.id, this.position, this.own.is_none());
+                    let found = ready!(this.poll(context, |log| next(log, id, position, leads)));
+                    if let Some(item) = this.take(found) {
+                        return Poll::Ready(Some(item));
+                    }
+                }
+                Closing::Usage => {
+                    this.closing = Closing::Mark;
+                    let usage = this.call.log().usage.clone();
+                    if let Some(usage) = usage.filter(|_| this.with_usage) {
+                        return Poll::Ready(Some(Ok(usage)));
+                    }
+                }
+                Closing::Mark => {
+                    this.closing = Closing::Over;
+                    if this.call.log().is_marked {
+                        return Poll::Ready(Some(Ok(Frame::done())));
+                    }
+                }
+                Closing::Over => return Poll::Ready(None),
+            }
+        }
+    }
 }
 
 impl Drop for SharedReader {
     fn drop(&mut self) {
-        self.call.wakers.remove_reader(self.id);
+        self.call.leave(self.id);
     }
 }

@@ -2,12 +2,12 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{BadRequest, Request};
+use super::{BadRequest, RequestView};
 use crate::Endpoint::{ChatCompletions, Embeddings};
 
 fn rewritten(body: &str, upstream: &str, add_usage: bool) -> String {
     let body = Bytes::copy_from_slice(body.as_bytes());
-    let request = Request::read(&body, ChatCompletions).unwrap();
+    let request = RequestView::read(&body, ChatCompletions).unwrap();
     String::from_utf8(request.for_upstream(&body, upstream, add_usage).to_vec()).unwrap()
 }
 
@@ -26,8 +26,8 @@ fn unknown_fields_and_spacing_survive() {
         json!({"stream_options": {"x": 1, "include_usage": true}, "model": "zz", "messages": []})
     );
     let null = r#"{"stream_options":null,"model":"a","messages":[]}"#;
-    let read = Request::read(null.as_bytes(), ChatCompletions).unwrap();
-    assert!(!read.include_usage && !read.stream);
+    let read = RequestView::read(null.as_bytes(), ChatCompletions).unwrap();
+    assert!(!read.form.include_usage && !read.form.streamed);
     assert_eq!(rewritten(null, "a", false), null);
     assert_eq!(
         rewritten(null, "a", true),
@@ -38,7 +38,11 @@ fn unknown_fields_and_spacing_survive() {
 
 #[test]
 fn refusals_name_the_field() {
-    let refused = |body: &str| Request::read(body.as_bytes(), ChatCompletions).unwrap_err().to_string();
+    let refused = |body: &str| {
+        RequestView::read(body.as_bytes(), ChatCompletions)
+            .unwrap_err()
+            .to_string()
+    };
     for (body, message) in [
         ("", "the body is not valid JSON: EOF"),
         ("[]", "invalid type for 'body': expected an object"),
@@ -67,11 +71,11 @@ fn refusals_name_the_field() {
         assert!(refused(body).starts_with(message), "{body}: {}", refused(body));
     }
     assert!(matches!(
-        Request::read(b"\xff", ChatCompletions),
+        RequestView::read(b"\xff", ChatCompletions),
         Err(BadRequest::Utf8(_))
     ));
-    assert!(Request::read(br#"{"model":"e","input":"x"}"#, Embeddings).is_ok());
-    assert!(Request::read(br#"{"model":"e","messages":[]}"#, Embeddings).is_err());
+    assert!(RequestView::read(br#"{"model":"e","input":"x"}"#, Embeddings).is_ok());
+    assert!(RequestView::read(br#"{"model":"e","messages":[]}"#, Embeddings).is_err());
 }
 
 fn json_value() -> impl Strategy<Value = Value> {
@@ -104,6 +108,6 @@ proptest! {
 
     #[test]
     fn never_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Request::read(&body, ChatCompletions);
+        let _ = RequestView::read(&body, ChatCompletions);
     }
 }

@@ -15,7 +15,10 @@ use domain::{
     tokens::TokenUsage,
 };
 use gateway::completions::{AnswerStream, stream::StreamError};
-use llm::sse;
+use llm::{
+    frame::{Frame, FrameKind},
+    sse,
+};
 use provider::ProviderError;
 
 /// Longest answer, with its thoughts, in bytes: as much as a browser can still show.
@@ -36,14 +39,15 @@ impl AnswerWriter {
         let broken = loop {
             tokio::select! {
                 item = stream.next() => match item {
-                    Some(Ok(item)) => {
+                    Some(Ok(frame)) => {
                         if self.begun.is_none()
-                            && let Some(progress) = sse::progress(&item)
+                            && frame.kind == FrameKind::Comment
+                            && let Some(progress) = sse::progress(&frame.bytes)
                             && let Err(broken) = self.tell(AnswerEvent::Reading(progress)).await
                         {
                             break broken;
                         }
-                        let piece = read(&item, &mut text, &mut splitter, &mut seen);
+                        let piece = read(&frame, &mut text, &mut splitter, &mut seen);
                         if let Err(broken) = self.take(piece).await {
                             break broken;
                         }
@@ -161,19 +165,21 @@ impl AnswerWriter {
     }
 }
 
-/// Reads what a stream's item says to a person.
-fn read(item: &[u8], reader: &mut sse::TextReader, splitter: &mut Splitter, seen: &mut Seen) -> Piece {
+/// Reads what a frame says to a person.
+fn read(frame: &Frame, reader: &mut sse::TextReader, splitter: &mut Splitter, seen: &mut Seen) -> Piece {
     let mut piece = Piece::default();
-    for event in sse::events(item) {
-        // A character that a server cut in two costs no more than itself.
-        let data = String::from_utf8_lossy(event.data());
-        let said = note(data.as_bytes(), seen);
-        piece.thoughts.push_str(&said.thoughts);
-        let text = reader.read(data.as_bytes()).unwrap_or_default();
-        for split in [splitter.push(&text), splitter.push(&said.refusal)] {
-            piece.text.push_str(&split.text);
-            piece.thoughts.push_str(&split.thoughts);
-        }
+    if frame.kind != FrameKind::Data {
+        return piece;
+    }
+    // A character that a server cut in two costs no more than itself.
+    let data = frame.data();
+    let data = String::from_utf8_lossy(&data);
+    let said = note(data.as_bytes(), seen);
+    piece.thoughts.push_str(&said.thoughts);
+    let text = reader.read(data.as_bytes()).unwrap_or_default();
+    for split in [splitter.push(&text), splitter.push(&said.refusal)] {
+        piece.text.push_str(&split.text);
+        piece.thoughts.push_str(&split.thoughts);
     }
     piece
 }

@@ -1,82 +1,115 @@
-//! Serves calls from the answer cache, or by joining an identical call in flight.
+//! Serves calls from stored answers, or by joining an identical call in flight.
 
 mod in_flight;
-mod start;
+mod lead;
 
-use llm::openai::request::{Request, ResponseForm};
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{
     AnswerStream, Call, CallResponse, CallResult, CompletionError, Completions,
-    cache_policy::{CachePolicy, CacheStatus},
-    shared::{ResponseHead, SharedCall, SharedReader, StartError},
+    cache_policy::{self, CachePolicy, CacheStatus},
+    shared::{Head, SharedCall, StartError},
     stored::StoredAnswer,
 };
-use cache::{Hit, Key};
+use cache::Hit;
 use domain::usage::CallOutcome;
 pub(super) use in_flight::InFlightCalls;
-use llm::sse::BodyUsage;
+use lead::Started;
+use llm::{
+    openai::request::{RequestView, ResponseForm},
+    sse::BodyUsage,
+};
 use provider::{MAX_HEADERS, ProviderError, registry::Route};
-use start::StartOutcome;
 
 /// A caller whose shared call failed tries once more.
 const ATTEMPTS: usize = 2;
 
+/// What memory has for a call.
+pub(super) enum Lookup {
+    Answered(CallResult),
+    Missed(Miss),
+    /// The call does not use the cache.
+    Unused,
+}
+
+/// A call that memory has no answer for.
+pub(super) struct Miss {
+    policy: CachePolicy,
+    /// [`Cached::insert_count`](cache::Cached::insert_count) before the lookup.
+    before: u64,
+}
+
 impl Completions {
-    /// The answer in memory, without waiting.
-    pub(super) fn lookup_memory(
+    /// Looks for the answer in memory, which takes no time.
+    pub(super) async fn look_up(
+        &self,
+        call: &Call,
+        view: &RequestView<'_>,
+        target: &Route,
+    ) -> Result<Lookup, CompletionError> {
+        if !cache_policy::is_wanted(call, target, view) {
+            return Ok(Lookup::Unused);
+        }
+        let shares = self.sharing(call.principal.organization).await;
+        let Some(policy) = cache_policy::policy_of(call, target, shares) else {
+            return Ok(Lookup::Unused);
+        };
+        let before = self.0.caches.answers.insert_count();
+        if let Some(answered) = self.recall(call, view.form, target, &policy)? {
+            return Ok(Lookup::Answered(answered));
+        }
+        Ok(Lookup::Missed(Miss { policy, before }))
+    }
+
+    /// The answer in memory, unless the caller wants a new one.
+    fn recall(
         &self,
         call: &Call,
         form: ResponseForm,
-        route: &Route,
-        key: &Key,
-        max_age: Option<Duration>,
+        target: &Route,
+        policy: &CachePolicy,
     ) -> Result<Option<CallResult>, CompletionError> {
-        match self.0.caches.answers.peek(key) {
-            Some(hit) => self.replay(call, form, route, max_age, hit),
+        match self.0.caches.answers.peek(&policy.key).filter(|_| !policy.reload) {
+            Some(hit) => self.replay(call, form, target, policy.max_age, hit),
             None => Ok(None),
         }
     }
 
-    /// Serves the call from Redis, from an identical call in flight, or by starting one. Called after a memory miss; `before`
-    /// is the insert count at that miss.
-    pub(super) async fn answer_from_cache_or_upstream(
+    /// Serves the call from Redis, from an identical call in flight, or by starting one.
+    pub(super) async fn answer_missed(
         &self,
         call: &Call,
-        request: &Request<'_>,
-        route: &Route,
-        policy: CachePolicy,
-        mut before: u64,
+        view: &RequestView<'_>,
+        target: &Route,
+        Miss { policy, mut before }: Miss,
     ) -> Result<CallResult, CompletionError> {
-        let (answers, form) = (&self.0.caches.answers, request.form(call.endpoint));
+        let (answers, form) = (&self.0.caches.answers, view.form);
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 before = answers.insert_count();
-                if !policy.reload
-                    && let Some(answered) = self.lookup_memory(call, form, route, &policy.key, policy.max_age)?
-                {
+                if let Some(answered) = self.recall(call, form, target, &policy)? {
                     return Ok(answered);
                 }
             }
             if !policy.reload {
                 if let Some(shared) = self.0.in_flight_calls.join(&policy.key) {
-                    if let Some(answered) = self.join_shared_call(call, form, route, shared).await? {
+                    if let Some(answered) = self.join(call, form, target, &shared).await? {
                         return Ok(answered);
                     }
                     continue;
                 }
                 if let Some(hit) = answers.fetch_from_redis(&policy.key).await
-                    && let Some(answered) = self.replay(call, form, route, policy.max_age, hit)?
+                    && let Some(answered) = self.replay(call, form, target, policy.max_age, hit)?
                 {
                     return Ok(answered);
                 }
             }
-            match self.start_shared_call(call, request, route, &policy, before).await? {
-                StartOutcome::CallResult(answered) => return Ok(answered),
-                StartOutcome::AlreadyInFlight(shared) => {
-                    if let Some(answered) = self.join_shared_call(call, form, route, shared).await? {
+            match self.lead(call, view, target, &policy, before).await? {
+                Started::Answered(answered) => return Ok(*answered),
+                Started::InFlight(shared) => {
+                    if let Some(answered) = self.join(call, form, target, &shared).await? {
                         return Ok(answered);
                     }
                 }
@@ -85,12 +118,12 @@ impl Completions {
         Err(ProviderError::BadReply("the call that this one shared failed").into())
     }
 
-    /// Serves a cached answer. `None` if it is too old for the caller, or cannot be converted to the requested form.
+    /// Serves a stored answer. `None` if it is too old for the caller, or cannot be converted to the requested form.
     fn replay(
         &self,
         call: &Call,
         form: ResponseForm,
-        route: &Route,
+        target: &Route,
         max_age: Option<Duration>,
         hit: Hit<StoredAnswer>,
     ) -> Result<Option<CallResult>, CompletionError> {
@@ -102,7 +135,7 @@ impl Completions {
             return Ok(None);
         };
         let slot = self.0.usage.reserve()?;
-        let mut recorder = self.recorder((None, slot), call, route, form);
+        let mut recorder = self.recorder((None, slot), call, target, form);
         recorder.note_whole(BodyUsage::default());
         recorder.note_settled(stored.usage());
         recorder.finish(CallOutcome::Completed);
@@ -113,25 +146,29 @@ impl Completions {
 
     /// Joins a call in flight. `None` if that call failed without a result, or its answer cannot be converted to the requested
     /// form. If the leader was refused admission, followers are refused as well: they would have queued behind it.
-    async fn join_shared_call(
+    async fn join(
         &self,
         call: &Call,
         form: ResponseForm,
-        route: &Route,
-        shared: Arc<SharedCall>,
+        target: &Route,
+        shared: &Arc<SharedCall>,
     ) -> Result<Option<CallResult>, CompletionError> {
         let slot = self.0.usage.reserve()?;
-        let streamed = form.streamed;
-        let own = self.recorder((None, slot), call, route, form);
-        let mut reader = SharedReader::new(shared, Some(own), form.include_usage, self.0.stop.clone());
+        let mut own = Some(self.recorder((None, slot), call, target, form));
+        let Some(mut reader) = shared.reader(&mut own, form.include_usage) else {
+            if let Some(own) = &mut own {
+                own.withdraw();
+            }
+            return Ok(None);
+        };
         let answer = match reader.head().await {
-            Ok(ResponseHead::Whole { status, headers, body }) if !streamed || !status.is_success() => {
+            Ok(Head::Whole { status, headers, body }) if !form.streamed || !status.is_success() => {
                 reader.settle(outcome_of(status));
                 CallResponse::Whole { status, headers, body }
             }
-            Ok(ResponseHead::Stream { headers }) if streamed => CallResponse::Stream {
+            Ok(Head::Stream { headers }) if form.streamed => CallResponse::Stream {
                 headers,
-                events: AnswerStream::Shared(Box::new(reader)),
+                events: AnswerStream::shared(reader),
             },
             // The leader requested the other form, and only a complete answer can be converted.
             Ok(_) => match reader.read_whole().await {
@@ -173,10 +210,7 @@ fn in_requested_form(form: ResponseForm, stored: &StoredAnswer) -> Option<CallRe
     if form.streamed {
         Some(CallResponse::Stream {
             headers: HeaderMap::with_capacity(MAX_HEADERS),
-            events: AnswerStream::Replayed {
-                events: Some(stored.as_events(form.include_usage)?),
-                tokens: stored.usage(),
-            },
+            events: AnswerStream::stored(stored.as_events(form.include_usage)?, stored.usage()),
         })
     } else {
         stored.as_whole().map(whole)
