@@ -10,9 +10,9 @@ pub mod extract;
 
 use domain::{
     account::{KeyOwner, SessionOwner},
-    ids::{ApiKeyId, OrganizationId, UserId},
+    ids::{OrganizationId, UserId},
+    principal::Principal,
 };
-use gateway::{completions::Principal, live_calls::Credential};
 
 /// Who was recognised. Placed in the request by the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,29 +39,12 @@ impl Caller {
         }
     }
 
-    fn api_key(&self) -> Option<ApiKeyId> {
-        match self {
-            Self::Key(owner) => Some(owner.key),
-            Self::Session(_) | Self::Operator => None,
-        }
-    }
-
     /// On whose account this caller's completions go.
     pub fn principal(&self) -> Option<Principal> {
-        Some(Principal {
-            organization: self.organization()?,
-            user: self.user()?,
-            api_key: self.api_key(),
-            credential: match self {
-                Self::Session(owner) => Credential::Session(owner.session),
-                Self::Key(owner) => Credential::Key(owner.key),
-                Self::Operator => return None,
-            },
-            until: match self {
-                Self::Session(owner) => Some(owner.expires_at),
-                Self::Key(owner) => owner.expires_at,
-                Self::Operator => None,
-            },
-        })
+        match self {
+            Self::Session(owner) => Some(owner.into()),
+            Self::Key(owner) => Some(owner.into()),
+            Self::Operator => None,
+        }
     }
 }

@@ -7,8 +7,7 @@ use axum::{
 
 use super::Caller;
 use crate::api_error::ApiError;
-use domain::account::SessionOwner;
-use gateway::completions::Principal;
+use domain::{account::SessionOwner, principal::Principal};
 use people::sessions::Sessions;
 
 /// A signed-in person.

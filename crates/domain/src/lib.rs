@@ -14,6 +14,7 @@ pub mod money;
 pub mod network;
 pub mod page;
 pub mod password;
+pub mod principal;
 pub mod role;
 pub mod text;
 pub mod thoughts;

@@ -22,7 +22,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use domain::ids::{ApiKeyId, SessionId};
+use domain::principal::Credential;
 
 /// Parts of the map with a lock each.
 const SHARDS: usize = 16;
@@ -32,23 +32,6 @@ const MAX_ENDED: usize = 100_000 / SHARDS;
 const ENDED_FOR: Duration = Duration::from_hours(1);
 /// The largest `total_timeout` there is: what is good for longer outlives its calls.
 const MAX_CALL_DURATION: Duration = Duration::from_hours(24);
-
-/// The credential that a call was made with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Credential {
-    Key(ApiKeyId),
-    Session(SessionId),
-}
-
-impl Credential {
-    /// Ids are random: those of keys and of sessions do not meet.
-    fn id(self) -> Uuid {
-        match self {
-            Self::Key(key) => key.0,
-            Self::Session(session) => session.0,
-        }
-    }
-}
 
 /// The state that all calls of one credential share.
 #[derive(Default)]

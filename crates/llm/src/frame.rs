@@ -5,7 +5,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::sse::{self, ChunkInfo, ReportedUsage};
+use crate::{
+    outbound::{ChunkInfo, ReportedUsage},
+    sse,
+};
 
 /// What a frame is in its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

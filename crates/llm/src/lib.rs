@@ -4,8 +4,10 @@
 //! only in the model's name and in what metering needs: written anew they would break signatures and the providers' own caches of prompts.
 
 pub mod canonical;
+pub mod conversion;
 pub mod frame;
-pub mod openai;
+pub mod inbound;
+pub mod outbound;
 pub mod sse;
 
 /// Which upstream operation is called.

@@ -1,21 +1,13 @@
-//! Server-sent events (WHATWG HTML, section 9.2) as model servers use them: cutting a byte stream at event boundaries,
-//! and reading along in OpenAI's chunks just far enough to meter them.
+//! Server-sent events (WHATWG HTML, section 9.2) as model servers use them: a byte stream is cut at event boundaries.
 
-pub mod chunk;
 mod event;
-pub mod fault;
 mod progress;
-pub mod said;
-mod skim;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memrchr2;
 
 use event::{is_whole, value_of};
 
-pub use chunk::{
-    BodyUsage, ChunkInfo, ReportedUsage, TextReader, answer_text, delta_text, is_done, scan_chunk, usage_of_body,
-};
 pub use event::{Event, Events, ends_with_blank_line, ends_with_mark, events, regular};
 pub use progress::{Progress, progress};
 
@@ -130,6 +122,11 @@ fn ends_with_whole_line(bytes: &[u8]) -> bool {
     let start = memrchr2(b'\n', b'\r', lines).map_or(0, |at| at + 1);
     let line = &lines[start..];
     value_of(line.strip_prefix(MARK).unwrap_or(line)).is_some_and(is_whole)
+}
+
+/// Whether this is the marker that ends a stream.
+pub fn is_done(data: &[u8]) -> bool {
+    data.trim_ascii().eq_ignore_ascii_case(b"[DONE]")
 }
 
 /// A byte order mark.

@@ -8,12 +8,9 @@ use std::{fs, path::Path};
 use bytes::Bytes;
 use mapleai_llm::{
     Endpoint,
-    openai::{
-        conversion::{chunks_to_completion, completion_to_chunks},
-        frames::FrameReader,
-        request::RequestView,
-    },
-    sse,
+    conversion::{chunks_to_completion, completion_to_chunks},
+    inbound::openai::RequestView,
+    outbound::openai::{chunk::delta_text, frames::FrameReader},
 };
 use serde_json::{Value, json};
 
@@ -36,7 +33,7 @@ fn read_stream(stream: &Bytes) -> Value {
         frames.push(json!({
             "kind": format!("{:?}", frame.kind),
             "usage": info.usage.map(|usage| format!("{usage:?}")),
-            "text": sse::delta_text(&frame.data()),
+            "text": delta_text(&frame.data()),
             "text_bytes": info.text_bytes,
             "substance": info.has_substance,
             "finished": info.finished,

@@ -21,13 +21,14 @@ use domain::{
     clock::Clock,
     ids::ApiKeyId,
     page::{Page, PageRequest},
+    principal::Credential,
     role::Role,
     text,
 };
 use gateway::audit::act_of;
 use gateway::{
     caches::{self, Caches},
-    live_calls::{Credential, LiveCalls},
+    live_calls::LiveCalls,
 };
 use store::{
     self, StoreError,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use concurrency::memory::Exhausted;
-use llm::openai::frames::AnswerFault;
+use llm::outbound::openai::frames::AnswerFault;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 

@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 use crate::{EventStream, ProviderError};
 use llm::{
     frame::{Frame, FrameKind},
-    openai::frames::FrameReader,
+    outbound::openai::frames::FrameReader,
 };
 
 /// Frames as they come, until the answer has ended: then one with the mark or with the provider's error, and no more. A stream that ends

@@ -29,7 +29,7 @@ use configuration::ProviderConfig;
 pub use error::ProviderError;
 pub use frames::FrameStream;
 use llm::Endpoint;
-pub use llm::openai::frames::Stage;
+pub use llm::outbound::openai::frames::Stage;
 use registry::ProviderSetupError;
 pub use registry::Registry;
 

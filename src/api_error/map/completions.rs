@@ -11,7 +11,7 @@ use gateway::{
     completions::{BadRequest, CompletionError, stream::StreamError},
     usage::BacklogFull,
 };
-use llm::sse::said::Objection;
+use llm::outbound::openai::said::Objection;
 use people::answers::{AnswerError, AnswerFailure};
 use provider::ProviderError;
 

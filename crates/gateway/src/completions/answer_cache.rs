@@ -18,8 +18,8 @@ use domain::usage::CallOutcome;
 pub(super) use in_flight::InFlightCalls;
 use lead::Started;
 use llm::{
-    openai::request::{RequestView, ResponseForm},
-    sse::BodyUsage,
+    inbound::openai::{RequestView, ResponseForm},
+    outbound::BodyUsage,
 };
 use provider::{MAX_HEADERS, ProviderError, registry::Route};
 

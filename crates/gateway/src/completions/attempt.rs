@@ -9,11 +9,8 @@ use crate::{admission::Permit, usage::UsageSlot};
 use domain::{ids::OrganizationId, usage::CallOutcome};
 use llm::{
     Endpoint,
-    openai::{
-        answer,
-        request::{RequestView, ResponseForm, without_added_usage},
-    },
-    sse,
+    inbound::openai::{RequestView, ResponseForm, without_added_usage},
+    outbound::openai::{answer, chunk},
 };
 use provider::{
     ProviderError, ProviderReply, ProviderRequest,
@@ -135,7 +132,7 @@ impl Completions {
 fn complete(endpoint: Endpoint, body: &Bytes, recorder: &mut Recorder) -> Result<Bytes, ProviderError> {
     match answer::whole(endpoint, body.clone()) {
         Ok(body) => {
-            recorder.note_whole(sse::usage_of_body(&body, endpoint == Endpoint::ChatCompletions));
+            recorder.note_whole(chunk::usage_of_body(&body, endpoint == Endpoint::ChatCompletions));
             recorder.finish(CallOutcome::Completed);
             Ok(body)
         }

@@ -6,7 +6,7 @@ use super::Call;
 use cache::{Class, Key, Value as _, key::KeyBuilder};
 use domain::{ids::UserId, model::Caching};
 use llm::Endpoint;
-use llm::{canonical::canonical, openai::request::RequestView};
+use llm::{canonical::canonical, inbound::openai::RequestView};
 use provider::registry::Route;
 
 use super::stored::StoredAnswer;

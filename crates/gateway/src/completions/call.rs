@@ -1,32 +1,19 @@
 //! One call, its response and its errors.
 
-use llm::openai::request::BadRequest;
+use llm::inbound::openai::BadRequest;
 use std::time::Instant;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{
     cache_policy::{CacheDirectives, CacheStatus},
     stream::AnswerStream,
 };
-use crate::{admission::Refused, live_calls::Credential, usage::BacklogFull};
-use domain::ids::{ApiKeyId, OrganizationId, UserId};
+use crate::{admission::Refused, usage::BacklogFull};
+use domain::principal::Principal;
 use llm::Endpoint;
 use provider::ProviderError;
-
-/// The authenticated caller: organisation, user and credential that a call is charged to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Principal {
-    pub organization: OrganizationId,
-    pub user: UserId,
-    pub api_key: Option<ApiKeyId>,
-    /// The call ends when this credential is revoked.
-    pub credential: Credential,
-    /// When the credential expires, if it does.
-    pub until: Option<DateTime<Utc>>,
-}
 
 /// One call as received.
 #[derive(Clone)]

@@ -7,7 +7,7 @@ use super::{
     cache_policy::CacheStatus,
     stored,
 };
-use llm::{Endpoint, openai::request::RequestView};
+use llm::{Endpoint, inbound::openai::RequestView};
 use provider::registry::Route;
 
 impl Completions {
@@ -73,7 +73,7 @@ impl Completions {
     }
 
     fn note_use(&self, call: &Call) {
-        if call.principal.api_key.is_some() {
+        if call.principal.api_key().is_some() {
             self.0.uses[usize::from(call.endpoint == Endpoint::Embeddings)].increment(1);
         }
     }

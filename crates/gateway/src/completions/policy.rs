@@ -1,5 +1,5 @@
-//! What may refuse a call before anything is answered, from the caches too; permissions, limits and budgets belong here. Policy asks only who
-//! calls, for what and of which target; what a call takes, it reserves here and settles when it ends.
+//! What may refuse a call before anything is answered, from the caches too; permissions, limits and budgets belong here. Policy asks only the
+//! principal, for what and of which target; what a call takes, it reserves here and settles when it ends.
 
 use super::{Call, CompletionError, Completions};
 use crate::live_calls::LiveCall;

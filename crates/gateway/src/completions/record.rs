@@ -1,12 +1,12 @@
 //! The usage record of one call, from its start to its end.
 
-use llm::openai::request::ResponseForm;
+use llm::inbound::openai::ResponseForm;
 use std::time::Instant;
 
 use http::StatusCode;
 
 use super::{
-    Call, Principal,
+    Call,
     metrics::{CompletionMetrics, ModelMetrics},
     tally::Tally,
 };
@@ -19,10 +19,11 @@ use domain::{
     ids::UsageRecordId,
     model::Model,
     money::Cost,
+    principal::Principal,
     tokens::TokenUsage,
     usage::{CallOutcome, UsageRecord},
 };
-use llm::sse::{BodyUsage, ReportedUsage};
+use llm::outbound::{BodyUsage, ReportedUsage};
 use provider::{
     ProviderError, SentMark,
     registry::{Route, Upstream},
@@ -233,7 +234,7 @@ impl Recorder {
             id,
             organization: self.principal.organization,
             user: self.principal.user,
-            api_key: self.principal.api_key,
+            api_key: self.principal.api_key(),
             model: Arc::clone(&self.model.id),
             provider: Arc::clone(&self.model.provider),
             kind: self.model.kind,
@@ -265,7 +266,7 @@ fn opened(route: &Route, call: &Call, form: ResponseForm, clock: &Clock) -> Open
             id: UsageRecordId::at(created_at),
             organization: call.principal.organization,
             user: call.principal.user,
-            api_key: call.principal.api_key,
+            api_key: call.principal.api_key(),
             model: Arc::clone(&route.model.id),
             provider: Arc::clone(&route.model.provider),
             kind: route.model.kind,

@@ -8,9 +8,10 @@ use http::{HeaderMap, StatusCode, header};
 use super::{CallResponse, stream::AnswerStream};
 use cache::Value;
 use domain::tokens::TokenUsage;
+use llm::conversion;
 use llm::frame::Frame;
-use llm::openai::conversion;
-use llm::sse::{self, KEEP_ALIVE};
+use llm::outbound::openai::chunk;
+use llm::sse::KEEP_ALIVE;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
@@ -95,7 +96,7 @@ impl StoredAnswer {
 
 /// A completion for a caller that requested a stream; unchanged if it cannot be converted.
 pub(super) fn as_stream(status: StatusCode, mut headers: HeaderMap, body: Bytes, with_usage: bool) -> CallResponse {
-    let tokens = sse::usage_of_body(&body, true).reported.map(TokenUsage::from);
+    let tokens = chunk::usage_of_body(&body, true).reported.map(TokenUsage::from);
     let answer = StoredAnswer::whole(&body, tokens.unwrap_or_default());
     let Some(events) = answer.as_events(with_usage) else {
         return CallResponse::Whole { status, headers, body };
@@ -162,7 +163,7 @@ mod tests {
     use bytes::Bytes;
     use cache::Value;
     use domain::tokens::TokenUsage;
-    use llm::openai::frames::of_stored;
+    use llm::outbound::openai::frames::of_stored;
     use proptest::prelude::*;
 
     proptest! {

@@ -13,7 +13,7 @@ use crate::live_calls::LiveCall;
 use domain::tokens::TokenUsage;
 use llm::{
     frame::{Frame, FrameKind},
-    openai::frames,
+    outbound::openai::frames,
 };
 use provider::{ProviderError, registry::OpenCall};
 

@@ -4,7 +4,7 @@
 //! it goes: the largest holds, a zero is none, and text that came after the last count is estimated and added.
 
 use domain::tokens::{TokenUsage, estimate};
-use llm::sse::ReportedUsage;
+use llm::outbound::ReportedUsage;
 
 #[derive(Debug)]
 pub(super) struct Tally {
@@ -88,7 +88,7 @@ impl Tally {
 mod tests {
     use super::Tally;
     use domain::tokens::TokenUsage;
-    use llm::sse::ReportedUsage;
+    use llm::outbound::ReportedUsage;
     use proptest::prelude::*;
 
     fn reported(input: u64, output: u64) -> ReportedUsage {

@@ -11,8 +11,11 @@ use std::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Credential, ENDED_FOR, LiveCalls, MAX_ENDED, Shard};
-use domain::ids::{ApiKeyId, SessionId};
+use super::{ENDED_FOR, LiveCalls, MAX_ENDED, Shard};
+use domain::{
+    ids::{ApiKeyId, SessionId},
+    principal::Credential,
+};
 
 fn by_credential(calls: &LiveCalls) -> usize {
     calls

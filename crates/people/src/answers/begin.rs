@@ -13,8 +13,8 @@ use domain::{
     account::SessionOwner,
     conversation::{Author, Message, MessageStatus},
     ids::MessageId,
+    principal::Principal,
 };
-use gateway::{completions::Principal, live_calls::Credential};
 use store::{
     StoreError,
     messages::{BeginOutcome, NewAnswer},
@@ -57,13 +57,7 @@ impl Answers {
             messages: self.messages.clone(),
             spool: self.spool.clone(),
             clock: self.clock.clone(),
-            principal: Principal {
-                organization,
-                user,
-                api_key: None,
-                credential: Credential::Session(caller.session),
-                until: Some(caller.expires_at),
-            },
+            principal: Principal::from(caller),
             // Entered before anything is stored: a deletion that comes in between is not missed.
             running: self.conversations.begin_answer(conversation),
             untitled: self.titles.untitled(organization, user, conversation, &history, &model),

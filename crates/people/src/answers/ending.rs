@@ -10,7 +10,7 @@ use gateway::{
     admission::Refused,
     completions::{CompletionError, stream::StreamError},
 };
-use llm::sse::said::{Finish, Objection};
+use llm::outbound::openai::said::{Finish, Objection};
 use provider::ProviderError;
 
 /// What was seen of an answer that the upstream ended in order.

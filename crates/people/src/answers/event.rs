@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::conversations::ConversationError;
 use domain::{conversation::Message, tokens::TokenUsage};
 use gateway::completions::{CompletionError, stream::StreamError};
-use llm::sse::{Progress, said::Objection};
+use llm::{outbound::openai::said::Objection, sse::Progress};
 use store::StoreError;
 
 #[derive(Debug, thiserror::Error)]

@@ -26,12 +26,13 @@ use domain::{
     clock::Clock,
     conversation::{Ending, Message, MessageStatus},
     ids::MessageId,
+    principal::Principal,
     tokens::TokenUsage,
 };
-use gateway::completions::{CacheDirectives, Call, CallResponse, CompletionError, Completions, Principal};
+use gateway::completions::{CacheDirectives, Call, CallResponse, CompletionError, Completions};
 use llm::{
     Endpoint,
-    sse::{self, said::Objection},
+    outbound::openai::said::{self, Objection},
 };
 
 /// How much of an answer a killed process can lose.
@@ -261,7 +262,7 @@ fn refused(status: http::StatusCode, headers: &http::HeaderMap, body: &[u8]) -> 
         .and_then(|value| value.to_str().ok()?.trim().parse().ok());
     AnswerFailure::Refused {
         status,
-        objection: sse::said::objection(body),
+        objection: said::objection(body),
         retry_after: seconds.map(Duration::from_secs),
     }
 }

@@ -8,7 +8,8 @@ use super::{SessionError, Sessions};
 use crate::look_back::Pages;
 use cache::Class;
 use domain::ids::{OrganizationId, UserId};
-use gateway::{caches, live_calls::Credential};
+use domain::principal::Credential;
+use gateway::caches;
 
 /// Older ends have been spread by others long ago.
 const RECENT: TimeDelta = TimeDelta::minutes(10);

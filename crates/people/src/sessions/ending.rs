@@ -1,13 +1,14 @@
 //! Ending sessions.
 
 use super::{SessionError, Sessions};
+use domain::principal::Credential;
 use domain::{
     account::SessionOwner,
     audit::Action,
     ids::{OrganizationId, SessionId},
 };
 use gateway::audit::act_of;
-use gateway::{caches, live_calls::Credential};
+use gateway::caches;
 
 impl Sessions {
     /// Signs out: at once here, and within a second in other processes.

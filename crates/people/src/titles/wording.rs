@@ -10,8 +10,8 @@ use domain::{
     text,
     thoughts::split,
 };
-use llm::sse::{
-    answer_text,
+use llm::outbound::openai::{
+    chunk::answer_text,
     said::{Finish, said},
 };
 

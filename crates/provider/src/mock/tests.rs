@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use super::MockProvider;
 use crate::{Provider, ProviderError, ProviderReply, ProviderRequest, SentMark};
 use configuration::{ProviderConfig, ProviderKind};
-use llm::{Endpoint, sse};
+use llm::{
+    Endpoint,
+    outbound::openai::chunk::{answer_text, delta_text},
+};
 
 const FIRST_TOKEN: Duration = Duration::from_millis(30);
 const TOKEN: Duration = Duration::from_millis(2);
@@ -55,7 +58,7 @@ async fn streamed(question: &str) -> (String, Option<ProviderError>) {
     let mut text = String::new();
     while let Some(item) = frames.next().await {
         match item {
-            Ok(frame) => text.extend(sse::delta_text(&frame.data())),
+            Ok(frame) => text.extend(delta_text(&frame.data())),
             Err(error) => return (text, Some(error)),
         }
     }
@@ -74,7 +77,7 @@ async fn the_pace_is_that_of_a_model() {
         panic!("no answer");
     };
     assert!(begun.elapsed() >= FIRST_TOKEN + 40 * TOKEN);
-    assert_eq!(sse::answer_text(&body).unwrap(), text);
+    assert_eq!(answer_text(&body).unwrap(), text);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use concurrency::{
     deadline,
     memory::{Allowance, SMALL},
 };
-use llm::sse;
+use llm::{outbound::openai::fault, sse};
 
 /// Memory taken on a promised length alone, in bytes.
 const MAX_RESERVED_BYTES: usize = 1024 * 1024;
@@ -175,7 +175,7 @@ pub(super) fn refusal(status: StatusCode, mut headers: HeaderMap, body: &[u8]) -
 fn as_error(body: &[u8]) -> Bytes {
     match serde_json::from_slice::<Value>(body) {
         Ok(value) if !value["error"].is_object() => {
-            Bytes::from(json!({"error": sse::fault::with_message(value)}).to_string())
+            Bytes::from(json!({"error": fault::with_message(value)}).to_string())
         }
         _ => Bytes::copy_from_slice(body),
     }

@@ -9,7 +9,7 @@ use crate::completions::{
     cache_policy::{CachePolicy, CacheStatus},
     shared::{SharedCall, StorePolicy, lead},
 };
-use llm::openai::request::RequestView;
+use llm::inbound::openai::RequestView;
 use provider::registry::Route;
 use telemetry::context;
 

@@ -18,7 +18,7 @@ use domain::tokens::TokenUsage;
 use llm::{
     Endpoint,
     frame::{Frame, FrameKind},
-    sse,
+    outbound::openai::chunk,
 };
 
 /// Makes the call until it has ended, no reader is left, or the process stops.
@@ -67,7 +67,7 @@ impl Leader {
     }
 
     fn take_whole(&self, status: StatusCode, headers: HeaderMap, body: Bytes) {
-        let info = sse::scan_chunk(&body);
+        let info = chunk::scan_chunk(&body);
         let is_answer = match self.store.endpoint {
             // An empty answer is not stored, or every caller would get it until it expires.
             Endpoint::ChatCompletions => self.is_complete(info.complete) && info.has_substance,

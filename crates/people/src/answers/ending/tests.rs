@@ -1,5 +1,5 @@
 use super::{Omitted, Seen, of_finished, sentence};
-use llm::sse::said::Finish;
+use llm::outbound::openai::said::Finish;
 
 #[test]
 fn why_there_is_no_more_text_is_told() {

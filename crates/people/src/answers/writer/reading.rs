@@ -17,6 +17,10 @@ use domain::{
 use gateway::completions::{AnswerStream, stream::StreamError};
 use llm::{
     frame::{Frame, FrameKind},
+    outbound::openai::{
+        chunk::{TextReader, answer_text, usage_of_body},
+        said::{Said, said},
+    },
     sse,
 };
 use provider::ProviderError;
@@ -31,7 +35,7 @@ impl AnswerWriter {
         checkpoint: &mut Interval,
         omitted: Option<Omitted>,
     ) -> End {
-        let (mut text, mut splitter) = (sse::TextReader::default(), Splitter::default());
+        let (mut text, mut splitter) = (TextReader::default(), Splitter::default());
         let mut seen = Seen {
             omitted,
             ..Seen::default()
@@ -83,7 +87,7 @@ impl AnswerWriter {
 
     /// A provider that does not stream.
     pub(super) async fn take_whole(&mut self, body: &[u8], omitted: Option<Omitted>) -> End {
-        let usage = sse::usage_of_body(body, true).reported;
+        let usage = usage_of_body(body, true).reported;
         let mut splitter = Splitter::default();
         let mut seen = Seen {
             omitted,
@@ -93,7 +97,7 @@ impl AnswerWriter {
         let body = String::from_utf8_lossy(body);
         let said = note(body.as_bytes(), &mut seen);
         piece.thoughts.push_str(&said.thoughts);
-        let text = sse::answer_text(body.as_bytes()).unwrap_or_default();
+        let text = answer_text(body.as_bytes()).unwrap_or_default();
         for split in [splitter.push(&text), splitter.push(&said.refusal), splitter.finish()] {
             piece.text.push_str(&split.text);
             piece.thoughts.push_str(&split.thoughts);
@@ -166,7 +170,7 @@ impl AnswerWriter {
 }
 
 /// Reads what a frame says to a person.
-fn read(frame: &Frame, reader: &mut sse::TextReader, splitter: &mut Splitter, seen: &mut Seen) -> Piece {
+fn read(frame: &Frame, reader: &mut TextReader, splitter: &mut Splitter, seen: &mut Seen) -> Piece {
     let mut piece = Piece::default();
     if frame.kind != FrameKind::Data {
         return piece;
@@ -184,8 +188,8 @@ fn read(frame: &Frame, reader: &mut sse::TextReader, splitter: &mut Splitter, se
     piece
 }
 
-fn note(data: &[u8], seen: &mut Seen) -> sse::said::Said {
-    let said = sse::said::said(data);
+fn note(data: &[u8], seen: &mut Seen) -> Said {
+    let said = said(data);
     seen.finish = said.finish.or(seen.finish);
     seen.refused |= !said.refusal.is_empty();
     seen.calls_tools |= said.calls_tools;

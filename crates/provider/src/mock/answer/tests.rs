@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{MockAnswer, pieces};
-use llm::sse::{events, scan_chunk};
+use llm::{
+    outbound::openai::chunk::{delta_text, scan_chunk},
+    sse::events,
+};
 
 #[test]
 fn a_stream_adds_up_to_the_whole() {
@@ -15,9 +18,7 @@ fn a_stream_adds_up_to_the_whole() {
         .unwrap()
         .to_owned();
     let stream: Vec<u8> = answer.events().iter().flat_map(|(_, event)| event.to_vec()).collect();
-    let streamed: String = events(&stream)
-        .filter_map(|event| llm::sse::delta_text(event.data()))
-        .collect();
+    let streamed: String = events(&stream).filter_map(|event| delta_text(event.data())).collect();
     assert_eq!(streamed, text);
     let usage = events(&stream)
         .filter_map(|event| scan_chunk(event.data()).usage)

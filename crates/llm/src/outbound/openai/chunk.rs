@@ -3,14 +3,15 @@
 
 mod content;
 mod lenient;
+mod skim;
 mod usage;
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::skim::Skim;
 use lenient::parsed;
+use skim::Skim;
 use usage::Counts;
 
 pub use content::{TextReader, answer_text, delta_text};
@@ -38,11 +39,6 @@ pub struct ChunkInfo {
     pub failed: bool,
     /// No JSON: words, or a half of something. In a stream that is an error too: TensorRT-LLM writes the words of one so.
     pub is_malformed: bool,
-}
-
-/// Whether this is the marker that ends a stream.
-pub fn is_done(data: &[u8]) -> bool {
-    data.trim_ascii().eq_ignore_ascii_case(b"[DONE]")
 }
 
 /// Reads one answer object. What is not one says nothing.

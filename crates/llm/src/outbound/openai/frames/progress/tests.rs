@@ -1,5 +1,5 @@
 use super::{AnswerFault, AnswerProgress, Stage};
-use crate::sse::ChunkInfo;
+use crate::outbound::openai::chunk::ChunkInfo;
 
 #[test]
 fn a_stream_ends_with_a_reason_or_a_mark_and_something_in_it() {

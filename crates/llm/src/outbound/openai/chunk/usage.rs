@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::sse::skim::Skim;
+use super::skim::Skim;
 use domain::tokens::TokenUsage;
 
 /// The upstream's own counts, as they are charged. What was not reported is 0, and so is what some servers report who do not count:

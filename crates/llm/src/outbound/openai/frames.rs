@@ -7,9 +7,13 @@ use bytes::Bytes;
 pub(super) use progress::NO_ANSWER;
 pub use progress::{AnswerFault, AnswerProgress, Stage};
 
+use super::{
+    chunk::{ChunkInfo, ReportedUsage, scan_chunk},
+    fault,
+};
 use crate::{
     frame::{Frame, FrameKind},
-    sse::{self, ChunkInfo},
+    sse,
 };
 
 /// Makes frames of whole events.
@@ -53,8 +57,8 @@ impl FrameReader {
             self.progress.mark();
             (FrameKind::Done, ChunkInfo::default())
         } else {
-            let info = sse::scan_chunk(data);
-            self.is_counted |= info.usage.is_some_and(|usage| usage != sse::ReportedUsage::default());
+            let info = scan_chunk(data);
+            self.is_counted |= info.usage.is_some_and(|usage| usage != ReportedUsage::default());
             let kind = if info.failed || info.is_malformed || event.is_error() {
                 FrameKind::Error
             } else if info.usage.is_some() && !info.has_choices {
@@ -69,7 +73,7 @@ impl FrameReader {
         };
         let frame = if kind == FrameKind::Error {
             self.progress.fail();
-            Frame::new(sse::fault::error_event(&redact(data)), kind, info, (0, 0))
+            Frame::new(fault::error_event(&redact(data)), kind, info, (0, 0))
         } else {
             // Mostly the item is one event, which is passed on as it is.
             let bytes = if length == self.item.len() {

@@ -6,13 +6,10 @@ use bytes::Bytes;
 use memchr::memmem::Finder;
 
 use super::{
-    conversion,
+    chunk::{ReportedUsage, scan_chunk},
     frames::{AnswerFault, AnswerProgress, NO_ANSWER},
 };
-use crate::{
-    Endpoint,
-    sse::{self, ReportedUsage},
-};
+use crate::{Endpoint, conversion, sse};
 
 /// The body of a whole answer, if it is one: gateways report failures with status 200 as well (maximhq/bifrost #5963). Events
 /// that nobody asked for are put together.
@@ -21,13 +18,13 @@ pub fn whole(endpoint: Endpoint, body: Bytes) -> Result<Bytes, AnswerFault> {
         return assembled(endpoint, &body);
     }
     if endpoint == Endpoint::Embeddings && !has_vectors(&body) {
-        let failed = sse::scan_chunk(&body).failed;
+        let failed = scan_chunk(&body).failed;
         return Err(if failed { AnswerFault::Error } else { NO_ANSWER });
     }
     if looks_answered(endpoint, &body) {
         return Ok(body);
     }
-    let info = sse::scan_chunk(&body);
+    let info = scan_chunk(&body);
     let is_answer = match endpoint {
         Endpoint::ChatCompletions => info.has_choices,
         Endpoint::Embeddings => info.has_data,
@@ -44,10 +41,10 @@ pub fn whole(endpoint: Endpoint, body: Bytes) -> Result<Bytes, AnswerFault> {
 pub fn spent(body: &[u8]) -> Option<ReportedUsage> {
     if sse::begins_as_events(body) == Some(true) {
         sse::events(body)
-            .filter_map(|event| sse::scan_chunk(event.data()).usage)
+            .filter_map(|event| scan_chunk(event.data()).usage)
             .last()
     } else {
-        sse::scan_chunk(body).usage
+        scan_chunk(body).usage
     }
 }
 
@@ -105,7 +102,7 @@ fn assembled(endpoint: Endpoint, events: &[u8]) -> Result<Bytes, AnswerFault> {
             end = event.range().end;
             break;
         }
-        let chunk = sse::scan_chunk(event.data());
+        let chunk = scan_chunk(event.data());
         if chunk.failed || chunk.is_malformed || event.is_error() {
             progress.fail();
         }

@@ -1,5 +1,5 @@
 use super::whole;
-use crate::{Endpoint, openai::frames::AnswerFault};
+use crate::{Endpoint, outbound::openai::frames::AnswerFault};
 use bytes::Bytes;
 
 #[test]

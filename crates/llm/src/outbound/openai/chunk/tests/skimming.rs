@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::{ChunkInfo, answer_text, delta_text, is_done, parsed, scan_chunk, skimmed, usage_of_body};
+use super::super::{ChunkInfo, answer_text, delta_text, parsed, scan_chunk, skimmed, usage_of_body};
 
 #[test]
 fn what_servers_commonly_send_is_not_parsed() {
@@ -53,7 +53,7 @@ fn strange_answers_say_nothing() {
             String::from_utf8_lossy(strange)
         );
     }
-    assert!(is_done(b"[DONE]") && is_done(b" [DONE] ") && !is_done(b"{}"));
+    assert!(crate::sse::is_done(b"[DONE]") && crate::sse::is_done(b" [DONE] ") && !crate::sse::is_done(b"{}"));
 }
 
 /// Any JSON, with the keys that are read and others.

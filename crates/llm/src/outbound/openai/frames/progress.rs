@@ -1,6 +1,6 @@
 //! How far an answer has come, and whether it is complete when its stream ends.
 
-use crate::sse::ChunkInfo;
+use crate::outbound::openai::chunk::ChunkInfo;
 
 /// The stage of a stream, which decides how long the next pause may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct AnswerProgress {
     has_failed: bool,
 }
 
-pub(in crate::openai) const NO_ANSWER: AnswerFault = AnswerFault::NoAnswer("there is no answer in it");
+pub(in crate::outbound::openai) const NO_ANSWER: AnswerFault = AnswerFault::NoAnswer("there is no answer in it");
 
 impl AnswerProgress {
     /// For a request of so many choices.

@@ -1,0 +1,3 @@
+//! What callers speak: requests as they send them, and what is read of each.
+
+pub mod openai;
