@@ -1,7 +1,7 @@
 # What CI runs is what a person runs. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: advisories fuzz help run dev db build check test lint fmt bench sqlx-prepare sqlx-check clean image image-test model-image-test k8s-test scan sbom compatibility \
+.PHONY: advisories fuzz help run dev db build check test load-check lint fmt bench sqlx-prepare sqlx-check clean image image-test model-image-test k8s-test scan sbom compatibility \
 	rehearse profile pin deploy rollback smoke bench-check measure notify evidence checklist
 MAKEFLAGS += --no-print-directory
 
@@ -29,6 +29,9 @@ test: ## Run all tests, with what they need installed and started
 check: ## What differs from origin/main: formatting, clippy and unit tests, within a minute (BASE: another commit)
 	@scripts/test/check.sh
 
+load-check: ## Hold goodput and latency beyond capacity against those without admission; on an idle machine
+	@scripts/test/load-check.sh
+
 lint: ## Check formatting, clippy, dependencies and shell scripts
 	@scripts/lint/all.sh
 
@@ -53,7 +56,7 @@ k8s-test: ## Render, validate and check manifests, rules, dashboards, workflows 
 scan: ## Security scan: dependencies, manifests, Dockerfile, workflows
 	@scripts/delivery/shown.sh scan "make scan" scripts/k8s/scan.sh
 
-fuzz: ## Fuzz the readers of requests, cookies, headers and Markdown, 15 minutes each (SECONDS_EACH)
+fuzz: ## Fuzz the readers of what others write, a minute each (SECONDS_EACH: longer)
 	@scripts/test/fuzz.sh
 
 advisories: ## Known vulnerabilities in dependencies, by RustSec's database (ADVISORY_DB: another one)

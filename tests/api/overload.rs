@@ -126,6 +126,7 @@ async fn what_can_be_carried(program: &Client) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "ratios of load: make load-check"]
 async fn admission_keeps_goodput_and_latency_where_it_would_collapse() {
     let (with, carried) = with_admission(true).await;
     let (without, _) = with_admission(false).await;
@@ -150,6 +151,7 @@ async fn admission_keeps_goodput_and_latency_where_it_would_collapse() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "ratios of load: make load-check"]
 async fn an_organisation_that_floods_does_not_starve_another() {
     let upstream = upstream().await;
     let app = TestApp::start_with(|config| {

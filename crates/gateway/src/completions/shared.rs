@@ -57,10 +57,11 @@ impl SharedCall {
     /// A reader of the answer from its beginning; the one that starts the call has no usage record of its own. `None` if no reader is left,
     /// so that the call is about to end.
     pub(super) fn reader(self: &Arc<Self>, own: &mut Option<Recorder>, with_usage: bool) -> Option<SharedReader> {
-        if self.abandoned.is_cancelled() {
-            return None;
-        }
-        let id = self.log().readers.add();
+        let id = {
+            // Under the lock, which the last reader holds as it leaves.
+            let mut log = self.log();
+            (!self.abandoned.is_cancelled()).then(|| log.readers.add())?
+        };
         Some(SharedReader::new(Arc::clone(self), id, own.take(), with_usage))
     }
 
