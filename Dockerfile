@@ -24,10 +24,11 @@ FROM toolchain AS manifests
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 COPY Cargo.toml Cargo.lock ./
 COPY crates crates
+COPY xtask/Cargo.toml xtask/
 RUN find crates -path '*/src/*' -delete \
-    && mkdir -p src \
+    && mkdir -p src xtask/src \
     && for source in src crates/*/src; do touch "$source/lib.rs"; done \
-    && echo 'fn main() {}' | tee src/main.rs crates/{bench,local-model,reference-proxy}/src/main.rs >/dev/null
+    && echo 'fn main() {}' | tee src/main.rs xtask/src/main.rs crates/{bench,local-model,reference-proxy}/src/main.rs >/dev/null
 
 # The dependencies, built against an empty program: this layer changes with Cargo.lock, and with the profile that `make profile`
 # wrote, if there is one. The list of dependencies is taken from the empty program: the wrapper that writes it gives the crate

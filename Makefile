@@ -2,8 +2,10 @@
 
 .DEFAULT_GOAL := help
 .PHONY: advisories fuzz help run dev db build check test load-check lint fmt bench sqlx-prepare sqlx-check clean image image-test model-image-test k8s-test scan sbom compatibility \
-	rehearse profile pin deploy rollback smoke bench-check measure notify evidence checklist
+	rehearse profile xtask pin deploy rollback smoke bench-check measure notify evidence checklist
 MAKEFLAGS += --no-print-directory
+# xtask/, built if need be.
+XTASK := scripts/xtask.sh
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +26,7 @@ profile: ## Find out which code runs under load, for release builds to be laid o
 	@scripts/profile.sh
 
 test: ## Run all tests, with what they need installed and started
-	@scripts/delivery/shown.sh tests "make test" scripts/test/all.sh
+	@$(XTASK) shown tests "make test" scripts/test/all.sh
 
 check: ## What differs from origin/main: formatting, clippy and unit tests, within a minute (BASE: another commit)
 	@scripts/test/check.sh
@@ -54,7 +56,7 @@ k8s-test: ## Render, validate and check manifests, rules, dashboards, workflows 
 	@scripts/k8s/test.sh $(ARGS)
 
 scan: ## Security scan: dependencies, manifests, Dockerfile, workflows
-	@scripts/delivery/shown.sh scan "make scan" scripts/k8s/scan.sh
+	@$(XTASK) shown scan "make scan" scripts/k8s/scan.sh
 
 fuzz: ## Fuzz the readers of what others write, a minute each (SECONDS_EACH: longer)
 	@scripts/test/fuzz.sh
@@ -63,40 +65,43 @@ advisories: ## Known vulnerabilities in dependencies, by RustSec's database (ADV
 	@scripts/lint/deny.sh advisories
 
 sbom: ## Write the bill of materials (CycloneDX) to SBOM
-	@scripts/image/sbom.sh "$(SBOM)"
+	@$(XTASK) sbom "$(SBOM)"
 
 compatibility: ## The previous release on the new schema, under load, and the new one on the old
-	@scripts/delivery/shown.sh compatibility "make compatibility" scripts/delivery/compatibility.sh
+	@$(XTASK) shown compatibility "make compatibility" scripts/delivery/compatibility.sh
 
 rehearse: ## Roll out good and bad candidates with real processes (ARGS: --short, --report)
 	@scripts/delivery/rehearse.sh $(ARGS)
 
+xtask: ## Build the program that the targets of delivery call
+	@$(XTASK) --version
+
 pin: ## Write IMAGE (by digest) into k8s/ENVIRONMENT
-	@scripts/delivery/pin.sh "$(ENVIRONMENT)" "$(IMAGE)"
+	@$(XTASK) pin "$(ENVIRONMENT)" "$(IMAGE)"
 
 deploy: ## Migrate and roll out IMAGE (by digest) in ENVIRONMENT, and follow it to its end
-	@scripts/delivery/deploy.sh "$(ENVIRONMENT)" "$(IMAGE)"
+	@$(XTASK) deploy "$(ENVIRONMENT)" "$(IMAGE)"
 
 rollback: ## Give ENVIRONMENT's traffic back to the version before (before FROM, if said)
-	@scripts/delivery/rollback.sh "$(ENVIRONMENT)" $(FROM)
+	@$(XTASK) rollback "$(ENVIRONMENT)" $(FROM)
 
 smoke: ## Check what runs at URL (and OPS_URL) from outside
-	@scripts/delivery/shown.sh smoke "make smoke" scripts/health-check.sh "$(URL)" $(OPS_URL)
+	@$(XTASK) shown smoke "make smoke" scripts/health-check.sh "$(URL)" $(OPS_URL)
 
 bench-check: ## Hold what runs at URL against its performance bounds
-	@scripts/delivery/shown.sh benchmark "make bench-check" scripts/delivery/bench-check.sh "$(URL)"
+	@$(XTASK) shown benchmark "make bench-check" scripts/delivery/bench-check.sh "$(URL)"
 
 measure: ## Hold ENVIRONMENT's last minutes, by PROMETHEUS_URL, against a release's bounds
-	@scripts/delivery/measure.sh "$(ENVIRONMENT)"
+	@$(XTASK) measure "$(ENVIRONMENT)"
 
 notify: ## Tell people MESSAGE, by NOTIFY_WEBHOOK_URL
-	@scripts/delivery/shown.sh notification "make notify" scripts/delivery/notify.sh "$(MESSAGE)"
+	@$(XTASK) shown notification "make notify" $(XTASK) notify "$(MESSAGE)"
 
 evidence: ## Write down that BY says ITEM of the checklist holds
-	@scripts/delivery/evidence.sh "$(ITEM)" passed "$(BY)"
+	@$(XTASK) evidence "$(ITEM)" passed "$(BY)"
 
 checklist: ## What is not shown of this commit yet (PHASE: pre, during, post; by the binary in IMAGE, if said)
-	@scripts/delivery/checklist.sh "$(PHASE)" "$(IMAGE)"
+	@$(XTASK) checklist "$(PHASE)" "$(IMAGE)"
 
 sqlx-prepare: ## Write .sqlx anew, after a query or migration has changed
 	@scripts/dev/sqlx.sh prepare

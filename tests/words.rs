@@ -51,7 +51,13 @@ const AVOID: &[(&str, &str)] = &[
 fn names_keep_to_the_word_list() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = String::new();
-    for path in [sources(&root.join("src")), crate_sources(&root.join("crates"))].concat() {
+    for path in [
+        sources(&root.join("src")),
+        crate_sources(&root.join("crates")),
+        sources(&root.join("xtask/src")),
+    ]
+    .concat()
+    {
         let shown = path.strip_prefix(root).unwrap().display();
         for (line, word, better) in badly_named(&fs::read_to_string(&path).unwrap()) {
             writeln!(found, "{shown}:{line}: `{word}`; say {better}").unwrap();

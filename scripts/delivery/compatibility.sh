@@ -5,7 +5,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../test/suite.sh"
 
 "$MAPLE_ROOT/scripts/dev/install.sh" compiler postgres python
-read -r previous binary < <("$MAPLE_ROOT/scripts/delivery/previous.sh")
+read -r previous binary < <("$MAPLE_ROOT/scripts/xtask.sh" previous)
 cargo build --locked --bin mapleai
 make_services_dir
 cp "$CARGO_TARGET_DIR/debug/mapleai" "$services_dir/new"

@@ -16,7 +16,7 @@ for argument in "$@"; do
 done
 command -v kubectl >/dev/null || die "kubectl is missing: install version 1.30 or newer (https://kubernetes.io/docs/tasks/tools/)"
 "$MAPLE_ROOT/scripts/dev/install.sh" compiler haproxy prometheus postgres python
-read -r previous stable < <("$MAPLE_ROOT/scripts/delivery/previous.sh")
+read -r previous stable < <("$MAPLE_ROOT/scripts/xtask.sh" previous)
 cargo build --locked --bin mapleai
 make_services_dir
 # A copy: another build in the same folder must not change what runs.

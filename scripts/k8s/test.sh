@@ -23,6 +23,7 @@ if [ $# -gt 0 ]; then
     run_job "${checks[@]}" tests/k8s tests/monitoring "$@"
     exit
 fi
+phase xtask cargo test --quiet --locked --package xtask
 phase manifests "${checks[@]}" tests/k8s
 export_metrics "$MAPLE_METRICS_FILE"
 phase monitoring "${checks[@]}" tests/monitoring

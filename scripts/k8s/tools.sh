@@ -5,6 +5,7 @@
 prepare_checks() {
     command -v kubectl >/dev/null || die "kubectl is missing: install version 1.30 or newer (https://kubernetes.io/docs/tasks/tools/)"
     "$MAPLE_ROOT/scripts/dev/install.sh" prometheus python curl
+    "$MAPLE_ROOT/scripts/xtask.sh" --version >/dev/null
     make_services_dir
     local venv checkov lint tools=${services_dir:?}/tools
     venv=$("$MAPLE_ROOT/scripts/test/python.sh" tests/k8s/requirements.txt)

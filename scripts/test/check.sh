@@ -13,7 +13,7 @@ changed=$({
 } | sort -u)
 
 packages=()
-for manifest in crates/*/Cargo.toml; do
+for manifest in crates/*/Cargo.toml xtask/Cargo.toml; do
     folder=${manifest%/Cargo.toml}
     if grep -q "^$folder/" <<<"$changed"; then
         packages+=(--package "$(sed -n 's/^name = "\(.*\)"/\1/p;T;q' "$manifest")")

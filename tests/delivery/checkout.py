@@ -33,11 +33,15 @@ def commit(folder, message):
     return git(folder, "rev-parse", "HEAD")
 
 
-def run(folder, script, *arguments, **environment):
-    """The script's status and all that it says; nothing of this process's environment but the PATH and HOME."""
+# As scripts/k8s/tools.sh has built it.
+XTASK = os.path.join(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"), "debug/xtask")
+
+
+def run(folder, task, *arguments, **environment):
+    """The status of a task of xtask and all that it says; nothing of this process's environment but the PATH and HOME."""
     settings = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **environment}
     return subprocess.run(
-        ["bash", str(folder / script), *arguments],
+        [XTASK, task, *arguments],
         cwd=folder,
         env=settings,
         stdin=subprocess.DEVNULL,

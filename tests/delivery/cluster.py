@@ -1,5 +1,5 @@
-"""A cluster that lies outside this machine, played: Kubernetes' API as far as scripts/delivery uses it, for the real kubectl, with
-the controllers behind it (Jobs, Deployments, Argo Rollouts) as far as those scripts wait for them.
+"""A cluster that lies outside this machine, played: Kubernetes' API as far as `make deploy` and `make rollback` use it, for the real kubectl, with
+the controllers behind it (Jobs, Deployments, Argo Rollouts) as far as those wait for them.
 
 What becomes of an image is said beforehand, in `plans`; what happened is in `calls`, `weights` and the objects.
 """

@@ -1,4 +1,4 @@
-"""scripts/delivery/deploy.sh and rollback.sh, with the real kubectl, against a cluster that is played (cluster.py)."""
+"""`make deploy` and `make rollback` (xtask/), with the real kubectl, against a cluster that is played (cluster.py)."""
 
 import copy
 import json
@@ -35,10 +35,10 @@ class World:
         home.mkdir()
         (home / "kubeconfig").write_text(KUBECONFIG.format(port=server.server_address[1]))
 
-    def run(self, script, *arguments, **more):
+    def run(self, task, *arguments, **more):
         limits = {"POLL_SECONDS": "0.05", "ROLLOUT_LIMIT": "5", "MIGRATION_LIMIT": "5", "ROLLBACK_LIMIT": "5", "SEEN_LIMIT": "3"}
         settings = {**limits, "HOME": str(self.home), "KUBECONFIG": str(self.home / "kubeconfig"), **more}
-        return checkout.run(self.folder, f"scripts/delivery/{script}.sh", *arguments, **settings)
+        return checkout.run(self.folder, task, *arguments, **settings)
 
     def deploy(self, environment, image, **more):
         return self.run("deploy", environment, image, **more)
@@ -313,12 +313,12 @@ class TestWords:
 
     @pytest.mark.parametrize("arguments", [[], ["staging"], ["staging", FIRST, "more"]])
     def test_the_number_of_words(self, world, arguments):
-        says(world.run("deploy", *arguments), "usage: deploy.sh staging|production IMAGE@sha256:DIGEST")
+        says(world.run("deploy", *arguments), "Usage: cargo xtask deploy <ENVIRONMENT> <IMAGE>", status=2)
 
     @pytest.mark.parametrize("environment", ["base", "components", "../k8s/staging", "prod", ""])
     def test_environments(self, world, environment):
-        for script in ("deploy", "rollback"):
-            says(world.run(script, environment, FIRST), f"there is no environment '{environment}'; there are staging and production")
+        for task in ("deploy", "rollback"):
+            says(world.run(task, environment, FIRST), f"there is no environment '{environment}'; there are staging and production")
 
     @pytest.mark.parametrize("image", ["mapleai:latest", "mapleai@sha256:12", f"mapleai@sha256:{'0' * 64}", "A@sha256:" + "1" * 64])
     def test_images(self, world, image):
@@ -326,9 +326,7 @@ class TestWords:
 
     def test_what_is_not_an_image_to_go_back_from(self, world):
         says(world.run("rollback", "production", "latest"), "'latest' is no image by digest")
-        says(world.run("rollback"), "usage: rollback.sh staging|production [FROM_IMAGE@sha256:DIGEST]")
+        says(world.run("rollback"), "Usage: cargo xtask rollback <ENVIRONMENT> [FROM]", status=2)
 
     def test_no_kubectl(self, world, tmp_path):
-        for program in ("bash", "env", "dirname", "git", "getent", "id", "cut"):
-            (tmp_path / program).symlink_to(shutil.which(program))
         says(world.run("deploy", "staging", FIRST, PATH=str(tmp_path)), "kubectl is missing: install version 1.30 or newer")

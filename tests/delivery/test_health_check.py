@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+import checkout
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # As scripts/k8s/test.sh has built it.
 BINARY = os.environ.get("MAPLE_BINARY") or os.path.join(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"), "debug/mapleai")
@@ -395,7 +397,7 @@ class TestNotify:
     MESSAGE = 'production: "v1.2" is\nout\t\\o/'
 
     def notify(self, *arguments, **environment):
-        return run("scripts/delivery/notify.sh", *arguments, **environment)
+        return checkout.run(ROOT, "notify", *arguments, **environment)
 
     def test_posts_the_text(self, fake, address):
         result = self.notify(self.MESSAGE, NOTIFY_WEBHOOK_URL=f"{address}/hook")

@@ -39,10 +39,10 @@ def test_secrets_are_named_on_both_sides():
 def test_the_checklist_asks_for_what_is_written():
     """Each item that a program shows, with the very words that the program signs with."""
     wanted = dict(re.findall(r'Phase::\w+,\s*"([a-z-]+)",\s*"[^"]*",\s*ShownBy::(?:Recent)?Program\(\s*"([^"]*)"', ITEMS))
-    written = dict(re.findall(r'shown\.sh ([a-z-]+) "([^"]+)"', MAKEFILE))
-    measured = re.findall(r"^measure ([a-z-]+) ", (ROOT / "scripts/delivery/measure.sh").read_text(), re.MULTILINE)
+    written = dict(re.findall(r'\$\(XTASK\) shown ([a-z-]+) "([^"]+)"', MAKEFILE))
+    measured = re.findall(r'item: "([a-z-]+)"', (ROOT / "xtask/src/measure.rs").read_text())
     written |= dict.fromkeys(measured, "make measure")
-    # What deploy.sh writes is tried in test_deploy.py.
+    # What `make deploy` writes is tried in test_deploy.py.
     written |= {"staging": "make deploy ENVIRONMENT=staging", "traffic": "make deploy ENVIRONMENT=production"}
     # Recent evidence of anybody will do for this one.
     assert written.pop("notification") == "make notify"

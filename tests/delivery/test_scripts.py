@@ -1,4 +1,4 @@
-"""The small scripts of delivery, each in a checkout of its own: pin, evidence, shown, previous, checklist, measure."""
+"""The small tasks of delivery (xtask/), each in a checkout of its own: pin, evidence, shown, previous, checklist, measure."""
 
 import contextlib
 import http.server
@@ -14,6 +14,7 @@ import pytest
 
 import checkout
 import service
+from checkout import run
 
 DIGEST = "0123456789abcdef" * 4
 IMAGE = f"ghcr.io/maple/app@sha256:{DIGEST}"
@@ -31,10 +32,6 @@ def folder(made):
     checkout.git(made, "clean", "--quiet", "--force", "-dx")
 
 
-def run(folder, script, *arguments, **environment):
-    return checkout.run(folder, f"scripts/delivery/{script}.sh", *arguments, **environment)
-
-
 def says(done, *texts, status=1):
     assert done.returncode == status, done.stdout
     for text in texts:
@@ -44,6 +41,12 @@ def says(done, *texts, status=1):
 def evidence(folder, item):
     file = folder / ".local/evidence" / checkout.git(folder, "rev-parse", "HEAD") / f"{item}.json"
     return json.loads(file.read_text()) if file.exists() else None
+
+
+def test_the_number_of_words(folder):
+    for task, usage in [("pin", "<ENVIRONMENT> <IMAGE>"), ("evidence", "<ITEM> <OUTCOME> <BY> [DETAIL]"), ("measure", "<ENVIRONMENT>")]:
+        says(run(folder, task), f"Usage: cargo xtask {task} {usage}", status=2)
+    assert not (folder / ".local").exists()
 
 
 class TestPin:
@@ -63,7 +66,6 @@ class TestPin:
     @pytest.mark.parametrize(
         "arguments, told",
         [
-            ([], "usage: pin.sh staging|production IMAGE@sha256:DIGEST"),
             (["base", IMAGE], "there is no environment 'base'; there are staging and production"),
             (["staging", "app:latest"], "'app:latest' is no image by digest, such as registry.example/mapleai@sha256:<64 digits>"),
             (["staging", f"app@sha256:{'0' * 64}"], "is the placeholder of the repository, not an image"),
@@ -98,7 +100,6 @@ class TestEvidence:
     @pytest.mark.parametrize(
         "arguments, told",
         [
-            (["tests", "passed"], "usage: evidence.sh ITEM passed|failed BY [DETAIL]"),
             (["../tests", "passed", "Ada"], "ITEM is of lower-case letters and '-', such as approval; not '../tests'"),
             (["tests", "ok", "Ada"], "the outcome is 'passed' or 'failed', not 'ok'"),
             (["tests", "passed", "  "], "BY must say who or what showed it"),
@@ -126,7 +127,7 @@ class TestShown:
         assert evidence(folder, "notification") is None
 
     def test_notify_without_anybody_to_tell(self, folder):
-        done = run(folder, "shown", "notification", "make notify", "scripts/delivery/notify.sh", "out")
+        done = run(folder, "shown", "notification", "make notify", checkout.XTASK, "notify", "out")
         says(done, "notification to nobody (NOTIFY_WEBHOOK_URL is not set): out", status=0)
         assert evidence(folder, "notification") is None
 
@@ -137,12 +138,11 @@ class TestShown:
 
     def test_without_git(self, folder, tmp_path):
         """As in an unpacked archive: the tests run there, too."""
-        shutil.copytree(folder / "scripts", tmp_path / "scripts")
         done = run(tmp_path, "shown", "tests", "make test", "bash", "-c", "echo looking; exit 7")
         says(done, "looking", "No evidence of 'tests' was written: this is no git checkout", status=7)
 
     def test_too_few_words(self, folder):
-        says(run(folder, "shown", "tests", "make test"), "usage: shown.sh ITEM BY COMMAND...")
+        says(run(folder, "shown", "tests", "make test"), "Usage: cargo xtask shown <ITEM> <BY> <COMMAND>...", status=2)
 
 
 class TestPrevious:

@@ -10,7 +10,7 @@ import sys
 import pytest
 from manifests import ROOT, schemas
 
-COPIED = [".github", "config", "crates", "docs", "k8s", "migrations", "scripts", "src", "tests"]
+COPIED = [".github", "config", "crates", "docs", "k8s", "migrations", "scripts", "src", "tests", "xtask"]
 
 
 @pytest.fixture(scope="module")

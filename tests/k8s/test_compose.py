@@ -235,6 +235,17 @@ def test_the_small_model_has_an_image_of_its_own_which_is_not_mapleai_s():
     assert re.findall(r"^USER (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE) == ["1001:1001"] * 2
 
 
+def test_the_image_s_build_has_the_manifest_of_every_member():
+    """Cargo reads all of them, whatever it builds; of what is beside crates/ nothing else may change a layer."""
+    (members,) = re.search(r"^members = \[(.*)\]$", (ROOT / "Cargo.toml").read_text(), re.MULTILINE).groups()
+    beside = set(re.findall(r'"([^"]+)"', members)) - {".", "crates/*"}
+    assert beside, members
+    for member in beside:
+        assert f"!{member}/Cargo.toml" in (ROOT / ".dockerignore").read_text().splitlines()
+        assert f"COPY {member}/Cargo.toml {member}/" in (ROOT / "Dockerfile").read_text().splitlines()
+        assert f"{member}/src/main.rs" in (ROOT / "Dockerfile").read_text()
+
+
 def test_the_small_model_computes_with_one_core_and_what_its_document_says_it_takes():
     service = SERVICES["local-model"]
     assert service["cpus"] == 1

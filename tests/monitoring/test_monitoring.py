@@ -87,8 +87,8 @@ def delivery_queries():
         query = rule["metricsQuery"].replace("<<.Series>>", series).replace("<<.GroupBy>>", "pod")
         yield place, rule["seriesQuery"]
         yield place, re.sub(r"<<\.LabelMatchers>>,?", "", query)
-    for name in set(re.findall(r"\bmaple_\w+", (ROOT / "scripts/delivery/measure.sh").read_text())):
-        yield "measure.sh", name
+    for name in set(re.findall(r"\bmaple_\w+", (ROOT / "xtask/src/measure.rs").read_text())):
+        yield "make measure", name
 
 
 QUERIES = list(queries())
@@ -269,7 +269,7 @@ def test_every_metric_exists():
     asked = {(place, name) for place, query in QUERIES + DELIVERY_QUERIES for name in metric_names(query)}
     unknown = sorted(f"{place}: no {name}" for place, name in asked if name not in known)
     assert not unknown, "\n".join(unknown)
-    assert {place.split(":")[0] for place, _ in DELIVERY_QUERIES} == {"analysis mapleai-release", "adapter", "measure.sh"}
+    assert {place.split(":")[0] for place, _ in DELIVERY_QUERIES} == {"analysis mapleai-release", "adapter", "make measure"}
 
 
 def test_exporters_lists_nothing_else():

@@ -1,4 +1,4 @@
-//! What was shown, by whom and when: `<evidence>/<commit>/<item>.json`, as `scripts/delivery/evidence.sh` writes it.
+//! What was shown, by whom and when: `<evidence>/<commit>/<item>.json`, as `make evidence` writes it.
 
 use std::{fs, io, path::Path};
 
