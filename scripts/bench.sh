@@ -38,6 +38,7 @@ export BENCH_NAMESPACES="mapleai-bench-$$"
 if [ "$wants_reference" = yes ] && [ -z "${BENCH_REFERENCE_BIN:-}" ]; then
   BENCH_REFERENCE_BIN="${CARGO_TARGET_DIR:-target}/reference/release/reference-proxy"
   (
+    # shellcheck disable=SC2030 # of this build alone
     PROFILE_OF=reference-proxy
     # shellcheck source=scripts/release-flags.sh
     source scripts/release-flags.sh
@@ -142,4 +143,5 @@ if [ -z "${BENCH_REDIS_URL:-}" ]; then
   export BENCH_REDIS_URL="redis://127.0.0.1:$redis_port"
 fi
 
+# shellcheck disable=SC2031 # set above, outside of every subshell
 "$program" "$@"
