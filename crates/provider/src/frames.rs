@@ -69,8 +69,7 @@ impl Frames {
                     return Some(frame);
                 }
                 self.last = Some(frame);
-            } else if frame.usage().is_some() {
-                // The counts alone: whatever else comes after the end is no part of the answer.
+            } else if is_only_counts(&frame) {
                 frame.kind = FrameKind::Usage;
                 return Some(frame);
             }
@@ -141,6 +140,11 @@ impl Stream for Frames {
             }
         }
     }
+}
+
+/// Whatever else comes after the end is no part of the answer. Some servers put an empty choice beside their counts.
+fn is_only_counts(frame: &Frame) -> bool {
+    frame.usage().is_some() && frame.kind != FrameKind::Error && frame.info.text_bytes == 0
 }
 
 #[cfg(test)]

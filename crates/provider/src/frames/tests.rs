@@ -16,6 +16,12 @@ const STOP: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"
 const COUNTS: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n";
 const DONE: &str = "data: [DONE]\n\n";
 const ERROR: &str = "data: {\"error\":{\"message\":\"no capacity\"}}\n\n";
+/// What is no part of the answer where it follows the end.
+const LATE: [&str; 3] = [
+    "data: took 3 s\n\n",
+    "data: {\"error\":{\"message\":\"late\"},\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n",
+    "data: {\"choices\":[{\"delta\":{\"content\":\"late\"}}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n",
+];
 
 type Item = Result<Bytes, ProviderError>;
 
@@ -78,6 +84,16 @@ async fn counts_come_before_the_mark_and_nothing_after_the_end() {
         let (kinds, error) = kinds(items).await;
         assert_eq!(kinds, expected, "{items:?}");
         assert!(error.is_none(), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_has_ended_well_stays_so_whatever_follows() {
+    use FrameKind::{Data, Done, Usage};
+    for late in [ERROR, LATE[0], LATE[1], LATE[2]] {
+        let (kinds, error) = kinds(&[TEXT, STOP, DONE, late, COUNTS]).await;
+        assert!(error.is_none(), "{late}: {error:?}");
+        assert_eq!(kinds, [Data, Data, Usage, Done], "{late}");
     }
 }
 

@@ -72,7 +72,10 @@ impl FrameReader {
             (kind, info)
         };
         let frame = if kind == FrameKind::Error {
-            self.progress.fail();
+            // What follows the end makes a complete answer no less so.
+            if !self.progress.is_over() {
+                self.progress.fail();
+            }
             Frame::new(fault::error_event(&redact(data)), kind, info, (0, 0))
         } else {
             // Mostly the item is one event, which is passed on as it is.
