@@ -1,5 +1,5 @@
-//! Converts an answer between its two forms, a completion and a stream of chunks. It converts only if the result is
-//! unambiguous, since servers differ in how they split an answer.
+//! Converts an answer between its two forms, a completion and a stream of chunks, both OpenAI's. It converts only if the result is
+//! unambiguous, since servers differ in how they split an answer. Conversion from other vendors' forms stands in `outbound`.
 
 mod chunks_to_completion;
 mod tools;

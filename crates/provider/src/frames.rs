@@ -1,4 +1,5 @@
 //! The frames of a provider's stream, in an order that no reader needs to mend: counts before the mark, and nothing after the end.
+//! Its events are OpenAI's: a provider with others converts them before they come here.
 
 use std::{
     pin::Pin,

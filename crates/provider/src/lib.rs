@@ -1,7 +1,7 @@
 //! The upstreams: one trait, one folder per vendor, and the registry that routes a model to its provider.
 //!
-//! Bodies pass as bytes. A provider gets a request that is already right for the upstream (model name replaced, usage
-//! requested) and returns the upstream's response, within its timeouts.
+//! Bodies pass as bytes, in OpenAI's form: a request in which the model already has the upstream's name and usage is asked for, and
+//! the upstream's response, within its timeouts. A provider whose server speaks another API converts both within [`Provider::send`].
 
 pub mod error;
 pub mod frames;
@@ -51,7 +51,8 @@ impl SentMark {
 #[derive(Debug, Clone)]
 pub struct ProviderRequest {
     pub endpoint: Endpoint,
-    /// JSON in the OpenAI form.
+    /// JSON in OpenAI's form, with the upstream's name for the model. Of a stream it may have `stream_options` that the caller
+    /// did not send.
     pub body: Bytes,
     /// Whether the body asks for a stream.
     pub stream: bool,
@@ -82,8 +83,8 @@ pub const MAX_HEADERS: usize = 12;
 /// The upstream's response. `headers` holds only those meant for the caller (content type, retry-after, the provider's own
 /// request id and time), never hop-by-hop ones.
 pub enum ProviderReply {
-    /// A complete response, 2xx or 4xx: JSON, or with 2xx events, which are recognised by their first bytes. A 4xx contains
-    /// none of our credentials.
+    /// A complete response: of 2xx a completion or embeddings in OpenAI's form, or the events of a completion, which are recognised by
+    /// their first bytes; of 4xx JSON with OpenAI's `error`, and with none of our credentials.
     Whole {
         status: StatusCode,
         headers: HeaderMap,
@@ -93,7 +94,7 @@ pub enum ProviderReply {
     Stream { headers: HeaderMap, frames: FrameStream },
 }
 
-/// An upstream that speaks the OpenAI API, or pretends to.
+/// An upstream. Requests and replies are in OpenAI's form, whatever it says to its server.
 ///
 /// Cancellation: dropping the returned future or the event stream ends the upstream call at once.
 pub trait Provider: Send + Sync {
@@ -112,6 +113,7 @@ pub trait Provider: Send + Sync {
         Some(0)
     }
 
-    /// The upstream's own model ids, by its free list request.
+    /// The upstream's own model ids, by its free list request. Health and `mapleai doctor` take any list, an empty one too, for a sign
+    /// that it is there.
     fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ProviderError>>;
 }
