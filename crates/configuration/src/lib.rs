@@ -30,7 +30,7 @@ pub use limits::LimitsConfig;
 pub use local::{LocalConfig, LocalProduct, LocalServer};
 pub use log::LogConfig;
 pub use models::{ModelConfig, ModelKind};
-pub use providers::{ProviderConfig, ProviderKind};
+pub use providers::{Http2, ProviderConfig, ProviderKind};
 pub use retention::RetentionConfig;
 pub use server::ServerConfig;
 pub use traces::TracesConfig;

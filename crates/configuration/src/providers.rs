@@ -12,7 +12,7 @@ use url::Url;
 
 use super::{
     load::schema::{
-        DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Preset, Rule, is_visible_ascii, optional, preset,
+        DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Preset, Rule, is_visible_ascii, number, optional, preset,
         required, span,
     },
     models::{MODEL_ID, MODEL_NAME, PRICE},
@@ -27,6 +27,17 @@ pub enum ProviderKind {
     Mock,
     /// A model that a process beside this one runs, told of by a file; refused outside development.
     Local,
+}
+
+/// Whether HTTP/2 is spoken to a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Http2 {
+    /// Where the server chooses it in the TLS handshake; HTTP/1.1 otherwise, and always without TLS.
+    Auto,
+    Off,
+    /// From the first byte on, without asking: for servers that speak nothing else, with or without TLS.
+    PriorKnowledge,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -76,6 +87,14 @@ pub struct ProviderConfig {
     /// A connection that is older takes no further request.
     #[serde(with = "humantime_serde", default = "defaults::connection_age")]
     pub max_connection_age: Duration,
+    /// Connections that are open at the same time, busy or not.
+    #[serde(default = "defaults::connections")]
+    pub max_connections: usize,
+    #[serde(default = "defaults::http2")]
+    pub http2: Http2,
+    /// A proxy's URL, which may have a name and password, or `none`; by the process's environment if absent.
+    #[serde(default)]
+    pub proxy: Option<SecretString>,
     /// Whether streams are asked for their usage (`stream_options`) where the caller did not.
     #[serde(default = "defaults::usage_in_streams")]
     pub usage_in_streams: bool,
@@ -170,6 +189,19 @@ const PROVIDER_FIELDS: &[Field] = &[
     preset("total_timeout", span(MILLISECOND, DAY), Preset::Text("10m")),
     preset("idle_timeout", span(MILLISECOND, HOUR), Preset::Text("50s")),
     preset("max_connection_age", span(MILLISECOND, DAY), Preset::Text("5m")),
+    preset("max_connections", number(1, 65_535), Preset::Number(4096)),
+    preset(
+        "http2",
+        Kind::Choice(&["auto", "off", "prior_knowledge"]),
+        Preset::Text("auto"),
+    ),
+    optional(
+        "proxy",
+        Kind::Secret(Rule {
+            allowed: "\"none\", or the http:// or https:// URL of a proxy, such as \"http://proxy.example:3128\"",
+            holds: is_proxy,
+        }),
+    ),
     preset("usage_in_streams", Kind::Flag, Preset::Flag(true)),
     optional("embedding_models", Kind::Texts(PATTERN)),
     optional("skipped_models", Kind::Texts(PATTERN)),
@@ -205,6 +237,16 @@ fn is_base_url(text: &str) -> bool {
             && url.query().is_none()
             && url.fragment().is_none()
     })
+}
+
+fn is_proxy(text: &str) -> bool {
+    let is_url = || {
+        Url::parse(text).is_ok_and(|url| {
+            let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+            matches!(url.scheme(), "http" | "https") && is_bare
+        })
+    };
+    text == "none" || is_url()
 }
 
 fn is_free_header(name: &str) -> bool {

@@ -16,6 +16,9 @@ pub enum ProviderError {
     Unreachable(#[source] Source),
     #[error("the provider took no connection within {0:?}")]
     ConnectTimeout(Duration),
+    /// Ours, not the provider's: there are as many connections to it as `max_connections` allows.
+    #[error("all {max} connections to the provider were in use for {waited:?}")]
+    NoConnection { max: usize, waited: Duration },
     #[error("the provider sent nothing within {0:?}")]
     FirstByteTimeout(Duration),
     #[error("the provider's answer had not begun within {0:?}")]
@@ -61,7 +64,15 @@ impl ProviderError {
 
     /// Whether the call may have been at the provider, so that it says something of how long calls take.
     pub fn has_reached(&self) -> bool {
-        !matches!(self, Self::Unreachable(_) | Self::ConnectTimeout(_))
+        !matches!(
+            self,
+            Self::Unreachable(_) | Self::ConnectTimeout(_) | Self::NoConnection { .. }
+        )
+    }
+
+    /// Whether it says nothing of the provider: a bound of our own was reached.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::NoMemory(_) | Self::NoConnection { .. })
     }
 
     /// What the provider answered, if it answered.
@@ -73,8 +84,9 @@ impl ProviderError {
     }
 
     /// All that [`Self::kind`] says.
-    pub const KINDS: [&str; 7] = [
+    pub const KINDS: [&str; 8] = [
         "unreachable",
+        "no_connection",
         "timeout",
         "broken_off",
         "error_in_answer",
@@ -87,6 +99,7 @@ impl ProviderError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "unreachable",
+            Self::NoConnection { .. } => "no_connection",
             Self::ConnectTimeout(_)
             | Self::FirstByteTimeout(_)
             | Self::FirstContentTimeout(_)

@@ -11,6 +11,7 @@ pub mod local_servers;
 pub mod mock;
 pub mod openai;
 pub mod registry;
+mod transport;
 
 use std::{
     pin::Pin,

@@ -17,7 +17,8 @@ use futures_util::future::BoxFuture;
 use http::{HeaderValue, header};
 
 use super::{
-    Provider, ProviderError, ProviderReply, ProviderRequest, mock::MockProvider, openai, registry::ProviderSetupError,
+    Provider, ProviderError, ProviderReply, ProviderRequest, mock::MockProvider, registry::ProviderSetupError,
+    transport,
 };
 use configuration::ProviderConfig;
 pub use model::LocalModel;
@@ -57,7 +58,7 @@ impl LocalProvider {
                         })
                         .await
                     {
-                        Err(error) if openai::is_refused(&error) => {
+                        Err(error) if transport::is_refused(&error) => {
                             self.model.lose(live);
                             continue;
                         }

@@ -1,16 +1,12 @@
 //! Any server that speaks the OpenAI API: OpenAI itself, vLLM, llama.cpp, Ollama and their like.
 
-mod connect;
 mod events;
 mod headers;
 mod limits;
 mod models;
-mod pool;
-mod read_on;
 mod redact;
 mod reply;
 mod retry;
-mod upstream_connection;
 
 use std::{
     pin::Pin,
@@ -21,25 +17,21 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
-use http_body_util::Full;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use tokio::time::timeout;
 
 use super::{
-    Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark, frames::Frames,
+    Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark,
+    frames::Frames,
     registry::ProviderSetupError,
+    transport::{ResponseBody, Transport},
 };
-use concurrency::write_coalescing::ChunkedBody;
 use configuration::{ProviderConfig, ProviderKind};
-pub(super) use connect::is_refused;
-use connect::{TimedConnector, is_connect_timeout};
 use events::UpstreamEvents;
 use headers::{caller_headers, is_encoded, is_event_stream, sent_headers};
 use limits::{KEEP_ALIVE_AFTER, UpstreamTimeouts};
-use pool::{AnswerBody, Pool, SendError};
 use redact::{redact, secrets_of};
 use reply::{begin, collect, drain};
-use upstream_connection::Sent;
 
 /// Largest answer that is buffered whole, in bytes.
 const LARGEST_ANSWER: usize = 32 * 1024 * 1024;
@@ -54,17 +46,15 @@ enum Exchanged {
     Events(HeaderMap, Pin<Box<UpstreamEvents>>),
 }
 
-/// One configured upstream with its connection pool.
+/// One configured upstream.
 pub struct OpenAiProvider {
     name: String,
-    pool: Pool,
-    /// Request paths; the pool has the server's address.
+    transport: Transport,
     chat: Uri,
     embeddings: Uri,
     models: Uri,
     /// Headers of every request, built once per set of secrets.
     headers: ArcSwap<HeaderMap>,
-    host: String,
     limits: UpstreamTimeouts,
 }
 
@@ -79,26 +69,25 @@ impl OpenAiProvider {
             what,
         };
         let origin: Uri = base.as_str().parse().map_err(|_| invalid("base_url"))?;
-        let host = origin.authority().ok_or_else(|| invalid("base_url"))?.to_string();
+        let (scheme, host) = origin
+            .scheme_str()
+            .zip(origin.authority())
+            .ok_or_else(|| invalid("base_url"))?;
         let prefix = base.path().trim_end_matches('/');
         let query = base.query().map_or(String::new(), |query| format!("?{query}"));
         let uri = |path: &str| {
-            let text = format!("{prefix}{path}{query}");
+            let text = format!("{scheme}://{host}{prefix}{path}{query}");
             text.parse::<Uri>().map_err(|_| invalid("base_url"))
         };
-        let headers = sent_headers(config, &host).ok_or_else(|| invalid("api_key or headers"))?;
-        let connector =
-            TimedConnector::new(config.connect_timeout, base.scheme() == "https").map_err(ProviderSetupError::Tls)?;
+        let headers = sent_headers(config).ok_or_else(|| invalid("api_key or headers"))?;
         Ok(Self {
             name: name.to_owned(),
-            pool: Pool::new(connector, origin, config.idle_timeout, config.max_connection_age),
+            transport: Transport::new(name, &origin, config)?,
             chat: uri(Endpoint::ChatCompletions.path())?,
             embeddings: uri(Endpoint::Embeddings.path())?,
             models: uri("/models")?,
             headers: ArcSwap::from_pointee(headers),
-            host,
             limits: UpstreamTimeouts {
-                connect: config.connect_timeout,
                 first_byte: config.first_byte_timeout,
                 first_content: config.first_content_timeout,
                 chunk: config.chunk_timeout,
@@ -110,8 +99,8 @@ impl OpenAiProvider {
         })
     }
 
-    fn request(&self, method: Method, uri: &Uri, body: Bytes, traceparent: Option<HeaderValue>) -> Sent {
-        let mut request = Sent::new(ChunkedBody::new(Full::new(body)));
+    fn request(&self, method: Method, uri: &Uri, body: Bytes, traceparent: Option<HeaderValue>) -> Request<Bytes> {
+        let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = (**self.headers.load()).clone();
@@ -123,42 +112,17 @@ impl OpenAiProvider {
         request
     }
 
-    /// Sends the request that `request` makes, and waits for the response head. Sends it a second time, on a new
-    /// connection, only if a reused connection died without a byte of a response: most likely the upstream closed it as
-    /// idle just then.
+    /// Sends the request that `request` makes, and waits for the response head.
     async fn head(
         &self,
-        request: impl Fn() -> Sent,
+        request: impl Fn() -> Request<Bytes>,
         mark: &SentMark,
         limits: UpstreamTimeouts,
-    ) -> Result<Response<AnswerBody>, ProviderError> {
-        let sending = async {
-            match self.pool.send(request(), mark).await {
-                Err(SendError::Dropped(_)) => Box::pin(self.pool.send_anew(request())).await,
-                sent => sent,
-            }
-        };
-        match timeout(limits.first_byte.min(limits.total), sending).await {
-            Ok(Ok(answered)) => Ok(answered),
-            Ok(Err(error)) => Err(self.unanswered(error)),
+    ) -> Result<Response<ResponseBody>, ProviderError> {
+        match timeout(limits.first_byte.min(limits.total), self.transport.send(request, mark)).await {
+            Ok(answered) => answered,
             Err(_) if limits.total <= limits.first_byte => Err(ProviderError::TotalTimeout(limits.total)),
             Err(_) => Err(ProviderError::FirstByteTimeout(limits.first_byte)),
-        }
-    }
-
-    /// The error for a missing response head.
-    #[cold]
-    fn unanswered(&self, error: SendError) -> ProviderError {
-        match error {
-            SendError::Exchange(error) if error.is_parse_too_large() => {
-                ProviderError::BadReply("its head is too large")
-            }
-            SendError::Exchange(error) if error.is_parse() => ProviderError::BadReply("it is not HTTP/1.1"),
-            SendError::Exchange(error) | SendError::Dropped(error) => ProviderError::BrokenOff(Box::new(error)),
-            SendError::Connect(error) if is_connect_timeout(&*error) => {
-                ProviderError::ConnectTimeout(self.limits.connect)
-            }
-            SendError::Connect(error) => ProviderError::Unreachable(error),
         }
     }
 
@@ -184,9 +148,7 @@ impl OpenAiProvider {
                 | http::StatusCode::PROXY_AUTHENTICATION_REQUIRED
         );
         if ours || !(status.is_success() || status.is_client_error()) {
-            if Box::pin(drain(&mut body)).await {
-                body.release();
-            }
+            Box::pin(drain(&mut body)).await;
             return Err(match retry::of_busy(status, &head.headers) {
                 Some(retry_after) => ProviderError::Busy { status, retry_after },
                 None => ProviderError::Status(status),
@@ -220,12 +182,9 @@ impl OpenAiProvider {
         )
         .await;
         let whole = match collected {
-            Ok((whole, true)) => {
-                body.release();
-                whole
-            }
+            Ok((whole, true)) => whole,
             Ok((whole, false)) => {
-                body.drain_then_release();
+                body.drain();
                 whole
             }
             // A server that refuses a body unread may close before its message is complete; the status is enough.
@@ -272,7 +231,6 @@ impl OpenAiProvider {
         }
         let mut answer = response.into_body();
         let (body, _) = collect(&mut answer, Bytes::new(), LARGEST_LIST, limits, started, None).await?;
-        answer.release();
         models::ids_of(&body).ok_or(ProviderError::BadReply("its list of models is not one"))
     }
 }
@@ -287,7 +245,7 @@ impl Provider for OpenAiProvider {
     }
 
     fn rotate(&self, config: &ProviderConfig) -> Result<(), ProviderSetupError> {
-        let headers = sent_headers(config, &self.host).ok_or_else(|| ProviderSetupError::Invalid {
+        let headers = sent_headers(config).ok_or_else(|| ProviderSetupError::Invalid {
             name: self.name.clone(),
             what: "api_key or headers",
         })?;

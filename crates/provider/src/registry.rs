@@ -37,6 +37,8 @@ pub enum ProviderSetupError {
     NoBaseUrl(String),
     #[error("providers.{name}: {what} is not valid")]
     Invalid { name: String, what: &'static str },
+    #[error("providers.{0}: its proxy, or that of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, is no http:// or https:// URL")]
+    Proxy(String),
     #[error("no TLS roots could be loaded")]
     Tls(#[source] std::io::Error),
     #[error("model {model:?} names provider {provider:?}, which is not configured")]

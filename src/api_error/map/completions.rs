@@ -63,6 +63,15 @@ impl From<ProviderError> for ApiError {
         if let ProviderError::NoMemory(error) = error {
             return error.into();
         }
+        if let ProviderError::NoConnection { .. } = error {
+            return Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "The service has as many calls to the provider as it can take. Try again.",
+            )
+            .retry_after(Duration::from_secs(1))
+            .with_source(error);
+        }
         if let ProviderError::Busy { retry_after, .. } = error {
             Self::new(StatusCode::SERVICE_UNAVAILABLE, "provider_busy", error.to_string())
                 .retry_after(retry_after)

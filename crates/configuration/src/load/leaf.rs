@@ -130,6 +130,7 @@ pub(super) fn preset(preset: Preset) -> ValueKind {
     match preset {
         Preset::Text(text) => ValueKind::from(text),
         Preset::Flag(flag) => ValueKind::from(flag),
+        Preset::Number(number) => ValueKind::from(number),
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) enum Presence {
 pub(crate) enum Preset {
     Text(&'static str),
     Flag(bool),
+    Number(i64),
 }
 
 /// What a text must be like. `allowed` completes "must be ...".

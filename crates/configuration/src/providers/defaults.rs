@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{ProviderConfig, ProviderKind};
+use super::{Http2, ProviderConfig, ProviderKind};
 
 impl ProviderConfig {
     /// With the defaults of everything else.
@@ -24,6 +24,9 @@ impl ProviderConfig {
             total_timeout: total(),
             idle_timeout: idle(),
             max_connection_age: connection_age(),
+            max_connections: connections(),
+            http2: http2(),
+            proxy: None,
             usage_in_streams: usage_in_streams(),
             embedding_models: None,
             skipped_models: None,
@@ -59,6 +62,14 @@ pub(super) fn idle() -> Duration {
 
 pub(super) fn connection_age() -> Duration {
     Duration::from_mins(5)
+}
+
+pub(super) fn connections() -> usize {
+    4096
+}
+
+pub(super) fn http2() -> Http2 {
+    Http2::Auto
 }
 
 pub(super) fn usage_in_streams() -> bool {

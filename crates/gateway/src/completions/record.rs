@@ -182,7 +182,7 @@ impl Recorder {
             self.metrics.failures.note(&self.model.id, error, self.request.as_ref());
         }
         self.unreached = !error.has_reached();
-        self.ours = matches!(error, ProviderError::NoMemory(_));
+        self.ours = error.is_ours();
         let outcome = if error.is_timeout() {
             CallOutcome::TimedOut
         } else {

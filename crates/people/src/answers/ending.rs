@@ -188,6 +188,10 @@ fn of_provider(error: &ProviderError) -> Ending {
         let message = "The service holds as many large answers as it can. Try again.";
         return after(Ending::new("overloaded", message), Some(Duration::from_secs(1)));
     }
+    if let ProviderError::NoConnection { .. } = error {
+        let message = "The service has as many calls to the provider as it can take. Try again.";
+        return after(Ending::new("overloaded", message), Some(Duration::from_secs(1)));
+    }
     let reason = if error.is_timeout() {
         "provider_timeout"
     } else {

@@ -11,8 +11,8 @@ use futures_util::Stream;
 use hyper::body::Body;
 use tokio::time::Sleep;
 
-use super::{UpstreamTimeouts, pool::AnswerBody};
-use crate::{Events, ProviderError, Stage};
+use super::UpstreamTimeouts;
+use crate::{Events, ProviderError, Stage, transport::ResponseBody};
 use concurrency::memory::{Allowance, StreamReservation};
 use llm::sse::{self, EventSplitter, KEEP_ALIVE, MAX_EVENT};
 
@@ -24,7 +24,7 @@ const TAIL: Duration = Duration::from_secs(30);
 #[expect(clippy::struct_excessive_bools, reason = "each says something else of the stream")]
 pub(super) struct UpstreamEvents {
     /// `None` once the answer has ended.
-    body: Option<AnswerBody>,
+    body: Option<ResponseBody>,
     /// Bytes of the body that were read to recognise a stream.
     first: Bytes,
     splitter: EventSplitter,
@@ -61,7 +61,7 @@ enum Reached {
 impl UpstreamEvents {
     /// `first` is the part of the body that has been read.
     pub(super) fn new(
-        body: AnswerBody,
+        body: ResponseBody,
         first: Bytes,
         limits: UpstreamTimeouts,
         started: Instant,
@@ -203,9 +203,7 @@ impl Stream for UpstreamEvents {
                         return this.end(broken);
                     }
                     Poll::Ready(None) => {
-                        if let Some(body) = this.body.take() {
-                            body.release();
-                        }
+                        this.body = None;
                         let rest = this.splitter.rest().map(|rest| Ok(this.pass(rest)));
                         return this.end(rest);
                     }
@@ -264,7 +262,7 @@ impl Events for UpstreamEvents {
 impl Drop for UpstreamEvents {
     fn drop(&mut self) {
         if let Some(body) = self.body.take_if(|_| self.marked && !self.over) {
-            body.drain_then_release();
+            body.drain();
         }
     }
 }

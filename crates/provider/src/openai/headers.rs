@@ -8,10 +8,9 @@ use crate::MAX_HEADERS;
 use configuration::ProviderConfig;
 
 /// What is sent with every request. `None` if a configured value cannot stand in a header.
-pub(super) fn sent_headers(config: &ProviderConfig, host: &str) -> Option<HeaderMap> {
-    // With room for the length, which is added to a copy of these for each call.
+pub(super) fn sent_headers(config: &ProviderConfig) -> Option<HeaderMap> {
+    // With room for the host and the length, which are added to a copy of these for each call.
     let mut headers = HeaderMap::with_capacity(7 + config.headers.len());
-    headers.insert(header::HOST, HeaderValue::from_str(host).ok()?);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(
         header::ACCEPT,

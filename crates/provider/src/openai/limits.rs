@@ -5,7 +5,6 @@ use std::time::Duration;
 /// See [`ProviderConfig`](configuration::ProviderConfig) for what each limit covers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UpstreamTimeouts {
-    pub(crate) connect: Duration,
     pub(crate) first_byte: Duration,
     pub(crate) first_content: Duration,
     pub(crate) chunk: Duration,

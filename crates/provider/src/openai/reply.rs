@@ -9,8 +9,8 @@ use hyper::body::Body;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{UpstreamTimeouts, pool::AnswerBody};
-use crate::{ProviderError, ProviderReply};
+use super::UpstreamTimeouts;
+use crate::{ProviderError, ProviderReply, transport::ResponseBody};
 use concurrency::{
     deadline,
     memory::{Allowance, SMALL},
@@ -25,7 +25,7 @@ const DRAIN_TIME: Duration = Duration::from_millis(100);
 
 /// Reads as much of a body as shows whether it is a stream of events, and tells.
 pub(super) async fn begin(
-    body: &mut AnswerBody,
+    body: &mut ResponseBody,
     limits: UpstreamTimeouts,
     started: Instant,
 ) -> Result<(Bytes, bool), ProviderError> {
@@ -55,7 +55,7 @@ pub(super) async fn begin(
 /// that nobody asked for are read up to the mark that ends them: some proxies never close after it (openai/openai-python #3520). Says
 /// whether the body has ended as well.
 pub(super) async fn collect(
-    body: &mut AnswerBody,
+    body: &mut ResponseBody,
     mut first: Bytes,
     largest: usize,
     limits: UpstreamTimeouts,
@@ -185,8 +185,9 @@ fn is_json(body: &[u8]) -> bool {
     matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
 }
 
-/// Reads the body of a failure away, if it is short and quick. Whether it was read to its end.
-pub(super) async fn drain(body: &mut AnswerBody) -> bool {
+/// Reads the body of a failure away, if it is short and quick.
+pub(super) async fn drain(body: &mut ResponseBody) {
     let read = http_body_util::Limited::new(body, DRAIN_LIMIT).collect();
-    matches!(timeout(DRAIN_TIME, read).await, Ok(Ok(_)))
+    // What is not read to its end closes the connection.
+    let _ = timeout(DRAIN_TIME, read).await;
 }

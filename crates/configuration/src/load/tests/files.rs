@@ -9,6 +9,14 @@ fn what_files_may_get_wrong() {
             "[server]\nport = \"3000\"",
             &["server.port = \"3000\" (from development.toml): must be a whole number from 0 to 65535"],
         ),
+        (
+            "[providers.p]\nkind = \"mock\"\nhttp2 = \"always\"\nmax_connections = 0\nproxy = \"socks5://maple:hunter2@proxy:1080\"",
+            &[
+                "providers.p.http2 = \"always\" (from development.toml): must be one of \"auto\", \"off\", \"prior_knowledge\"",
+                "providers.p.max_connections = 0 (from development.toml): must be a whole number from 1 to 65535",
+                "providers.p.proxy (from development.toml): must be \"none\", or the http:// or https:// URL of a proxy, such as \"http://proxy.example:3128\"",
+            ],
+        ),
         ("server = 3", &["server = 3 (from development.toml): must be a section"]),
         ("models = [3]", &["models[0] (from development.toml): must be a table"]),
         (

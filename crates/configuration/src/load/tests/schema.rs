@@ -76,6 +76,7 @@ fn presets_are_the_structs_defaults() {
         match field.presence {
             Presence::Preset(Preset::Text(text)) => preset[field.name] = text.into(),
             Presence::Preset(Preset::Flag(flag)) => preset[field.name] = flag.into(),
+            Presence::Preset(Preset::Number(number)) => preset[field.name] = number.into(),
             _ => {}
         }
     }

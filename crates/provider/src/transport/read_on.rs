@@ -16,26 +16,30 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 /// ended.
 pub(super) struct ReadOn<T> {
     connection: T,
-    is_deaf: bool,
+    is_broken: bool,
 }
 
 impl<T> ReadOn<T> {
     pub(super) fn new(connection: T) -> Self {
         Self {
             connection,
-            is_deaf: false,
+            is_broken: false,
         }
     }
 
     /// `done` in place of a failure, from the first on.
-    fn unless_deaf<R>(&mut self, done: R, write: impl FnOnce(Pin<&mut T>) -> Poll<io::Result<R>>) -> Poll<io::Result<R>>
+    fn unless_broken<R>(
+        &mut self,
+        done: R,
+        write: impl FnOnce(Pin<&mut T>) -> Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>>
     where
         T: Unpin,
     {
-        if !self.is_deaf {
+        if !self.is_broken {
             match ready!(write(Pin::new(&mut self.connection))) {
                 Ok(result) => return Poll::Ready(Ok(result)),
-                Err(_) => self.is_deaf = true,
+                Err(_) => self.is_broken = true,
             }
         }
         Poll::Ready(Ok(done))
@@ -54,14 +58,14 @@ impl<T: Read + Unpin> Read for ReadOn<T> {
 
 impl<T: Write + Unpin> Write for ReadOn<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.unless_deaf(bytes.len(), |connection| connection.poll_write(context, bytes))
+        self.unless_broken(bytes.len(), |connection| connection.poll_write(context, bytes))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.unless_deaf((), |connection| connection.poll_flush(context))
+        self.unless_broken((), |connection| connection.poll_flush(context))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.unless_deaf((), |connection| connection.poll_shutdown(context))
+        self.unless_broken((), |connection| connection.poll_shutdown(context))
     }
 }
