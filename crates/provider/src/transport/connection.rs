@@ -202,7 +202,9 @@ mod tests {
             (none, &[(POST, "HTTP"), (POST, "H"), ("body", "")], false),
         ] {
             let error = end(idle, exchange).await.unwrap_err();
-            let inner = error.get_ref().map(|inner| inner.is::<ClosedUnanswered>());
+            let inner = error
+                .get_ref()
+                .map(<dyn std::error::Error + Send + Sync>::is::<ClosedUnanswered>);
             assert_eq!(inner == Some(true), expected, "{idle:?} {exchange:?}: {error:?}");
         }
     }
