@@ -165,3 +165,21 @@ async fn who_adds_one_waits_for_another_who_does() {
     );
     told(&answer, "3");
 }
+
+#[tokio::test]
+async fn whoever_counts_waits_for_a_change_of_a_role_and_it_for_nobody() {
+    let app = TestApp::start().await;
+    let ada = register(&app).await;
+    let invitation = json!({"email": fresh_email(), "role": "member"});
+    for (path, body) in [("/api/invitations", invitation), ("/api/keys", json!({"name": "late"}))] {
+        let locked = format!("SELECT id FROM users WHERE id = '{}' FOR UPDATE", ada.id);
+        let mut change = Uncommitted::change(&app, locked).await;
+        let changing = async {
+            change.is_waited_for(&app).await;
+            change.take_organization(&ada.organization).await;
+            change.commit().await;
+        };
+        let (made, ()) = tokio::join!(ada.client.post(path, &body), changing);
+        made.ok(201);
+    }
+}

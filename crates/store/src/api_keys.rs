@@ -93,7 +93,7 @@ impl ApiKeys {
         let mut connection = self.0.checkout().await?;
         let outcome = self.0.limit(async {
             let mut transaction = connection.get().begin().await?;
-            limits::lock(&mut transaction, organization).await?;
+            limits::lock(&mut transaction, organization, user).await?;
             let (own, all) = limits::keys(&mut transaction, organization, user, now).await?;
             let counted = [
                 (Limited::KeysOfPerson, own, limits.keys_per_person),

@@ -86,8 +86,8 @@ impl Invitations {
         let (mut connection, address) = (self.0.checkout().await?, new.email.folded());
         let outcome = self.0.limit(async {
             let mut transaction = connection.get().begin().await?;
-            limits::lock(&mut transaction, organization).await?;
             let by = new.invited_by;
+            limits::lock(&mut transaction, organization, by).await?;
             let (own, all, to_address) = limits::invitations(&mut transaction, organization, by, &address, now).await?;
             let counted = [
                 (

@@ -65,8 +65,14 @@ pub(super) fn reached(counted: &[Counted]) -> Option<LimitReached> {
     over.map(|(kind, _, max)| LimitReached { kind: *kind, max: *max })
 }
 
-/// Lets one transaction at a time count and add for an organisation. Who only refers to it is not held up.
-pub(super) async fn lock(connection: &mut PgConnection, organization: OrganizationId) -> Result<(), sqlx::Error> {
+/// Lets one transaction at a time count and add for an organisation. Who only refers to it is not held up. The person who adds is
+/// locked first, as whoever changes roles does: else the two could wait for each other.
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    organization: OrganizationId,
+    person: UserId,
+) -> Result<(), sqlx::Error> {
+    lock_person(&mut *connection, organization, person).await?;
     sqlx::query!(
         "SELECT id FROM organizations WHERE id = $1 FOR NO KEY UPDATE",
         organization.0
@@ -76,7 +82,7 @@ pub(super) async fn lock(connection: &mut PgConnection, organization: Organizati
     Ok(())
 }
 
-/// The same for one person.
+/// Lets one transaction at a time count and add for a person.
 pub(super) async fn lock_person(
     connection: &mut PgConnection,
     organization: OrganizationId,

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{
     TestApp,
     accounts::{PASSWORD, join, register},
+    locks::Uncommitted,
 };
 
 #[tokio::test]
@@ -32,4 +33,25 @@ async fn an_organization_is_deleted_by_an_owner_who_says_the_password() {
     assert_eq!(settings["delete_after"], Value::Null);
     let told = owner.client.delete_with(path, &right).await.json();
     assert!(told["delete_after"].is_string(), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_waits_for_a_change_of_a_role_and_it_for_nobody() {
+    let app = super::swift().await;
+    let owner = register(&app).await;
+    let locked = format!("SELECT id FROM users WHERE id = '{}' FOR UPDATE", owner.id);
+    let mut change = Uncommitted::change(&app, locked).await;
+    let due = format!(
+        "UPDATE organizations SET delete_after = now() - interval '1 hour' WHERE id = '{}'",
+        owner.organization
+    );
+    Uncommitted::change(&app, due).await.commit().await;
+    change.is_waited_for(&app).await;
+    change.take_organization(&owner.organization).await;
+    change.commit().await;
+    // It was taken back while the erasure waited.
+    assert_eq!(
+        owner.client.get("/api/organization").await.ok(200)["delete_after"],
+        Value::Null
+    );
 }

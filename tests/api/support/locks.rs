@@ -15,6 +15,21 @@ impl Uncommitted {
         Self(connection)
     }
 
+    /// As a change of a role does, which has the people and then takes back the deletion that one of them asked for. Fails if
+    /// whoever waits for it has the organisation: the two would wait for each other.
+    pub async fn take_organization(&mut self, organization: &str) {
+        let lock = format!("SELECT id FROM organizations WHERE id = '{organization}' FOR NO KEY UPDATE NOWAIT");
+        self.also(lock).await;
+        let take_back =
+            format!("UPDATE organizations SET delete_after = NULL, delete_by = NULL WHERE id = '{organization}'");
+        self.also(take_back).await;
+    }
+
+    /// Another change of the same transaction.
+    async fn also(&mut self, statement: String) {
+        self.0.execute(AssertSqlSafe(statement)).await.unwrap();
+    }
+
     pub async fn commit(mut self) {
         self.0.execute("COMMIT").await.unwrap();
     }

@@ -1,6 +1,8 @@
-//! Callers who hang up while something is loaded for them.
+//! Callers who hang up while something is loaded for them, and writes that come meanwhile.
 
 use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
 
 use super::rig::{Backend, Process, SLOW, key, text};
 
@@ -51,4 +53,35 @@ async fn who_waits_for_another_takes_over_when_that_one_hangs_up_and_shares_what
         "taken over",
         "it was stored for all"
     );
+}
+
+/// A role, for example, that is read before it changes and stored after everybody has taken note of the change: nobody would look again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_before_a_write_is_stored_for_nobody_after_it() {
+    for backend in [Backend::single().await, Backend::cluster().await] {
+        let two = Process::start(&backend).await;
+        let one = Process::start_without_messages(&backend, &two).await;
+        let wanted = key(1, "race");
+        let (read, has_read) = oneshot::channel();
+        let (written, is_written) = oneshot::channel();
+        let load = || async move {
+            read.send(()).unwrap();
+            is_written.await.unwrap();
+            Ok(Some(text("old")))
+        };
+        let writing = async {
+            has_read.await.unwrap();
+            two.cache.invalidate(&[wanted]).await;
+            two.flush().await;
+            written.send(()).unwrap();
+        };
+        let (loaded, ()) = tokio::join!(one.cache.get_or_load(wanted, load), writing);
+        assert_eq!(
+            loaded.unwrap().unwrap().0,
+            "old",
+            "who asked before the write may see it"
+        );
+        one.flush().await;
+        assert_eq!(two.get(wanted, "new").await, "new", "on {backend}");
+    }
 }

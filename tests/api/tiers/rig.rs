@@ -1,6 +1,11 @@
 //! A cache as a process has it: two in one test are two processes as far as memory goes.
 
-use std::{fmt, process::Command, time::Duration};
+use std::{
+    fmt,
+    process::Command,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use cache::{Cached, Class, Key, Tiers, Value, channel, class::Policy, key::KeyBuilder, redis::Redis as Client};
@@ -128,20 +133,34 @@ impl Process {
 
     /// Where the channel or Redis may not be in order: waits for nothing.
     pub(super) async fn start_deaf(backend: &Backend) -> Self {
-        let process = Self::make(backend.client());
+        let process = Self::make(backend.client(), true);
         tokio::time::sleep(SLOW).await;
         process
     }
 
     pub(super) async fn with(client: Option<Client>) -> Self {
-        let process = Self::make(client.clone());
+        let process = Self::make(client.clone(), true);
         if client.is_some() {
             eventually("the channel", || async { process.tiers.is_coherent().then_some(()) }).await;
         }
         process
     }
 
-    fn make(client: Option<Client>) -> Self {
+    /// Where messages of others do not arrive, although Redis is there: `with` is one that shares with it.
+    pub(super) async fn start_without_messages(backend: &Backend, with: &Self) -> Self {
+        let process = Self::make(backend.client(), false);
+        let number = AtomicU64::new(0);
+        eventually("Redis", || async {
+            let probe = key(9, &format!("probe {}", number.fetch_add(1, Ordering::Relaxed)));
+            with.get(probe, "shared").await;
+            with.flush().await;
+            (process.get(probe, "own").await == "shared").then_some(())
+        })
+        .await;
+        process
+    }
+
+    fn make(client: Option<Client>, listens: bool) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let tiers = Tiers::new(
             client.clone(),
@@ -166,7 +185,9 @@ impl Process {
         if let Some(client) = client {
             let until = stop.clone();
             tokio::spawn(async move { client.watch(until).await });
-            tokio::spawn(channel::listen(tiers.clone(), stop.clone()));
+            if listens {
+                tokio::spawn(channel::listen(tiers.clone(), stop.clone()));
+            }
             tokio::spawn(channel::heartbeat(tiers, rand::random, stop));
         }
         process

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     StoreError,
     api_keys::{RevokedKey, revoke_keys},
-    audit,
+    audit, limits,
     sessions::end_sessions,
 };
 use domain::{
@@ -182,6 +182,19 @@ impl Accounts {
             .0
             .limit(async {
                 let mut transaction = connection.get().begin().await?;
+                let mut people = sqlx::query_scalar!(
+                    "SELECT id FROM users WHERE organization_id = $1 AND removed_at IS NULL LIMIT $2",
+                    organization.0,
+                    ERASED_AT_ONCE
+                )
+                .fetch_all(&mut *transaction)
+                .await?;
+                let are_more = people.len() == usize::try_from(ERASED_AT_ONCE).unwrap_or(usize::MAX);
+                // The people first and in this order, as whoever changes roles does: else the two could wait for each other.
+                people.sort_unstable();
+                for person in &people {
+                    limits::lock_person(&mut transaction, organization, UserId(*person)).await?;
+                }
                 let due = sqlx::query_scalar!(
                     "SELECT id FROM organizations WHERE id = $1 AND delete_after <= $2 FOR NO KEY UPDATE",
                     organization.0,
@@ -193,14 +206,6 @@ impl Accounts {
                 if due.is_none() {
                     return Ok((all, false));
                 }
-                let people = sqlx::query_scalar!(
-                    "SELECT id FROM users WHERE organization_id = $1 AND removed_at IS NULL LIMIT $2",
-                    organization.0,
-                    ERASED_AT_ONCE
-                )
-                .fetch_all(&mut *transaction)
-                .await?;
-                let are_more = people.len() == usize::try_from(ERASED_AT_ONCE).unwrap_or(usize::MAX);
                 for person in people {
                     let ended = erase(&mut transaction, organization, person.into(), None, now).await?;
                     all.sessions.extend(ended.sessions);
