@@ -43,12 +43,6 @@ impl Frame {
         Self::new(sse::KEEP_ALIVE, FrameKind::Comment, ChunkInfo::default(), (0, 0))
     }
 
-    /// The mark that ends an answer.
-    pub fn done() -> Self {
-        const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
-        Self::new(DONE, FrameKind::Done, ChunkInfo::default(), (6, 12))
-    }
-
     pub(crate) fn new(bytes: Bytes, kind: FrameKind, info: ChunkInfo, data: (usize, usize)) -> Self {
         Self {
             bytes,

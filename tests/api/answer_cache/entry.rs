@@ -1,9 +1,10 @@
 //! What is remembered of an answer: all of it or nothing, for both forms.
 
 use serde_json::json;
+use sqlx::Row;
 
 use super::{CHAT, ask, cache, finish, start, streamed, text_of, with};
-use crate::support::{Reply, upstream::completion};
+use crate::support::{Reply, eventually, upstream::completion};
 
 #[tokio::test]
 async fn one_entry_serves_both_forms() {
@@ -175,4 +176,27 @@ async fn calls_of_tools_are_given_whole_as_they_were_meant_or_asked_for_again() 
     let whole = program.post(CHAT, &ask("unclear")).await;
     assert_eq!(cache(&whole), "miss", "asked for again");
     assert_eq!(whole.ok(200)["choices"][0]["message"]["content"], "Hello there");
+}
+
+#[tokio::test]
+async fn a_record_of_an_answer_that_was_given_again_has_the_tokens_of_the_first() {
+    let (app, program) = start().await;
+    app.upstream
+        .reply(Reply::json(200, &completion("Nobody has counted this.", None)));
+    for status in ["miss", "hit"] {
+        assert_eq!(cache(&program.post(CHAT, &ask("How many?")).await), status);
+    }
+    let tokens = eventually("both records", || async {
+        let rows = sqlx::query("SELECT input_tokens, output_tokens, estimated FROM usage_records")
+            .fetch_all(&mut app.database().await)
+            .await
+            .unwrap();
+        let tokens = rows
+            .iter()
+            .map(|row| (row.get::<i64, _>(0), row.get::<i64, _>(1), row.get::<bool, _>(2)));
+        (rows.len() == 2).then(|| tokens.collect::<Vec<_>>())
+    })
+    .await;
+    assert!(tokens[0].1 > 0 && tokens[0].2, "{tokens:?}");
+    assert_eq!(tokens[0], tokens[1]);
 }

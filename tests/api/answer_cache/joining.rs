@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, future::join_all};
+use reqwest::Method;
 use sqlx::Row;
 use tokio::sync::Semaphore;
 
 use super::{CHAT, ask, cache, finish, reading, start, with};
-use crate::support::{Reply, eventually, upstream::completion};
+use crate::support::{Answer, Reply, eventually, upstream::completion};
 
 #[tokio::test]
 async fn identical_calls_under_way_share_one() {
@@ -133,4 +134,34 @@ async fn callers_of_both_forms_share_a_call() {
     assert_eq!(cache(&whole), "coalesced");
     assert_eq!(whole.ok(200)["choices"][0]["message"]["content"], "Hello");
     app.upstream.only_call();
+}
+
+/// A caller of the other form than the call that it joins waits for an answer that can be converted. It may meet such calls twice.
+#[tokio::test]
+async fn who_has_joined_what_cannot_be_converted_is_answered_all_the_same() {
+    let (app, program) = start().await;
+    let gates = [(); 2].map(|()| Arc::new(Semaphore::new(0)));
+    for gate in &gates {
+        let reply = Reply::events().text("Hel").gate(gate).event(&finish("content_filter"));
+        app.upstream.reply(reply.done());
+    }
+    let stream = with(ask("Both"), "stream", true);
+    let (_, first) = reading(&program, &stream, "Hel").await;
+    let whole = tokio::spawn({
+        let (program, question) = (program.clone(), ask("Both"));
+        async move { program.post(CHAT, &question).await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let anew = program.request(Method::POST, CHAT).header("cache-control", "no-cache");
+    let second = tokio::spawn(async move { Answer::of(anew.json(&stream)).await });
+    app.upstream.called(2).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    gates[0].add_permits(1);
+    first.collect::<Vec<_>>().await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(app.upstream.calls().len(), 2, "it has joined the second");
+    gates[1].add_permits(1);
+    assert_eq!(second.await.unwrap().status, 200);
+    let whole = whole.await.unwrap();
+    assert_eq!(whole.ok(200)["choices"][0]["message"]["content"], "Hello there");
 }

@@ -89,12 +89,15 @@ async fn a_stream_ends_as_the_provider_ended_it() {
         Reply::events().text("a").event(&finish("stop")).ended(),
         Reply::events().text("a").event(&told).ended(),
         Reply::events().text("a").event(&told).done(),
+        Reply::events().text("a").usage(7, 3).event(&told).ended(),
+        Reply::events().text("a").event(&told).usage(7, 3).done(),
     ];
     for (number, reply) in replies.into_iter().enumerate() {
         let mut ends = Vec::new();
         for temperature in [0, 1] {
             app.upstream.reply(reply.clone());
             let question = with(ask(&format!("number {number}")), "stream", true);
+            let question = with(question, "stream_options", json!({"include_usage": true}));
             let answer = program.post(CHAT, &with(question, "temperature", temperature)).await;
             assert_eq!(cache(&answer), ["miss", "bypass"][temperature]);
             ends.push(answer.text());

@@ -26,6 +26,15 @@ use provider::{MAX_HEADERS, ProviderError, registry::Route};
 /// A caller whose shared call failed tries once more.
 const ATTEMPTS: usize = 2;
 
+/// What came of joining a call in flight.
+enum Joined {
+    Answered(Box<CallResult>),
+    /// That call failed without a result.
+    Failed,
+    /// It is ending without readers, or its answer cannot be converted to the requested form.
+    Unfit,
+}
+
 /// What memory has for a call.
 pub(super) enum Lookup {
     Answered(CallResult),
@@ -86,6 +95,7 @@ impl Completions {
         Miss { policy, mut before }: Miss,
     ) -> Result<CallResult, CompletionError> {
         let (answers, form) = (&self.0.caches.answers, view.form);
+        let mut has_failed = false;
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 before = answers.insert_count();
@@ -95,8 +105,10 @@ impl Completions {
             }
             if !policy.reload {
                 if let Some(shared) = self.0.in_flight_calls.join(&policy.key) {
-                    if let Some(answered) = self.join(call, form, target, &shared).await? {
-                        return Ok(answered);
+                    match self.join(call, form, target, &shared).await? {
+                        Joined::Answered(answered) => return Ok(*answered),
+                        Joined::Failed => has_failed = true,
+                        Joined::Unfit => has_failed = false,
                     }
                     continue;
                 }
@@ -108,12 +120,16 @@ impl Completions {
             }
             match self.lead(call, view, target, &policy, before).await? {
                 Started::Answered(answered) => return Ok(*answered),
-                Started::InFlight(shared) => {
-                    if let Some(answered) = self.join(call, form, target, &shared).await? {
-                        return Ok(answered);
-                    }
-                }
+                Started::InFlight(shared) => match self.join(call, form, target, &shared).await? {
+                    Joined::Answered(answered) => return Ok(*answered),
+                    Joined::Failed => has_failed = true,
+                    Joined::Unfit => has_failed = false,
+                },
             }
+        }
+        // That call did not fail: it gave others what they wanted.
+        if !has_failed {
+            return self.answer_alone(call, view, target).await;
         }
         Err(ProviderError::BadReply("the call that this one shared failed").into())
     }
@@ -144,22 +160,21 @@ impl Completions {
         Ok(Some(CallResult { answer, cache }))
     }
 
-    /// Joins a call in flight. `None` if that call failed without a result, or its answer cannot be converted to the requested
-    /// form. If the leader was refused admission, followers are refused as well: they would have queued behind it.
+    /// Joins a call in flight. If the leader was refused admission, followers are refused as well: they would have queued behind it.
     async fn join(
         &self,
         call: &Call,
         form: ResponseForm,
         target: &Route,
         shared: &Arc<SharedCall>,
-    ) -> Result<Option<CallResult>, CompletionError> {
+    ) -> Result<Joined, CompletionError> {
         let slot = self.0.usage.reserve()?;
         let mut own = Some(self.recorder((None, slot), call, target, form));
         let Some(mut reader) = shared.reader(&mut own, form.include_usage) else {
             if let Some(own) = &mut own {
                 own.withdraw();
             }
-            return Ok(None);
+            return Ok(Joined::Unfit);
         };
         let answer = match reader.head().await {
             Ok(Head::Whole { status, headers, body }) if !form.streamed || !status.is_success() => {
@@ -175,20 +190,24 @@ impl Completions {
                 Ok(Some(stored)) => {
                     let Some(answer) = in_requested_form(form, &stored) else {
                         reader.withdraw();
-                        return Ok(None);
+                        return Ok(Joined::Unfit);
                     };
                     reader.settle(CallOutcome::Completed);
                     answer
                 }
-                Ok(None) | Err(StartError::Failed(_)) => {
+                Ok(None) => {
                     reader.withdraw();
-                    return Ok(None);
+                    return Ok(Joined::Unfit);
+                }
+                Err(StartError::Failed(_)) => {
+                    reader.withdraw();
+                    return Ok(Joined::Failed);
                 }
                 Err(error) => return Err(error.into()),
             },
             Err(StartError::Failed(_)) => {
                 reader.withdraw();
-                return Ok(None);
+                return Ok(Joined::Failed);
             }
             Err(error) => {
                 if matches!(error, StartError::NoCapacity(_)) {
@@ -198,10 +217,10 @@ impl Completions {
             }
         };
         self.0.in_flight_calls.note(CacheStatus::Coalesced);
-        Ok(Some(CallResult {
+        Ok(Joined::Answered(Box::new(CallResult {
             answer,
             cache: CacheStatus::Coalesced,
-        }))
+        })))
     }
 }
 

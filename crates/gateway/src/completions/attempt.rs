@@ -6,7 +6,7 @@ use memchr::memmem;
 
 use super::{Call, CompletionError, Completions, NoCapacity, metered::MeteredStream, record::Recorder};
 use crate::{admission::Permit, usage::UsageSlot};
-use domain::{ids::OrganizationId, usage::CallOutcome};
+use domain::{ids::OrganizationId, tokens::TokenUsage, usage::CallOutcome};
 use llm::{
     Endpoint,
     inbound::openai::{RequestView, ResponseForm, without_added_usage},
@@ -40,6 +40,8 @@ pub(super) enum Attempted {
         status: StatusCode,
         headers: HeaderMap,
         body: Bytes,
+        /// Consumed tokens, as recorded.
+        tokens: TokenUsage,
     },
     Stream {
         headers: HeaderMap,
@@ -72,11 +74,21 @@ impl Completions {
             Ok(ProviderReply::Whole { status, headers, body }) if status.is_success() => {
                 let body = complete(attempt.call.endpoint, &body, &mut recorder)?;
                 let headers = as_json(headers);
-                Ok(Attempted::Whole { status, headers, body })
+                Ok(Attempted::Whole {
+                    status,
+                    headers,
+                    body,
+                    tokens: recorder.tokens(),
+                })
             }
             Ok(ProviderReply::Whole { status, headers, body }) => {
                 recorder.refuse(status);
-                Ok(Attempted::Whole { status, headers, body })
+                Ok(Attempted::Whole {
+                    status,
+                    headers,
+                    body,
+                    tokens: TokenUsage::default(),
+                })
             }
             Ok(ProviderReply::Stream { headers, frames }) => {
                 let withhold_usage = withhold_usage && !attempt.form.include_usage;

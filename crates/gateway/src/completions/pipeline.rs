@@ -46,16 +46,24 @@ impl Completions {
             Lookup::Answered(answered) => Ok(answered),
             // Boxed, so that calls that have nothing to wait for do not carry room for it.
             Lookup::Missed(miss) => Box::pin(self.answer_missed(call, view, target, miss)).await,
-            Lookup::Unused => {
-                // 5 to 7. Admission, dispatch, record and settle: `attempt` has all three.
-                let answer = self.attempt(Attempt::of(call, view, target), true).await?;
-                self.0.in_flight_calls.note(CacheStatus::Bypass);
-                Ok(CallResult {
-                    answer: answer.into(),
-                    cache: CacheStatus::Bypass,
-                })
-            }
+            Lookup::Unused => self.answer_alone(call, view, target).await,
         }
+    }
+
+    /// A call that nobody shares.
+    pub(super) async fn answer_alone(
+        &self,
+        call: &Call,
+        view: &RequestView<'_>,
+        target: &Route,
+    ) -> Result<CallResult, CompletionError> {
+        // 5 to 7. Admission, dispatch, record and settle: `attempt` has all three.
+        let answer = self.attempt(Attempt::of(call, view, target), true).await?;
+        self.0.in_flight_calls.note(CacheStatus::Bypass);
+        Ok(CallResult {
+            answer: answer.into(),
+            cache: CacheStatus::Bypass,
+        })
     }
 
     /// Who answers for a model.
@@ -82,7 +90,9 @@ impl Completions {
 impl From<Attempted> for CallResponse {
     fn from(attempted: Attempted) -> Self {
         match attempted {
-            Attempted::Whole { status, headers, body } => Self::Whole { status, headers, body },
+            Attempted::Whole {
+                status, headers, body, ..
+            } => Self::Whole { status, headers, body },
             Attempted::Stream { headers, frames } => Self::Stream {
                 headers,
                 events: AnswerStream::metered(frames),

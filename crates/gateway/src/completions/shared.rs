@@ -55,12 +55,12 @@ impl SharedCall {
     }
 
     /// A reader of the answer from its beginning; the one that starts the call has no usage record of its own. `None` if no reader is left,
-    /// so that the call is about to end.
+    /// so that the call is about to end, or if its beginning is no longer kept.
     pub(super) fn reader(self: &Arc<Self>, own: &mut Option<Recorder>, with_usage: bool) -> Option<SharedReader> {
         let id = {
             // Under the lock, which the last reader holds as it leaves.
             let mut log = self.log();
-            (!self.abandoned.is_cancelled()).then(|| log.readers.add())?
+            (!self.abandoned.is_cancelled() && log.dropped == 0).then(|| log.readers.add())?
         };
         Some(SharedReader::new(Arc::clone(self), id, own.take(), with_usage))
     }

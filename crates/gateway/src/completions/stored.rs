@@ -9,9 +9,8 @@ use super::{CallResponse, stream::AnswerStream};
 use cache::Value;
 use domain::tokens::TokenUsage;
 use llm::conversion;
-use llm::frame::Frame;
+use llm::frame::{Frame, FrameKind};
 use llm::outbound::openai::chunk;
-use llm::sse::KEEP_ALIVE;
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
@@ -53,10 +52,10 @@ impl StoredAnswer {
     ) -> Self {
         Self(Arc::new(Stored {
             form: StoredForm::Events,
-            // Keep-alive comments are not part of the answer.
+            // Comments are signs of life, and not part of the answer.
             body: frames
                 .into_iter()
-                .filter(|frame| frame.bytes != KEEP_ALIVE)
+                .filter(|frame| frame.kind != FrameKind::Comment)
                 .fold(BytesMut::new(), |mut body, frame| {
                     body.extend_from_slice(&frame.bytes);
                     body

@@ -50,7 +50,12 @@ impl Leader {
             () = stop.cancelled() => Err(CompletionError::Stopping),
         };
         match attempted {
-            Ok(Attempted::Whole { status, headers, body }) => self.take_whole(status, headers, body),
+            Ok(Attempted::Whole {
+                status,
+                headers,
+                body,
+                tokens,
+            }) => self.take_whole(status, headers, body, tokens),
             Ok(Attempted::Stream { headers, frames }) => {
                 let may_be_stored = may_be_stored(&headers);
                 self.call.append(|log| log.head = Some(Head::Stream { headers }));
@@ -66,14 +71,13 @@ impl Leader {
         });
     }
 
-    fn take_whole(&self, status: StatusCode, headers: HeaderMap, body: Bytes) {
+    fn take_whole(&self, status: StatusCode, headers: HeaderMap, body: Bytes, tokens: TokenUsage) {
         let info = chunk::scan_chunk(&body);
         let is_answer = match self.store.endpoint {
             // An empty answer is not stored, or every caller would get it until it expires.
             Endpoint::ChatCompletions => self.is_complete(info.complete) && info.has_substance,
             Endpoint::Embeddings => info.has_data,
         };
-        let tokens = info.usage.map(TokenUsage::from).unwrap_or_default();
         let is_kept = status.is_success() && is_answer && body.len() <= self.store.max_bytes && may_be_stored(&headers);
         let stored = is_kept.then(|| self.keep(StoredAnswer::whole(&body, tokens)));
         self.call.append(|log| {
@@ -113,7 +117,7 @@ impl Leader {
         let is_whole = may_be_stored && self.is_complete(complete) && has_substance;
         self.call.append(|log| {
             log.tokens = tokens;
-            let is_kept = is_whole && log.is_marked && !log.has_failed && !log.is_too_long();
+            let is_kept = is_whole && log.last.is_some() && !log.has_failed && !log.is_too_long();
             let stored = is_kept.then(|| {
                 let usage = log.usage.as_ref().map(|frame| frame.bytes.clone()).unwrap_or_default();
                 self.keep(StoredAnswer::events(log.frames.iter(), &usage, tokens))
@@ -149,15 +153,15 @@ impl Drop for Leader {
     }
 }
 
-/// Keeps the usage frame and the mark apart: each reader decides whether it gets them.
+/// Keeps the usage frame apart, which not every reader gets, and so the last one, which follows it.
 fn take_frame(log: &mut Log, frame: Frame) -> Result<(), provider::ProviderError> {
     match frame.kind {
         FrameKind::Usage => log.usage = Some(frame),
-        FrameKind::Done => log.is_marked = true,
-        FrameKind::Comment | FrameKind::Data | FrameKind::Error => {
+        FrameKind::Done | FrameKind::Error => {
             log.has_failed |= frame.kind == FrameKind::Error;
-            log.push(frame)?;
+            log.last = Some(frame);
         }
+        FrameKind::Comment | FrameKind::Data => log.push(frame)?,
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ const FURTHEST_AHEAD: usize = 64 * 1024;
 
 pub(super) struct Log {
     pub(super) head: Option<Head>,
-    /// Without the usage frame and the mark: each reader decides whether it gets them.
+    /// Without the usage frame and the last one.
     pub(super) frames: VecDeque<Frame>,
     /// Number of frames before the first retained one.
     pub(super) dropped: usize,
@@ -30,8 +30,10 @@ pub(super) struct Log {
     uncounted: usize,
     room: StreamReservation,
     max_bytes: usize,
+    /// Each reader decides whether it gets it. It precedes `last`.
     pub(super) usage: Option<Frame>,
-    pub(super) is_marked: bool,
+    /// The mark, or the provider's error.
+    pub(super) last: Option<Frame>,
     /// The provider reported an error inside the stream, which the readers see.
     pub(super) has_failed: bool,
     /// Tokens consumed so far.
@@ -106,7 +108,7 @@ impl Log {
             room: StreamReservation::new(Some(memory)),
             max_bytes,
             usage: None,
-            is_marked: false,
+            last: None,
             has_failed: false,
             tokens: TokenUsage::default(),
             readers: Readers::default(),

@@ -37,7 +37,7 @@ pub(in crate::completions) struct SharedReader {
 enum Closing {
     NotYet,
     Usage,
-    Mark,
+    Last,
     Over,
 }
 
@@ -201,17 +201,15 @@ impl Stream for SharedReader {
                     }
                 }
                 Closing::Usage => {
-                    this.closing = Closing::Mark;
+                    this.closing = Closing::Last;
                     let usage = this.call.log().usage.clone();
                     if let Some(usage) = usage.filter(|_| this.with_usage) {
                         return Poll::Ready(Some(Ok(usage)));
                     }
                 }
-                Closing::Mark => {
+                Closing::Last => {
                     this.closing = Closing::Over;
-                    if this.call.log().is_marked {
-                        return Poll::Ready(Some(Ok(Frame::done())));
-                    }
+                    return Poll::Ready(this.call.log().last.clone().map(Ok));
                 }
                 Closing::Over => return Poll::Ready(None),
             }

@@ -71,6 +71,20 @@ fn a_call_without_readers_is_joined_by_nobody() {
     assert!(call.reader(&mut None, false).is_none());
 }
 
+#[test]
+fn an_answer_whose_beginning_is_gone_has_no_new_readers() {
+    let call = SharedCall::new(2 * PIECE, allowance());
+    let first = call.reader(&mut None, false).unwrap();
+    for _ in 0..4 {
+        let mut log = call.log();
+        log.readers.advance(0, PIECE);
+        log.push(piece()).unwrap();
+    }
+    assert!(call.log().dropped > 0);
+    assert!(call.reader(&mut None, false).is_none());
+    drop(first);
+}
+
 proptest! {
     #[test]
     fn slowest_and_fastest_are_known_whoever_comes_reads_and_leaves(steps in prop::collection::vec((0..4_u8, 0..8_usize), 0..200)) {
