@@ -11,10 +11,7 @@ use futures_util::Stream;
 use super::{metered::MeteredStream, policy::Approval, shared::SharedReader};
 use crate::live_calls::LiveCall;
 use domain::tokens::TokenUsage;
-use llm::{
-    frame::{Frame, FrameKind},
-    outbound::openai::frames,
-};
+use llm::{frame::Frame, outbound::openai::frames};
 use provider::{ProviderError, registry::OpenCall};
 
 /// Why a stream ended before its answer did.
@@ -165,7 +162,6 @@ impl StoredFrames {
         let frames = self
             .frames
             .get_or_insert_with(|| Box::new(frames::of_stored(std::mem::take(&mut self.events))));
-        // The mark is a frame as well.
-        frames.next().filter(|frame| frame.kind != FrameKind::Error)
+        frames.next()
     }
 }
