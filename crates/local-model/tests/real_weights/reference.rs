@@ -31,7 +31,7 @@ const GREETING: &[u32] = &[
 
 /// The likeliest after it. The first is "'s" and the second "'m", in plain floats too: the weights are what is wrong there, not the way
 /// that they are computed with.
-const GREETING_SCORES: &[(usize, f32)] = &[
+const GREETING_SCORES: [(usize, f32); 6] = [
     (506, 31.5676),
     (5248, 30.1933),
     (416, 28.2973),
@@ -119,6 +119,9 @@ fn the_first_scores_are_those_of_plain_floats() {
 }
 
 /// As an answer is made: its prompt in one piece, and then a token at a time, which is computed with packed numbers.
+///
+/// Those are rounded, and what is rounded depends on the order in which the processor adds (its vector instructions): scores were up to 0.5 away from
+/// the reference on one processor and 0.9 on another, most of it a shift of all of them, which changes no answer. So they are compared with each other.
 #[test]
 fn the_scores_of_a_token_at_a_time_are_those_of_plain_floats() {
     let model = model();
@@ -128,13 +131,15 @@ fn the_scores_of_a_token_at_a_time_are_those_of_plain_floats() {
     for tokens in std::iter::once(prompt).chain(answer.chunks(1)) {
         scores = model.network.read(tokens, &mut memory, &|| false).expect("scores");
     }
-    for (token, expected) in GREETING_SCORES {
-        let found = scores[*token];
-        assert!(
-            (found - expected).abs() < 0.6,
-            "token {token}: {found}, and {expected} in the reference"
-        );
+    let (mut away, mut shift) = ([0.0_f32; GREETING_SCORES.len()], 0.0_f32);
+    for (away, (token, expected)) in away.iter_mut().zip(GREETING_SCORES) {
+        *away = scores[token] - expected;
+        shift += *away / 6.0;
     }
+    assert!(shift.abs() < 1.0, "{away:?}");
+    assert!(away.iter().all(|away| (away - shift).abs() < 0.8), "{away:?}");
+    let likeliest = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
+    assert_eq!(likeliest, Some(GREETING_SCORES[0].0));
 }
 
 /// Read in one piece, in several, or token by token: the same to the rounding of packed numbers.
