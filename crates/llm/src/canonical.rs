@@ -1,82 +1,119 @@
-//! One text for all ways to write the same JSON: members sorted by name, no white space. What makes a difference to a value
+//! One text for all ways to write the same JSON: members in one order, no white space. What makes a difference to a value
 //! (digits, escapes, order in arrays) is left as it was written, so different texts may mean the same, never the reverse.
+//!
+//! The order is the one that most requests are written in: short names first, and of two of one length the greater
+//! (`role` before `content`, `type` before `text`). A value that is in order already is found so and copied as a whole.
+
+mod writer;
+
+use std::{cmp::Ordering, fmt};
 
 use domain::json::quote_or_escape;
+
+use writer::Writer;
 
 /// As deep as serde_json goes where it builds values. What is nested deeper is not ours to remember.
 const DEEPEST: usize = 128;
 
-/// The members of `object`, which must be valid JSON, without those named in `without`.
-pub fn canonical(object: &str, without: &[&str]) -> Option<Vec<u8>> {
-    let mut writer = CanonicalWriter {
-        text: object.as_bytes(),
-        at: 0,
-        out: Vec::with_capacity(object.len() + 16),
-        members: Vec::with_capacity(16),
-        unsorted: Vec::new(),
-    };
-    writer.space();
-    writer.object(0, without)?;
-    Some(writer.out)
+/// A member of an object as it is written: its name with its quotes, and its value without white space around it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Member<'a> {
+    pub name: &'a str,
+    pub value: &'a str,
 }
 
-/// Every call that may be remembered goes through here, so that nothing is allocated for each object.
-struct CanonicalWriter<'a> {
+/// Without the value, which may be a prompt.
+impl fmt::Debug for Member<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// The text of an object that has these members, which must be valid JSON, without those named in `without`.
+pub fn canonical(members: &[Member<'_>], without: &[&str]) -> Option<Vec<u8>> {
+    let named = |member: &&Member<'_>| {
+        let plain = member.name.get(1..member.name.len().saturating_sub(1));
+        !without.iter().any(|skipped| Some(*skipped) == plain)
+    };
+    let mut members: Vec<_> = members.iter().filter(named).collect();
+    // Stable, so that members of one name keep their order, which decides what they mean.
+    members.sort_by(|one, other| order(one.name.as_bytes(), other.name.as_bytes()));
+    let length: usize = members
+        .iter()
+        .map(|member| member.name.len() + member.value.len() + 2)
+        .sum();
+    let mut out = Vec::with_capacity(length);
+    for Member { name, value } in members {
+        out.extend_from_slice(name.as_bytes());
+        out.push(b':');
+        if Reader::of(value).is_canonical() {
+            out.extend_from_slice(value.as_bytes());
+        } else {
+            out = Writer::new(value, out).write()?;
+        }
+        out.push(b',');
+    }
+    Some(out)
+}
+
+fn order(name: &[u8], other: &[u8]) -> Ordering {
+    (name.len().cmp(&other.len())).then_with(|| other.cmp(name))
+}
+
+struct Reader<'a> {
     text: &'a [u8],
     at: usize,
-    out: Vec<u8>,
-    /// Of the objects that are open, outermost first.
-    members: Vec<Member<'a>>,
-    /// An object as it came, while its members are put in order.
-    unsorted: Vec<u8>,
 }
 
-/// Where a member's name stands in the text, and where all of it stands in the output.
-struct Member<'a> {
-    name: &'a [u8],
-    start: usize,
-    end: usize,
-}
-
-impl<'a> CanonicalWriter<'a> {
-    fn space(&mut self) {
-        while matches!(self.text.get(self.at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
-            self.at += 1;
-        }
+impl<'a> Reader<'a> {
+    fn of(text: &'a str) -> Self {
+        let text = text.as_bytes();
+        Self { text, at: 0 }
     }
 
-    /// The next byte that is not white space, taken.
-    fn next(&mut self) -> Option<u8> {
-        self.space();
-        let byte = *self.text.get(self.at)?;
-        self.at += 1;
-        Some(byte)
+    fn is_canonical(&mut self) -> bool {
+        self.skip_canonical(0).is_some() && self.at == self.text.len()
     }
 
-    fn peek(&mut self) -> Option<u8> {
-        self.space();
+    fn byte(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
-    fn value(&mut self, depth: usize) -> Option<()> {
+    /// Skips a value that is in canonical form; `None` where it is not.
+    fn skip_canonical(&mut self, depth: usize) -> Option<()> {
         if depth > DEEPEST {
             return None;
         }
-        match self.peek()? {
-            b'{' => self.object(depth, &[]),
-            b'[' => self.array(depth),
-            b'"' => {
-                let string = self.string()?;
-                self.out.extend_from_slice(string);
-                Some(())
+        let open = self.byte()?;
+        let close = match open {
+            b'{' => b'}',
+            b'[' => b']',
+            b'"' => return self.string().map(drop),
+            _ => return self.scalar().map(drop),
+        };
+        self.at += 1;
+        if self.byte()? == close {
+            self.at += 1;
+            return Some(());
+        }
+        let mut previous: &[u8] = b"";
+        loop {
+            if open == b'{' {
+                let name = self.string()?;
+                if order(previous, name).is_gt() || self.byte()? != b':' {
+                    return None;
+                }
+                self.at += 1;
+                previous = name;
             }
-            _ => {
-                let rest = &self.text[self.at..];
-                let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t');
-                let length = rest.iter().position(ends).unwrap_or(rest.len());
-                self.out.extend_from_slice(&rest[..length]);
-                self.at += length;
-                Some(())
+            self.skip_canonical(depth + 1)?;
+            let byte = self.byte()?;
+            self.at += 1;
+            if byte == close {
+                return Some(());
+            }
+            if byte != b',' {
+                return None;
             }
         }
     }
@@ -84,6 +121,9 @@ impl<'a> CanonicalWriter<'a> {
     /// A string with its quotes.
     fn string(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
+        if self.byte()? != b'"' {
+            return None;
+        }
         self.at += 1;
         loop {
             self.at += quote_or_escape(self.text.get(self.at..)?)?;
@@ -95,74 +135,13 @@ impl<'a> CanonicalWriter<'a> {
         }
     }
 
-    fn array(&mut self, depth: usize) -> Option<()> {
-        self.next()?;
-        self.out.push(b'[');
-        if self.peek()? == b']' {
-            self.at += 1;
-        } else {
-            loop {
-                self.value(depth + 1)?;
-                self.out.push(b',');
-                if self.next()? == b']' {
-                    break;
-                }
-            }
-        }
-        self.out.push(b']');
-        Some(())
-    }
-
-    fn object(&mut self, depth: usize, without: &[&str]) -> Option<()> {
-        if self.next()? != b'{' {
-            return None;
-        }
-        self.out.push(b'{');
-        let begin = self.out.len();
-        let first = self.members.len();
-        if self.peek()? == b'}' {
-            self.at += 1;
-        } else {
-            loop {
-                self.space();
-                let name = self.string()?;
-                let start = self.out.len();
-                self.out.extend_from_slice(name);
-                self.out.push(b':');
-                if self.next()? != b':' {
-                    return None;
-                }
-                self.value(depth + 1)?;
-                self.out.push(b',');
-                let plain = &name[1..name.len() - 1];
-                if without.iter().any(|skipped| skipped.as_bytes() == plain) {
-                    self.out.truncate(start);
-                } else {
-                    let end = self.out.len();
-                    self.members.push(Member { name, start, end });
-                }
-                if self.next()? == b'}' {
-                    break;
-                }
-            }
-        }
-        let members = &mut self.members[first..];
-        if !members.is_sorted_by_key(|member| member.name) {
-            // Stable, so that members of one name keep their order, which decides what they mean.
-            members.sort_by_key(|member| member.name);
-            self.unsorted.clear();
-            // Once for all objects: none is longer, but for the commas that are put in.
-            self.unsorted.reserve(self.text.len());
-            self.unsorted.extend_from_slice(&self.out[begin..]);
-            self.out.truncate(begin);
-            for member in members {
-                self.out
-                    .extend_from_slice(&self.unsorted[member.start - begin..member.end - begin]);
-            }
-        }
-        self.members.truncate(first);
-        self.out.push(b'}');
-        Some(())
+    /// A number, or a word.
+    fn scalar(&mut self) -> Option<&'a [u8]> {
+        let rest = self.text.get(self.at..)?;
+        let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b':' | b' ' | b'\n' | b'\r' | b'\t');
+        let length = rest.iter().position(ends).unwrap_or(rest.len());
+        self.at += length;
+        (length > 0).then(|| &rest[..length])
     }
 }
 

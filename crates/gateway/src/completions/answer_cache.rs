@@ -62,7 +62,7 @@ impl Completions {
             return Ok(Lookup::Unused);
         }
         let shares = self.sharing(call.principal.organization).await;
-        let Some(policy) = cache_policy::policy_of(call, target, shares) else {
+        let Some(policy) = cache_policy::policy_of(call, view, target, shares) else {
             return Ok(Lookup::Unused);
         };
         let before = self.0.caches.answers.insert_count();

@@ -77,6 +77,7 @@ pub(super) fn is_wanted(call: &Call, route: &Route, view: &RequestView<'_>) -> b
         form: _,
         raw_model: _,
         raw_stream_options: _,
+        members: _,
         // These two are in the body, which is in the key.
         repeatable,
         choices: _,
@@ -92,11 +93,15 @@ pub(super) fn is_wanted(call: &Call, route: &Route, view: &RequestView<'_>) -> b
 
 /// The policy of a call that [`is_wanted`]. A hit and its age reveal that the same request was made before, and when. Therefore
 /// the key contains the person (the creator of the API key), unless the organisation shares answers.
-pub(super) fn policy_of(call: &Call, route: &Route, shares: AnswerSharing) -> Option<CachePolicy> {
+pub(super) fn policy_of(
+    call: &Call,
+    view: &RequestView<'_>,
+    route: &Route,
+    shares: AnswerSharing,
+) -> Option<CachePolicy> {
     let Call {
         principal, endpoint, ..
     } = call;
-    let text = std::str::from_utf8(&call.body).ok()?;
     let UserId(person) = principal.user;
     let person = if shares.is_shared { &[][..] } else { person.as_bytes() };
     let identity = route.upstream.identity.as_bytes();
@@ -110,7 +115,7 @@ pub(super) fn policy_of(call: &Call, route: &Route, shares: AnswerSharing) -> Op
         .field(&*route.model.provider)
         .field(&*identity)
         .field(&*route.model.upstream)
-        .field(canonical(text, &WITHOUT)?)
+        .field(canonical(&view.members, &WITHOUT)?)
         .build();
     Some(CachePolicy {
         key,

@@ -1,18 +1,23 @@
 use proptest::prelude::*;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::canonical;
+use super::{Member, Reader, canonical};
 
-fn text(object: &str) -> String {
-    String::from_utf8(canonical(object, &["stream", "user"]).unwrap()).unwrap()
+/// The canonical form of a value, as that of a member is made.
+fn of(value: &str) -> Option<String> {
+    let member = Member { name: "\"v\"", value };
+    canonical(&[member], &[]).map(|text| String::from_utf8(text).unwrap())
+}
+
+fn text(value: &str) -> String {
+    of(value).unwrap()
 }
 
 #[test]
 fn order_and_space_make_no_difference_and_everything_else_does() {
-    let one = text(r#"{"model":"a","messages":[{"role":"user","content":"x, {\"y\": 1}"}],"n":1,"stream":true}"#);
-    let two = text(
-        "\n{ \"user\": {\"a\": [1]}, \"n\" :1 , \"messages\" :[ {\"content\":\"x, {\\\"y\\\": 1}\",\t\"role\":\"user\"} ],\"model\":\"a\"}",
-    );
+    let one = text(r#"{"model":"a","messages":[{"role":"user","content":"x, {\"y\": 1}"}],"n":1}"#);
+    let two =
+        text("{ \"n\" :1 , \"messages\" :[ {\"content\":\"x, {\\\"y\\\": 1}\",\t\"role\":\"user\"} ],\"model\":\"a\"}");
     assert_eq!(one, two);
     for other in [
         r#"{"model":"a","messages":[{"role":"user","content":"x,{\"y\": 1}"}],"n":1}"#,
@@ -23,17 +28,61 @@ fn order_and_space_make_no_difference_and_everything_else_does() {
         assert_ne!(one, text(other), "{other}");
     }
     assert_ne!(text(r#"{"a":1,"a":2}"#), text(r#"{"a":2,"a":1}"#));
-    assert_eq!(text("{}"), "{}");
-    assert_eq!(text(r#"{"stream":1}"#), "{}");
+}
+
+#[test]
+fn members_are_put_in_order_and_left_out() {
+    let member = |name, value| Member { name, value };
+    let (one, two, left_out) = (
+        member("\"n\"", "1"),
+        member("\"stop\"", "[ 1 ]"),
+        member("\"user\"", "{}"),
+    );
+    let text = canonical(&[one, two], &["user"]);
+    assert_eq!(text.as_deref(), Some(&b"\"n\":1,\"stop\":[1],"[..]));
+    assert_eq!(text, canonical(&[left_out, two, one], &["user"]));
+    assert_ne!(text, canonical(&[left_out, two, one], &[]));
+    assert_eq!(canonical(&[left_out], &["user"]), Some(Vec::new()));
+}
+
+/// What clients send is copied as a whole.
+#[test]
+fn requests_are_in_order_as_they_are_written() {
+    for usual in [
+        r#"[{"role":"system","content":"x"},{"role":"user","content":[{"type":"text","text":"y"},{"type":"image_url","image_url":{"url":"z"}}]}]"#,
+        r#"[{"role":"assistant","content":null,"tool_calls":[{"id":"a","type":"function","function":{"name":"b","arguments":"{}"}}]}]"#,
+        "[]",
+        "{}",
+        "-1.5e3",
+        "null",
+        r#""\" \\""#,
+    ] {
+        assert!(Reader::of(usual).is_canonical(), "{usual}");
+    }
+    for other in [r#"{"content":1,"role":2}"#, "[ ]", "[1, 2]", "{\"a\": 1}", "1 ", ""] {
+        assert!(!Reader::of(other).is_canonical(), "{other}");
+    }
 }
 
 #[test]
 fn nesting_has_a_limit() {
     let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
-    assert!(canonical(&nested(100), &[]).is_some());
-    assert!(canonical(&nested(100_000), &[]).is_none());
-    for bad in ["", "[]", "{", "{\"a\"", "{\"a\":", "{\"a\":\"", "{\"a\" 1}"] {
-        assert!(canonical(bad, &[]).is_none(), "{bad}");
+    assert!(of(&nested(100)).is_some());
+    assert!(of(&nested(100_000)).is_none());
+    for bad in [
+        "",
+        "{",
+        "{\"a\"",
+        "{\"a\":",
+        "{\"a\":\"",
+        "{\"a\" 1}",
+        "[1",
+        "[1}",
+        "{1:2}",
+        "{,}",
+        "[,]",
+    ] {
+        assert!(of(bad).is_none(), "{bad}");
     }
 }
 
@@ -71,24 +120,31 @@ fn scrambled(value: &Value) -> String {
 
 proptest! {
     #[test]
-    fn equal_exactly_when_the_values_are(a in prop::collection::btree_map("[ab,]{0,2}", value(), 0..4), b in prop::collection::btree_map("[ab,]{0,2}", value(), 0..4)) {
-        let object = |members: std::collections::BTreeMap<String, Value>| Value::Object(members.into_iter().collect::<Map<_, _>>());
-        let (a, b) = (object(a), object(b));
-        let one = canonical(&a.to_string(), &[]).unwrap();
-        prop_assert_eq!(&one, &canonical(&scrambled(&a), &[]).unwrap());
-        prop_assert_eq!(one == canonical(&b.to_string(), &[]).unwrap(), a == b);
+    fn equal_exactly_when_the_values_are(a in value(), b in value()) {
+        let one = text(&a.to_string());
+        prop_assert_eq!(&one, &text(&scrambled(&a)));
+        prop_assert_eq!(one == text(&b.to_string()), a == b);
+    }
+
+    /// A canonical form is its own, and what is found to be in canonical form is.
+    #[test]
+    fn a_canonical_form_is_found_to_be_one(value in value()) {
+        let one = text(&scrambled(&value));
+        let one = &one["\"v\":".len()..one.len() - 1];
+        prop_assert!(Reader::of(one).is_canonical(), "{}", one);
+        prop_assert_eq!(serde_json::from_str::<Value>(one).unwrap(), value);
     }
 
     #[test]
     fn never_panics(text in "[\\[\\]{}\",:\\\\a1 ]{0,30}") {
-        let _ = canonical(&text, &["a"]);
+        let _ = of(&text);
     }
 }
 
 #[test]
 fn a_body_is_what_it_was() {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "é\u{1F600}"}], "top_p": 0.5});
-    let text = canonical(&body.to_string(), &[]).unwrap();
-    let again = String::from_utf8(text).unwrap().replace(",}", "}").replace(",]", "]");
-    assert_eq!(serde_json::from_str::<Value>(&again).unwrap(), body);
+    let text = text(&body.to_string());
+    let again: Value = serde_json::from_str(&format!("{{{}}}", text.trim_end_matches(','))).unwrap();
+    assert_eq!(again, json!({"v": body}));
 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 
-use crate::Endpoint;
+use crate::{Endpoint, canonical::Member};
 
 /// Why a body is refused. `param` names the field, as in OpenAI's errors.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,8 @@ pub struct RequestView<'a> {
     pub raw_model: &'a str,
     /// As it is written, `null` included.
     pub raw_stream_options: Option<&'a str>,
+    /// All of the body, of which the cache key is made.
+    pub members: Vec<Member<'a>>,
 }
 
 /// In what form an answer is wanted, and how much it answers: all that a remembered one needs to know of a request.
@@ -146,6 +148,7 @@ impl<'a> RequestView<'a> {
             },
             raw_model,
             raw_stream_options,
+            members: found.members,
         })
     }
 

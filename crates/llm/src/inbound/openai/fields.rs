@@ -1,4 +1,4 @@
-//! The members of an object that are read, by their exact names; and names that a less exact reader would take for one of them.
+//! The members of an object: those that are read, by their exact names, and names that a less exact reader would take for one of them.
 //!
 //! JSON's names are case-sensitive, but not every upstream reads them so: Go's `encoding/json` takes `MODEL`, `Model` and `ſtream` for
 //! the field and lets the last one win (Unicode simple folding), others skip dashes and underscores. A name that we pass over and the upstream does
@@ -6,14 +6,21 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::unquote;
+use crate::canonical::Member;
+
+/// Members of most requests.
+const USUAL: usize = 8;
 /// Characters of a caller's own name that a message repeats.
 const MAX_SHOWN: usize = 64;
 
 /// What was found of an object.
 pub(super) struct Named<'a, const N: usize> {
+    /// All, as they are written and in their order.
+    pub(super) members: Vec<Member<'a>>,
     /// By the place of their names, as they are written, `null` included.
     pub(super) values: [Option<&'a RawValue>; N],
     /// The first name that is nearly one of them, cut to be shown, and which.
@@ -42,62 +49,27 @@ impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut found = Named {
+            members: Vec::with_capacity(USUAL),
             values: [None; N],
             misspelt: None,
         };
-        while let Some(name) = members.next_key_seed(Name(self.0))? {
-            let exact = match name {
-                MemberName::Exact(place) => found.values.get_mut(place).map(|value| (value, self.0[place])),
-                MemberName::Nearly(shown, meant) => {
-                    found.misspelt.get_or_insert((shown, meant));
-                    None
+        while let Some(name) = members.next_key::<&'de RawValue>()?.map(RawValue::get) {
+            let plain = unquote(name).ok_or_else(|| de::Error::custom("a name is not valid Unicode"))?;
+            let value = members.next_value::<&'de RawValue>()?;
+            let mut named = self.0.iter().zip(&mut found.values);
+            match named.find(|(name_read, _)| **name_read == plain) {
+                Some((name_read, Some(_))) => return Err(de::Error::duplicate_field(name_read)),
+                Some((_, place)) => *place = Some(value),
+                None if found.misspelt.is_none() => {
+                    let meant = self.0.iter().find(|name_read| is_nearly(&plain, name_read));
+                    found.misspelt = meant.map(|meant| (shown(&plain).into_owned(), *meant));
                 }
-                MemberName::Other => None,
-            };
-            match exact {
-                Some((Some(_), name)) => return Err(de::Error::duplicate_field(name)),
-                Some((value, _)) => *value = Some(members.next_value()?),
-                None => {
-                    members.next_value::<IgnoredAny>()?;
-                }
+                None => {}
             }
+            let value = value.get();
+            found.members.push(Member { name, value });
         }
         Ok(found)
-    }
-}
-
-enum MemberName {
-    Exact(usize),
-    Nearly(String, &'static str),
-    Other,
-}
-
-/// A member's name, looked up without being kept.
-struct Name<'n, const N: usize>(&'n [&'static str; N]);
-
-impl<'de, const N: usize> DeserializeSeed<'de> for Name<'_, N> {
-    type Value = MemberName;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<MemberName, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<const N: usize> Visitor<'_> for Name<'_, N> {
-    type Value = MemberName;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<MemberName, E> {
-        if let Some(place) = self.0.iter().position(|name_read| *name_read == name) {
-            return Ok(MemberName::Exact(place));
-        }
-        let meant = self.0.iter().find(|name_read| is_nearly(name, name_read));
-        Ok(meant.map_or(MemberName::Other, |meant| {
-            MemberName::Nearly(shown(name).into_owned(), meant)
-        }))
     }
 }
 
