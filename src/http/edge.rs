@@ -1,6 +1,8 @@
 //! Processing common to every request and every response, in one layer.
 
 mod client;
+#[cfg(test)]
+mod error_bodies;
 mod framing;
 mod request_id;
 mod request_scope;

@@ -3,6 +3,7 @@
 mod forms;
 mod parts;
 mod rendering;
+mod served;
 
 use http::Method;
 use serde_json::json;
