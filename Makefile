@@ -11,55 +11,55 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Run MapleAI at http://localhost:3000 with a private PostgreSQL, until Ctrl-C
-	@scripts/dev/run.sh
+	@$(XTASK) run
 
 dev: ## The same, built and started again after every change
-	@scripts/dev/dev.sh
+	@$(XTASK) dev
 
 db: ## Open psql in the private PostgreSQL (ARGS go to psql)
-	@scripts/dev/db.sh $(ARGS)
+	@$(XTASK) db $(ARGS)
 
 build: ## Build the release binary
-	@scripts/dev/build.sh
+	@$(XTASK) build
 
 profile: ## Find out which code runs under load, for release builds to be laid out by
-	@scripts/profile.sh
+	@$(XTASK) profile
 
 test: ## Run all tests, with what they need installed and started
-	@$(XTASK) shown tests "make test" scripts/test/all.sh
+	@$(XTASK) shown tests "make test" $(XTASK) test
 
 check: ## What differs from origin/main: formatting, clippy and unit tests, within a minute (BASE: another commit)
-	@scripts/test/check.sh
+	@$(XTASK) check
 
 load-check: ## Hold goodput and latency beyond capacity against those without admission; on an idle machine
-	@scripts/test/load-check.sh
+	@$(XTASK) test load
 
 lint: ## Check formatting, clippy, dependencies and shell scripts
-	@scripts/lint/all.sh
+	@$(XTASK) lint
 
 fmt: ## Format the code
 	@scripts/dev/cargo.sh fmt
 
 bench: ## Measure the gateway against a mock upstream (ARGS go to the bench)
-	@scripts/bench.sh $(ARGS)
+	@$(XTASK) bench $(ARGS)
 
 image: ## Build the container image (IMAGE names it)
-	@scripts/image/build.sh
+	@$(XTASK) image
 
 image-test: ## Build the image, run it, and check what is said of it
-	@scripts/image/test.sh
+	@$(XTASK) image-test
 
 model-image-test: ## Build and run the image of the small model beside MapleAI (LOCAL_MODEL names its file)
-	@scripts/image/test-local-model.sh
+	@$(XTASK) model-image-test
 
 k8s-test: ## Render, validate and check manifests, rules, dashboards, workflows and delivery scripts (ARGS go to pytest)
-	@scripts/k8s/test.sh $(ARGS)
+	@$(XTASK) k8s-test $(ARGS)
 
 scan: ## Security scan: dependencies, manifests, Dockerfile, workflows
-	@$(XTASK) shown scan "make scan" scripts/k8s/scan.sh
+	@$(XTASK) shown scan "make scan" $(XTASK) scan
 
 fuzz: ## Fuzz the readers of what others write, a minute each (SECONDS_EACH: longer)
-	@scripts/test/fuzz.sh
+	@$(XTASK) fuzz
 
 advisories: ## Known vulnerabilities in dependencies, by RustSec's database (ADVISORY_DB: another one)
 	@scripts/lint/deny.sh advisories
@@ -68,12 +68,12 @@ sbom: ## Write the bill of materials (CycloneDX) to SBOM
 	@$(XTASK) sbom "$(SBOM)"
 
 compatibility: ## The previous release on the new schema, under load, and the new one on the old
-	@$(XTASK) shown compatibility "make compatibility" scripts/delivery/compatibility.sh
+	@$(XTASK) shown compatibility "make compatibility" $(XTASK) compatibility
 
 rehearse: ## Roll out good and bad candidates with real processes (ARGS: --short, --report)
-	@scripts/delivery/rehearse.sh $(ARGS)
+	@$(XTASK) rehearse $(ARGS)
 
-xtask: ## Build the program that the targets of delivery call
+xtask: ## Build the program that the targets call
 	@$(XTASK) --version
 
 pin: ## Write IMAGE (by digest) into k8s/ENVIRONMENT
@@ -104,10 +104,10 @@ checklist: ## What is not shown of this commit yet (PHASE: pre, during, post; by
 	@$(XTASK) checklist "$(PHASE)" "$(IMAGE)"
 
 sqlx-prepare: ## Write .sqlx anew, after a query or migration has changed
-	@scripts/dev/sqlx.sh prepare
+	@$(XTASK) sqlx prepare
 
 sqlx-check: ## Fail if .sqlx differs from the queries and migrations
-	@scripts/dev/sqlx.sh check
+	@$(XTASK) sqlx check
 
 clean: ## Remove what building MapleAI made; the development database in .local stays
 	@scripts/dev/cargo.sh clean --package mapleai

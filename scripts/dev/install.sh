@@ -7,8 +7,6 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 # shellcheck source=scripts/environment.sh
 source "$here/../environment.sh"
-# shellcheck source=scripts/dev/postgres-binaries.sh
-source "$here/postgres-binaries.sh"
 
 has() {
     command -v "$1" >/dev/null
@@ -18,7 +16,8 @@ is_present() {
     case $1 in
         compiler) has cc ;;
         make) has make ;;
-        postgres) find_postgres >/dev/null ;;
+        # Debian keeps servers off the PATH. Which of them will do is looked at by who starts one.
+        postgres) has initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || compgen -G '/usr/pgsql-*/bin/initdb' >/dev/null ;;
         redis) has redis-server ;;
         browser) { has chromium || has chromium-browser || has google-chrome; } && has chromedriver ;;
         haproxy) [ -x /usr/sbin/haproxy ] || has haproxy ;;

@@ -33,8 +33,8 @@ def commit(folder, message):
     return git(folder, "rev-parse", "HEAD")
 
 
-# As scripts/k8s/tools.sh has built it.
-XTASK = os.path.join(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"), "debug/xtask")
+# Named by `make k8s-test`, or as scripts/xtask.sh has built it.
+XTASK = os.environ.get("MAPLE_XTASK") or os.path.join(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"), "xtask/debug/xtask")
 
 
 def run(folder, task, *arguments, **environment):

@@ -388,31 +388,3 @@ def counters(labels, worse):
         (f'maple_completions_total{{{labels},outcome="failed"}}', worse),
         (f'maple_completions_total{{{labels},outcome="cancelled"}}', 40),
     ]
-
-
-class TestJobs:
-    """scripts/jobs.sh: what is started can be ended, however the script itself was started."""
-
-    SCRIPT = """
-set -euo pipefail
-source scripts/jobs.sh
-end_jobs_on_exit
-start_job bash -c 'trap "exit 7" INT; echo ready; while :; do sleep 0.1; done'
-sleep 1
-kill -INT -- "-$started_job"
-status=0; wait_job "$started_job" 20 || status=$?
-echo "status $status"
-start_job sleep 60
-status=0; wait_job "$started_job" 1 || status=$?
-echo "status $status"
-"""
-
-    def test_one_that_was_started_by_nohup_in_the_background_can_be_interrupted(self, made):
-        """Runners that do so leave SIGINT ignored, which a shell hands on to all that it starts."""
-        command = ["bash", "-c", "trap '' INT; exec bash -c \"$1\"", "bash", self.SCRIPT]
-        done = subprocess.run(command, cwd=made, capture_output=True, text=True, timeout=60)
-        assert done.stdout.split("\n")[:2] == ["ready", "status 7"], done.stdout + done.stderr
-
-    def test_waiting_has_a_limit(self, made):
-        done = subprocess.run(["bash", "-c", self.SCRIPT], cwd=made, capture_output=True, text=True, timeout=60)
-        assert "status 124" in done.stdout, done.stdout + done.stderr

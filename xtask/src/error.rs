@@ -27,6 +27,9 @@ pub(crate) enum TaskError {
         #[source]
         source: io::Error,
     },
+    /// Says nothing: whoever sent it knows.
+    #[error("ended by signal {signal}")]
+    Signalled { signal: i32 },
 }
 
 impl TaskError {

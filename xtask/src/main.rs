@@ -1,94 +1,70 @@
-//! `cargo xtask`: what the make targets of delivery do. People and pipelines call the targets; `make help` lists them.
+//! `cargo xtask`: what the make targets do: servers for development and tests, suites, delivery. People and pipelines call the targets;
+//! `make help` lists them.
 //!
 //! By the programs that people use themselves (kubectl, git, curl, docker), so that every step can be done by hand, too. What those print
 //! as JSON is read here as JSON.
 
+mod bench;
 mod checklist;
 mod checkout;
+mod checks;
+mod cli;
 mod cluster;
 mod curl;
+mod db;
 mod deploy;
+mod env_local;
 mod environment;
 mod error;
 mod evidence;
 mod image;
+mod image_build;
+mod jobs;
+mod lease;
+mod lock;
 mod measure;
 mod notify;
+mod phases;
 mod pin;
+mod ports;
+mod postgres;
 mod previous;
+mod processes;
+mod profile;
 mod program;
+mod random;
+mod release;
 mod rollback;
 mod rollout;
+mod run;
 mod sbom;
+mod services;
 mod shown;
+mod sqlx;
+mod suites;
+mod with;
+mod with_releases;
 
 use std::{
     io::{self, Write as _},
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::Parser as _;
+use signal_hook::consts::SIGINT;
 
 use checkout::Checkout;
+use cli::{Cli, Task};
 use error::TaskError;
-
-#[derive(Debug, Parser)]
-#[command(
-    name = "cargo xtask",
-    version,
-    bin_name = "cargo xtask",
-    about = "What the make targets of delivery do"
-)]
-struct Cli {
-    #[command(subcommand)]
-    task: Task,
-}
-
-#[derive(Debug, Subcommand)]
-enum Task {
-    /// Write the image into k8s/ENVIRONMENT, and the migration Job's name after it
-    Pin { environment: String, image: String },
-    /// Migrate and roll out an image, and follow it to its end; 3 if its analysis cannot judge it
-    Deploy { environment: String, image: String },
-    /// All traffic to the version that served before; with FROM only if that is the image in place
-    Rollback { environment: String, from: Option<String> },
-    /// Error rate, response times and completions of the last 15 minutes, from PROMETHEUS_URL, against a release's bounds
-    Measure { environment: String },
-    /// Post MESSAGE to the webhook in NOTIFY_WEBHOOK_URL; 3 if there is none, and nobody was reached
-    Notify { message: String },
-    /// Write down that ITEM was shown of this commit, by BY: a command, or a person's name
-    Evidence {
-        item: String,
-        outcome: String,
-        by: String,
-        #[arg(default_value = "")]
-        detail: String,
-    },
-    /// Run COMMAND and write evidence of how it ended; ends with its status
-    Shown {
-        item: String,
-        by: String,
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
-    },
-    /// What is not shown of this commit yet, by the binary in IMAGE, or by one that is built here
-    Checklist {
-        #[arg(default_value = "")]
-        phase: String,
-        #[arg(default_value = "")]
-        image: String,
-    },
-    /// Write the bill of materials (CycloneDX) of the binary to FILE
-    Sbom { file: String },
-    /// Print the commit of the previous release and the path of its binary, which is built if it is not cached
-    Previous,
-}
 
 fn main() -> ExitCode {
     let done = Checkout::find().and_then(|checkout| perform(&Cli::parse().task, &checkout));
-    done.unwrap_or_else(|error| {
-        _ = writeln!(io::stderr(), "error: {}", error.chain());
-        ExitCode::FAILURE
+    done.unwrap_or_else(|error| match error {
+        TaskError::Signalled { signal } => ExitCode::from(if signal == SIGINT { 130 } else { 143 }),
+        error => {
+            _ = writeln!(io::stderr(), "error: {}", error.chain());
+            ExitCode::FAILURE
+        }
     })
 }
 
@@ -111,21 +87,38 @@ fn perform(task: &Task, checkout: &Checkout) -> Result<ExitCode, TaskError> {
         Task::Checklist { phase, image } => checklist::run(checkout, phase, image),
         Task::Sbom { file } => sbom::run(checkout, file),
         Task::Previous => previous::run(checkout),
+        Task::Postgres { action } => db::run(checkout, action),
+        Task::Db { arguments } => db::open(checkout, arguments),
+        Task::With {
+            services,
+            limit,
+            command,
+        } => with::run(checkout, services, *limit, command),
+        Task::Run => run::run(checkout),
+        Task::Dev => run::dev(checkout),
+        Task::Test { suite, arguments } => suites::run(checkout, *suite, arguments),
+        Task::Lint => checks::lint(checkout),
+        Task::Check => checks::changed::run(checkout),
+        Task::Fuzz => checks::fuzz::run(checkout),
+        Task::K8sTest { arguments } => checks::k8s::run(checkout, arguments),
+        Task::Scan => checks::k8s::scan(checkout),
+        Task::Compatibility => with_releases::compatibility(checkout),
+        Task::Rehearse { short, report } => with_releases::rehearse(checkout, *short, *report),
+        Task::Image => image_build::build(checkout),
+        Task::ImageTest { report } => image_build::test(checkout, *report),
+        Task::ModelImageTest => image_build::test_local_model(checkout),
+        Task::Build => release::build(checkout),
+        Task::Bench { arguments } => bench::run(checkout, arguments),
+        Task::Profile => profile::run(checkout),
+        Task::Sqlx { action } => sqlx::run(checkout, *action),
+        Task::LocalModel { state } => run::model::build_and_become(checkout, state),
+        Task::Launch { parent, command } => jobs::launch(*parent, command),
+        Task::Guard { process } => jobs::run_guard(*process),
+        Task::LeaseGuard { file } => lease::run_guard(checkout, file),
     }
 }
 
 /// A closed pipe is the reader's wish: the exit code says what matters.
 fn say(line: &str) {
     _ = writeln!(io::stdout(), "{line}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Cli;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
 }

@@ -7,11 +7,22 @@
 
 mod build;
 
-use std::{collections::BTreeSet, fs, process::ExitCode};
+use std::{collections::BTreeSet, fs, path::PathBuf, process::ExitCode};
 
 use crate::{checkout::Checkout, error::TaskError, program::variable, say};
 
+pub(crate) struct Release {
+    pub(crate) commit: String,
+    pub(crate) binary: PathBuf,
+}
+
 pub(crate) fn run(checkout: &Checkout) -> Result<ExitCode, TaskError> {
+    let Release { commit, binary } = ensure(checkout)?;
+    say(&format!("{commit} {}", binary.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn ensure(checkout: &Checkout) -> Result<Release, TaskError> {
     if checkout.ask_git(&["rev-parse", "--is-shallow-repository"]).as_deref() != Some("false") {
         return TaskError::refused("the history is cut off; fetch all of it (git fetch --unshallow)");
     }
@@ -20,8 +31,7 @@ pub(crate) fn run(checkout: &Checkout) -> Result<ExitCode, TaskError> {
     if !binary.is_file() {
         build::build(checkout, &commit, &binary)?;
     }
-    say(&format!("{commit} {}", binary.display()));
-    Ok(ExitCode::SUCCESS)
+    Ok(Release { commit, binary })
 }
 
 fn find(checkout: &Checkout) -> Result<String, TaskError> {

@@ -118,7 +118,7 @@ pub(crate) fn report(line: &str) {
     _ = writeln!(io::stderr(), "{line}");
 }
 
-fn not_started(command: &Command, source: std::io::Error) -> TaskError {
+pub(crate) fn not_started(command: &Command, source: io::Error) -> TaskError {
     let program = command.get_program().to_string_lossy().into_owned();
     TaskError::Start { program, source }
 }
