@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 /// Wall-clock time. Durations are measured with `Instant`, which does not jump; this is for stored and signed times.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +36,7 @@ impl Clock {
     )]
     pub fn now(&self) -> DateTime<Utc> {
         let offset = self.offset.as_ref().map_or(0, |offset| offset.load(Ordering::Relaxed));
-        (utc(SystemTime::now()) + TimeDelta::milliseconds(offset)).trunc_subsecs(6)
+        utc(SystemTime::now(), offset.saturating_mul(1000))
     }
 
     /// Moves an adjustable clock forward; does nothing to the system's.
@@ -47,13 +47,13 @@ impl Clock {
     }
 }
 
-/// As `Utc::now` does it, but for a clock that stands before 1970, at which that panics.
-fn utc(time: SystemTime) -> DateTime<Utc> {
+/// As `Utc::now` does it, but for a clock that stands before 1970, at which that panics. The offset is in microseconds.
+fn utc(time: SystemTime, offset: i64) -> DateTime<Utc> {
     let micros = match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
     };
-    DateTime::from_timestamp_micros(micros).unwrap_or_default()
+    DateTime::from_timestamp_micros(micros.saturating_add(offset)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -64,8 +64,8 @@ mod tests {
     #[test]
     fn a_clock_before_1970_is_read() {
         let before = SystemTime::UNIX_EPOCH - Duration::from_millis(1_500);
-        assert_eq!(utc(before).timestamp_micros(), -1_500_000);
+        assert_eq!(utc(before, 0).timestamp_micros(), -1_500_000);
         let after = SystemTime::UNIX_EPOCH + Duration::from_micros(7);
-        assert_eq!(utc(after).timestamp_micros(), 7);
+        assert_eq!(utc(after, 2).timestamp_micros(), 9);
     }
 }

@@ -5,7 +5,7 @@
 //! in between, a call takes a lock only where it waits for the first time.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{VecDeque, hash_map::Entry},
     future::poll_fn,
     pin::{Pin, pin},
     sync::{
@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use foldhash::HashMap;
 use tokio::{
     sync::{Notify, futures::OwnedNotified},
     time::{Instant, Sleep},

@@ -6,11 +6,9 @@ mod kinds;
 mod open_calls;
 mod upstream;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
+use foldhash::HashMap;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
@@ -82,7 +80,7 @@ impl Registry {
     ) -> Result<Self, ProviderSetupError> {
         let mut by_name: BTreeMap<&str, Arc<Upstream>> = BTreeMap::new();
         let mut discovered = Vec::new();
-        let (mut run_here, mut routes) = (Vec::new(), HashMap::new());
+        let (mut run_here, mut routes) = (Vec::new(), HashMap::default());
         for (name, config) in providers {
             let mut added = None;
             let provider: Box<dyn Provider> = match config.kind {
@@ -120,7 +118,7 @@ impl Registry {
             looked: watch::Sender::new(discovered.is_empty()),
             discovered,
             local: run_here,
-            found: HashMap::new(),
+            found: HashMap::default(),
         };
         for model in models {
             let upstream = by_name

@@ -39,6 +39,8 @@ use proxy::{ProxyVariables, proxy_for};
 pub(crate) struct Transport {
     clients: ClientPool,
     connect_timeout: Duration,
+    /// Of HTTP/1.1, made once: hyper-util would put it together for each request.
+    host: Option<HeaderValue>,
     /// What a proxy that reads requests wants with each of them.
     proxy_authorization: Option<HeaderValue>,
     /// The last response was of HTTP/2.
@@ -87,8 +89,9 @@ impl Transport {
         Ok(Self {
             clients: ClientPool::new(connector, settings, Instant::now()),
             connect_timeout: config.connect_timeout,
+            host: host_of(origin),
             proxy_authorization,
-            is_h2: AtomicBool::new(false),
+            is_h2: AtomicBool::new(settings.is_h2_only),
             draining: Arc::default(),
         })
     }
@@ -134,12 +137,30 @@ impl Transport {
 
     fn outgoing(&self, request: Request<Bytes>, mark: &SentMark) -> Request<RequestBody> {
         let mut request = request.map(|body| RequestBody::new(body, mark.clone()));
+        // HTTP/2 has the authority in its place. Until the first response it is not known which it is, and both are allowed if they are equal
+        // (RFC 9113 8.3.1).
+        if let Some(host) = self.host.as_ref().filter(|_| !self.is_h2.load(Ordering::Relaxed)) {
+            request
+                .headers_mut()
+                .entry(header::HOST)
+                .or_insert_with(|| host.clone());
+        }
         if let Some(authorization) = &self.proxy_authorization {
             request
                 .headers_mut()
                 .insert(header::PROXY_AUTHORIZATION, authorization.clone());
         }
         request
+    }
+}
+
+/// The Host of a request (RFC 9112 3.2), without the port where the scheme has it by itself.
+fn host_of(origin: &Uri) -> Option<HeaderValue> {
+    let host = origin.host()?;
+    let usual = if origin.scheme_str() == Some("https") { 443 } else { 80 };
+    match origin.port_u16().filter(|port| *port != usual) {
+        Some(port) => HeaderValue::from_str(&format!("{host}:{port}")).ok(),
+        None => HeaderValue::from_str(host).ok(),
     }
 }
 

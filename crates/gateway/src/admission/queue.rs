@@ -1,9 +1,8 @@
 //! The state of admission: counts, and a queue per organisation, served in rotation. No clocks, no tasks.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
+
+use foldhash::HashMap;
 
 use super::Refused;
 use configuration::admission::AdmissionConfig;
@@ -55,7 +54,7 @@ impl<T> Queue<T> {
             limits: *limits,
             in_flight: 0,
             waiting: 0,
-            tenants: HashMap::new(),
+            tenants: HashMap::default(),
             rotation: VecDeque::new(),
             next_ticket: 0,
             seen: 0,

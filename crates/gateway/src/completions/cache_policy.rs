@@ -111,7 +111,7 @@ pub(super) fn policy_of(
     };
     let key = KeyBuilder::new(Class::Answer, StoredAnswer::SCHEMA, principal.organization.into())
         .field(person)
-        .field(endpoint.path())
+        .field(endpoint.operation())
         .field(&*route.model.provider)
         .field(&*identity)
         .field(&*route.model.upstream)

@@ -3,7 +3,6 @@
 //! Names follow OpenTelemetry's GenAI conventions in Prometheus form where there is one.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -11,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use foldhash::HashMap;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::failures::{Failures, ProviderFailures};

@@ -1,19 +1,19 @@
 //! OpenAI's answer objects, read for what metering needs. Nothing is copied, and a field of another type than expected
 //! means only that there is nothing to read.
 
+mod beginning;
+mod body;
 mod content;
 mod lenient;
 mod skim;
 mod usage;
 
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
-
 use lenient::parsed;
 use skim::Skim;
 use usage::Counts;
 
+pub use beginning::Beginning;
+pub use body::{BodyUsage, usage_of_body};
 pub use content::{TextReader, answer_text, delta_text};
 pub use usage::ReportedUsage;
 
@@ -43,12 +43,17 @@ pub struct ChunkInfo {
 
 /// Reads one answer object. What is not one says nothing.
 pub fn scan_chunk(data: &[u8]) -> ChunkInfo {
-    skimmed(data).unwrap_or_else(|| parsed(data))
+    skimmed(data, None).unwrap_or_else(|| parsed(data))
+}
+
+/// Reads the next object of a stream whose objects have begun so.
+pub fn scan_next_chunk(data: &[u8], beginning: &mut Beginning) -> ChunkInfo {
+    skimmed(data, Some(beginning)).unwrap_or_else(|| parsed(data))
 }
 
 /// What is said of an object as a whole. Servers tell of an error in as many ways: OpenAI's `error`, `"object": "error"` (vLLM), `"type": "error"`,
 /// and a `detail` or `message` where the choices should be (FastAPI).
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct Signs {
     is_error: bool,
     has_choices_field: bool,
@@ -87,43 +92,76 @@ impl ChunkInfo {
     }
 }
 
-/// Reads an object that looks like OpenAI's.
-fn skimmed(data: &[u8]) -> Option<ChunkInfo> {
-    let mut info = ChunkInfo::default();
-    let mut signs = Signs::default();
+/// Reads an object that looks like OpenAI's, of a stream whose objects have begun so.
+fn skimmed(data: &[u8], beginning: Option<&mut Beginning>) -> Option<ChunkInfo> {
     let mut skim = Skim::new(data);
-    skim.object(|skim, key| match key {
-        b"choices" => {
-            signs.has_choices_field = true;
-            skim.array(|skim| {
-                info.has_choices = true;
-                choice(skim, &mut info, &mut signs)
-            })
+    let mut reading = Reading::default();
+    match beginning {
+        Some(known) if known.is_of(data) => {
+            skim.advance(known.len());
+            reading.field(&mut skim, b"choices")?;
+            if skim.more(b'}')? {
+                skim.fields(|skim, key| reading.field(skim, key))?;
+            }
         }
-        b"usage" => {
-            signs.of_object = Counts::skim(skim)?.reported();
-            Some(())
+        beginning => {
+            skim.object(|skim, key| reading.field(skim, key))?;
+            if let Some((beginning, choices)) = beginning.zip(reading.choices) {
+                beginning.learn(&data[..choices]);
+            }
         }
-        b"data" => skim.array(|skim| {
-            info.has_data = true;
-            skim.skip()
-        }),
-        b"error" => {
-            signs.is_error |= !skim.is_blank()?;
-            Some(())
-        }
-        b"object" | b"type" => {
-            signs.is_error |= skim.value()? == br#""error""#;
-            Some(())
-        }
-        b"detail" | b"message" => {
-            signs.has_detail |= !skim.is_blank()?;
-            Some(())
-        }
-        _ => skim.skip(),
-    })?;
+    }
+    let Reading { mut info, signs, .. } = reading;
     signs.conclude(&mut info);
     skim.is_over().then_some(info)
+}
+
+/// What has been read of an object.
+#[derive(Default)]
+struct Reading {
+    info: ChunkInfo,
+    signs: Signs,
+    /// Where the value of `choices` begins, if nothing before it said anything.
+    choices: Option<usize>,
+}
+
+impl Reading {
+    fn field(&mut self, skim: &mut Skim<'_>, key: &[u8]) -> Option<()> {
+        let Self { info, signs, choices } = self;
+        match key {
+            b"choices" => {
+                if *info == ChunkInfo::default() && *signs == Signs::default() {
+                    *choices = Some(skim.at());
+                }
+                signs.has_choices_field = true;
+                skim.array(|skim| {
+                    info.has_choices = true;
+                    choice(skim, info, signs)
+                })
+            }
+            b"usage" => {
+                signs.of_object = Counts::skim(skim)?.reported();
+                Some(())
+            }
+            b"data" => skim.array(|skim| {
+                info.has_data = true;
+                skim.skip()
+            }),
+            b"error" => {
+                signs.is_error |= !skim.is_blank()?;
+                Some(())
+            }
+            b"object" | b"type" => {
+                signs.is_error |= skim.value()? == br#""error""#;
+                Some(())
+            }
+            b"detail" | b"message" => {
+                signs.has_detail |= !skim.is_blank()?;
+                Some(())
+            }
+            _ => skim.skip(),
+        }
+    }
 }
 
 fn choice(skim: &mut Skim<'_>, info: &mut ChunkInfo, signs: &mut Signs) -> Option<()> {
@@ -214,56 +252,6 @@ fn is_white(text: &[u8]) -> bool {
             _ => return false,
         };
     }
-}
-
-/// What a whole answer says of its size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct BodyUsage {
-    pub reported: Option<ReportedUsage>,
-    /// Bytes of text, for an estimate; 0 where the report is enough.
-    pub text_bytes: usize,
-}
-
-/// What a whole answer reports: of chat, which has text, or of embeddings.
-pub fn usage_of_body(body: &[u8], has_text: bool) -> BodyUsage {
-    if let Some(reported) = usage_at_end(body)
-        && reported.input > 0
-        && (reported.output > 0 || !has_text)
-    {
-        return BodyUsage {
-            reported: Some(reported),
-            text_bytes: 0,
-        };
-    }
-    let info = scan_chunk(body);
-    BodyUsage {
-        reported: info.usage,
-        text_bytes: info.text_bytes,
-    }
-}
-
-/// Where usage is looked for first, in bytes: servers report it after the answer.
-const END: usize = 1024;
-static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""usage""#));
-
-/// The usage that an answer ends with, found without reading what is before it. A key is not mistaken for one of another
-/// depth: what follows must end the whole object. Nor for a text that has the word in it: there the quotes are escaped.
-fn usage_at_end(body: &[u8]) -> Option<ReportedUsage> {
-    let end = &body[body.len().saturating_sub(END)..];
-    let at = USAGE.find(end)?;
-    if end[..at].last() == Some(&b'\\') {
-        return None;
-    }
-    let mut found = None;
-    let mut skim = Skim::new(&end[at..]);
-    skim.fields(|skim, key| match key {
-        b"usage" => {
-            found = Counts::skim(skim)?.reported();
-            Some(())
-        }
-        _ => skim.skip(),
-    })?;
-    skim.is_over().then_some(found)?
 }
 
 #[cfg(test)]

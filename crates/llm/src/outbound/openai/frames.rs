@@ -8,7 +8,7 @@ pub(super) use progress::NO_ANSWER;
 pub use progress::{AnswerFault, AnswerProgress, Stage};
 
 use super::{
-    chunk::{ChunkInfo, ReportedUsage, scan_chunk},
+    chunk::{Beginning, ChunkInfo, ReportedUsage, scan_next_chunk},
     fault,
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub struct FrameReader {
     progress: AnswerProgress,
+    beginning: Beginning,
     /// Whole events, read up to `at`.
     item: Bytes,
     at: usize,
@@ -32,6 +33,7 @@ impl FrameReader {
     pub fn new(choices: u32) -> Self {
         Self {
             progress: AnswerProgress::of(choices),
+            beginning: Beginning::default(),
             item: Bytes::new(),
             at: 0,
             is_counted: false,
@@ -57,7 +59,7 @@ impl FrameReader {
             self.progress.mark();
             (FrameKind::Done, ChunkInfo::default())
         } else {
-            let info = scan_chunk(data);
+            let info = scan_next_chunk(data, &mut self.beginning);
             self.is_counted |= info.usage.is_some_and(|usage| usage != ReportedUsage::default());
             let kind = if info.failed || info.is_malformed || event.is_error() {
                 FrameKind::Error

@@ -88,3 +88,50 @@ async fn prior_knowledge_needs_no_tls_and_is_no_use_with_a_server_of_http1() {
     let response = send(&plain(address, |_| {}), address, "/").await.unwrap();
     assert_eq!(whole(response).await.unwrap(), (Version::HTTP_11, "one".into()));
 }
+
+/// What a server is told of who it is: the header, and the authority of HTTP/2.
+fn named(request: &http::Request<hyper::body::Incoming>) -> String {
+    let header = request.headers().get_all(http::header::HOST).iter();
+    let header: Vec<_> = header.filter_map(|value| value.to_str().ok()).collect();
+    format!(
+        "{header:?} {:?}",
+        request.uri().authority().map(http::uri::Authority::as_str)
+    )
+}
+
+#[tokio::test]
+async fn a_server_is_told_once_who_it_is() {
+    let (address, _) = listen(|_, stream| serve_h1(stream, |request| answer_with(named(&request)))).await;
+    let transport = plain(address, |_| {});
+    for _ in 0..2 {
+        let (_, body) = whole(send(&transport, address, "/").await.unwrap()).await.unwrap();
+        assert_eq!(body, format!("[\"{address}\"] None"));
+    }
+    let mark = SentMark::default();
+    let configured = || {
+        let mut request = request(format_args!("http://{address}"), "/");
+        let host = http::HeaderValue::from_static("models.example");
+        request.headers_mut().insert(http::header::HOST, host);
+        request
+    };
+    let response = transport.send(configured, &mark).await.unwrap();
+    assert_eq!(whole(response).await.unwrap().1, "[\"models.example\"] None");
+
+    let (address, _) = listen(|_, stream| serve_h2(stream, |request| answer_with(named(&request)))).await;
+    let response = send(&plain(address, h2), address, "/").await.unwrap();
+    assert_eq!(whole(response).await.unwrap().1, format!("[] Some(\"{address}\")"));
+}
+
+#[test]
+fn a_usual_port_is_not_named() {
+    for (origin, host) in [
+        ("https://api.example/", "api.example"),
+        ("https://api.example:443/v1", "api.example"),
+        ("https://api.example:80/", "api.example:80"),
+        ("http://[::1]:80/", "[::1]"),
+        ("http://[::1]:8000/", "[::1]:8000"),
+    ] {
+        let origin: Uri = origin.parse().unwrap();
+        assert_eq!(super::super::host_of(&origin).unwrap(), host, "{origin}");
+    }
+}

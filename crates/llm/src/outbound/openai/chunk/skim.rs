@@ -17,6 +17,15 @@ impl<'a> Skim<'a> {
         Self { bytes, at: 0 }
     }
 
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// To a place that is known to be one between tokens.
+    pub(super) fn advance(&mut self, to: usize) {
+        self.at = to;
+    }
+
     /// The next byte that is not white space.
     fn peek(&mut self) -> Option<u8> {
         loop {
@@ -35,7 +44,7 @@ impl<'a> Skim<'a> {
     }
 
     /// After an entry of a list: whether another one follows.
-    fn more(&mut self, close: u8) -> Option<bool> {
+    pub(super) fn more(&mut self, close: u8) -> Option<bool> {
         let byte = self.peek()?;
         self.at += 1;
         match byte {

@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::{ChunkInfo, answer_text, delta_text, parsed, scan_chunk, skimmed, usage_of_body};
+use super::super::{
+    Beginning, ChunkInfo, answer_text, delta_text, parsed, scan_chunk, scan_next_chunk, skimmed, usage_of_body,
+};
 
 #[test]
 fn what_servers_commonly_send_is_not_parsed() {
@@ -15,11 +17,30 @@ fn what_servers_commonly_send_is_not_parsed() {
         r#"{"object":"list","data":[{"embedding":[0.1,-2e-3],"index":0}],"usage":{"prompt_tokens":4,"total_tokens":4}}"#,
         r#"{"error":{"message":"overloaded"}}"#,
     ] {
-        let found = skimmed(usual.as_bytes());
+        let found = skimmed(usual.as_bytes(), None);
         assert!(found.is_some(), "{usual}");
         if !usual.contains('\\') {
             assert_eq!(found, Some(parsed(usual.as_bytes())), "{usual}");
         }
+    }
+}
+
+#[test]
+fn a_stream_is_read_from_where_its_chunks_differ() {
+    let chunk = |text: &str| {
+        format!(r#"{{"id":"x","object":"chat.completion.chunk","choices":[{{"delta":{{"content":"{text}"}}}}]}}"#)
+    };
+    let mut beginning = Beginning::default();
+    for text in ["a", "bc", "def"] {
+        let chunk = chunk(text);
+        assert_eq!(beginning.is_of(chunk.as_bytes()), text != "a");
+        assert_eq!(scan_next_chunk(chunk.as_bytes(), &mut beginning).text_bytes, text.len());
+    }
+    // What said something is not passed over.
+    for _ in 0..2 {
+        let chunk = r#"{"object":"error","choices":[]}"#;
+        assert!(scan_next_chunk(chunk.as_bytes(), &mut beginning).failed);
+        assert!(!beginning.is_of(chunk.as_bytes()));
     }
 }
 
@@ -111,8 +132,25 @@ proptest! {
     #[test]
     fn skimming_finds_what_parsing_finds(value in prop_oneof![answer(), json()], pretty in any::<bool>()) {
         let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
-        if let Some(info) = skimmed(text.as_bytes()) {
+        if let Some(info) = skimmed(text.as_bytes(), None) {
             prop_assert_eq!(info, parsed(text.as_bytes()), "{}", text);
+        }
+    }
+
+    /// Chunks that begin alike or not, of which one may be cut.
+    #[test]
+    fn what_is_known_of_the_beginning_changes_nothing(
+        chunks in prop::collection::vec((prop_oneof![answer(), json()], 0..3_usize, prop::option::of(any::<prop::sample::Index>())), 1..6),
+    ) {
+        let mut beginning = Beginning::default();
+        for (value, begins, cut) in chunks {
+            let mut text = value.to_string();
+            if let Some(rest) = text.strip_prefix('{').filter(|rest| *rest != "}") {
+                let first = [r#"{"id":"a","#, r#"{"id":"a","object":"error","#, r#"{"usage":{"prompt_tokens":1,"completion_tokens":2},"#][begins];
+                text = format!("{first}{rest}");
+            }
+            let text = &text.as_bytes()[..cut.map_or(text.len(), |cut| cut.index(text.len()))];
+            prop_assert_eq!(scan_next_chunk(text, &mut beginning), scan_chunk(text), "{}", String::from_utf8_lossy(text));
         }
     }
 
