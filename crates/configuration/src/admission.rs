@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::load::{
     check::Check,
-    schema::{Field, MINUTE, number, required, span},
+    schema::{Field, Kind, MINUTE, required},
 };
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -26,15 +26,15 @@ pub struct AdmissionConfig {
 }
 
 pub(super) const FIELDS: &[Field] = &[
-    required("max_in_flight", number(1, 1_000_000)),
-    required("max_in_flight_per_organization", number(1, 1_000_000)),
-    required("queue_length", number(0, 1_000_000)),
-    required("queue_timeout", span(Duration::ZERO, MINUTE)),
-    required("memory_bytes", number(1024 * 1024, 1024 * 1024 * 1024 * 1024)),
+    required("max_in_flight", Kind::Number(1, 1_000_000)),
+    required("max_in_flight_per_organization", Kind::Number(1, 1_000_000)),
+    required("queue_length", Kind::Number(0, 1_000_000)),
+    required("queue_timeout", Kind::Span(Duration::ZERO, MINUTE)),
+    required("memory_bytes", Kind::Number(1024 * 1024, 1024 * 1024 * 1024 * 1024)),
 ];
 
 impl AdmissionConfig {
-    pub(super) fn validate(&self, check: &mut Check<'_>) {
+    pub(super) fn validate(&self, check: &mut Check) {
         if self.max_in_flight_per_organization > self.max_in_flight && !check.is_refused(["admission", "max_in_flight"])
         {
             check.refuse(

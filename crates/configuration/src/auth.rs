@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::load::{
     check::Check,
     path::Path,
-    schema::{DAY, Entries, Field, Kind, MILLISECOND, MINUTE, Rule, SECOND, number, required, span},
+    schema::{DAY, Entries, Field, Kind, MILLISECOND, MINUTE, Rule, SECOND, required},
 };
 
 #[derive(Debug, Clone, Deserialize)]
@@ -75,20 +75,20 @@ pub(super) const FIELDS: &[Field] = &[
             holds: is_key_id,
         }),
     ),
-    required("access_token_ttl", span(SECOND, DAY)),
-    required("session_ttl", span(SECOND, DAY.saturating_mul(90))),
-    required("lookup_ttl", span(SECOND, SECOND.saturating_mul(5))),
-    required("invitation_ttl", span(MINUTE, DAY.saturating_mul(90))),
-    required("confirmation_ttl", span(SECOND, DAY)),
+    required("access_token_ttl", Kind::Span(SECOND, DAY)),
+    required("session_ttl", Kind::Span(SECOND, DAY.saturating_mul(90))),
+    required("lookup_ttl", Kind::Span(SECOND, SECOND.saturating_mul(5))),
+    required("invitation_ttl", Kind::Span(MINUTE, DAY.saturating_mul(90))),
+    required("confirmation_ttl", Kind::Span(SECOND, DAY)),
     required("open_registration", Kind::Flag),
-    required("password_min_length", number(8, 128)),
-    required("password_hash_concurrency", number(1, 64)),
-    required("argon2_memory_kib", number(8, 1024 * 1024)),
-    required("argon2_iterations", number(1, 100)),
-    required("throttle_per_account", number(1, 1_000_000)),
-    required("throttle_per_address", number(1, 1_000_000)),
-    required("throttle_window", span(MILLISECOND, DAY)),
-    required("throttle_sign_ins", number(1, 1_000_000)),
+    required("password_min_length", Kind::Number(8, 128)),
+    required("password_hash_concurrency", Kind::Number(1, 64)),
+    required("argon2_memory_kib", Kind::Number(8, 1024 * 1024)),
+    required("argon2_iterations", Kind::Number(1, 100)),
+    required("throttle_per_account", Kind::Number(1, 1_000_000)),
+    required("throttle_per_address", Kind::Number(1, 1_000_000)),
+    required("throttle_window", Kind::Span(MILLISECOND, DAY)),
+    required("throttle_sign_ins", Kind::Number(1, 1_000_000)),
 ];
 
 fn is_key_id(name: &str) -> bool {
@@ -99,7 +99,7 @@ fn is_key_id(name: &str) -> bool {
 }
 
 impl AuthConfig {
-    pub(super) fn validate(&self, check: &mut Check<'_>) {
+    pub(super) fn validate(&self, check: &mut Check) {
         self.validate_keys(check);
         if self.session_ttl < self.access_token_ttl && !check.is_refused(["auth", "access_token_ttl"]) {
             check.refuse(
@@ -115,7 +115,7 @@ impl AuthConfig {
         }
     }
 
-    fn validate_keys(&self, check: &mut Check<'_>) {
+    fn validate_keys(&self, check: &mut Check) {
         let keys = Path::from(["auth", "signing_keys"]);
         if self.signing_keys.is_empty() {
             check.refuse(

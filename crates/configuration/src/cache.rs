@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::load::{
     check::Check,
-    schema::{DAY, Field, HOUR, Kind, MILLISECOND, SECOND, number, required, span},
+    schema::{DAY, Field, HOUR, Kind, MILLISECOND, SECOND, required},
 };
 
 /// The longest that `answer_ttl` may be, and nothing may be kept for longer.
@@ -70,30 +70,30 @@ pub enum AnswerCaching {
 pub(super) const ANSWERS: Kind = Kind::Choice(&["all", "deterministic", "off"]);
 
 pub(super) const FIELDS: &[Field] = &[
-    required("session_ttl", span(SECOND, DAY)),
-    required("query_ttl", span(SECOND, DAY)),
-    required("absent_ttl", span(MILLISECOND, HOUR)),
-    required("answer_ttl", span(SECOND, MAX_TTL)),
+    required("session_ttl", Kind::Span(SECOND, DAY)),
+    required("query_ttl", Kind::Span(SECOND, DAY)),
+    required("absent_ttl", Kind::Span(MILLISECOND, HOUR)),
+    required("answer_ttl", Kind::Span(SECOND, MAX_TTL)),
     required("answers", ANSWERS),
-    required("memory_bytes", number(0, 1 << 40)),
-    required("answer_memory_bytes", number(0, 1 << 40)),
-    required("answer_max_bytes", number(1024, 64 << 20)),
+    required("memory_bytes", Kind::Number(0, 1 << 40)),
+    required("answer_memory_bytes", Kind::Number(0, 1 << 40)),
+    required("answer_max_bytes", Kind::Number(1024, 64 << 20)),
     required("http", Kind::Section(HTTP_FIELDS)),
 ];
 
 const YEAR: Duration = Duration::from_hours(24 * 365);
 
 pub(super) const HTTP_FIELDS: &[Field] = &[
-    required("assets_max_age", span(Duration::ZERO, YEAR)),
-    required("assets_shared_max_age", span(Duration::ZERO, YEAR)),
-    required("public_max_age", span(Duration::ZERO, DAY)),
-    required("public_shared_max_age", span(Duration::ZERO, DAY)),
-    required("public_stale_while_revalidate", span(Duration::ZERO, DAY)),
-    required("report_max_age", span(Duration::ZERO, DAY)),
+    required("assets_max_age", Kind::Span(Duration::ZERO, YEAR)),
+    required("assets_shared_max_age", Kind::Span(Duration::ZERO, YEAR)),
+    required("public_max_age", Kind::Span(Duration::ZERO, DAY)),
+    required("public_shared_max_age", Kind::Span(Duration::ZERO, DAY)),
+    required("public_stale_while_revalidate", Kind::Span(Duration::ZERO, DAY)),
+    required("report_max_age", Kind::Span(Duration::ZERO, DAY)),
 ];
 
 impl CacheConfig {
-    pub(super) fn validate(&self, check: &mut Check<'_>) {
+    pub(super) fn validate(&self, check: &mut Check) {
         if self.absent_ttl > self.query_ttl && !check.is_refused(["cache", "query_ttl"]) {
             check.refuse(
                 ["cache", "absent_ttl"],

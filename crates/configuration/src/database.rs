@@ -9,7 +9,7 @@ use super::{
     Environment,
     load::{
         check::Check,
-        schema::{DAY, Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, SECOND, number, optional, required, span},
+        schema::{DAY, Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, SECOND, optional, required},
     },
 };
 
@@ -75,7 +75,7 @@ impl RedisConfig {
         self.url.as_ref().filter(|_| self.mode != RedisMode::None)
     }
 
-    pub(super) fn validate(&self, check: &mut Check<'_>) {
+    pub(super) fn validate(&self, check: &mut Check) {
         let Some(url) = &self.url else {
             if self.mode == RedisMode::Cluster {
                 check.refuse(
@@ -109,13 +109,13 @@ pub(super) const FIELDS: &[Field] = &[
     required("url", Kind::SecretUrl(POSTGRES)),
     optional("analytics_url", Kind::SecretUrl(POSTGRES)),
     optional("reporting_url", Kind::SecretUrl(POSTGRES)),
-    required("max_connections", number(1, 10_000)),
-    required("min_connections", number(0, 10_000)),
-    required("acquire_timeout", span(MILLISECOND, MINUTE)),
-    required("connect_timeout", span(MILLISECOND, MINUTE)),
-    required("statement_timeout", span(MILLISECOND, HOUR)),
-    required("start_timeout", span(MILLISECOND, HOUR)),
-    required("migrate_timeout", span(SECOND, DAY)),
+    required("max_connections", Kind::Number(1, 10_000)),
+    required("min_connections", Kind::Number(0, 10_000)),
+    required("acquire_timeout", Kind::Span(MILLISECOND, MINUTE)),
+    required("connect_timeout", Kind::Span(MILLISECOND, MINUTE)),
+    required("statement_timeout", Kind::Span(MILLISECOND, HOUR)),
+    required("start_timeout", Kind::Span(MILLISECOND, HOUR)),
+    required("migrate_timeout", Kind::Span(SECOND, DAY)),
     required("migrate_on_start", Kind::Flag),
     required("allow_unverified_tls", Kind::Flag),
 ];
@@ -156,7 +156,7 @@ fn is_redis(urls: &str) -> bool {
 }
 
 impl DatabaseConfig {
-    pub(super) fn validate(&self, check: &mut Check<'_>) {
+    pub(super) fn validate(&self, check: &mut Check) {
         if self.min_connections > self.max_connections && !check.is_refused(["database", "max_connections"]) {
             check.refuse(
                 ["database", "min_connections"],
@@ -177,7 +177,7 @@ impl DatabaseConfig {
 
     /// With any other mode than `verify-full` whoever sits between may answer as the database: `require` encrypts to whoever
     /// is there (libpq's documentation, "SSL Support"). What does not leave the machine needs no proof.
-    fn validate_transport(&self, check: &mut Check<'_>) {
+    fn validate_transport(&self, check: &mut Check) {
         if check.environment() != Environment::Production || self.allow_unverified_tls {
             return;
         }

@@ -89,7 +89,7 @@ const FIELDS: &[Field] = &[
 
 impl Config {
     /// The rules between keys and those that depend on the environment; single values have been checked before.
-    fn validate(&self, check: &mut Check<'_>) {
+    fn validate(&self, check: &mut Check) {
         self.server.validate(self.usage.stop_timeout, check);
         self.database.validate(check);
         self.redis.validate(check);

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::load::schema::{Field, number, required};
+use super::load::schema::{Field, Kind, required};
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,11 +23,11 @@ pub struct LimitsConfig {
 const MAX: u64 = 1_000_000;
 
 pub(super) const FIELDS: &[Field] = &[
-    required("keys_per_person", number(1, MAX)),
-    required("keys_per_organization", number(1, MAX)),
-    required("invitations_per_person", number(1, MAX)),
-    required("invitations_per_organization", number(1, MAX)),
-    required("invitations_per_address", number(1, MAX)),
-    required("conversations_per_person", number(1, MAX)),
-    required("sessions_per_person", number(1, MAX)),
+    required("keys_per_person", Kind::Number(1, MAX)),
+    required("keys_per_organization", Kind::Number(1, MAX)),
+    required("invitations_per_person", Kind::Number(1, MAX)),
+    required("invitations_per_organization", Kind::Number(1, MAX)),
+    required("invitations_per_address", Kind::Number(1, MAX)),
+    required("conversations_per_person", Kind::Number(1, MAX)),
+    required("sessions_per_person", Kind::Number(1, MAX)),
 ];

@@ -9,7 +9,6 @@
 //!    name stands for what is in a file, which wins.
 
 pub(crate) mod check;
-mod faults;
 mod leaf;
 pub(crate) mod path;
 mod print;
@@ -24,18 +23,20 @@ mod walk;
 
 use config::{Value, ValueKind};
 
-use self::{check::Check, path::Path, variables::Variables, walk::Walk};
+use self::{
+    check::{Check, Given},
+    path::Path,
+    tree::{Layer, child},
+    variables::Variable,
+};
 use super::{Config, Environment, FIELDS};
 
-pub use self::{
-    faults::{ConfigFaults, Fault},
-    sources::Sources,
-};
+pub use self::{check::ConfigFaults, sources::Sources};
 
 /// A configuration without faults, with what is needed to show it.
 pub struct Effective {
     pub config: Config,
-    tree: tree::Table,
+    given: Vec<Given>,
 }
 
 impl Config {
@@ -48,91 +49,67 @@ impl Config {
 impl Effective {
     /// As [`Config::load`], keeping the origin of each value.
     pub fn load(sources: &Sources) -> Result<Self, ConfigFaults> {
-        let mut walk = Walk::default();
-        let loaded = Self::collect(sources, &mut walk);
-        walk.faults.into_result(loaded)
-    }
-
-    /// Nothing only if a fault tells why.
-    fn collect(sources: &Sources, walk: &mut Walk) -> Option<Self> {
-        let environment = sources.environment(&mut walk.faults)?;
-        let merged = merged(sources, environment, walk);
-        let tree = walk.section(&Path::default(), FIELDS, &merged);
-        let mut config: Config = match Value::new(None, tree.clone()).try_deserialize() {
-            Ok(config) => config,
+        let environment = sources.environment()?;
+        let mut check = Check::new(environment);
+        let merged = merged(sources, environment, &mut check);
+        let checked = check.section(&Path::default(), FIELDS, &merged);
+        let config = match Value::new(None, checked).try_deserialize() {
+            Ok(config) => Some(Config { environment, ..config }),
             // The walk leaves only what the structs take; this is a difference between them, which tests look for.
             Err(error) => {
-                walk.faults
-                    .unusable("configuration", format!("cannot be used: {error}"));
-                return None;
+                check.unusable("configuration", format!("cannot be used: {error}"));
+                None
             }
         };
-        config.environment = environment;
-        if !walk.incomplete {
-            config.validate(&mut Check::new(environment, &mut walk.faults, &walk.seen));
+        if let Some(config) = config.as_ref().filter(|_| !check.incomplete) {
+            config.validate(&mut check);
         }
-        Some(Self { config, tree })
+        let (config, given) = check.into_result(config)?;
+        Ok(Self { config, given })
     }
 }
 
 /// All sources laid over each other.
-fn merged(sources: &Sources, environment: Environment, walk: &mut Walk) -> tree::Table {
-    let faults = &mut walk.faults;
-    let mut layers = sources.files(environment, faults);
-    let dotenv = if environment.is_development() {
-        sources.dotenv(faults)
-    } else {
-        Vec::new()
-    };
-    walk.incomplete = !faults.is_empty();
-    let dotenv = secret_files::read(&dotenv, faults);
-    let process = secret_files::read(&sources.environment_variables, faults);
-    walk.incomplete |= !faults.is_empty();
-    let all: Vec<(String, String)> = dotenv.pairs.iter().chain(&process.pairs).cloned().collect();
-    let from_files = tree::merge(&layers, faults);
-    layers.extend(variables::implied_provider(environment, &all, &from_files));
-
-    let sets = [
-        Variables {
-            given: &dotenv,
-            environment,
-            origin: sources::dotenv_origin,
-        },
-        Variables {
-            given: &process,
-            environment,
-            origin: str::to_owned,
-        },
-    ];
-    for variables in sets {
-        let below = tree::merge(&layers, faults);
-        layers.push(variables.layer(FIELDS, &below, faults));
+fn merged(sources: &Sources, environment: Environment, check: &mut Check) -> tree::Table {
+    let in_development = environment.is_development();
+    let dotenv = in_development.then(|| sources.dotenv(check)).unwrap_or_default();
+    let process = sources.process(check);
+    let mut layers = Vec::new();
+    if in_development {
+        layers.extend(implied_provider(dotenv.iter().chain(&process), check));
     }
-    let mut merged = tree::merge(&layers, faults);
-    if environment.is_development() {
-        derive_public_url(&mut merged);
+    layers.extend(sources.files(environment, check));
+    check.incomplete = !check.is_empty();
+    let mut merged = tree::merge(layers, check);
+    for variables in [dotenv, process] {
+        let above = variables::layers(&variables, &Value::new(None, merged.clone()), check);
+        merged = tree::merge([vec![Layer(merged)], above].concat(), check);
+    }
+    if in_development {
+        // `PORT=3001` alone is enough: links lead to the port that is listened on.
+        let port = merged.get("server").and_then(|server| child(server, "port"));
+        // A port that is no number has a fault of its own.
+        let port = match port.map(|port| &port.kind) {
+            Some(ValueKind::I64(port)) => u16::try_from(*port).unwrap_or_default(),
+            _ => 0,
+        };
+        let below = format!("[server]\npublic_url = \"http://localhost:{port}\"");
+        let below = sources::toml("derived from server.port", &below, check);
+        merged = tree::merge(below.into_iter().chain([Layer(merged)]).collect(), check);
     }
     merged
 }
 
-/// In development `PORT=3001` alone is enough: links lead to the port that is listened on.
-fn derive_public_url(merged: &mut tree::Table) {
-    let keys = ["server", "public_url"];
-    let section = merged
-        .get("server")
-        .is_none_or(|server| matches!(server.kind, ValueKind::Table(_)));
-    if !section || tree::get(merged, &keys).is_some_and(|value| value.kind != ValueKind::Nil) {
-        return;
-    }
-    // A port that is no number has a fault of its own.
-    let port = match tree::get(merged, &["server", "port"]).map(|value| &value.kind) {
-        Some(ValueKind::I64(port)) => u16::try_from(*port).unwrap_or_default(),
-        _ => 0,
+/// What `OPENAI_API_KEY` or `OPENAI_BASE_URL` imply in development: a provider `openai` with all models it tells of. Lies
+/// under the files, and so fills in only what they leave open.
+fn implied_provider<'v>(variables: impl Iterator<Item = &'v Variable> + Clone, check: &mut Check) -> Option<Layer> {
+    let given = |name: &&str| {
+        variables
+            .clone()
+            .any(|variable| variable.name == **name && !variable.text.is_empty())
     };
-    let url = format!("http://localhost:{port}");
-    tree::set(
-        merged,
-        &keys,
-        Value::new(Some(&"derived from server.port".to_owned()), url),
-    );
+    let cause = ["OPENAI_BASE_URL", "OPENAI_API_KEY"].into_iter().find(given)?;
+    let implied =
+        "[providers.openai]\nkind = \"openai\"\nbase_url = \"https://api.openai.com/v1\"\ndiscover_models = true";
+    sources::toml(&format!("implied by {cause}"), implied, check)
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::load::{
     check::Check,
-    schema::{Field, Kind, MILLISECOND, MINUTE, Rule, optional, required, span},
+    schema::{Field, Kind, MILLISECOND, MINUTE, Rule, optional, required},
 };
 
 #[derive(Debug, Clone, Deserialize)]
@@ -116,12 +116,12 @@ pub(super) const FIELDS: &[Field] = &[
             holds: |text| text.parse::<LocalServer>().is_ok(),
         }),
     ),
-    required("look_timeout", span(MILLISECOND, MINUTE)),
+    required("look_timeout", Kind::Span(MILLISECOND, MINUTE)),
     required("titles", Kind::Flag),
 ];
 
 impl LocalConfig {
-    pub(super) fn validate(&self, check: &mut Check<'_>) {
+    pub(super) fn validate(&self, check: &mut Check) {
         let environment = check.environment();
         if !self.servers.is_empty() && !environment.is_development() {
             check.refuse(

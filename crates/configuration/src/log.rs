@@ -121,7 +121,7 @@ impl LogConfig {
         parse_filter(&self.level)
     }
 
-    pub(super) fn validate(&self, check: &mut Check<'_>) {
+    pub(super) fn validate(&self, check: &mut Check) {
         if tells_details(&self.level) && check.environment() == Environment::Production {
             check.refuse(
                 ["log", "level"],

@@ -87,7 +87,7 @@ fn is_model_id(id: &str) -> bool {
 }
 
 /// Rules between the catalogue and the providers.
-pub(super) fn validate(models: &[ModelConfig], providers: &BTreeMap<String, ProviderConfig>, check: &mut Check<'_>) {
+pub(super) fn validate(models: &[ModelConfig], providers: &BTreeMap<String, ProviderConfig>, check: &mut Check) {
     let mut ids = BTreeSet::new();
     for (at, model) in models.iter().enumerate() {
         let path = Path::from(["models"]).index(at);

@@ -12,8 +12,7 @@ use url::Url;
 
 use super::{
     load::schema::{
-        DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Preset, Rule, is_visible_ascii, number, optional, preset,
-        required, span,
+        DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, is_visible_ascii, optional, preset, required,
     },
     models::{MODEL_ID, MODEL_NAME, PRICE},
 };
@@ -177,24 +176,20 @@ const PROVIDER_FIELDS: &[Field] = &[
             from_variable: |name| name.replace('_', "-"),
         }),
     ),
-    preset("discover_models", Kind::Flag, Preset::Flag(false)),
+    preset("discover_models", Kind::Flag, "false"),
     optional("discovered_input_price", PRICE),
     optional("discovered_output_price", PRICE),
-    preset("discovered_free", Kind::Flag, Preset::Flag(false)),
-    preset("connect_timeout", span(MILLISECOND, MINUTE), Preset::Text("5s")),
-    preset("first_byte_timeout", span(MILLISECOND, HOUR), Preset::Text("60s")),
-    preset("first_content_timeout", span(MILLISECOND, HOUR), Preset::Text("5m")),
-    preset("chunk_timeout", span(MILLISECOND, HOUR), Preset::Text("30s")),
-    preset("whole_timeout", span(MILLISECOND, DAY), Preset::Text("5m")),
-    preset("total_timeout", span(MILLISECOND, DAY), Preset::Text("10m")),
-    preset("idle_timeout", span(MILLISECOND, HOUR), Preset::Text("50s")),
-    preset("max_connection_age", span(MILLISECOND, DAY), Preset::Text("5m")),
-    preset("max_connections", number(1, 65_535), Preset::Number(4096)),
-    preset(
-        "http2",
-        Kind::Choice(&["auto", "off", "prior_knowledge"]),
-        Preset::Text("auto"),
-    ),
+    preset("discovered_free", Kind::Flag, "false"),
+    preset("connect_timeout", Kind::Span(MILLISECOND, MINUTE), "5s"),
+    preset("first_byte_timeout", Kind::Span(MILLISECOND, HOUR), "60s"),
+    preset("first_content_timeout", Kind::Span(MILLISECOND, HOUR), "5m"),
+    preset("chunk_timeout", Kind::Span(MILLISECOND, HOUR), "30s"),
+    preset("whole_timeout", Kind::Span(MILLISECOND, DAY), "5m"),
+    preset("total_timeout", Kind::Span(MILLISECOND, DAY), "10m"),
+    preset("idle_timeout", Kind::Span(MILLISECOND, HOUR), "50s"),
+    preset("max_connection_age", Kind::Span(MILLISECOND, DAY), "5m"),
+    preset("max_connections", Kind::Number(1, 65_535), "4096"),
+    preset("http2", Kind::Choice(&["auto", "off", "prior_knowledge"]), "auto"),
     optional(
         "proxy",
         Kind::Secret(Rule {
@@ -202,7 +197,7 @@ const PROVIDER_FIELDS: &[Field] = &[
             holds: is_proxy,
         }),
     ),
-    preset("usage_in_streams", Kind::Flag, Preset::Flag(true)),
+    preset("usage_in_streams", Kind::Flag, "true"),
     optional("embedding_models", Kind::Texts(PATTERN)),
     optional("skipped_models", Kind::Texts(PATTERN)),
     optional(
@@ -214,9 +209,9 @@ const PROVIDER_FIELDS: &[Field] = &[
     ),
     optional("model", MODEL_ID),
     optional("model_name", MODEL_NAME),
-    preset("ready_timeout", span(Duration::ZERO, HOUR), Preset::Text("30s")),
-    preset("first_token_delay", span(Duration::ZERO, MINUTE), Preset::Text("250ms")),
-    preset("token_delay", span(Duration::ZERO, MINUTE), Preset::Text("25ms")),
+    preset("ready_timeout", Kind::Span(Duration::ZERO, HOUR), "30s"),
+    preset("first_token_delay", Kind::Span(Duration::ZERO, MINUTE), "250ms"),
+    preset("token_delay", Kind::Span(Duration::ZERO, MINUTE), "25ms"),
 ];
 
 const PATTERN: Rule = Rule {

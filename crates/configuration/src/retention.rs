@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::load::schema::{DAY, Field, HOUR, MILLISECOND, optional, required, span};
+use super::load::schema::{DAY, Field, HOUR, Kind, MILLISECOND, optional, required};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,12 +38,12 @@ pub struct RetentionConfig {
 const MAX_RETENTION: Duration = DAY.saturating_mul(3650);
 
 pub(super) const FIELDS: &[Field] = &[
-    required("interval", span(MILLISECOND, DAY)),
-    optional("conversations", span(HOUR, MAX_RETENTION)),
-    required("replaced_answers", span(MILLISECOND, MAX_RETENTION)),
-    required("usage_records", span(DAY, MAX_RETENTION)),
-    required("invitations", span(MILLISECOND, MAX_RETENTION)),
-    required("keys", span(MILLISECOND, MAX_RETENTION)),
-    required("audit_events", span(DAY, MAX_RETENTION)),
-    required("organization_grace", span(MILLISECOND, DAY.saturating_mul(90))),
+    required("interval", Kind::Span(MILLISECOND, DAY)),
+    optional("conversations", Kind::Span(HOUR, MAX_RETENTION)),
+    required("replaced_answers", Kind::Span(MILLISECOND, MAX_RETENTION)),
+    required("usage_records", Kind::Span(DAY, MAX_RETENTION)),
+    required("invitations", Kind::Span(MILLISECOND, MAX_RETENTION)),
+    required("keys", Kind::Span(MILLISECOND, MAX_RETENTION)),
+    required("audit_events", Kind::Span(DAY, MAX_RETENTION)),
+    required("organization_grace", Kind::Span(MILLISECOND, DAY.saturating_mul(90))),
 ];

@@ -12,9 +12,7 @@ use url::Url;
 
 use super::load::{
     check::Check,
-    schema::{
-        Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, SECOND, is_visible_ascii, number, optional, required, span,
-    },
+    schema::{Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, SECOND, is_visible_ascii, optional, required},
 };
 
 #[derive(Debug, Clone, Deserialize)]
@@ -83,8 +81,17 @@ const TEN_MINUTES: Duration = Duration::from_mins(10);
 const OPS_TOKEN_LENGTH: usize = 32;
 
 pub(super) const FIELDS: &[Field] = &[
-    required("host", Kind::Address),
-    required("port", number(0, 65_535)),
+    required(
+        "host",
+        Kind::Parsed(
+            Rule {
+                allowed: "an IP address, such as \"127.0.0.1\" or \"::\"",
+                holds: |text| text.parse::<IpAddr>().is_ok(),
+            },
+            "127.0.0.1",
+        ),
+    ),
+    required("port", Kind::Number(0, 65_535)),
     required(
         "public_url",
         Kind::Url(Rule {
@@ -101,21 +108,24 @@ pub(super) const FIELDS: &[Field] = &[
     ),
     optional(
         "ops_addr",
-        Kind::Text(Rule {
-            allowed: "an address with a port, such as \"127.0.0.1:9464\" or \"[::]:9464\"",
-            holds: |text| text.parse::<SocketAddr>().is_ok(),
-        }),
+        Kind::Parsed(
+            Rule {
+                allowed: "an address with a port, such as \"127.0.0.1:9464\" or \"[::]:9464\"",
+                holds: |text| text.parse::<SocketAddr>().is_ok(),
+            },
+            "127.0.0.1:0",
+        ),
     ),
     required("public_metrics", Kind::Flag),
-    required("warmup_timeout", span(MILLISECOND, HOUR)),
-    required("request_timeout", span(MILLISECOND, HOUR)),
-    required("header_read_timeout", span(MILLISECOND, MINUTE)),
-    required("idle_timeout", span(MILLISECOND, HOUR)),
+    required("warmup_timeout", Kind::Span(MILLISECOND, HOUR)),
+    required("request_timeout", Kind::Span(MILLISECOND, HOUR)),
+    required("header_read_timeout", Kind::Span(MILLISECOND, MINUTE)),
+    required("idle_timeout", Kind::Span(MILLISECOND, HOUR)),
     // The end of a credential is remembered for an hour, for calls whose bodies are still on their way.
-    required("body_timeout", span(SECOND, TEN_MINUTES)),
-    required("body_limit", number(1024, 256 * 1024 * 1024)),
-    required("max_connections", number(1, 1_000_000)),
-    optional("max_connections_per_address", number(1, 1_000_000)),
+    required("body_timeout", Kind::Span(SECOND, TEN_MINUTES)),
+    required("body_limit", Kind::Number(1024, 256 * 1024 * 1024)),
+    required("max_connections", Kind::Number(1, 1_000_000)),
+    optional("max_connections_per_address", Kind::Number(1, 1_000_000)),
     optional("trusted_proxies", Kind::Networks),
     optional(
         "cors_origins",
@@ -124,9 +134,9 @@ pub(super) const FIELDS: &[Field] = &[
             holds: is_origin_or_any,
         }),
     ),
-    required("drain_delay", span(Duration::ZERO, HOUR)),
-    required("drain_timeout", span(MILLISECOND, HOUR)),
-    optional("termination_grace", span(MILLISECOND, HOUR)),
+    required("drain_delay", Kind::Span(Duration::ZERO, HOUR)),
+    required("drain_timeout", Kind::Span(MILLISECOND, HOUR)),
+    optional("termination_grace", Kind::Span(MILLISECOND, HOUR)),
 ];
 
 /// `scheme://host` with a port where it is not the scheme's own, exactly as browsers send it; a final slash is let pass.
@@ -151,7 +161,7 @@ impl ServerConfig {
     }
 
     /// `records` is how long a process that stops tries to bring records to the database.
-    pub(super) fn validate(&self, records: Duration, check: &mut Check<'_>) {
+    pub(super) fn validate(&self, records: Duration, check: &mut Check) {
         let needed = self.longest_stop(records);
         if let Some(grace) = self.termination_grace
             && grace < needed

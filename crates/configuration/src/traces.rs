@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use url::Url;
 
-use super::load::schema::{Field, Kind, Rule, number, optional, required};
+use super::load::schema::{Field, Kind, Rule, optional, required};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,5 +23,5 @@ pub(super) const FIELDS: &[Field] = &[
             holds: |text| Url::parse(text).is_ok_and(|url| url.scheme() == "http" && url.has_host()),
         }),
     ),
-    required("sample_percent", number(0, 100)),
+    required("sample_percent", Kind::Number(0, 100)),
 ];

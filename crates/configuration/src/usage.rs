@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::load::{
     check::Check,
-    schema::{Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, SECOND, number, optional, required, span},
+    schema::{Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, SECOND, optional, required},
 };
 
 /// Usage records in one batch at most, whatever is configured.
@@ -35,9 +35,9 @@ pub struct UsageConfig {
 }
 
 pub(super) const FIELDS: &[Field] = &[
-    required("queue_capacity", number(1, 10_000_000)),
-    required("batch_size", number(1, LARGEST_BATCH as u64)),
-    required("flush_interval", span(MILLISECOND, MINUTE)),
+    required("queue_capacity", Kind::Number(1, 10_000_000)),
+    required("batch_size", Kind::Number(1, LARGEST_BATCH as u64)),
+    required("flush_interval", Kind::Span(MILLISECOND, MINUTE)),
     optional(
         "journal_dir",
         Kind::Text(Rule {
@@ -45,13 +45,13 @@ pub(super) const FIELDS: &[Field] = &[
             holds: |path| !path.trim().is_empty() && !path.contains(char::is_control),
         }),
     ),
-    required("journal_max_bytes", number(1024 * 1024, 1 << 40)),
+    required("journal_max_bytes", Kind::Number(1024 * 1024, 1 << 40)),
     required("journal_outlives_stop", Kind::Flag),
-    required("stop_timeout", span(SECOND, HOUR)),
+    required("stop_timeout", Kind::Span(SECOND, HOUR)),
 ];
 
 impl UsageConfig {
-    pub(super) fn validate(&self, check: &mut Check<'_>) {
+    pub(super) fn validate(&self, check: &mut Check) {
         if self.batch_size > self.queue_capacity && !check.is_refused(["usage", "queue_capacity"]) {
             check.refuse(
                 ["usage", "batch_size"],

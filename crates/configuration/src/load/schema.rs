@@ -12,18 +12,13 @@ pub(crate) struct Field {
     pub(crate) presence: Presence,
 }
 
+#[derive(Clone, Copy)]
 pub(crate) enum Presence {
     Required,
     Optional,
-    /// For sections that exist many times over, such as providers; all others have their defaults in `default.toml`.
-    Preset(Preset),
-}
-
-#[derive(Clone, Copy)]
-pub(crate) enum Preset {
-    Text(&'static str),
-    Flag(bool),
-    Number(i64),
+    /// The value if absent, as a variable would give it. For sections that exist many times over, such as providers; all
+    /// others have their defaults in `default.toml`.
+    Preset(&'static str),
 }
 
 /// What a text must be like. `allowed` completes "must be ...".
@@ -33,23 +28,21 @@ pub(crate) struct Rule {
     pub(crate) holds: fn(&str) -> bool,
 }
 
+#[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Text(Rule),
+    /// A text that its struct parses, and one that does for a refused one.
+    Parsed(Rule, &'static str),
     /// Never shown.
     Secret(Rule),
     /// Shown without its password.
     SecretUrl(Rule),
     Url(Rule),
     Flag,
-    Number {
-        min: u64,
-        max: u64,
-    },
-    Span {
-        min: Duration,
-        max: Duration,
-    },
-    Address,
+    /// A whole number from the first to the second.
+    Number(u64, u64),
+    /// A duration from the first to the second.
+    Span(Duration, Duration),
     /// A list of networks in CIDR form.
     Networks,
     /// A list of texts.
@@ -61,6 +54,13 @@ pub(crate) enum Kind {
     List(&'static [Field]),
 }
 
+impl Kind {
+    /// Whether it holds values of other keys.
+    pub(super) fn is_nested(self) -> bool {
+        matches!(self, Self::Section(_) | Self::Map(_) | Self::List(_))
+    }
+}
+
 /// A table whose keys the operator chooses.
 pub(crate) struct Entries {
     pub(crate) key: Rule,
@@ -69,43 +69,20 @@ pub(crate) struct Entries {
     pub(crate) from_variable: fn(String) -> String,
 }
 
-impl Kind {
-    /// Lists come from a variable as comma-separated text.
-    pub(crate) fn is_comma_separated(&self) -> bool {
-        matches!(self, Self::Networks | Self::Texts(_))
-    }
+const fn field(name: &'static str, kind: Kind, presence: Presence) -> Field {
+    Field { name, kind, presence }
 }
 
 pub(crate) const fn required(name: &'static str, kind: Kind) -> Field {
-    Field {
-        name,
-        kind,
-        presence: Presence::Required,
-    }
+    field(name, kind, Presence::Required)
 }
 
 pub(crate) const fn optional(name: &'static str, kind: Kind) -> Field {
-    Field {
-        name,
-        kind,
-        presence: Presence::Optional,
-    }
+    field(name, kind, Presence::Optional)
 }
 
-pub(crate) const fn preset(name: &'static str, kind: Kind, preset: Preset) -> Field {
-    Field {
-        name,
-        kind,
-        presence: Presence::Preset(preset),
-    }
-}
-
-pub(crate) const fn number(min: u64, max: u64) -> Kind {
-    Kind::Number { min, max }
-}
-
-pub(crate) const fn span(min: Duration, max: Duration) -> Kind {
-    Kind::Span { min, max }
+pub(crate) const fn preset(name: &'static str, kind: Kind, value: &'static str) -> Field {
+    field(name, kind, Presence::Preset(value))
 }
 
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);

@@ -3,65 +3,31 @@
 //!
 //! [`app::rotation`](crate::app::rotation) reads them again while the service runs.
 
-use std::{collections::BTreeMap, fs, io::Read as _};
-
-use super::faults::Faults;
+use std::{fs, io::Read as _};
 
 const SUFFIX: &str = "_FILE";
 /// Plain names that may come from a file; others of these names belong to other programs.
 const PLAIN: [&str; 3] = ["DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY"];
-/// Keys whose own name ends so: what they name is read by whoever uses them.
-const KEYS: [&str; 1] = ["MAPLE__REDIS__CA_FILE"];
+/// A key whose own name ends so: what it names is read by whoever uses it.
+const KEY: &str = "MAPLE__REDIS__CA_FILE";
 /// The same of every provider.
 const PROVIDERS_KEY: (&str, &str) = ("MAPLE__PROVIDERS__", "__STATE_FILE");
 /// No secret is longer, and a device file must not fill the memory.
 const LARGEST: u64 = 64 * 1024;
 
-/// Variables, with those in place whose values were in files.
-#[derive(Default)]
-pub(super) struct Given {
-    pub(super) pairs: Vec<(String, String)>,
-    /// Name -> the path its value came from.
-    pub(super) files: BTreeMap<String, String>,
-}
-
 /// The variable whose value is in the file that `name` names. `MAPLE__LOG__FILE` is a key of its own, `log.file`, and so are
-/// [`KEYS`].
+/// [`KEY`] and [`PROVIDERS_KEY`].
 pub(super) fn stands_for(name: &str) -> Option<&str> {
     let stem = name.strip_suffix(SUFFIX)?;
     let (section, key) = PROVIDERS_KEY;
-    let is_key = KEYS.contains(&name) || (name.starts_with(section) && name.ends_with(key));
+    let is_key = name == KEY || (name.starts_with(section) && name.ends_with(key));
     let ours = PLAIN.contains(&stem) || (stem.starts_with("MAPLE__") && !stem.ends_with('_') && !is_key);
     ours.then_some(stem)
 }
 
-/// Reads the files that `pairs` name. What cannot be read is a fault: going on with an older secret would hide it.
-pub(super) fn read(pairs: &[(String, String)], faults: &mut Faults) -> Given {
-    let mut given = Given::default();
-    for (name, path) in pairs {
-        // Scripts pass on variables they do not have as empty ones.
-        let Some(stem) = stands_for(name).filter(|_| !path.is_empty()) else {
-            continue;
-        };
-        match content(path) {
-            Ok(text) => {
-                given.pairs.retain(|(other, _)| other != stem);
-                given.pairs.push((stem.to_owned(), text));
-                given.files.insert(stem.to_owned(), path.clone());
-            }
-            Err(problem) => faults.unusable(name.clone(), format!("\"{path}\" {problem}")),
-        }
-    }
-    let rest = pairs
-        .iter()
-        .filter(|(name, _)| stands_for(name).is_none() && !given.files.contains_key(name));
-    let rest: Vec<_> = rest.cloned().collect();
-    given.pairs.extend(rest);
-    given
-}
-
-/// A line break at the end is an editor's, not the secret's.
-fn content(path: &str) -> Result<String, String> {
+/// A line break at the end is an editor's, not the secret's. What cannot be read is a fault: going on with an older secret
+/// would hide it.
+pub(super) fn content(path: &str) -> Result<String, String> {
     let mut bytes = Vec::new();
     fs::File::open(path)
         .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes))
@@ -70,11 +36,10 @@ fn content(path: &str) -> Result<String, String> {
         return Err(format!("is too large; a value takes at most {LARGEST} bytes"));
     }
     let text = String::from_utf8(bytes).map_err(|_| "must be valid UTF-8".to_owned())?;
-    let text = text.trim_end_matches(['\n', '\r']);
-    if text.is_empty() {
-        return Err("must not be empty".to_owned());
+    match text.trim_end_matches(['\n', '\r']) {
+        "" => Err("must not be empty".to_owned()),
+        text => Ok(text.to_owned()),
     }
-    Ok(text.to_owned())
 }
 
 #[cfg(test)]

@@ -1,17 +1,25 @@
 //! Where configuration is read from: files, `.env.local` and the environment. Nothing else reads any of them.
 
 use std::{
+    error::Error,
+    ffi::OsString,
     fs, io,
     path::{Path as FilePath, PathBuf},
 };
 
 use config::{FileFormat, Format};
 
-use super::{faults::Faults, tree::Layer};
+use super::{
+    check::{Check, ConfigFaults},
+    path::quoted_text,
+    secret_files,
+    tree::Layer,
+    variables::{self, Variable},
+};
 use crate::Environment;
 
-pub(super) const ENVIRONMENT: &str = "MAPLE_ENV";
-pub(super) const DIRECTORY: &str = "MAPLE_CONFIG_DIR";
+const ENVIRONMENT: &str = "MAPLE_ENV";
+const DIRECTORY: &str = "MAPLE_CONFIG_DIR";
 const DEFAULT_DIRECTORY: &str = "config";
 const DOTENV: &str = ".env.local";
 
@@ -29,167 +37,132 @@ impl Sources {
     /// Those of this process: its environment, `MAPLE_CONFIG_DIR` and the working directory.
     pub fn from_process() -> Self {
         // Not UTF-8 is told later, by the replacement character, and only of variables that are read.
-        let environment_variables: Vec<(String, String)> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
-            .collect();
-        let directory = environment_variables
-            .iter()
-            .find(|(name, _)| name == DIRECTORY)
-            .map_or(DEFAULT_DIRECTORY, |(_, value)| value.as_str());
-        Self {
-            directory: PathBuf::from(directory),
-            environment_variables,
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.to_string_lossy().into()));
+        let mut sources = Self {
+            environment_variables: std::env::vars_os().filter_map(text).collect(),
+            directory: PathBuf::from(DEFAULT_DIRECTORY),
             dotenv_dir: PathBuf::from("."),
+        };
+        if let Some(directory) = sources.variable(DIRECTORY) {
+            sources.directory = PathBuf::from(directory);
         }
+        sources
     }
 
     /// The files that variables of the process name as the place of their value.
     pub fn secret_files(&self) -> Vec<PathBuf> {
-        self.environment_variables
-            .iter()
-            .filter(|(name, path)| super::secret_files::stands_for(name).is_some() && !path.is_empty())
-            .map(|(_, path)| PathBuf::from(path))
-            .collect()
+        let variables = self.environment_variables.iter();
+        let files = variables.filter(|(name, path)| secret_files::stands_for(name).is_some() && !path.is_empty());
+        files.map(|(_, path)| PathBuf::from(path)).collect()
     }
 
     /// The last one wins, as in a process's own environment.
     fn variable(&self, name: &str) -> Option<&str> {
-        self.environment_variables
-            .iter()
-            .rev()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        let mut given = self.environment_variables.iter().rev();
+        given.find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// `MAPLE_ENV`. Nothing else can be read without it, so that a fault here stands alone.
-    pub(super) fn environment(&self, faults: &mut Faults) -> Option<Environment> {
+    pub(super) fn environment(&self) -> Result<Environment, ConfigFaults> {
         let Some(given) = self.variable(ENVIRONMENT) else {
-            return Some(Environment::default());
+            return Ok(Environment::default());
         };
-        let environment = Environment::ALL
+        let found = Environment::ALL
             .into_iter()
             .find(|environment| environment.as_str() == given);
-        if environment.is_none() {
+        found.ok_or_else(|| {
             let allowed = Environment::ALL
-                .map(|environment| format!("\"{}\"", environment.as_str()))
+                .map(|environment| quoted_text(environment.as_str()))
                 .join(", ");
-            let shown = super::path::quoted_text(&given.chars().take(40).collect::<String>());
-            faults.unusable(
-                ENVIRONMENT,
-                format!("{shown} is not an environment; must be one of {allowed}"),
-            );
-        }
-        environment
+            let shown = quoted_text(&given.chars().take(40).collect::<String>());
+            let problem = format!("{shown} is not an environment; must be one of {allowed}");
+            ConfigFaults(vec![format!("{ENVIRONMENT}: {problem}")])
+        })
     }
 
     /// `default.toml` and the environment's own file.
-    pub(super) fn files(&self, environment: Environment, faults: &mut Faults) -> Vec<Layer> {
+    pub(super) fn files(&self, environment: Environment, check: &mut Check) -> Vec<Layer> {
         // A directory that somebody named should be there; the usual one need not.
         if self.variable(DIRECTORY).is_some() && !self.directory.is_dir() {
-            faults.unusable(
-                DIRECTORY,
-                format!(
-                    "\"{}\" is not a directory; must be one that holds default.toml",
-                    self.directory.display()
-                ),
-            );
-            return Vec::new();
+            let problem = "is not a directory; must be one that holds default.toml";
+            check.unusable(DIRECTORY, format!("\"{}\" {problem}", self.directory.display()));
         }
         let own = match environment {
             Environment::Development => include_str!("../../../../config/development.toml"),
             Environment::Staging => include_str!("../../../../config/staging.toml"),
             Environment::Production => include_str!("../../../../config/production.toml"),
         };
-        [
+        let built_in = [
             ("default", include_str!("../../../../config/default.toml")),
             (environment.as_str(), own),
-        ]
-        .into_iter()
-        .filter_map(|(stem, built_in)| self.file(stem, built_in, faults))
-        .collect()
-    }
-
-    fn file(&self, stem: &str, built_in: &str, faults: &mut Faults) -> Option<Layer> {
-        let path = self.directory.join(stem).with_extension("toml");
-        let (origin, text) = match fs::read_to_string(&path) {
-            Ok(text) => (path.display().to_string(), text),
-            Err(error) if is_absent(&error) => (format!("built-in {stem}.toml"), built_in.to_owned()),
-            Err(error) => {
-                faults.unusable(path.display().to_string(), format!("cannot be read: {error}"));
-                return None;
+        ];
+        let layers = built_in.into_iter().filter_map(|(stem, built_in)| {
+            let path = self.directory.join(stem).with_extension("toml");
+            match text(&path, check) {
+                Some(text) => toml(&path.display().to_string(), &text, check),
+                None => toml(&format!("built-in {stem}.toml"), built_in, check),
             }
-        };
-        match FileFormat::Toml.parse(Some(&origin), &text) {
-            Ok(table) => Some(Layer(table)),
-            Err(error) => {
-                faults.unusable(origin, without_excerpt(&error.to_string()));
-                None
-            }
-        }
+        });
+        layers.collect()
     }
 
     /// The variables of `.env.local`, which may be missing.
-    pub(super) fn dotenv(&self, faults: &mut Faults) -> Vec<(String, String)> {
+    pub(super) fn dotenv(&self, check: &mut Check) -> Vec<Variable> {
         let path = self.dotenv_dir.join(DOTENV);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if is_absent(&error) => return Vec::new(),
-            Err(error) => {
-                faults.unusable(path.display().to_string(), format!("cannot be read: {error}"));
-                return Vec::new();
-            }
-        };
-        parse_dotenv(&path, &text, faults)
-    }
-}
-
-/// `.env.local` as the origin of a variable's value.
-pub(super) fn dotenv_origin(name: &str) -> String {
-    format!("{DOTENV}: {name}")
-}
-
-fn parse_dotenv(path: &FilePath, text: &str, faults: &mut Faults) -> Vec<(String, String)> {
-    let mut variables = Vec::new();
-    for entry in dotenvy::from_read_iter(text.as_bytes()) {
-        match entry {
-            Ok((name, _)) if name == ENVIRONMENT || name == DIRECTORY => {
-                faults.unusable(
-                    path.display().to_string(),
-                    format!("{name} must be set in the environment, not here"),
-                );
-            }
-            Ok(variable) => variables.push(variable),
-            // The error's own text repeats the line, which may hold a secret.
-            Err(dotenvy::Error::LineParse(line, _)) => {
-                let line = line.lines().next().unwrap_or_default().trim();
-                let number = text
-                    .lines()
-                    .position(|candidate| candidate.trim() == line)
-                    .map_or(0, |at| at + 1);
-                faults.unusable(
-                    path.display().to_string(),
-                    format!("line {number} must have the form NAME=value"),
-                );
-            }
-            Err(error) => {
-                faults.unusable(path.display().to_string(), format!("cannot be read: {error}"));
-                break;
+        let text = text(&path, check).unwrap_or_default();
+        let shown = path.display().to_string();
+        let mut pairs = Vec::new();
+        for entry in dotenvy::from_read_iter(text.as_bytes()) {
+            match entry {
+                Ok((name, _)) if name == ENVIRONMENT || name == DIRECTORY => {
+                    check.unusable(&shown, format!("{name} must be set in the environment, not here"));
+                }
+                Ok(pair) => pairs.push(pair),
+                // The error's own text repeats the line, which may hold a secret.
+                Err(dotenvy::Error::LineParse(line, _)) => {
+                    let line = line.lines().next().unwrap_or_default().trim();
+                    let at = text.lines().position(|candidate| candidate.trim() == line);
+                    let number = at.map_or(0, |at| at + 1);
+                    check.unusable(&shown, format!("line {number} must have the form NAME=value"));
+                }
+                Err(error) => {
+                    check.unusable(&shown, format!("cannot be read: {error}"));
+                    break;
+                }
             }
         }
+        variables::read(&pairs, &format!("{DOTENV}: "), check)
     }
-    variables
+
+    /// The variables of the process.
+    pub(super) fn process(&self, check: &mut Check) -> Vec<Variable> {
+        variables::read(&self.environment_variables, "", check)
+    }
 }
 
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+/// A file's text; nothing if it is not there, or cannot be read, which is a fault.
+fn text(path: &FilePath, check: &mut Check) -> Option<String> {
+    let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+    match fs::read_to_string(path) {
+        Err(error) if !absent.contains(&error.kind()) => {
+            check.unusable(path.display(), format!("cannot be read: {error}"));
+            None
+        }
+        read => read.ok(),
+    }
 }
 
-/// The TOML parser quotes the line it stumbled over, which may hold a secret: position and reason are kept.
-fn without_excerpt(error: &str) -> String {
-    let kept: Vec<&str> = error
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.contains('|'))
-        .collect();
-    kept.join(": ")
+/// The parser quotes the line it stumbled over, which may hold a secret: position and reason are told.
+pub(super) fn toml(origin: &str, text: &str, check: &mut Check) -> Option<Layer> {
+    let parsed = FileFormat::Toml.parse(Some(&origin.to_owned()), text);
+    let tell = |error: Box<dyn Error + Send + Sync>| {
+        let error = error.to_string();
+        let kept = error
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.contains('|'));
+        check.unusable(origin, kept.collect::<Vec<_>>().join(": "));
+    };
+    parsed.map_err(tell).ok().map(Layer)
 }

@@ -1,4 +1,4 @@
-//! Variables, of the process or of `.env.local`, as a layer of configuration.
+//! Variables, of the process or of `.env.local`, as layers of configuration.
 //!
 //! `MAPLE__SECTION__KEY` sets any key, in tables of the operator's own naming too: an entry is found whatever its case and
 //! whether it has `-` or `_`. An empty variable takes back an optional value and makes no entry. A few names that platforms and
@@ -6,265 +6,202 @@
 
 use std::collections::BTreeMap;
 
-use config::{FileFormat, Format, Value, ValueKind};
+use config::{Value, ValueKind};
 
 use super::{
-    faults::Faults,
+    check::Check,
     leaf,
     path::Path,
-    schema::{Field, Kind, Presence},
-    secret_files::Given,
-    tree::{self, Layer, Table},
+    schema::{Kind, Presence},
+    secret_files::{content, stands_for},
+    tree::{Layer, child},
 };
-use crate::Environment;
-
-const PREFIX: &str = "MAPLE__";
+use crate::FIELDS;
 
 /// Plain name, key, and whether it counts in development only: a key to a provider that happens to be in the environment
 /// must not open that provider to a whole organisation.
-const PLAIN: [(&str, &[&str], bool); 5] = [
-    ("DATABASE_URL", &["database", "url"], false),
-    ("REDIS_URL", &["redis", "url"], false),
-    ("PORT", &["server", "port"], false),
-    ("OPENAI_BASE_URL", &["providers", "openai", "base_url"], true),
-    ("OPENAI_API_KEY", &["providers", "openai", "api_key"], true),
+const PLAIN: [(&str, &str, bool); 5] = [
+    ("DATABASE_URL", "database.url", false),
+    ("REDIS_URL", "redis.url", false),
+    ("PORT", "server.port", false),
+    ("OPENAI_BASE_URL", "providers.openai.base_url", true),
+    ("OPENAI_API_KEY", "providers.openai.api_key", true),
 ];
 
 /// The plain name of a key that has one and counts everywhere.
 pub(super) fn plain_name(path: &Path) -> Option<&'static str> {
-    PLAIN
-        .iter()
-        .find(|(_, keys, _)| keys.iter().collect::<Path>() == *path)
-        .map(|(name, ..)| *name)
+    let key = path.to_string();
+    PLAIN.iter().find(|(_, keys, _)| *keys == key).map(|(name, ..)| *name)
 }
 
-/// One set of variables.
-pub(super) struct Variables<'v> {
-    pub(super) given: &'v Given,
-    pub(super) environment: Environment,
-    /// How a variable is named as the origin of a value.
-    pub(super) origin: fn(&str) -> String,
+/// A variable, with the value that was in its file if it names one.
+pub(super) struct Variable {
+    pub(super) name: String,
+    pub(super) text: String,
+    /// How it is named as the origin of a value.
+    origin: String,
+    in_file: bool,
 }
 
-impl Variables<'_> {
-    /// Their values, for what `below` (the sources before) and `fields` (the schema) say about their names.
-    pub(super) fn layer(&self, fields: &'static [Field], below: &Table, faults: &mut Faults) -> Layer {
-        // By name, the last one of a name winning.
-        let by_name: BTreeMap<&str, &str> = self
-            .given
-            .pairs
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        // What is in a file wins, whichever of a key's names it goes by.
-        let (from_files, plain): (Vec<_>, Vec<_>) = by_name
-            .into_iter()
-            .partition(|(name, _)| self.given.files.contains_key(*name));
-        let (empty, plain): (Vec<_>, Vec<_>) = plain.into_iter().partition(|(_, text)| text.is_empty());
-        let mut set_by: BTreeMap<Vec<String>, (&str, &str)> = BTreeMap::new();
-        let mut layer = Table::new();
-        for (name, text) in from_files.into_iter().chain(plain).chain(empty) {
-            let Some((keys, field)) = self.target(name, text, fields, below, faults) else {
-                continue;
-            };
-            // `compose.yaml` and charts pass on what they do not have as empty: that makes no provider.
-            let is_known = |table: &Table| {
-                field
-                    .entry
-                    .is_none_or(|length| tree::get(table, &keys[..length]).is_some())
-            };
-            if text.is_empty() && !is_known(below) && !is_known(&layer) {
-                continue;
-            }
-            let origin = self.origin_of(name);
-            if text.contains(char::REPLACEMENT_CHARACTER) {
-                faults.at(keys.iter().collect(), None, Some(&origin), "must be valid UTF-8");
-                continue;
-            }
-            if let Some((other, other_text)) = set_by.get(&keys) {
-                let wins = self.given.files.contains_key(*other) && !self.given.files.contains_key(name);
-                if *other_text != text && !wins {
-                    let problem = format!("{other} and {name} are both set and differ; set one of them");
-                    faults.at(keys.iter().collect(), None, None, problem);
-                }
-                continue;
-            }
-            if let Some(value) = value(&keys, field, text, &origin, faults) {
-                tree::set(&mut layer, &keys, value);
-            }
-            set_by.insert(keys, (name, text));
-        }
-        Layer(layer)
-    }
-
-    fn origin_of(&self, name: &str) -> String {
-        match self.given.files.get(name) {
-            Some(path) => format!("{}_FILE ({path})", (self.origin)(name)),
-            None => (self.origin)(name),
+/// One set of variables, in the order in which they count: what is in a file wins, whichever of a key's names it goes by, and
+/// an empty one comes last. `source` stands before the names of origins.
+pub(super) fn read(pairs: &[(String, String)], source: &str, check: &mut Check) -> Vec<Variable> {
+    // By name, the last one of a name winning.
+    let mut plain = BTreeMap::new();
+    let mut in_files = BTreeMap::new();
+    for (given, value) in pairs {
+        let origin = format!("{source}{given}");
+        match stands_for(given) {
+            None => _ = plain.insert(given.as_str(), (value.clone(), origin)),
+            // Scripts pass on variables they do not have as empty ones.
+            Some(_) if value.is_empty() => {}
+            Some(name) => match content(value) {
+                Ok(text) => _ = in_files.insert(name, (text, format!("{origin} ({value})"))),
+                Err(problem) => check.unusable(given, format!("\"{value}\" {problem}")),
+            },
         }
     }
-
-    /// The key a variable sets; nothing if it is not ours.
-    fn target(
-        &self,
-        name: &str,
-        text: &str,
-        fields: &'static [Field],
-        below: &Table,
-        faults: &mut Faults,
-    ) -> Option<(Vec<String>, FieldTarget)> {
-        if let Some(rest) = name.strip_prefix(PREFIX) {
-            let parts: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
-            return resolve(&parts, fields, below, &self.origin_of(name), faults);
+    plain.retain(|name, _| !in_files.contains_key(name));
+    let (empty, plain): (Vec<_>, Vec<_>) = plain.into_iter().partition(|(_, (text, _))| text.is_empty());
+    let variable = |in_file| {
+        move |(name, (text, origin)): (&str, _)| Variable {
+            name: name.to_owned(),
+            text,
+            origin,
+            in_file,
         }
-        let (_, keys, development_only) = PLAIN.iter().find(|(plain, ..)| *plain == name)?;
-        // Scripts pass on variables they do not have as empty ones.
-        if text.is_empty() || (*development_only && !self.environment.is_development()) {
-            return None;
-        }
-        let parts: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        resolve(&parts, fields, below, &self.origin_of(name), faults)
-    }
-}
-
-/// A variable's text in the form that a file would have given it.
-fn value(keys: &[String], target: FieldTarget, text: &str, origin: &str, faults: &mut Faults) -> Option<Value> {
-    let origin = origin.to_owned();
-    let kind = match target.kind {
-        kind if kind.is_comma_separated() => {
-            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-            ValueKind::Array(items.map(|item| Value::new(Some(&origin), item)).collect())
-        }
-        Kind::List(_) => {
-            let parsed = FileFormat::Toml.parse(Some(&origin), &format!("value = {text}"));
-            let list = parsed
-                .ok()
-                .filter(|table| table.len() == 1)
-                .and_then(|mut table| table.remove("value"));
-            if list.is_none() {
-                let problem = "must be a TOML list of tables on one line, such as [{ id = \"...\", ... }]";
-                faults.at(keys.iter().collect(), None, Some(&origin), problem);
-            }
-            return list;
-        }
-        // Takes back what a file has set.
-        _ if text.is_empty() && target.may_be_absent => ValueKind::Nil,
-        Kind::Number { .. } => text
-            .parse::<i64>()
-            .map_or_else(|_| ValueKind::from(text), ValueKind::from),
-        Kind::Flag => text
-            .parse::<bool>()
-            .map_or_else(|_| ValueKind::from(text), ValueKind::from),
-        _ => ValueKind::from(text),
     };
-    Some(Value::new(Some(&origin), kind))
+    let in_files = in_files.into_iter().map(variable(true));
+    in_files
+        .chain(plain.into_iter().chain(empty).map(variable(false)))
+        .collect()
 }
 
-#[derive(Clone, Copy)]
-struct FieldTarget {
-    kind: &'static Kind,
+/// A layer for each of the variables that are ours, for what `below` (the sources before) and the schema say about their names.
+pub(super) fn layers(variables: &[Variable], below: &Value, check: &mut Check) -> Vec<Layer> {
+    let mut set_by: BTreeMap<Path, &Variable> = BTreeMap::new();
+    let mut layers = Vec::new();
+    for variable in variables {
+        let (text, origin) = (variable.text.as_str(), &variable.origin);
+        let Some(target) = target(variable, below, check) else {
+            continue;
+        };
+        let path = &target.path;
+        let is_new = |entry: &Path| !set_by.keys().any(|set| set.starts_with(entry));
+        // `compose.yaml` and charts pass on what they do not have as empty: that makes no provider.
+        if text.is_empty() && target.new_entry.as_ref().is_some_and(is_new) {
+            continue;
+        }
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            check.fault(path, None, Some(origin), "must be valid UTF-8");
+            continue;
+        }
+        if let Some(other) = set_by.get(path) {
+            if other.text != text && other.in_file == variable.in_file {
+                let (one, two) = (&other.name, &variable.name);
+                check.fault(
+                    path,
+                    None,
+                    None,
+                    format!("{one} and {two} are both set and differ; set one of them"),
+                );
+            }
+            continue;
+        }
+        let is_list = matches!(target.kind, Kind::Networks | Kind::Texts(_) | Kind::List(_));
+        let takes_back = text.is_empty() && target.may_be_absent && !is_list;
+        let value = match leaf::parsed(target.kind, text, origin) {
+            _ if takes_back => Value::new(Some(origin), ValueKind::Nil),
+            Some(value) => value,
+            None => {
+                let problem = "must be a TOML list of tables on one line, such as [{ id = \"...\", ... }]";
+                check.fault(path, None, Some(origin), problem);
+                continue;
+            }
+        };
+        layers.extend(Layer::single(path, value));
+        set_by.insert(target.path, variable);
+    }
+    layers
+}
+
+struct Target {
+    path: Path,
+    kind: Kind,
     may_be_absent: bool,
-    /// Length of the path to the entry that has this key, in a table of the operator's own naming; the outermost one.
-    entry: Option<usize>,
+    /// The section of the operator's naming that this would be the first key of.
+    new_entry: Option<Path>,
+}
+
+/// The key that a variable sets; nothing if it is not ours.
+fn target(variable: &Variable, below: &Value, check: &mut Check) -> Option<Target> {
+    if let Some(rest) = variable.name.strip_prefix("MAPLE__") {
+        let parts: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
+        return resolve(&parts, &variable.origin, below, check);
+    }
+    let (_, keys, development_only) = PLAIN.iter().find(|(plain, ..)| *plain == variable.name)?;
+    // Scripts pass on variables they do not have as empty ones.
+    if variable.text.is_empty() || (*development_only && !check.environment().is_development()) {
+        return None;
+    }
+    let parts: Vec<String> = keys.split('.').map(str::to_owned).collect();
+    resolve(&parts, &variable.origin, below, check)
 }
 
 /// Follows the lower-cased parts of a name through the schema.
-fn resolve(
-    parts: &[String],
-    fields: &'static [Field],
-    below: &Table,
-    origin: &str,
-    faults: &mut Faults,
-) -> Option<(Vec<String>, FieldTarget)> {
-    let mut keys: Vec<String> = Vec::new();
-    let mut target: Option<FieldTarget> = None;
-    let mut level: Option<&'static Kind> = None;
-    let mut entry = None;
+fn resolve(parts: &[String], origin: &str, below: &Value, check: &mut Check) -> Option<Target> {
+    let (mut path, mut kind, mut may_be_absent) = (Path::default(), Kind::Section(FIELDS), false);
+    let mut existing = Some(below);
+    let mut new_entry = None;
     for part in parts {
-        let siblings = match level {
-            None => fields,
-            Some(Kind::Section(fields)) => fields,
-            Some(Kind::Map(entries)) => {
-                let existing = (!keys.is_empty()).then(|| tree::get(below, &keys)).flatten();
-                let key = existing_key(existing, part).unwrap_or_else(|| (entries.from_variable)(part.clone()));
-                keys.push(key);
-                level = Some(&entries.item);
-                target = Some(FieldTarget {
-                    kind: &entries.item,
-                    may_be_absent: false,
-                    entry,
-                });
-                entry = entry.or(Some(keys.len()));
-                continue;
+        let key = match kind {
+            Kind::Section(fields) => {
+                let Some(field) = fields.iter().find(|field| field.name == part) else {
+                    check.unknown(&path, part, Some(origin), fields);
+                    return None;
+                };
+                kind = field.kind;
+                may_be_absent = !matches!(field.presence, Presence::Required);
+                part.clone()
             }
-            Some(_) => {
-                let problem = format!("unknown key; {} is a single value", keys.iter().collect::<Path>());
-                faults.at(keys.iter().collect::<Path>().key(part), None, Some(origin), problem);
+            Kind::Map(entries) => {
+                kind = entries.item;
+                may_be_absent = false;
+                let key = existing.and_then(|table| existing_key(table, part));
+                key.unwrap_or_else(|| (entries.from_variable)(part.clone()))
+            }
+            _ => {
+                let problem = format!("unknown key; {path} is a single value");
+                check.fault(&path.key(part), None, Some(origin), problem);
                 return None;
             }
         };
-        let Some(field) = siblings.iter().find(|field| field.name == part) else {
-            let names = siblings.iter().map(|field| field.name);
-            faults.unknown(&keys.iter().collect(), part, Some(origin), names);
-            return None;
-        };
-        keys.push(part.clone());
-        level = Some(&field.kind);
-        target = Some(FieldTarget {
-            kind: &field.kind,
-            may_be_absent: !matches!(field.presence, Presence::Required),
-            entry,
-        });
+        existing = existing.and_then(|table| child(table, &key));
+        path = path.key(&key);
+        if existing.is_none() && matches!(kind, Kind::Section(_)) {
+            new_entry.get_or_insert_with(|| path.clone());
+        }
     }
-    let target = target?;
-    if matches!(target.kind, Kind::Section(_) | Kind::Map(_)) {
-        let problem = format!(
-            "must be {}; name a key in it after another \"__\"",
-            leaf::allowed(target.kind)
-        );
-        faults.at(keys.iter().collect(), None, Some(origin), problem);
+    if matches!(kind, Kind::Section(_) | Kind::Map(_)) {
+        let allowed = leaf::allowed(kind);
+        let problem = format!("must be {allowed}; name a key in it after another \"__\"");
+        check.fault(&path, None, Some(origin), problem);
         return None;
     }
-    Some((keys, target))
+    Some(Target {
+        path,
+        kind,
+        may_be_absent,
+        new_entry,
+    })
 }
 
 /// An entry that is there already under a name that a variable cannot spell.
-fn existing_key(table: Option<&Value>, part: &str) -> Option<String> {
-    let Some(ValueKind::Table(table)) = table.map(|value| &value.kind) else {
+fn existing_key(table: &Value, part: &str) -> Option<String> {
+    let ValueKind::Table(table) = &table.kind else {
         return None;
     };
     let folded = |key: &str| key.to_lowercase().replace('-', "_");
-    let mut alike: Vec<&String> = table.keys().filter(|key| folded(key) == folded(part)).collect();
-    alike.sort_by_key(|key| (key.as_str() != part, *key));
-    alike.first().map(|key| (*key).clone())
-}
-
-/// What `OPENAI_API_KEY` or `OPENAI_BASE_URL` imply in development: a provider `openai` with all models it tells of.
-/// Lies under the variables and over the files, and fills in only what those leave open.
-pub(super) fn implied_provider(
-    environment: Environment,
-    variables: &[(String, String)],
-    below: &Table,
-) -> Option<Layer> {
-    if !environment.is_development() {
-        return None;
-    }
-    let given = |name: &str| variables.iter().any(|(key, value)| key == name && !value.is_empty());
-    let cause = ["OPENAI_BASE_URL", "OPENAI_API_KEY"]
-        .into_iter()
-        .find(|name| given(name))?;
-    let origin = format!("implied by {cause}");
-    let implied = [
-        ("kind", ValueKind::from("openai")),
-        ("base_url", ValueKind::from("https://api.openai.com/v1")),
-        ("discover_models", ValueKind::from(true)),
-    ];
-    let mut layer = Table::new();
-    for (key, kind) in implied {
-        let keys = ["providers", "openai", key];
-        if tree::get(below, &keys).is_none() {
-            tree::set(&mut layer, &keys, Value::new(Some(&origin), kind));
-        }
-    }
-    Some(Layer(layer))
+    let alike = table.keys().filter(|key| folded(key) == folded(part));
+    alike.min_by_key(|key| (key.as_str() != part, *key)).cloned()
 }

@@ -4,7 +4,7 @@ use super::{ProviderConfig, ProviderKind};
 use crate::load::{check::Check, path::Path};
 
 impl ProviderConfig {
-    pub(crate) fn validate(&self, path: &Path, check: &mut Check<'_>) {
+    pub(crate) fn validate(&self, path: &Path, check: &mut Check) {
         if check.is_refused(path.key("kind")) {
             return;
         }
@@ -31,7 +31,7 @@ impl ProviderConfig {
     }
 
     /// Calls to a model without a price are recorded at nothing, whatever the provider asks for them.
-    fn validate_discovery(&self, path: &Path, check: &mut Check<'_>) {
+    fn validate_discovery(&self, path: &Path, check: &mut Check) {
         let prices = [&self.discovered_input_price, &self.discovered_output_price];
         let (any, all) = (
             prices.iter().any(|price| price.is_some()),

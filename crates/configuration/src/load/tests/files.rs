@@ -18,6 +18,11 @@ fn what_files_may_get_wrong() {
             ],
         ),
         ("server = 3", &["server = 3 (from development.toml): must be a section"]),
+        // What is in a list may hold a secret.
+        (
+            "[server]\npublic_url = [\"https://u:hunter2@h\", { k = \"hunter2\" }]",
+            &["server.public_url = [] (from development.toml): must be an origin such as \"https://maple.example\""],
+        ),
         ("models = [3]", &["models[0] (from development.toml): must be a table"]),
         (
             "[[models]]\nname = \"M\"",

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     Config, FIELDS, ProviderConfig,
-    load::schema::{Field, Kind, Presence, Preset},
+    load::{
+        leaf,
+        schema::{Field, Kind, Presence},
+    },
 };
 
 /// Collects the field names that a struct's `Deserialize` asks for.
@@ -73,11 +76,9 @@ fn presets_are_the_structs_defaults() {
     };
     let mut preset = serde_json::json!({ "kind": "mock" });
     for field in *fields {
-        match field.presence {
-            Presence::Preset(Preset::Text(text)) => preset[field.name] = text.into(),
-            Presence::Preset(Preset::Flag(flag)) => preset[field.name] = flag.into(),
-            Presence::Preset(Preset::Number(number)) => preset[field.name] = number.into(),
-            _ => {}
+        if let Presence::Preset(text) = field.presence {
+            let value = leaf::parsed(field.kind, text, &String::new()).unwrap();
+            preset[field.name] = value.try_deserialize().unwrap();
         }
     }
     let preset: ProviderConfig = serde_json::from_value(preset).unwrap();

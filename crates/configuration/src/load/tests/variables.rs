@@ -26,6 +26,11 @@ fn one_wrong_value_one_line() {
             "server.host = \"localhost\" (from MAPLE__SERVER__HOST): must be an IP address, such as \"127.0.0.1\" or \"::\"",
         ),
         (
+            "MAPLE__SERVER__OPS_ADDR",
+            "9464",
+            "server.ops_addr = \"9464\" (from MAPLE__SERVER__OPS_ADDR): must be an address with a port, such as \"127.0.0.1:9464\" or \"[::]:9464\"",
+        ),
+        (
             "MAPLE__SERVER__PUBLIC_URL",
             "maple.example",
             "server.public_url = \"maple.example\" (from MAPLE__SERVER__PUBLIC_URL): must be an origin such as \"https://maple.example\"",
