@@ -21,15 +21,15 @@ mod tree;
 mod variables;
 mod walk;
 
-use config::{Value, ValueKind};
+use config::Value;
 
 use self::{
     check::{Check, Given},
     path::Path,
-    tree::{Layer, child},
+    tree::{Layer, table_of},
     variables::Variable,
 };
-use super::{Config, Environment, FIELDS};
+use super::{Config, FIELDS};
 
 pub use self::{check::ConfigFaults, sources::Sources};
 
@@ -51,7 +51,7 @@ impl Effective {
     pub fn load(sources: &Sources) -> Result<Self, ConfigFaults> {
         let environment = sources.environment()?;
         let mut check = Check::new(environment);
-        let merged = merged(sources, environment, &mut check);
+        let merged = merged(sources, &mut check);
         let checked = check.section(&Path::default(), FIELDS, &merged);
         let config = match Value::new(None, checked).try_deserialize() {
             Ok(config) => Some(Config { environment, ..config }),
@@ -70,30 +70,32 @@ impl Effective {
 }
 
 /// All sources laid over each other.
-fn merged(sources: &Sources, environment: Environment, check: &mut Check) -> tree::Table {
-    let in_development = environment.is_development();
-    let dotenv = in_development.then(|| sources.dotenv(check)).unwrap_or_default();
-    let process = sources.process(check);
+fn merged(sources: &Sources, check: &mut Check) -> tree::Table {
+    let in_development = check.environment().is_development();
+    let mut sets = vec![variables::read(&sources.environment_variables, "", check)];
+    if in_development {
+        sets.insert(0, sources.dotenv(check));
+    }
     let mut layers = Vec::new();
     if in_development {
-        layers.extend(implied_provider(dotenv.iter().chain(&process), check));
+        layers.extend(implied_provider(&sets, check));
     }
-    layers.extend(sources.files(environment, check));
+    layers.extend(sources.files(check));
     check.incomplete = !check.is_empty();
     let mut merged = tree::merge(layers, check);
-    for variables in [dotenv, process] {
+    for variables in sets {
         let above = variables::layers(&variables, &Value::new(None, merged.clone()), check);
         merged = tree::merge([vec![Layer(merged)], above].concat(), check);
     }
     if in_development {
         // `PORT=3001` alone is enough: links lead to the port that is listened on.
-        let port = merged.get("server").and_then(|server| child(server, "port"));
+        let port = merged.get("server").and_then(|server| table_of(server)?.get("port"));
         // A port that is no number has a fault of its own.
-        let port = match port.map(|port| &port.kind) {
-            Some(ValueKind::I64(port)) => u16::try_from(*port).unwrap_or_default(),
-            _ => 0,
-        };
-        let below = format!("[server]\npublic_url = \"http://localhost:{port}\"");
+        let port = port.and_then(|port| u16::try_from(port.clone().into_int().ok()?).ok());
+        let below = format!(
+            "[server]\npublic_url = \"http://localhost:{}\"",
+            port.unwrap_or_default()
+        );
         let below = sources::toml("derived from server.port", &below, check);
         merged = tree::merge(below.into_iter().chain([Layer(merged)]).collect(), check);
     }
@@ -102,13 +104,11 @@ fn merged(sources: &Sources, environment: Environment, check: &mut Check) -> tre
 
 /// What `OPENAI_API_KEY` or `OPENAI_BASE_URL` imply in development: a provider `openai` with all models it tells of. Lies
 /// under the files, and so fills in only what they leave open.
-fn implied_provider<'v>(variables: impl Iterator<Item = &'v Variable> + Clone, check: &mut Check) -> Option<Layer> {
-    let given = |name: &&str| {
-        variables
-            .clone()
-            .any(|variable| variable.name == **name && !variable.text.is_empty())
-    };
-    let cause = ["OPENAI_BASE_URL", "OPENAI_API_KEY"].into_iter().find(given)?;
+fn implied_provider(sets: &[Vec<Variable>], check: &mut Check) -> Option<Layer> {
+    let given = sets.iter().flatten().filter(|variable| !variable.text.is_empty());
+    let cause = ["OPENAI_BASE_URL", "OPENAI_API_KEY"]
+        .into_iter()
+        .find(|name| given.clone().any(|variable| variable.name == *name))?;
     let implied =
         "[providers.openai]\nkind = \"openai\"\nbase_url = \"https://api.openai.com/v1\"\ndiscover_models = true";
     sources::toml(&format!("implied by {cause}"), implied, check)

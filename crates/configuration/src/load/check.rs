@@ -33,6 +33,7 @@ pub(super) struct Given {
 }
 
 /// Collects faults while the sources are read, held against the schema, and handed to each section's `validate`.
+#[derive(Default)]
 pub(crate) struct Check {
     environment: Environment,
     /// Lines by key, and by what they are about: a key, or a file or variable that cannot be used at all, which has none.
@@ -47,9 +48,7 @@ impl Check {
     pub(super) fn new(environment: Environment) -> Self {
         Self {
             environment,
-            faults: BTreeMap::new(),
-            given: Vec::new(),
-            incomplete: false,
+            ..Self::default()
         }
     }
 
@@ -65,10 +64,12 @@ impl Check {
             return;
         }
         let given = self.given.iter().find(|given| given.path == path);
-        let value = given.and_then(|given| Some((given.kind, given.value.clone()?)));
-        let shown = value.as_ref().and_then(|(kind, value)| leaf::shown(*kind, &value.kind));
-        let origin = value.as_ref().and_then(|(_, value)| value.origin());
-        self.fault(&path, shown, origin, problem);
+        let value = given.and_then(|given| given.value.as_ref());
+        let shown = given
+            .zip(value)
+            .and_then(|(given, value)| leaf::shown(given.kind, &value.kind));
+        let origin = value.and_then(Value::origin).map(str::to_owned);
+        self.fault(&path, shown, origin.as_deref(), problem);
     }
 
     /// Whether the value is a stand-in, for rules that would conclude something from it about another.

@@ -143,47 +143,41 @@ pub(super) fn masked(kind: Kind, value: &ValueKind) -> ValueKind {
 
 /// Hides the password, and all of it where a badly escaped password may have ended up in another part.
 fn masked_url(text: &str) -> String {
-    let masked = || {
-        let mut url = Url::parse(text).ok()?;
-        let misplaced = |part: &str| part.contains('@') || part.contains("%40");
-        if url.fragment().is_some() || misplaced(url.path()) || url.query().is_some_and(misplaced) {
-            return None;
-        }
-        let harmless = ["sslmode", "host", "port", "dbname", "application_name", "protocol"];
-        let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-        let shown = |(name, value): (String, String)| {
-            let value = if harmless.contains(&name.as_str()) {
-                value
-            } else {
-                MASK.to_owned()
-            };
-            (name, value)
-        };
-        let shown: Vec<_> = pairs.iter().cloned().map(shown).collect();
-        if url.password().is_none() && shown == pairs {
-            return Some(text.to_owned());
-        }
-        if url.password().is_some() {
-            url.set_password(Some(MASK)).ok()?;
-        }
-        if !shown.is_empty() {
-            url.query_pairs_mut().clear().extend_pairs(shown);
-        }
-        Some(url.to_string())
-    };
-    masked().unwrap_or_else(|| MASK.to_owned())
+    masked_parts(text).unwrap_or_else(|| MASK.to_owned())
+}
+
+fn masked_parts(text: &str) -> Option<String> {
+    const HARMLESS: [&str; 6] = ["sslmode", "host", "port", "dbname", "application_name", "protocol"];
+    let mut url = Url::parse(text).ok()?;
+    let misplaced = |part: &str| part.contains('@') || part.contains("%40");
+    if url.fragment().is_some() || misplaced(url.path()) || url.query().is_some_and(misplaced) {
+        return None;
+    }
+    let mut pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    let secret = pairs.iter_mut().filter(|(name, _)| !HARMLESS.contains(&name.as_str()));
+    let secrets = secret.map(|(_, value)| MASK.clone_into(value)).count();
+    if url.password().is_some() {
+        url.set_password(Some(MASK)).ok()?;
+    } else if secrets == 0 {
+        return Some(text.to_owned());
+    }
+    if !pairs.is_empty() {
+        url.query_pairs_mut().clear().extend_pairs(pairs);
+    }
+    Some(url.into())
 }
 
 /// As TOML has it.
 pub(super) fn toml_value(value: &ValueKind) -> String {
     match value {
         ValueKind::String(text) => quoted_text(text),
-        ValueKind::Array(items) => {
-            let items: Vec<String> = items.iter().map(|item| toml_value(&item.kind)).collect();
-            format!("[{}]", items.join(", "))
-        }
+        ValueKind::Array(items) => toml_list(items.iter().map(|item| toml_value(&item.kind))),
         other => other.to_string(),
     }
+}
+
+fn toml_list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
 }
 
 /// For a fault's line: nothing where the value is, or may hold, a secret.
@@ -191,10 +185,7 @@ pub(super) fn shown(kind: Kind, value: &ValueKind) -> Option<String> {
     let text = match (kind, value) {
         (Kind::Secret(_) | Kind::SecretUrl(_), _) | (_, ValueKind::Table(_) | ValueKind::Nil) => return None,
         (Kind::Url(_), ValueKind::String(text)) if text.contains(['@', '?']) => return None,
-        (_, ValueKind::Array(items)) => {
-            let items: Vec<String> = items.iter().filter_map(|item| shown(kind, &item.kind)).collect();
-            format!("[{}]", items.join(", "))
-        }
+        (_, ValueKind::Array(items)) => toml_list(items.iter().filter_map(|item| shown(kind, &item.kind))),
         (_, value) => toml_value(value),
     };
     let cut: String = text.chars().take(SHOWN_LENGTH).collect();

@@ -1,7 +1,6 @@
 //! Where configuration is read from: files, `.env.local` and the environment. Nothing else reads any of them.
 
 use std::{
-    error::Error,
     ffi::OsString,
     fs, io,
     path::{Path as FilePath, PathBuf},
@@ -65,16 +64,10 @@ impl Sources {
 
     /// `MAPLE_ENV`. Nothing else can be read without it, so that a fault here stands alone.
     pub(super) fn environment(&self) -> Result<Environment, ConfigFaults> {
-        let Some(given) = self.variable(ENVIRONMENT) else {
-            return Ok(Environment::default());
-        };
-        let found = Environment::ALL
-            .into_iter()
-            .find(|environment| environment.as_str() == given);
+        let given = self.variable(ENVIRONMENT).unwrap_or(Environment::default().as_str());
+        let found = Environment::ALL.into_iter().find(|one| one.as_str() == given);
         found.ok_or_else(|| {
-            let allowed = Environment::ALL
-                .map(|environment| quoted_text(environment.as_str()))
-                .join(", ");
+            let allowed = Environment::ALL.map(|one| quoted_text(one.as_str())).join(", ");
             let shown = quoted_text(&given.chars().take(40).collect::<String>());
             let problem = format!("{shown} is not an environment; must be one of {allowed}");
             ConfigFaults(vec![format!("{ENVIRONMENT}: {problem}")])
@@ -82,12 +75,13 @@ impl Sources {
     }
 
     /// `default.toml` and the environment's own file.
-    pub(super) fn files(&self, environment: Environment, check: &mut Check) -> Vec<Layer> {
+    pub(super) fn files(&self, check: &mut Check) -> Vec<Layer> {
         // A directory that somebody named should be there; the usual one need not.
         if self.variable(DIRECTORY).is_some() && !self.directory.is_dir() {
             let problem = "is not a directory; must be one that holds default.toml";
             check.unusable(DIRECTORY, format!("\"{}\" {problem}", self.directory.display()));
         }
+        let environment = check.environment();
         let own = match environment {
             Environment::Development => include_str!("../../../../config/development.toml"),
             Environment::Staging => include_str!("../../../../config/staging.toml"),
@@ -111,33 +105,27 @@ impl Sources {
     pub(super) fn dotenv(&self, check: &mut Check) -> Vec<Variable> {
         let path = self.dotenv_dir.join(DOTENV);
         let text = text(&path, check).unwrap_or_default();
-        let shown = path.display().to_string();
         let mut pairs = Vec::new();
         for entry in dotenvy::from_read_iter(text.as_bytes()) {
-            match entry {
+            let problem = match entry {
                 Ok((name, _)) if name == ENVIRONMENT || name == DIRECTORY => {
-                    check.unusable(&shown, format!("{name} must be set in the environment, not here"));
+                    format!("{name} must be set in the environment, not here")
                 }
-                Ok(pair) => pairs.push(pair),
+                Ok(pair) => {
+                    pairs.push(pair);
+                    continue;
+                }
                 // The error's own text repeats the line, which may hold a secret.
                 Err(dotenvy::Error::LineParse(line, _)) => {
                     let line = line.lines().next().unwrap_or_default().trim();
-                    let at = text.lines().position(|candidate| candidate.trim() == line);
-                    let number = at.map_or(0, |at| at + 1);
-                    check.unusable(&shown, format!("line {number} must have the form NAME=value"));
+                    let before = text.lines().take_while(|other| other.trim() != line);
+                    format!("line {} must have the form NAME=value", before.count() + 1)
                 }
-                Err(error) => {
-                    check.unusable(&shown, format!("cannot be read: {error}"));
-                    break;
-                }
-            }
+                Err(error) => format!("cannot be read: {error}"),
+            };
+            check.unusable(path.display(), problem);
         }
         variables::read(&pairs, &format!("{DOTENV}: "), check)
-    }
-
-    /// The variables of the process.
-    pub(super) fn process(&self, check: &mut Check) -> Vec<Variable> {
-        variables::read(&self.environment_variables, "", check)
     }
 }
 
@@ -155,14 +143,12 @@ fn text(path: &FilePath, check: &mut Check) -> Option<String> {
 
 /// The parser quotes the line it stumbled over, which may hold a secret: position and reason are told.
 pub(super) fn toml(origin: &str, text: &str, check: &mut Check) -> Option<Layer> {
-    let parsed = FileFormat::Toml.parse(Some(&origin.to_owned()), text);
-    let tell = |error: Box<dyn Error + Send + Sync>| {
-        let error = error.to_string();
-        let kept = error
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.contains('|'));
-        check.unusable(origin, kept.collect::<Vec<_>>().join(": "));
+    let error = match FileFormat::Toml.parse(Some(&origin.to_owned()), text) {
+        Ok(table) => return Some(Layer(table)),
+        Err(error) => error.to_string(),
     };
-    parsed.map_err(tell).ok().map(Layer)
+    let lines = error.lines().map(str::trim);
+    let kept = lines.filter(|line| !line.is_empty() && !line.contains('|'));
+    check.unusable(origin, kept.collect::<Vec<_>>().join(": "));
+    None
 }

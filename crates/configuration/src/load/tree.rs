@@ -1,5 +1,7 @@
 //! The untyped configuration, and how one source is laid over another.
 
+use std::collections::BTreeMap;
+
 use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 
 use super::{check::Check, path::Path};
@@ -44,17 +46,15 @@ pub(super) fn merge(layers: Vec<Layer>, check: &mut Check) -> Table {
         })
 }
 
-/// What stands under `key`, if this is a table that has it.
-pub(super) fn child<'v>(value: &'v Value, key: &str) -> Option<&'v Value> {
+/// What is in a table.
+pub(super) fn table_of(value: &Value) -> Option<&Table> {
     match &value.kind {
-        ValueKind::Table(table) => table.get(key),
+        ValueKind::Table(table) => Some(table),
         _ => None,
     }
 }
 
 /// A table's entries by name.
-pub(super) fn sorted(table: &Table) -> Vec<(&String, &Value)> {
-    let mut entries: Vec<(&String, &Value)> = table.iter().collect();
-    entries.sort_by_key(|(key, _)| *key);
-    entries
+pub(super) fn sorted(table: &Table) -> BTreeMap<&String, &Value> {
+    table.iter().collect()
 }

@@ -14,24 +14,26 @@ use super::{
     path::Path,
     schema::{Kind, Presence},
     secret_files::{content, stands_for},
-    tree::{Layer, child},
+    tree::{Layer, table_of},
 };
 use crate::FIELDS;
 
-/// Plain name, key, and whether it counts in development only: a key to a provider that happens to be in the environment
-/// must not open that provider to a whole organisation.
+/// Plain name, full name, and whether it counts in development only: a key to a provider that happens to be in the
+/// environment must not open that provider to a whole organisation.
 const PLAIN: [(&str, &str, bool); 5] = [
-    ("DATABASE_URL", "database.url", false),
-    ("REDIS_URL", "redis.url", false),
-    ("PORT", "server.port", false),
-    ("OPENAI_BASE_URL", "providers.openai.base_url", true),
-    ("OPENAI_API_KEY", "providers.openai.api_key", true),
+    ("DATABASE_URL", "MAPLE__DATABASE__URL", false),
+    ("REDIS_URL", "MAPLE__REDIS__URL", false),
+    ("PORT", "MAPLE__SERVER__PORT", false),
+    ("OPENAI_BASE_URL", "MAPLE__PROVIDERS__OPENAI__BASE_URL", true),
+    ("OPENAI_API_KEY", "MAPLE__PROVIDERS__OPENAI__API_KEY", true),
 ];
 
-/// The plain name of a key that has one and counts everywhere.
-pub(super) fn plain_name(path: &Path) -> Option<&'static str> {
-    let key = path.to_string();
-    PLAIN.iter().find(|(_, keys, _)| *keys == key).map(|(name, ..)| *name)
+/// The plain name that stands for a full one.
+pub(super) fn plain_name(name: &str) -> Option<&'static str> {
+    PLAIN
+        .iter()
+        .find(|(_, full, _)| *full == name)
+        .map(|(plain, ..)| *plain)
 }
 
 /// A variable, with the value that was in its file if it names one.
@@ -46,35 +48,37 @@ pub(super) struct Variable {
 /// One set of variables, in the order in which they count: what is in a file wins, whichever of a key's names it goes by, and
 /// an empty one comes last. `source` stands before the names of origins.
 pub(super) fn read(pairs: &[(String, String)], source: &str, check: &mut Check) -> Vec<Variable> {
-    // By name, the last one of a name winning.
-    let mut plain = BTreeMap::new();
-    let mut in_files = BTreeMap::new();
+    let mut read = Vec::new();
     for (given, value) in pairs {
-        let origin = format!("{source}{given}");
-        match stands_for(given) {
-            None => _ = plain.insert(given.as_str(), (value.clone(), origin)),
-            // Scripts pass on variables they do not have as empty ones.
-            Some(_) if value.is_empty() => {}
-            Some(name) => match content(value) {
-                Ok(text) => _ = in_files.insert(name, (text, format!("{origin} ({value})"))),
-                Err(problem) => check.unusable(given, format!("\"{value}\" {problem}")),
-            },
+        let mut origin = format!("{source}{given}");
+        let (mut name, mut text) = (given.as_str(), value.clone());
+        let stem = stands_for(given);
+        if let Some(stem) = stem {
+            match content(value) {
+                Ok(content) => (name, text) = (stem, content),
+                // Scripts pass on variables they do not have as empty ones.
+                Err(_) if value.is_empty() => continue,
+                Err(problem) => {
+                    check.unusable(given, format!("\"{value}\" {problem}"));
+                    continue;
+                }
+            }
+            origin = format!("{origin} ({value})");
         }
-    }
-    plain.retain(|name, _| !in_files.contains_key(name));
-    let (empty, plain): (Vec<_>, Vec<_>) = plain.into_iter().partition(|(_, (text, _))| text.is_empty());
-    let variable = |in_file| {
-        move |(name, (text, origin)): (&str, _)| Variable {
-            name: name.to_owned(),
+        let (name, in_file) = (name.to_owned(), stem.is_some());
+        read.push(Variable {
+            name,
             text,
             origin,
             in_file,
-        }
-    };
-    let in_files = in_files.into_iter().map(variable(true));
-    in_files
-        .chain(plain.into_iter().chain(empty).map(variable(false)))
-        .collect()
+        });
+    }
+    // The last one of a name wins, and one in a file over all others.
+    read.sort_by_key(|variable| variable.in_file);
+    let by_name = read.into_iter().map(|variable| (variable.name.clone(), variable));
+    let mut read: Vec<Variable> = by_name.collect::<BTreeMap<_, _>>().into_values().collect();
+    read.sort_by_key(|variable| (!variable.in_file, variable.text.is_empty()));
+    read
 }
 
 /// A layer for each of the variables that are ours, for what `below` (the sources before) and the schema say about their names.
@@ -88,43 +92,35 @@ pub(super) fn layers(variables: &[Variable], below: &Value, check: &mut Check) -
         };
         let path = &target.path;
         let is_new = |entry: &Path| !set_by.keys().any(|set| set.starts_with(entry));
-        // `compose.yaml` and charts pass on what they do not have as empty: that makes no provider.
-        if text.is_empty() && target.new_entry.as_ref().is_some_and(is_new) {
+        let problem = if text.is_empty() && target.new_entry.as_ref().is_some_and(is_new) {
+            // `compose.yaml` and charts pass on what they do not have as empty: that makes no provider.
             continue;
-        }
-        if text.contains(char::REPLACEMENT_CHARACTER) {
-            check.fault(path, None, Some(origin), "must be valid UTF-8");
-            continue;
-        }
-        if let Some(other) = set_by.get(path) {
+        } else if text.contains(char::REPLACEMENT_CHARACTER) {
+            "must be valid UTF-8"
+        } else if let Some(other) = set_by.get(path) {
             if other.text != text && other.in_file == variable.in_file {
-                let (one, two) = (&other.name, &variable.name);
+                let names = format!("{} and {}", other.name, variable.name);
                 check.fault(
                     path,
                     None,
                     None,
-                    format!("{one} and {two} are both set and differ; set one of them"),
+                    format!("{names} are both set and differ; set one of them"),
                 );
             }
             continue;
-        }
-        let is_list = matches!(target.kind, Kind::Networks | Kind::Texts(_) | Kind::List(_));
-        let takes_back = text.is_empty() && target.may_be_absent && !is_list;
-        let value = match leaf::parsed(target.kind, text, origin) {
-            _ if takes_back => Value::new(Some(origin), ValueKind::Nil),
-            Some(value) => value,
-            None => {
-                let problem = "must be a TOML list of tables on one line, such as [{ id = \"...\", ... }]";
-                check.fault(path, None, Some(origin), problem);
-                continue;
-            }
+        } else if let Some(value) = target.value(text, origin) {
+            layers.extend(Layer::single(path, value));
+            set_by.insert(target.path, variable);
+            continue;
+        } else {
+            "must be a TOML list of tables on one line, such as [{ id = \"...\", ... }]"
         };
-        layers.extend(Layer::single(path, value));
-        set_by.insert(target.path, variable);
+        check.fault(path, None, Some(origin), problem);
     }
     layers
 }
 
+/// The key that a variable sets.
 struct Target {
     path: Path,
     kind: Kind,
@@ -133,59 +129,49 @@ struct Target {
     new_entry: Option<Path>,
 }
 
-/// The key that a variable sets; nothing if it is not ours.
+/// Follows a variable's name through the schema; nothing if it is not ours, or leads nowhere.
 fn target(variable: &Variable, below: &Value, check: &mut Check) -> Option<Target> {
-    if let Some(rest) = variable.name.strip_prefix("MAPLE__") {
-        let parts: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
-        return resolve(&parts, &variable.origin, below, check);
-    }
-    let (_, keys, development_only) = PLAIN.iter().find(|(plain, ..)| *plain == variable.name)?;
-    // Scripts pass on variables they do not have as empty ones.
-    if variable.text.is_empty() || (*development_only && !check.environment().is_development()) {
-        return None;
-    }
-    let parts: Vec<String> = keys.split('.').map(str::to_owned).collect();
-    resolve(&parts, &variable.origin, below, check)
-}
-
-/// Follows the lower-cased parts of a name through the schema.
-fn resolve(parts: &[String], origin: &str, below: &Value, check: &mut Check) -> Option<Target> {
+    let name = match PLAIN.iter().find(|(plain, ..)| *plain == variable.name) {
+        // Scripts pass on variables they do not have as empty ones.
+        Some(_) if variable.text.is_empty() => return None,
+        Some((.., true)) if !check.environment().is_development() => return None,
+        Some((_, full, _)) => full,
+        None => variable.name.as_str(),
+    };
+    let origin = Some(variable.origin.as_str());
     let (mut path, mut kind, mut may_be_absent) = (Path::default(), Kind::Section(FIELDS), false);
-    let mut existing = Some(below);
-    let mut new_entry = None;
-    for part in parts {
+    let (mut existing, mut new_entry) = (Some(below), None);
+    for part in name.strip_prefix("MAPLE__")?.split("__").map(str::to_lowercase) {
+        let in_map = matches!(kind, Kind::Map(_));
         let key = match kind {
             Kind::Section(fields) => {
                 let Some(field) = fields.iter().find(|field| field.name == part) else {
-                    check.unknown(&path, part, Some(origin), fields);
+                    check.unknown(&path, &part, origin, fields);
                     return None;
                 };
-                kind = field.kind;
-                may_be_absent = !matches!(field.presence, Presence::Required);
-                part.clone()
+                (kind, may_be_absent) = (field.kind, !matches!(field.presence, Presence::Required));
+                part
             }
             Kind::Map(entries) => {
-                kind = entries.item;
-                may_be_absent = false;
-                let key = existing.and_then(|table| existing_key(table, part));
-                key.unwrap_or_else(|| (entries.from_variable)(part.clone()))
+                (kind, may_be_absent) = (entries.item, false);
+                let key = existing.and_then(|table| existing_key(table, &part));
+                key.unwrap_or_else(|| (entries.from_variable)(part))
             }
             _ => {
                 let problem = format!("unknown key; {path} is a single value");
-                check.fault(&path.key(part), None, Some(origin), problem);
+                check.fault(&path.key(&part), None, origin, problem);
                 return None;
             }
         };
-        existing = existing.and_then(|table| child(table, &key));
+        existing = existing.and_then(|table| table_of(table)?.get(&key));
         path = path.key(&key);
-        if existing.is_none() && matches!(kind, Kind::Section(_)) {
+        if in_map && existing.is_none() && kind.is_nested() {
             new_entry.get_or_insert_with(|| path.clone());
         }
     }
     if matches!(kind, Kind::Section(_) | Kind::Map(_)) {
-        let allowed = leaf::allowed(kind);
-        let problem = format!("must be {allowed}; name a key in it after another \"__\"");
-        check.fault(&path, None, Some(origin), problem);
+        let problem = "must be a section; name a key in it after another \"__\"";
+        check.fault(&path, None, origin, problem);
         return None;
     }
     Some(Target {
@@ -196,12 +182,20 @@ fn resolve(parts: &[String], origin: &str, below: &Value, check: &mut Check) -> 
     })
 }
 
+impl Target {
+    /// An empty text takes back what a file has set.
+    fn value(&self, text: &str, origin: &String) -> Option<Value> {
+        let is_list = matches!(self.kind, Kind::Networks | Kind::Texts(_) | Kind::List(_));
+        if text.is_empty() && self.may_be_absent && !is_list {
+            return Some(Value::new(Some(origin), ValueKind::Nil));
+        }
+        leaf::parsed(self.kind, text, origin)
+    }
+}
+
 /// An entry that is there already under a name that a variable cannot spell.
 fn existing_key(table: &Value, part: &str) -> Option<String> {
-    let ValueKind::Table(table) = &table.kind else {
-        return None;
-    };
     let folded = |key: &str| key.to_lowercase().replace('-', "_");
-    let alike = table.keys().filter(|key| folded(key) == folded(part));
+    let alike = table_of(table)?.keys().filter(|key| folded(key) == folded(part));
     alike.min_by_key(|key| (key.as_str() != part, *key)).cloned()
 }

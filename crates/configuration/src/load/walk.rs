@@ -7,7 +7,7 @@ use super::{
     leaf,
     path::Path,
     schema::{Entries, Field, Kind, Presence},
-    tree::{Table, sorted},
+    tree::{Table, sorted, table_of},
     variables,
 };
 
@@ -32,7 +32,7 @@ impl Check {
             };
             let given = table.get(field.name).filter(|value| value.kind != ValueKind::Nil);
             let value = match (given.cloned().or_else(preset), kind) {
-                (Some(value), _) => self.value(path, kind, value),
+                (Some(value), _) => self.value(&path, kind, value),
                 // A section that is not there is one with all of its required keys missing.
                 (None, Kind::Section(fields)) => self.section(&path, fields, &Table::new()),
                 (None, _) if matches!(field.presence, Presence::Required) => {
@@ -51,7 +51,7 @@ impl Check {
         checked.into()
     }
 
-    fn value(&mut self, path: Path, kind: Kind, value: Value) -> ValueKind {
+    fn value(&mut self, path: &Path, kind: Kind, value: Value) -> ValueKind {
         let shown = leaf::shown(kind, &value.kind).filter(|_| !path.is_item());
         let origin = value.origin().map(str::to_owned);
         let given = Some(value.clone());
@@ -61,11 +61,11 @@ impl Check {
             value: given,
         });
         let read = match (kind, value.kind) {
-            (Kind::Section(fields), ValueKind::Table(table)) => Some(self.section(&path, fields, &table)),
-            (Kind::Map(entries), ValueKind::Table(table)) => Some(self.entries(&path, entries, &table)),
+            (Kind::Section(fields), ValueKind::Table(table)) => Some(self.section(path, fields, &table)),
+            (Kind::Map(entries), ValueKind::Table(table)) => Some(self.entries(path, entries, &table)),
             (Kind::List(fields), ValueKind::Array(items)) if items.len() <= MAX_ENTRIES => {
                 let items = items.into_iter().enumerate();
-                let items = items.map(|(at, item)| self.value(path.index(at), Kind::Section(fields), item));
+                let items = items.map(|(at, item)| self.value(&path.index(at), Kind::Section(fields), item));
                 Some(items.collect::<Vec<_>>().into())
             }
             (kind, value) => leaf::read(kind, &value),
@@ -76,13 +76,13 @@ impl Check {
             } else {
                 leaf::allowed(kind)
             };
-            self.fault(&path, shown, origin.as_deref(), format!("must be {allowed}"));
+            self.fault(path, shown, origin.as_deref(), format!("must be {allowed}"));
             let Kind::Section(fields) = kind else {
                 return leaf::stand_in(kind);
             };
             // That it lacks all keys then need not be told.
             self.incomplete = true;
-            self.section(&path, fields, &Table::new())
+            self.section(path, fields, &Table::new())
         })
     }
 
@@ -95,7 +95,7 @@ impl Check {
                 let problem = format!("the name must be {allowed}, and there may be at most {MAX_ENTRIES}");
                 self.fault(&path, None, origin_within(value), problem);
             }
-            checked.insert(key.clone(), self.value(path, entries.item, value.clone()).into());
+            checked.insert(key.clone(), self.value(&path, entries.item, value.clone()).into());
         }
         checked.into()
     }
@@ -103,19 +103,18 @@ impl Check {
 
 fn missing(path: &Path, kind: Kind) -> String {
     let allowed = leaf::allowed(kind);
-    match (kind, path.variable(), variables::plain_name(path)) {
-        (_, None, _) => format!("missing; must be {allowed}"),
-        (Kind::Map(_), Some(name), _) => format!("missing; must have at least one entry; set {name}__<NAME>"),
-        (_, Some(name), None) => format!("missing; must be {allowed}; set {name}"),
-        (_, Some(name), Some(plain)) => format!("missing; must be {allowed}; set {name} or {plain}"),
+    match (kind, path.variable()) {
+        (_, None) => format!("missing; must be {allowed}"),
+        (Kind::Map(_), Some(name)) => format!("missing; must have at least one entry; set {name}__<NAME>"),
+        (_, Some(name)) => {
+            let plain = variables::plain_name(&name).map(|plain| format!(" or {plain}"));
+            format!("missing; must be {allowed}; set {name}{}", plain.unwrap_or_default())
+        }
     }
 }
 
 /// A merged table has no origin of its own; that of a value in it tells where to look.
 fn origin_within(value: &Value) -> Option<&str> {
-    let first_within = || match &value.kind {
-        ValueKind::Table(table) => sorted(table).into_iter().find_map(|(_, inner)| origin_within(inner)),
-        _ => None,
-    };
+    let first_within = || sorted(table_of(value)?).into_values().find_map(origin_within);
     value.origin().or_else(first_within)
 }
