@@ -4,6 +4,7 @@ mod discovery;
 mod found;
 mod kinds;
 mod open_calls;
+mod route;
 mod upstream;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -26,6 +27,7 @@ use domain::{
 };
 use kinds::Kinds;
 pub use open_calls::{OpenCall, OpenCalls};
+pub use route::Route;
 pub use upstream::Upstream;
 
 /// Why the catalogue cannot be set up.
@@ -47,13 +49,6 @@ pub enum ProviderSetupError {
         #[source]
         source: InvalidPrice,
     },
-}
-
-/// A model and who answers for it.
-#[derive(Clone)]
-pub struct Route {
-    pub model: Arc<Model>,
-    pub upstream: Arc<Upstream>,
 }
 
 /// The catalogue.
@@ -98,7 +93,7 @@ impl Registry {
             let upstream = Arc::new(Upstream::new(provider, config, is_local));
             if let Some(model) = added.map(Arc::new) {
                 let upstream = Arc::clone(&upstream);
-                routes.insert(Arc::clone(&model.id), Route { model, upstream });
+                routes.insert(Arc::clone(&model.id), Route::new(model, upstream));
             }
             if config.discover_models {
                 let of_whom = || format!("those that providers.{name} lists");
@@ -129,7 +124,9 @@ impl Registry {
                 })?;
             let model = Arc::new(model_of(model, caching)?);
             let upstream = Arc::clone(upstream);
-            registry.routes.insert(Arc::clone(&model.id), Route { model, upstream });
+            registry
+                .routes
+                .insert(Arc::clone(&model.id), Route::new(model, upstream));
         }
         Ok(registry)
     }

@@ -104,17 +104,15 @@ pub(super) fn policy_of(
     } = call;
     let UserId(person) = principal.user;
     let person = if shares.is_shared { &[][..] } else { person.as_bytes() };
-    let identity = route.upstream.identity.as_bytes();
+    let identity = route.identity();
     let identity = match route.upstream.provider.edition()? {
-        0 => Cow::Borrowed(identity),
-        edition => [identity, &edition.to_le_bytes()].concat().into(),
+        0 => Cow::Borrowed(&identity[..]),
+        edition => [&identity[..], &edition.to_le_bytes()].concat().into(),
     };
     let key = KeyBuilder::new(Class::Answer, StoredAnswer::SCHEMA, principal.organization.into())
         .field(person)
         .field(endpoint.operation())
-        .field(&*route.model.provider)
         .field(&*identity)
-        .field(&*route.model.upstream)
         .field(canonical(&view.members, &WITHOUT)?)
         .build();
     Some(CachePolicy {

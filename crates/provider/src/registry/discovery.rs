@@ -135,10 +135,7 @@ impl Discovered {
     }
 
     fn to(&self, model: Model) -> Route {
-        Route {
-            model: Arc::new(model),
-            upstream: Arc::clone(&self.upstream),
-        }
+        Route::new(Arc::new(model), Arc::clone(&self.upstream))
     }
 }
 

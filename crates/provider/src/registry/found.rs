@@ -56,7 +56,7 @@ impl Registry {
                 continue;
             };
             let (model, upstream) = (Arc::new(model), Arc::clone(&upstream));
-            self.found.insert(Arc::clone(&model.id), Route { model, upstream });
+            self.found.insert(Arc::clone(&model.id), Route::new(model, upstream));
             taken.push(listed);
         }
         if !taken.is_empty() {

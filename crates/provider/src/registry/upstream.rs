@@ -13,8 +13,8 @@ pub struct Upstream {
     pub kind: ProviderKind,
     /// Streams are asked for their usage where the caller has not asked.
     asks_for_usage: AtomicBool,
-    /// Tells servers apart that have, or had, the same name in the configuration. Holds no secret.
-    pub identity: Box<str>,
+    /// Tells servers apart that have, or had, the same name in the configuration.
+    pub(super) address: Box<str>,
     /// Of a server that runs on this machine, which what is done in the background would slow down.
     pub open_calls: Option<OpenCalls>,
 }
@@ -27,7 +27,7 @@ impl Upstream {
             health_window: HealthWindow::default(),
             kind: config.kind,
             asks_for_usage: AtomicBool::new(config.usage_in_streams),
-            identity: config.base_url.as_ref().map_or("mock", |url| url.as_str()).into(),
+            address: config.base_url.as_ref().map_or("mock", |url| url.as_str()).into(),
             open_calls: runs_here.then(OpenCalls::default),
         }
     }
