@@ -7,11 +7,13 @@ use serde_json::json;
 use crate::support::{
     Answer, Reply, TestApp,
     accounts::{Browser, register},
+    eventually,
 };
 
 /// Patterns of what is new in each run, and what stands for it.
-const FILTERS: [(&str, &str); 8] = [
+const FILTERS: [(&str, &str); 9] = [
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "[id]"),
+    (r">[0-9a-f]{12}</code>", ">[end of id]</code>"),
     (r"/assets/([a-z_-]+)\.[0-9a-f]{16}\.", "/assets/$1.[hash]."),
     (r#"(csrf[-_]token"(?: content| value)=")[^"]+"#, "$1[token]"),
     (r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", "[time]"),
@@ -66,6 +68,13 @@ async fn snapshot_of_pages_to_who_is_signed_in() {
         .await
         .until("done")
         .await;
+    // Its record is written behind the answer.
+    eventually("the usage record", || async {
+        let mut database = app.database().await;
+        let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM usage_records");
+        (count.fetch_one(&mut database).await.unwrap() == 1).then_some(())
+    })
+    .await;
     for (name, path) in [
         ("conversation", &*format!("/c/{conversation}")),
         ("keys", "/keys"),
