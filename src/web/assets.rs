@@ -161,12 +161,16 @@ fn variants(file: &Built) -> Variants {
     })
 }
 
+/// An unoptimised build takes as long for the best of the OpenAPI document as for the rest of a server's start, and tests start hundreds.
+const BROTLI_QUALITY: i32 = if cfg!(debug_assertions) { 2 } else { 9 };
+const GZIP_LEVEL: u32 = if cfg!(debug_assertions) { 1 } else { 9 };
+
 fn compress(content: &Bytes) -> Variants {
     let smaller = |packed: Vec<u8>| (packed.len() < content.len()).then(|| Bytes::from(packed));
     let mut brotli = Vec::new();
     // The window spans the largest asset; the default of 4 MiB would leave its buffers in the process's memory for good.
     let parameters = brotli::enc::BrotliEncoderParams {
-        quality: 9,
+        quality: BROTLI_QUALITY,
         lgwin: 17,
         size_hint: content.len(),
         ..Default::default()
@@ -174,7 +178,7 @@ fn compress(content: &Bytes) -> Variants {
     let brotli = brotli::BrotliCompress(&mut &content[..], &mut brotli, &parameters)
         .ok()
         .map(|_| brotli);
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL));
     let gzip = gzip.write_all(content).and_then(|()| gzip.finish()).ok();
     Variants {
         plain: content.clone(),
