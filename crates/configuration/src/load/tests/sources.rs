@@ -164,3 +164,35 @@ fn a_cluster_is_named_by_several_servers_and_an_authority_by_a_path() {
     let shown = Effective::load(&sources).unwrap().to_toml();
     assert!(!shown.contains("hunter2"), "{shown}");
 }
+
+#[test]
+fn what_is_in_a_file_stands_for_a_variable_and_wins() {
+    let (directory, mut sources) = files(&[("url", "redis://file\n"), ("empty", "\n")], &[]);
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let mut set = |name: &str, value: String| sources.environment_variables.push((name.to_owned(), value));
+    set("MAPLE__REDIS__URL_FILE", path("url"));
+    set("MAPLE__REDIS__URL", "redis://variable".to_owned());
+    set("REDIS_URL", "redis://plain".to_owned());
+    set("DATABASE_URL", "postgres://db/x".to_owned());
+    set("MAPLE__AUTH__ACTIVE_KEY", "development".to_owned());
+    set("MAPLE__AUTH__SIGNING_KEYS__DEVELOPMENT", SECRET.to_owned());
+    let effective = Effective::load(&sources).unwrap();
+    assert_eq!(
+        effective.config.redis.url.as_ref().unwrap().expose_secret(),
+        "redis://file"
+    );
+    assert_eq!(
+        effective.to_json()["origins"]["redis.url"],
+        format!("MAPLE__REDIS__URL_FILE ({})", path("url"))
+    );
+    assert_eq!(sources.secret_files(), [directory.path().join("url")]);
+    sources.environment_variables.retain(|(name, _)| name != "REDIS_URL");
+    for (name, problem) in [
+        ("empty", "must not be empty"),
+        ("absent", "cannot be read: No such file or directory (os error 2)"),
+    ] {
+        sources.environment_variables[0].1 = path(name);
+        let expected = format!("MAPLE__REDIS__URL_FILE: \"{name}\" {problem}");
+        assert_eq!(faults(&sources), [expected]);
+    }
+}
