@@ -80,7 +80,7 @@ async fn of_requests() -> Vec<ApiError> {
             .body(body)
             .unwrap();
         let read = Json::<serde_json::Value>::from_request(request, &()).await;
-        read.err().expect("a refusal")
+        read.expect_err("a refusal")
     };
     let broken = Body::from_stream(stream::iter([
         Ok(Bytes::from("{")),
