@@ -75,11 +75,10 @@ impl<'a> Engine<'a> {
         command.args(["--bridge", "none", "--iptables=false", "--log-level", "warn"]);
         let mut process = jobs.start(to_file(&mut command, &log)?)?;
         let started = self.started.insert(Started { process: None, folder });
-        let mut docker = Command::new(self.client);
-        docker.env("DOCKER_HOST", socket(&started.folder));
+        let address = socket(&started.folder);
         let mut answers = false;
         jobs.until(Instant::now() + START_TIMEOUT, || {
-            answers = is_answered(&mut docker);
+            answers = is_answered(Command::new(self.client).env("DOCKER_HOST", &address));
             answers || !process.is_running()
         })?;
         started.process = Some(process);
