@@ -97,8 +97,8 @@ fn skimmed(data: &[u8], beginning: Option<&mut Beginning>) -> Option<ChunkInfo> 
     let mut skim = Skim::new(data);
     let mut reading = Reading::default();
     match beginning {
-        Some(known) if known.is_of(data) => {
-            skim.advance(known.len());
+        Some(beginning) if beginning.is_of(data) => {
+            skim.advance(beginning.len());
             reading.field(&mut skim, b"choices")?;
             if skim.more(b'}')? {
                 skim.fields(|skim, key| reading.field(skim, key))?;
