@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every text file has LF in a clone made with core.autocrlf=true, as Git for Windows makes them: scripts would not start, and
-# migrations would have other hashes.
+# migrations would have other hashes. And none has the marks that Git leaves where a merge is to be decided.
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
@@ -9,6 +9,9 @@ if ! git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
     echo "no Git clone: nothing to check"
     exit 0
 fi
+
+marks=$(git grep -nE '^(<<<<<<<|>>>>>>>) ' || true)
+[ -z "$marks" ] || die "these have marks of a merge:"$'\n'"$marks"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
