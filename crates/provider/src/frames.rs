@@ -1,5 +1,5 @@
 //! The frames of a provider's stream, in an order that no reader needs to mend: counts before the mark, and nothing after the end.
-//! Its events are OpenAI's: a provider with others converts them before they come here.
+//! What its events are like is known to an [`EventReader`], one for each format.
 
 use std::{
     pin::Pin,
@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::Sleep;
 
-use crate::{EventStream, ProviderError};
+use crate::{EventStream, ProviderError, Stage};
 use llm::{
     frame::{Frame, FrameKind},
-    outbound::openai::frames::FrameReader,
+    outbound::openai::frames::{AnswerFault, FrameReader},
 };
 
 /// Frames as they come, until the answer has ended: then one with the mark or with the provider's error, and no more. A stream that ends
@@ -29,11 +30,45 @@ const COUNTS_AFTER_MARK: Duration = Duration::from_millis(50);
 /// Items that are read after the end, for counts and so that the connection sees its own end.
 const MAX_ITEMS_AFTER_END: u32 = 4;
 
+/// Makes frames, in OpenAI's form, of one format's events. A reader of another format converts, and may leave the rest to OpenAI's own.
+pub(crate) trait EventReader {
+    /// Takes whole events. Those before have been read.
+    fn push(&mut self, events: Bytes);
+
+    /// The next frame of what was taken. `redact` takes secrets out of an error's data; `reach` is told each stage that the answer
+    /// reaches with the frame.
+    fn next(&mut self, redact: &Redact, reach: impl FnMut(Stage)) -> Option<Frame>;
+
+    /// Whether the provider's counts have come.
+    fn is_counted(&self) -> bool;
+
+    /// Whether a stream that ends here is a complete answer.
+    fn end(&self) -> Result<(), AnswerFault>;
+}
+
+impl EventReader for FrameReader {
+    fn push(&mut self, events: Bytes) {
+        Self::push(self, events);
+    }
+
+    fn next(&mut self, redact: &Redact, reach: impl FnMut(Stage)) -> Option<Frame> {
+        Self::next(self, redact, reach)
+    }
+
+    fn is_counted(&self) -> bool {
+        Self::is_counted(self)
+    }
+
+    fn end(&self) -> Result<(), AnswerFault> {
+        Self::end(self)
+    }
+}
+
 /// Makes frames of a stream of whole events.
-pub(crate) struct Frames {
+pub(crate) struct Frames<R> {
     /// `None` once nothing more is read.
     events: Option<EventStream>,
-    reader: FrameReader,
+    reader: R,
     redact: Redact,
     /// The frame that ends the answer, while counts may follow it.
     last: Option<Frame>,
@@ -42,12 +77,11 @@ pub(crate) struct Frames {
     is_over: bool,
 }
 
-impl Frames {
-    /// For a request of so many choices.
-    pub(crate) fn new(events: EventStream, choices: u32, redact: Redact) -> Self {
+impl<R: EventReader> Frames<R> {
+    pub(crate) fn new(events: EventStream, reader: R, redact: Redact) -> Self {
         Self {
             events: Some(events),
-            reader: FrameReader::new(choices),
+            reader,
             redact,
             last: None,
             items_after_end: 0,
@@ -107,7 +141,7 @@ impl Frames {
     }
 }
 
-impl Stream for Frames {
+impl<R: EventReader + Unpin> Stream for Frames<R> {
     type Item = Result<Frame, ProviderError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

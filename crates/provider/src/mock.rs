@@ -26,6 +26,7 @@ use super::{
 use answer::{MockAnswer, Part};
 use configuration::ProviderConfig;
 use directive::Directives;
+use llm::outbound::openai::frames::FrameReader;
 
 pub struct MockProvider {
     name: String,
@@ -118,9 +119,10 @@ impl MockProvider {
         let answer = answer.sized(directives.tokens);
         if streamed {
             let events = self.stream(&answer, directives, delay, deadline);
+            let reader = FrameReader::new(choices);
             return Ok(ProviderReply::Stream {
                 headers: content_type("text/event-stream"),
-                frames: Box::pin(Frames::new(events, choices, Box::new(<[u8]>::to_vec))),
+                frames: Box::pin(Frames::new(events, reader, Box::new(<[u8]>::to_vec))),
             });
         }
         let pieces = u32::try_from(answer.parts.len()).unwrap_or(u32::MAX);

@@ -30,6 +30,7 @@ use configuration::{ProviderConfig, ProviderKind};
 use events::UpstreamEvents;
 use headers::{caller_headers, is_encoded, is_event_stream, sent_headers};
 use limits::{KEEP_ALIVE_AFTER, UpstreamTimeouts};
+use llm::outbound::openai::frames::FrameReader;
 use redact::{redact, secrets_of};
 use reply::{begin, collect, drain};
 
@@ -201,13 +202,13 @@ impl OpenAiProvider {
     }
 
     async fn reply(&self, request: ProviderRequest) -> Result<ProviderReply, ProviderError> {
-        let choices = request.choices;
+        let reader = FrameReader::new(request.choices);
         match self.exchange(request).await? {
             Exchanged::Whole(reply) => Ok(reply),
             Exchanged::Events(headers, events) => {
                 let sent = self.headers.load_full();
                 let redact = Box::new(move |data: &[u8]| redact(data, &secrets_of(&sent)).into_owned());
-                let frames = Box::pin(Frames::new(events, choices, redact));
+                let frames = Box::pin(Frames::new(events, reader, redact));
                 Ok(ProviderReply::Stream { headers, frames })
             }
         }
