@@ -29,7 +29,8 @@ impl fmt::Debug for Member<'_> {
     }
 }
 
-/// The text of an object that has these members, which must be valid JSON, without those named in `without`.
+/// The text of an object that has these members, which must be valid JSON, without those named in `without`. `None` if a value is nested too
+/// deeply, or is to be put in order and has too many members.
 pub fn canonical(members: &[Member<'_>], without: &[&str]) -> Option<Vec<u8>> {
     let named = |member: &&Member<'_>| {
         let plain = member.name.get(1..member.name.len().saturating_sub(1));

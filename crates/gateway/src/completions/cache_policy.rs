@@ -113,7 +113,7 @@ pub(super) fn policy_of(
         .field(person)
         .field(endpoint.operation())
         .field(&*identity)
-        .field(canonical(&view.members, &WITHOUT)?)
+        .field(canonical(view.members.as_ref()?, &WITHOUT)?)
         .build();
     Some(CachePolicy {
         key,

@@ -86,6 +86,16 @@ fn nesting_has_a_limit() {
     }
 }
 
+/// What is in order takes no memory for its members, so it may have as many as it likes.
+#[test]
+fn members_that_are_to_be_put_in_order_have_a_limit() {
+    let object = |count: usize| format!("{{\"a\":1,\"b\":{{{}}}}}", vec!["\"\":1"; count].join(","));
+    assert!(of(&object(4095)).is_some());
+    assert!(of(&object(4097)).is_none());
+    let sorted = format!("{{{}}}", vec!["\"\":1"; 10_000].join(","));
+    assert!(of(&sorted).is_some());
+}
+
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -2,6 +2,9 @@
 
 use super::{DEEPEST, Reader, order};
 
+/// Members of all objects that are open. A value with more has no canonical form: each takes several times the memory of the shortest one.
+const MAX_MEMBERS: usize = 4096;
+
 pub(super) struct Writer<'a> {
     reader: Reader<'a>,
     out: Vec<u8>,
@@ -101,6 +104,9 @@ impl<'a> Writer<'a> {
                 self.out.push(b':');
                 self.value(depth + 1)?;
                 let end = self.out.len();
+                if self.members.len() == MAX_MEMBERS {
+                    return None;
+                }
                 self.members.push(Placed { name, start, end });
                 match self.next()? {
                     b'}' => break,

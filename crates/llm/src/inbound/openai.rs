@@ -56,8 +56,8 @@ pub struct RequestView<'a> {
     pub raw_model: &'a str,
     /// As it is written, `null` included.
     pub raw_stream_options: Option<&'a str>,
-    /// All of the body, of which the cache key is made.
-    pub members: Vec<Member<'a>>,
+    /// All of the body, of which the cache key is made; `None` if there are too many, so that it has none.
+    pub members: Option<Vec<Member<'a>>>,
 }
 
 /// In what form an answer is wanted, and how much it answers: all that a remembered one needs to know of a request.

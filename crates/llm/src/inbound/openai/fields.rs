@@ -14,13 +14,15 @@ use crate::canonical::Member;
 
 /// Members of most requests.
 const USUAL: usize = 8;
+/// Members that are kept: an API has some forty, and each takes several times the memory of the shortest one in the body.
+const MAX_MEMBERS: usize = 256;
 /// Characters of a caller's own name that a message repeats.
 const MAX_SHOWN: usize = 64;
 
 /// What was found of an object.
 pub(super) struct Named<'a, const N: usize> {
-    /// All, as they are written and in their order.
-    pub(super) members: Vec<Member<'a>>,
+    /// All, as they are written and in their order; `None` if there are too many to keep.
+    pub(super) members: Option<Vec<Member<'a>>>,
     /// By the place of their names, as they are written, `null` included.
     pub(super) values: [Option<&'a RawValue>; N],
     /// The first name that is nearly one of them, cut to be shown, and which.
@@ -49,7 +51,7 @@ impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut found = Named {
-            members: Vec::with_capacity(USUAL),
+            members: Some(Vec::with_capacity(USUAL)),
             values: [None; N],
             misspelt: None,
         };
@@ -67,7 +69,10 @@ impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
                 None => {}
             }
             let value = value.get();
-            found.members.push(Member { name, value });
+            match &mut found.members {
+                Some(kept) if kept.len() < MAX_MEMBERS => kept.push(Member { name, value }),
+                kept => *kept = None,
+            }
         }
         Ok(found)
     }
@@ -137,6 +142,17 @@ mod tests {
         for other in ["models", "mode", "", "_", "nn", "streamoption"] {
             let body = format!(r#"{{"{other}":2}}"#);
             assert_eq!(read(&body, &NAMES).unwrap().misspelt, None, "{other}");
+        }
+    }
+
+    /// An object of the shortest members would take five times its own memory.
+    #[test]
+    fn no_more_members_are_kept_than_a_request_can_have() {
+        let object = |count: usize| format!("{{{}}}", vec!["\"\":1"; count].join(","));
+        for (count, kept) in [(0, Some(0)), (256, Some(256)), (257, None), (100_000, None)] {
+            let text = object(count);
+            let found = read(&text, &NAMES).unwrap();
+            assert_eq!(found.members.map(|members| members.len()), kept, "{count}");
         }
     }
 

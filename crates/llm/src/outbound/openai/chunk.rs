@@ -107,7 +107,7 @@ fn skimmed(data: &[u8], beginning: Option<&mut Beginning>) -> Option<ChunkInfo> 
         beginning => {
             skim.object(|skim, key| reading.field(skim, key))?;
             if let Some((beginning, choices)) = beginning.zip(reading.choices) {
-                beginning.learn(&data[..choices]);
+                beginning.set(&data[..choices]);
             }
         }
     }

@@ -17,7 +17,7 @@ impl Beginning {
         self.0.len()
     }
 
-    pub(super) fn learn(&mut self, text: &[u8]) {
+    pub(super) fn set(&mut self, text: &[u8]) {
         self.0.clear();
         if text.len() <= MAX {
             self.0.extend_from_slice(text);
