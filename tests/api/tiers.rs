@@ -33,36 +33,24 @@ async fn on_each(test: impl AsyncFn(&Backend)) {
 async fn simultaneous_misses_make_one_load() {
     on_each(async |backend| {
         let (one, two) = (Process::start(backend).await, Process::start(backend).await);
-        // Where the processes have something in common, one loads for both. A Redis that does not answer within its time is not waited for, which a
-        // busy machine brings about now and then: not three times.
-        let most = if matches!(backend, Backend::None) { 2 } else { 1 };
-        let mut counts = Vec::new();
-        for name in ["crowd", "another crowd", "a third"] {
-            let loads = Arc::new(AtomicUsize::new(0));
-            let ask = |process: &Process| {
-                let (cache, loads) = (process.cache.clone(), Arc::clone(&loads));
-                async move {
-                    let load = || async move {
-                        loads.fetch_add(1, Ordering::Relaxed);
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                        Ok(Some(text("loaded")))
-                    };
-                    cache.get_or_load(key(1, name), load).await.unwrap().unwrap().0
-                }
-            };
-            let answers = join_all((0..1_000).map(|number| ask(if number % 2 == 0 { &one } else { &two }))).await;
-            assert!(answers.iter().all(|answer| answer == "loaded"));
-            let loads = loads.load(Ordering::Relaxed);
-            assert!((1..=2).contains(&loads), "{loads} loads on {backend}");
-            counts.push(loads);
-            if loads <= most {
-                break;
+        let loads = Arc::new(AtomicUsize::new(0));
+        let ask = |process: &Process| {
+            let (cache, loads) = (process.cache.clone(), Arc::clone(&loads));
+            async move {
+                let load = || async move {
+                    loads.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    Ok(Some(text("loaded")))
+                };
+                cache.get_or_load(key(1, "crowd"), load).await.unwrap().unwrap().0
             }
-        }
-        assert!(
-            counts.iter().any(|loads| *loads <= most),
-            "{counts:?} loads on {backend}"
-        );
+        };
+        let answers = join_all((0..1_000).map(|number| ask(if number % 2 == 0 { &one } else { &two }))).await;
+        assert!(answers.iter().all(|answer| answer == "loaded"));
+        let loads = loads.load(Ordering::Relaxed);
+        // Where the processes have something in common, one loads for both.
+        let most = if matches!(backend, Backend::None) { 2 } else { 1 };
+        assert!((1..=most).contains(&loads), "{loads} loads on {backend}");
     })
     .await;
 }
