@@ -17,7 +17,7 @@ use crate::{
     error::TaskError,
     jobs::Jobs,
     program::{is_on_path, variable},
-    release::build_program,
+    release,
 };
 
 use request::Request;
@@ -119,21 +119,17 @@ impl Builds {
         target: &Path,
     ) -> Result<(), TaskError> {
         let arguments = [&["build", "--release", "--locked"][..], what].concat();
-        if self.counting.is_none() {
-            return build_program(jobs, checkout, program, &arguments, target);
-        }
-        let mut cargo = jobs.in_checkout(checkout, "cargo");
-        cargo
-            .args(&arguments)
-            .env("CARGO_TARGET_DIR", target)
-            .env("RUSTFLAGS", "-Cprofile-generate");
-        if let Some(counting) = &self.counting {
+        let mut cargo = release::cargo(jobs, checkout, &arguments, target);
+        match &self.counting {
+            None => release::with_profile(&mut cargo, checkout, program),
             // Build scripts and macros count too.
-            cargo.env("LLVM_PROFILE_FILE", counting.files.join("%m.profraw"));
+            Some(counting) => {
+                let counts = counting.files.join("%m.profraw");
+                cargo
+                    .env("RUSTFLAGS", "-Cprofile-generate")
+                    .env("LLVM_PROFILE_FILE", counts);
+            }
         }
-        match jobs.run(&mut cargo)? {
-            0 => Ok(()),
-            _ => TaskError::refused(format!("{program} could not be built (above)")),
-        }
+        release::perform(jobs, &mut cargo)
     }
 }

@@ -6,11 +6,12 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use crate::{
     checkout::Checkout,
+    delivery_tests,
     error::TaskError,
     jobs::Jobs,
     program::{self, variable},
     say,
-    services::{Service, Services, printed_by},
+    services::{Service, Services},
     suites::text_of,
 };
 
@@ -92,21 +93,9 @@ pub(crate) fn test_local_model(checkout: &Checkout) -> Result<ExitCode, TaskErro
     jobs.run(&mut tests).map(ExitCode::from)
 }
 
+/// A client of the engine too.
 fn pytest(jobs: &Jobs, checkout: &Checkout, engine: &Engine, file: &str) -> Result<std::process::Command, TaskError> {
-    let venv = printed_by(checkout, "scripts/test/python.sh", &["tests/k8s/requirements.txt"])?;
-    let mut tests = jobs.in_checkout(checkout, &venv.join("bin/python").to_string_lossy());
-    tests.args([
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--rootdir",
-        "tests/delivery",
-    ]);
-    tests
-        .arg(format!("tests/delivery/{file}"))
-        .env("PYTHONDONTWRITEBYTECODE", "1");
+    let mut tests = delivery_tests::pytest(jobs, checkout, file)?;
     engine.name_to(&mut tests);
     Ok(tests)
 }

@@ -12,6 +12,7 @@ mod cli;
 mod cluster;
 mod curl;
 mod db;
+mod delivery_tests;
 mod deploy;
 mod env_local;
 mod environment;

@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{Command, ExitCode},
 };
 
 use crate::{checkout::Checkout, error::TaskError, jobs::Jobs, program::variable};
@@ -13,28 +13,29 @@ use crate::{checkout::Checkout, error::TaskError, jobs::Jobs, program::variable}
 pub(crate) fn build(checkout: &Checkout) -> Result<ExitCode, TaskError> {
     let jobs = Jobs::begin()?;
     let arguments = ["build", "--release", "--locked"];
-    build_program(&jobs, checkout, "mapleai", &arguments, &Checkout::target())?;
+    let mut cargo = cargo(&jobs, checkout, &arguments, &Checkout::target());
+    with_profile(&mut cargo, checkout, "mapleai");
+    perform(&jobs, &mut cargo)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// cargo with the flags of a program's release. RUSTFLAGS of the caller's own go first.
-pub(crate) fn build_program(
-    jobs: &Jobs,
-    checkout: &Checkout,
-    program: &str,
-    arguments: &[&str],
-    target: &Path,
-) -> Result<(), TaskError> {
+pub(crate) fn cargo(jobs: &Jobs, checkout: &Checkout, arguments: &[&str], target: &Path) -> Command {
     let mut cargo = jobs.in_checkout(checkout, "cargo");
     cargo.args(arguments).env("CARGO_TARGET_DIR", target);
+    cargo
+}
+
+/// With the flags of a program's release, but for RUSTFLAGS of the caller's own.
+pub(crate) fn with_profile(cargo: &mut Command, checkout: &Checkout, program: &str) {
     if let (None, Some(profile)) = (variable("RUSTFLAGS"), profile_of(checkout, program)) {
         cargo.env("RUSTFLAGS", flags(&profile));
     }
-    match jobs.run(&mut cargo)? {
+}
+
+pub(crate) fn perform(jobs: &Jobs, cargo: &mut Command) -> Result<(), TaskError> {
+    match jobs.run(cargo)? {
         0 => Ok(()),
-        _ => Err(TaskError::Failed {
-            command: format!("cargo {}", arguments.join(" ")),
-        }),
+        _ => TaskError::refused("a release could not be built (above)"),
     }
 }
 

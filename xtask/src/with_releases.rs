@@ -1,19 +1,16 @@
 //! What runs two releases on one schema: `make compatibility` and `make rehearse`.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::{Command, ExitCode},
-};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use crate::{
     checkout::Checkout,
     checks::k8s::require_kubectl,
+    delivery_tests,
     error::TaskError,
     jobs::Jobs,
     previous::{self, Release},
     say,
-    services::{Service, Services, install, printed_by, server::built},
+    services::{Service, Services, install, server::built},
     suites::text_of,
 };
 
@@ -23,17 +20,7 @@ pub(crate) fn compatibility(checkout: &Checkout) -> Result<ExitCode, TaskError> 
     install(checkout, &["compiler", "postgres", "python"])?;
     let tried = Tried::prepare(&jobs, checkout, ["compatibility", "compatibility_old"])?;
     say(&format!("The previous release is {:.12}", tried.previous.commit));
-    let mut tests = Tried::python(&jobs, checkout)?;
-    tests.args([
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--rootdir",
-        "tests/delivery",
-    ]);
-    tests.arg("tests/delivery/test_compatibility.py");
+    let mut tests = delivery_tests::pytest(&jobs, checkout, "test_compatibility.py")?;
     tests
         .env("MAPLE_OLD", &tried.previous.binary)
         .env("MAPLE_NEW", &tried.binary);
@@ -54,7 +41,7 @@ pub(crate) fn rehearse(checkout: &Checkout, short: bool, report: bool) -> Result
     } else {
         tried.services.path("")
     };
-    let mut rehearsal = Tried::python(&jobs, checkout)?;
+    let mut rehearsal = delivery_tests::python(&jobs, checkout)?;
     rehearsal
         .arg("tests/delivery/rehearse.py")
         .arg("--stable")
@@ -100,12 +87,5 @@ impl<'a> Tried<'a> {
             binary,
             services,
         })
-    }
-
-    fn python(jobs: &Jobs, checkout: &Checkout) -> Result<Command, TaskError> {
-        let venv = printed_by(checkout, "scripts/test/python.sh", &["tests/k8s/requirements.txt"])?;
-        let mut command = jobs.in_checkout(checkout, &venv.join("bin/python").to_string_lossy());
-        command.env("PYTHONDONTWRITEBYTECODE", "1");
-        Ok(command)
     }
 }
