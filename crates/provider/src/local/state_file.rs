@@ -100,7 +100,7 @@ fn read(path: &Path, before: Option<FileVersion>) -> std::io::Result<ReadResult>
     Ok(ReadResult::Changed(version, parse(&content)))
 }
 
-fn parse(content: &[u8]) -> Result<ReportedState, Unusable> {
+pub(super) fn parse(content: &[u8]) -> Result<ReportedState, Unusable> {
     if content.len() as u64 > LARGEST {
         return Err(Unusable::TooLarge);
     }
