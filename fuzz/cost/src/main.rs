@@ -1,16 +1,16 @@
-//! Looks for texts that cost the renderer more than they are long. See ../README.md.
+//! Looks for texts that cost the renderer more than they are long. See ../../README.md.
 
-#[path = "../../src/web/markdown/escape.rs"]
+#[path = "../../../src/web/markdown/escape.rs"]
 mod escape;
-#[path = "../../src/web/markdown/families.rs"]
+#[path = "../../../src/web/markdown/families.rs"]
 mod families;
-#[path = "../../src/web/markdown/html.rs"]
+#[path = "../../../src/web/markdown/html.rs"]
 mod html;
-#[path = "../../src/web/markdown/node.rs"]
+#[path = "../../../src/web/markdown/node.rs"]
 mod node;
-#[path = "../../src/web/markdown/shape.rs"]
+#[path = "../../../src/web/markdown/shape.rs"]
 mod shape;
-#[path = "../../src/web/markdown/writer.rs"]
+#[path = "../../../src/web/markdown/writer.rs"]
 mod writer;
 
 use std::{

@@ -1,0 +1,3 @@
+#![cfg_attr(fuzzing, no_main)]
+
+mapleai_fuzz::target!(upstream);
