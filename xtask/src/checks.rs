@@ -22,8 +22,18 @@ pub(crate) fn lint(checkout: &Checkout) -> Result<ExitCode, TaskError> {
         "-D",
         "warnings",
     ];
-    for (name, arguments) in [("rustfmt", &["fmt", "--all", "--check"][..]), ("clippy", &clippy)] {
-        phases.run(name, jobs.in_checkout(checkout, "cargo").args(arguments))?;
+    let fmt = ["fmt", "--all", "--check"];
+    // `fuzz/` is a package apart, which takes files of the service as they are.
+    let of_fuzz = ["--manifest-path", "fuzz/Cargo.toml"];
+    for (name, arguments, package) in [
+        ("rustfmt", &fmt[..], &[][..]),
+        ("clippy", &clippy, &[]),
+        ("fuzz-rustfmt", &fmt, &of_fuzz),
+        ("fuzz-clippy", &clippy, &of_fuzz),
+    ] {
+        let (action, rest) = arguments.split_at(1);
+        let mut cargo = jobs.in_checkout(checkout, "cargo");
+        phases.run(name, cargo.args(action).args(package).args(rest))?;
     }
     for (name, script) in [
         ("cargo-deny", "deny.sh"),

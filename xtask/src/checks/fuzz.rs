@@ -1,140 +1,91 @@
-//! `make fuzz`: each reader of what others write, for SECONDS_EACH (60).
+//! `make fuzz`: each reader of what others write, for SECONDS_EACH (60), by libFuzzer; then as long what models' Markdown costs
+//! (fuzz/README.md).
 //!
-//! All but the last are the property tests of those readers, over and over with fresh seeds; a case that fails is printed as small as it
-//! can be, and the run ends with 1. The last is a program of its own (fuzz/README.md).
+//! All are tried, whatever is found in those before, and the run ends with 1 if anything was. Where a fuzzer cannot be had, the readers'
+//! property tests run instead, and the last line says so.
 
-use std::{
-    path::PathBuf,
-    process::{ExitCode, Stdio},
-    time::{Duration, Instant},
-};
+mod fuzzer;
+mod properties;
 
-use serde_json::Value;
+use std::process::ExitCode;
 
-use crate::{
-    checkout::Checkout,
-    error::TaskError,
-    jobs::Jobs,
-    program::{self, variable},
-    say,
-    suites::to_file,
-};
+use crate::{checkout::Checkout, error::TaskError, jobs::Jobs, program, say};
 
-/// The reader, its package, and which of that package's tests are the reader's properties.
-const READERS: [(&str, &str, &str); 8] = [
-    ("requests", "mapleai-llm", "inbound::"),
-    ("events", "mapleai-llm", "sse::"),
-    ("answers", "mapleai-llm", "outbound::"),
-    ("canonical", "mapleai-llm", "canonical::"),
-    ("secrets", "mapleai-provider", "redact::"),
-    ("journal", "mapleai-gateway", "journal::"),
-    ("cookies", "mapleai", "auth::authenticator"),
-    ("headers", "mapleai", "http::edge"),
-];
-const BUILD_TIMEOUT: Duration = Duration::from_hours(1);
+use fuzzer::{Fuzzer, Setup};
+
+/// What was tried, and what of it was found wanting.
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    is_fuzzed: bool,
+}
 
 pub(crate) fn run(checkout: &Checkout) -> Result<ExitCode, TaskError> {
     let jobs = Jobs::begin()?;
     let time = program::seconds("SECONDS_EACH", 60.0)?;
-    let cases = variable("PROPTEST_CASES").unwrap_or_else(|| "20000".to_owned());
-    let log = tempfile::NamedTempFile::new().map_err(TaskError::file("a temporary file"))?;
-    let seconds = time.as_secs();
-    for (name, package, filter) in READERS {
-        let binary = tests_of(&jobs, checkout, package)?;
-        let (until, mut runs) = (Instant::now() + time, 0);
-        while Instant::now() < until {
-            let mut tests = jobs.in_checkout(checkout, &binary.to_string_lossy());
-            tests
-                .args(["--quiet", filter])
-                .env("PROPTEST_CASES", &cases)
-                .env("PROPTEST_FAILURE_PERSISTENCE", "off");
-            let status = jobs.run(to_file(&mut tests, log.path())?)?;
-            let text = crate::suites::text_of(log.path());
-            if status != 0 {
-                say(&text);
-                return TaskError::refused(format!("a finding in the reader of {name}"));
+    let mut tally = Tally::default();
+    match Fuzzer::set_up(&jobs, checkout)? {
+        Setup::Ready(fuzzer) => {
+            tally.is_fuzzed = true;
+            for target in fuzzer::TARGETS {
+                tally.count(fuzzer.run(target, time)?);
             }
-            // A reader that has moved must not pass for one that was tried.
-            if !has_passed(&text) {
-                return TaskError::refused(format!("no test of {package} is named {filter}"));
-            }
-            runs += 1;
         }
-        say(&format!(
-            "{name}: {seconds} s, {runs} times {cases} cases of each property, no finding"
-        ));
+        Setup::Impossible(reason) => {
+            say(&format!(
+                "NOT FUZZED: {reason}. The property tests of the readers run instead."
+            ));
+            tally.passed = properties::run(&jobs, checkout, time)?;
+        }
     }
-    let seconds = seconds.to_string();
-    let markdown = [
-        "run",
-        "--quiet",
-        "--locked",
-        "--release",
-        "--manifest-path",
-        "fuzz/Cargo.toml",
-        "--bin",
-        "markdown",
-        "--",
-    ];
-    jobs.cargo(checkout, &[&markdown[..], &["--seconds", &seconds]].concat())?;
-    say(&format!("\n{} passed, 0 failed", READERS.len() + 1));
-    Ok(ExitCode::SUCCESS)
+    tally.count(markdown_cost(&jobs, checkout, time.as_secs())?);
+    say(&tally.line());
+    Ok(ExitCode::from(u8::from(tally.failed > 0)))
 }
 
-/// The program of the tests of a package's library.
-fn tests_of(jobs: &Jobs, checkout: &Checkout, package: &str) -> Result<PathBuf, TaskError> {
-    let mut build = jobs.in_checkout(checkout, "cargo");
-    build.args([
-        "test",
-        "--locked",
-        "--package",
-        package,
-        "--lib",
-        "--no-run",
-        "--message-format",
-        "json",
-    ]);
-    let messages = jobs.output(build.stderr(Stdio::null()), BUILD_TIMEOUT)?;
-    let refused = || {
-        TaskError::Refused(format!(
-            "the tests of {package} were not built: cargo test --package {package} --lib --no-run says why"
-        ))
-    };
-    executable_in(&messages).ok_or_else(refused)
+impl Tally {
+    fn count(&mut self, has_passed: bool) {
+        if has_passed {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+
+    fn line(&self) -> String {
+        let Self { passed, failed, .. } = self;
+        let how = if self.is_fuzzed {
+            ""
+        } else {
+            " (property tests only: NOT FUZZED)"
+        };
+        format!("\n{passed} passed, {failed} failed{how}")
+    }
 }
 
-/// The last that cargo names in its messages, a line each.
-fn executable_in(messages: &str) -> Option<PathBuf> {
-    let mut messages = messages
-        .lines()
-        .rev()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    messages.find_map(|message| message["executable"].as_str().map(PathBuf::from))
-}
-
-fn has_passed(text: &str) -> bool {
-    let counts = text.lines().filter_map(|line| {
-        let (_, rest) = line.split_once("ok. ")?;
-        rest.split_once(" passed")?.0.parse::<u32>().ok()
-    });
-    counts.into_iter().any(|count| count > 0)
+/// A program of its own, which looks for texts that cost more than they are long.
+fn markdown_cost(jobs: &Jobs, checkout: &Checkout, seconds: u64) -> Result<bool, TaskError> {
+    let mut cost = jobs.in_checkout(checkout, "cargo");
+    cost.args(["run", "--quiet", "--locked", "--release", "--manifest-path"]);
+    cost.args(["fuzz/Cargo.toml", "--package", "markdown-cost", "--"]);
+    cost.args(["--seconds", &seconds.to_string()]);
+    Ok(jobs.run(&mut cost)? == 0)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{executable_in, has_passed};
-    use std::path::Path;
+    use super::Tally;
 
     #[test]
-    fn the_program_of_the_tests_is_the_last_that_cargo_names() {
-        let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n{\"executable\":\"/t/llm-1\"}\n{\"success\":true}\n";
-        assert_eq!(executable_in(messages).as_deref(), Some(Path::new("/t/llm-1")));
-        assert_eq!(executable_in("error\n"), None);
-    }
-
-    #[test]
-    fn a_filter_that_finds_no_test_has_tried_nothing() {
-        assert!(has_passed("test result: ok. 3 passed; 0 failed; 0 ignored"));
-        assert!(!has_passed("test result: ok. 0 passed; 0 failed; 9 filtered out"));
+    fn the_last_line_tells_what_was_not_fuzzed() {
+        let mut tally = Tally {
+            is_fuzzed: true,
+            ..Tally::default()
+        };
+        [true, true, false].into_iter().for_each(|passed| tally.count(passed));
+        assert_eq!(tally.line(), "\n2 passed, 1 failed");
+        tally.is_fuzzed = false;
+        assert_eq!(tally.line(), "\n2 passed, 1 failed (property tests only: NOT FUZZED)");
     }
 }
