@@ -4,6 +4,7 @@
 //! the upstream's response, within its timeouts. A provider whose server speaks another API converts both within [`Provider::send`].
 
 pub mod error;
+mod exchange;
 pub mod frames;
 pub mod health_window;
 pub mod local;

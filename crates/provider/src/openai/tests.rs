@@ -13,8 +13,8 @@ use futures_util::StreamExt;
 use http::{HeaderMap, StatusCode};
 use tokio::time::timeout;
 
-use super::{Exchanged, OpenAiProvider};
-use crate::{EventStream, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark};
+use super::OpenAiProvider;
+use crate::{exchange::Exchanged, EventStream, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark};
 use configuration::{ProviderConfig, ProviderKind};
 use llm::Endpoint;
 
@@ -89,10 +89,10 @@ async fn failure(provider: &OpenAiProvider, stream: bool) -> ProviderError {
 }
 
 async fn events(provider: &OpenAiProvider) -> EventStream {
-    let exchanging = timeout(LONG / 2, provider.exchange(asked(true)));
+    let exchanging = timeout(LONG / 2, provider.server.post(&provider.chat, asked(true)));
     match exchanging.await.expect("an answer in time") {
         Ok(Exchanged::Events(_, events)) => events,
-        Ok(Exchanged::Whole(_)) => panic!("whole"),
+        Ok(_) => panic!("whole"),
         Err(error) => panic!("{error:?}"),
     }
 }

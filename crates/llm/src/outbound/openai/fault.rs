@@ -26,6 +26,15 @@ pub fn with_message(error: Value) -> Value {
     fields.into()
 }
 
+/// The body of a refusal, with an `error` that is an object, as OpenAI's clients look for it: of a list of details (FastAPI), a message
+/// alone (vLLM) or an error in a list (Gemini) they show nothing else but the status.
+pub fn refusal(body: &[u8]) -> Bytes {
+    match serde_json::from_slice::<Value>(body) {
+        Ok(value) if !value["error"].is_object() => Bytes::from(json!({"error": with_message(value)}).to_string()),
+        _ => Bytes::copy_from_slice(body),
+    }
+}
+
 /// The words under any of the names that servers have for them, else all as it is written.
 fn message_of(error: &Value) -> String {
     let words = |name: &str| error.get(name).and_then(Value::as_str);

@@ -10,10 +10,7 @@ use super::{
     upstream::{serve, watch},
     whole,
 };
-use crate::{
-    Provider, ProviderError,
-    openai::{LARGEST_LIST, OpenAiProvider},
-};
+use crate::{Provider, ProviderError, exchange::LARGEST_LIST, openai::OpenAiProvider};
 
 #[tokio::test]
 async fn requests_go_out_as_they_are() {

@@ -7,10 +7,7 @@ use std::{
 };
 
 use super::{HELLO, ROLE, SHORT, config, events, failure, limited, next, provider, upstream::serve, whole};
-use crate::{
-    ProviderError, Stage,
-    openai::{LARGEST_ANSWER, OpenAiProvider},
-};
+use crate::{ProviderError, Stage, exchange::LARGEST_ANSWER, openai::OpenAiProvider};
 use concurrency::write_coalescing::MAX_BUFFERED_BYTES;
 use llm::sse;
 
@@ -171,7 +168,7 @@ async fn a_caller_is_sent_comments_while_the_upstream_is_silent() {
         connection.stall();
     });
     let mut provider = provider(address);
-    provider.limits.keep_alive = SHORT;
+    provider.server.limits.keep_alive = SHORT;
     let mut stream = events(&provider).await;
     for _ in 0..2 {
         assert_eq!(next(&mut stream).await.unwrap().unwrap(), sse::KEEP_ALIVE);

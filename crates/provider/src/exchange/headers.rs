@@ -3,12 +3,12 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use secrecy::ExposeSecret;
 
-use super::retry;
+use super::{VendorFormat, retry};
 use crate::MAX_HEADERS;
 use configuration::ProviderConfig;
 
 /// What is sent with every request. `None` if a configured value cannot stand in a header.
-pub(super) fn sent_headers(config: &ProviderConfig) -> Option<HeaderMap> {
+pub(super) fn sent_headers<F: VendorFormat>(config: &ProviderConfig) -> Option<HeaderMap> {
     // With room for the host and the length, which are added to a copy of these for each call.
     let mut headers = HeaderMap::with_capacity(7 + config.headers.len());
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -22,18 +22,19 @@ pub(super) fn sent_headers(config: &ProviderConfig) -> Option<HeaderMap> {
         header::USER_AGENT,
         HeaderValue::from_static(concat!("mapleai/", env!("CARGO_PKG_VERSION"))),
     );
-    if let Some(key) = &config.api_key {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).ok()?;
-        value.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, value);
-    }
+    F::add_headers(config.api_key.as_ref().map(ExposeSecret::expose_secret), &mut headers)?;
     for (name, value) in &config.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        let mut value = HeaderValue::from_str(value.expose_secret()).ok()?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
+        headers.insert(name, secret(value.expose_secret())?);
     }
     Some(headers)
+}
+
+/// A value that is a secret: it is taken out of what callers are told. `None` if it cannot stand in a header.
+pub(crate) fn secret(value: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
@@ -60,26 +61,11 @@ pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The headers that are meant for the caller, but for the content type: when to come back, and the provider's own id and time
-/// for the call. All others stay here: they may name our organisation, or tell what other tenants have left of our limits.
-pub(super) fn caller_headers(status: StatusCode, upstream: &HeaderMap) -> HeaderMap {
-    static PASSED: [(HeaderName, HeaderName); 3] = [
-        // Ours has that name; both are needed when a provider is asked about a call.
-        (
-            HeaderName::from_static("x-request-id"),
-            HeaderName::from_static("x-upstream-request-id"),
-        ),
-        (
-            HeaderName::from_static("openai-processing-ms"),
-            HeaderName::from_static("openai-processing-ms"),
-        ),
-        (
-            HeaderName::from_static("openai-version"),
-            HeaderName::from_static("openai-version"),
-        ),
-    ];
+/// The headers that are meant for the caller, but for the content type: when to come back, and those that the vendor's format names, such as
+/// the vendor's own id and time for the call. All others stay here: they may name our organisation, or tell what other tenants have left of our limits.
+pub(super) fn caller_headers<F: VendorFormat>(status: StatusCode, upstream: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(MAX_HEADERS);
-    for (name, passed) in &PASSED {
+    for (name, passed) in F::passed_headers() {
         if let Some(value) = upstream.get(name) {
             headers.insert(passed.clone(), value.clone());
         }

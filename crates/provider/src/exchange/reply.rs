@@ -6,16 +6,16 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Body;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::timeout;
 
-use super::UpstreamTimeouts;
+use super::{Exchanged, UpstreamTimeouts, VendorFormat};
 use crate::{ProviderError, ProviderReply, transport::ResponseBody};
 use concurrency::{
     deadline,
     memory::{Allowance, SMALL},
 };
-use llm::{outbound::openai::fault, sse};
+use llm::sse;
 
 /// Memory taken on a promised length alone, in bytes.
 const MAX_RESERVED_BYTES: usize = 1024 * 1024;
@@ -52,7 +52,7 @@ pub(super) async fn begin(
 
 /// Reads a body whole, within the limits on pauses, time and size, and counts what is not small before it is read; `first` is what has
 /// been read of it. One that comes in one piece is not copied. Until its first byte there is no pause, but a model that thinks. Events
-/// that nobody asked for are read up to the mark that ends them: some proxies never close after it (openai/openai-python #3520). Says
+/// that nobody asked for are read up to the mark that ends them, as `ends_answer` says: some proxies never close after it (openai/openai-python #3520). Says
 /// whether the body has ended as well.
 pub(super) async fn collect(
     body: &mut ResponseBody,
@@ -61,6 +61,7 @@ pub(super) async fn collect(
     limits: UpstreamTimeouts,
     started: Instant,
     memory: Option<&Allowance>,
+    ends_answer: impl Fn(&[u8]) -> bool,
 ) -> Result<(Bytes, bool), ProviderError> {
     const TOO_LARGE: ProviderError = ProviderError::BadReply("it is too large");
     if body.size_hint().lower() > largest as u64 {
@@ -79,7 +80,7 @@ pub(super) async fn collect(
     let mut has_ended = false;
     loop {
         let read = if all.is_empty() { &first[..] } else { &all[..] };
-        if sse::ends_with_mark(read) && sse::begins_as_events(read) == Some(true) {
+        if ends_answer(read) && sse::begins_as_events(read) == Some(true) {
             break;
         }
         let mut is_total = false;
@@ -132,7 +133,7 @@ pub(super) async fn collect(
 }
 
 /// A successful answer that is not streamed, under the content type that it has: what the upstream calls it says little.
-pub(super) fn whole(mut headers: HeaderMap, mut body: Bytes) -> Result<ProviderReply, ProviderError> {
+pub(super) fn whole<F: VendorFormat>(mut headers: HeaderMap, mut body: Bytes) -> Result<Exchanged<F>, ProviderError> {
     if body.starts_with(sse::MARK) {
         body.advance(sse::MARK.len());
     }
@@ -146,17 +147,15 @@ pub(super) fn whole(mut headers: HeaderMap, mut body: Bytes) -> Result<ProviderR
         return Err(ProviderError::BadReply("it is neither JSON nor a stream of events"));
     };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    // Whatever success it was called: clients know of one.
-    let status = StatusCode::OK;
-    Ok(ProviderReply::Whole { status, headers, body })
+    Ok(Exchanged::Whole { headers, body })
 }
 
 /// A refusal in the upstream's own words, if they are JSON; a page, or what a proxy says, is replaced.
-pub(super) fn refusal(status: StatusCode, mut headers: HeaderMap, body: &[u8]) -> ProviderReply {
+pub(super) fn refusal<F: VendorFormat>(status: StatusCode, mut headers: HeaderMap, body: &[u8]) -> ProviderReply {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let body = body.strip_prefix(sse::MARK).unwrap_or(body);
     let body = if is_json(body) {
-        as_error(body)
+        F::refusal(body)
     } else {
         let kind = if status == StatusCode::TOO_MANY_REQUESTS {
             "rate_limit_error"
@@ -168,17 +167,6 @@ pub(super) fn refusal(status: StatusCode, mut headers: HeaderMap, body: &[u8]) -
         Bytes::from(json!({"error": error}).to_string())
     };
     ProviderReply::Whole { status, headers, body }
-}
-
-/// With an `error` that is an object, as OpenAI's clients look for it: of a list of details (FastAPI), a message alone (vLLM)
-/// or an error in a list (Gemini) they show nothing else but the status.
-fn as_error(body: &[u8]) -> Bytes {
-    match serde_json::from_slice::<Value>(body) {
-        Ok(value) if !value["error"].is_object() => {
-            Bytes::from(json!({"error": fault::with_message(value)}).to_string())
-        }
-        _ => Bytes::copy_from_slice(body),
-    }
 }
 
 fn is_json(body: &[u8]) -> bool {

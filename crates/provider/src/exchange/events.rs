@@ -1,6 +1,7 @@
 //! An upstream's event stream: whole events as they come, within the limits on pauses.
 
 use std::{
+    marker::PhantomData,
     pin::Pin,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
@@ -11,7 +12,7 @@ use futures_util::Stream;
 use hyper::body::Body;
 use tokio::time::Sleep;
 
-use super::UpstreamTimeouts;
+use super::{UpstreamTimeouts, VendorFormat};
 use crate::{Events, ProviderError, Stage, transport::ResponseBody};
 use concurrency::memory::{Allowance, StreamReservation};
 use llm::sse::{self, EventSplitter, KEEP_ALIVE, MAX_EVENT};
@@ -22,7 +23,7 @@ const TAIL: Duration = Duration::from_secs(30);
 
 /// Dropping it before the last event closes the upstream connection.
 #[expect(clippy::struct_excessive_bools, reason = "each says something else of the stream")]
-pub(super) struct UpstreamEvents {
+pub(crate) struct UpstreamEvents<F: VendorFormat> {
     /// `None` once the answer has ended.
     body: Option<ResponseBody>,
     /// Bytes of the body that were read to recognise a stream.
@@ -42,10 +43,11 @@ pub(super) struct UpstreamEvents {
     is_odd: bool,
     /// The last event was ended before its blank line came, which is then left out.
     is_ended_early: bool,
-    /// `[DONE]` has come.
+    /// The mark that ends an answer has come.
     marked: bool,
     over: bool,
     timer: Pin<Box<Sleep>>,
+    format: PhantomData<fn() -> F>,
 }
 
 /// The progress of the answer, which decides which limit on pauses applies.
@@ -58,7 +60,7 @@ enum Reached {
     Finished(Instant),
 }
 
-impl UpstreamEvents {
+impl<F: VendorFormat> UpstreamEvents<F> {
     /// `first` is the part of the body that has been read.
     pub(super) fn new(
         body: ResponseBody,
@@ -90,6 +92,7 @@ impl UpstreamEvents {
             marked: false,
             over: false,
             timer: Box::pin(tokio::time::sleep_until(deadline.into())),
+            format: PhantomData,
         }
     }
 
@@ -163,7 +166,7 @@ impl UpstreamEvents {
         if self.is_odd && item.starts_with(sse::MARK) {
             item.advance(sse::MARK.len());
         }
-        self.marked = sse::ends_with_mark(&item);
+        self.marked = F::ends_answer(&item);
         let is_ended = sse::ends_with_blank_line(&item);
         if !self.is_odd && is_ended {
             return item;
@@ -184,7 +187,7 @@ impl UpstreamEvents {
     }
 }
 
-impl Stream for UpstreamEvents {
+impl<F: VendorFormat> Stream for UpstreamEvents<F> {
     type Item = Result<Bytes, ProviderError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -248,7 +251,7 @@ impl Stream for UpstreamEvents {
     }
 }
 
-impl Events for UpstreamEvents {
+impl<F: VendorFormat> Events for UpstreamEvents<F> {
     fn reached(mut self: Pin<&mut Self>, stage: Stage) {
         self.reached = match (self.reached, stage) {
             (Reached::Finished(at), Stage::Finished) => Reached::Finished(at),
@@ -259,7 +262,7 @@ impl Events for UpstreamEvents {
     }
 }
 
-impl Drop for UpstreamEvents {
+impl<F: VendorFormat> Drop for UpstreamEvents<F> {
     fn drop(&mut self) {
         if let Some(body) = self.body.take_if(|_| self.marked && !self.over) {
             body.drain();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use configuration::{ProviderConfig, ProviderKind};
+
 /// See [`ProviderConfig`](configuration::ProviderConfig) for what each limit covers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UpstreamTimeouts {
@@ -18,9 +20,21 @@ pub(crate) struct UpstreamTimeouts {
 }
 
 /// Half of what common proxies allow a response.
-pub(super) const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);
 
 impl UpstreamTimeouts {
+    pub(super) fn of(config: &ProviderConfig) -> Self {
+        Self {
+            first_byte: config.first_byte_timeout,
+            first_content: config.first_content_timeout,
+            chunk: config.chunk_timeout,
+            whole: config.whole_timeout,
+            total: config.total_timeout,
+            keep_alive: KEEP_ALIVE_AFTER,
+            is_lively: config.kind == ProviderKind::Local,
+        }
+    }
+
     /// Of an answer that is not streamed, whose head and body come when all of it has been thought of.
     pub(super) fn of_whole(self) -> Self {
         let total = self.total.min(self.whole);

@@ -8,10 +8,8 @@ const REDACTED: &[u8] = b"[redacted]";
 /// As much of a secret, from its beginning, is taken for a quotation of it, in bytes. A shorter secret is a word, such as
 /// the name of a team in a header.
 const MIN_QUOTED: usize = 8;
-/// What comes behind a prefix of OpenAI's before it is an id, in bytes.
+/// What comes behind a vendor's prefix before it is an id, in bytes.
 const MIN_ID: usize = 6;
-/// OpenAI's keys, organisations and projects. Its messages quote them, keys with stars in the middle.
-const PREFIXES: [&[u8]; 3] = [b"sk-", b"org-", b"proj_"];
 
 /// The values that are sent as secrets: the key, and headers from the configuration.
 pub(super) fn secrets_of(headers: &HeaderMap) -> Vec<Box<[u8]>> {
@@ -22,14 +20,14 @@ pub(super) fn secrets_of(headers: &HeaderMap) -> Vec<Box<[u8]>> {
         .collect()
 }
 
-/// The text without quotations of `secrets`, or of their beginnings, and without what looks like an id of OpenAI's. All other
-/// bytes stay.
-pub(super) fn redact<'a>(text: &'a [u8], secrets: &[Box<[u8]>]) -> Cow<'a, [u8]> {
+/// The text without quotations of `secrets`, or of their beginnings, and without what looks like one of the vendor's ids, which begin
+/// with one of `prefixes`. All other bytes stay.
+pub(super) fn redact<'a>(text: &'a [u8], secrets: &[Box<[u8]>], prefixes: &[&[u8]]) -> Cow<'a, [u8]> {
     let mut out: Vec<u8> = Vec::new();
     let (mut copied, mut at) = (0, 0);
     while at < text.len() {
         let is_inside = at > 0 && is_word(text[at - 1]);
-        let length = quoted(&text[at..], secrets).max(if is_inside { 0 } else { id(&text[at..]) });
+        let length = quoted(&text[at..], secrets).max(if is_inside { 0 } else { id(&text[at..], prefixes) });
         if length == 0 {
             at += 1;
             continue;
@@ -56,8 +54,8 @@ fn quoted(text: &[u8], secrets: &[Box<[u8]>]) -> usize {
 }
 
 /// How long an id is that the text begins with. Words such as `org-specific` are none.
-fn id(text: &[u8]) -> usize {
-    let Some(prefix) = PREFIXES.iter().find(|prefix| text.starts_with(prefix)) else {
+fn id(text: &[u8], prefixes: &[&[u8]]) -> usize {
+    let Some(prefix) = prefixes.iter().find(|prefix| text.starts_with(prefix)) else {
         return 0;
     };
     let rest = &text[prefix.len()..];
@@ -86,6 +84,8 @@ mod tests {
     use proptest::prelude::*;
     use std::borrow::Cow;
 
+    const PREFIXES: [&[u8]; 3] = [b"sk-", b"org-", b"proj_"];
+
     fn secrets() -> Vec<Box<[u8]>> {
         [&b"sk-upstream-secret"[..], b"gateway/key+of=ours"]
             .map(Box::from)
@@ -93,7 +93,7 @@ mod tests {
     }
 
     fn redacted_text(text: &str) -> String {
-        String::from_utf8(redact(text.as_bytes(), &secrets()).into_owned()).unwrap()
+        String::from_utf8(redact(text.as_bytes(), &secrets(), &PREFIXES).into_owned()).unwrap()
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
             "",
         ] {
             assert!(
-                matches!(redact(text.as_bytes(), &secrets()), Cow::Borrowed(_)),
+                matches!(redact(text.as_bytes(), &secrets(), &PREFIXES), Cow::Borrowed(_)),
                 "{text}"
             );
         }
@@ -139,7 +139,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read(text in prop::collection::vec(any::<u8>(), 0..60)) {
-            let _ = redact(&text, &secrets());
+            let _ = redact(&text, &secrets(), &PREFIXES);
         }
     }
 }
