@@ -27,7 +27,7 @@ use crate::{
 };
 use concurrency::memory::Holder;
 use gateway::completions::Completions;
-use llm::Endpoint;
+use llm::{Endpoint, inbound};
 use telemetry::context;
 
 /// Cheap to clone.
@@ -49,7 +49,7 @@ impl Service {
     pub fn new(router: Router, edge: Edge, completions: Completions, body: Bounds, cors: bool) -> Self {
         let calls = [Endpoint::ChatCompletions, Endpoint::Embeddings].into_iter();
         let calls = calls.filter_map(|endpoint| {
-            let path = format!("/v1{}", endpoint.path());
+            let path = format!("/v1{}", inbound::openai::path(endpoint));
             // What is for somebody else than programs is the router's.
             let route = edge.route(&path, &Method::POST);
             let route = route.filter(|route| route.access == Access::Program)?;

@@ -37,6 +37,9 @@ pub struct Frame {
     data: (usize, usize),
 }
 
+/// The event that ends a complete answer, of [`FrameKind::Done`].
+pub const DONE: &[u8] = b"data: [DONE]\n\n";
+
 impl Frame {
     /// The comment that a caller is sent while the provider says nothing.
     pub fn keep_alive() -> Self {

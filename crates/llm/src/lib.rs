@@ -25,12 +25,4 @@ impl Endpoint {
             Self::Embeddings => "embeddings",
         }
     }
-
-    /// Below the provider's base URL.
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "/chat/completions",
-            Self::Embeddings => "/embeddings",
-        }
-    }
 }

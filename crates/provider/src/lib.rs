@@ -12,21 +12,16 @@ pub mod local_servers;
 pub mod mock;
 pub mod openai;
 pub mod registry;
+mod request;
 mod transport;
 
-use std::{
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::{Stream, future::BoxFuture};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::json;
 
-use concurrency::memory::Allowance;
 use configuration::ProviderConfig;
 pub use error::ProviderError;
 pub use frames::FrameStream;
@@ -34,39 +29,7 @@ use llm::Endpoint;
 pub use llm::outbound::openai::frames::Stage;
 use registry::ProviderSetupError;
 pub use registry::Registry;
-
-/// Whether anything of a call has been sent to the upstream: until then it costs nothing.
-#[derive(Debug, Clone, Default)]
-pub struct SentMark(Arc<AtomicBool>);
-
-impl SentMark {
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// One call, ready for the upstream.
-#[derive(Debug, Clone)]
-pub struct ProviderRequest {
-    pub endpoint: Endpoint,
-    /// JSON in OpenAI's form, with the upstream's name for the model. Of a stream it may have `stream_options` that the caller
-    /// did not send.
-    pub body: Bytes,
-    /// Whether the body asks for a stream.
-    pub stream: bool,
-    /// How many answers it asks for; 0 if that cannot be read.
-    pub choices: u32,
-    /// W3C trace context to pass on.
-    pub traceparent: Option<HeaderValue>,
-    /// Set by the provider before it sends the first byte.
-    pub sent: SentMark,
-    /// The allowance that buffered bytes are charged to; without one they are not counted.
-    pub memory: Option<Allowance>,
-}
+pub use request::{ProviderRequest, SentMark};
 
 /// Server-sent events as they come, before they are made into frames.
 pub(crate) trait Events: Stream<Item = Result<Bytes, ProviderError>> {
@@ -94,6 +57,18 @@ pub enum ProviderReply {
     },
     /// A 2xx response with server-sent events, whatever its content type says.
     Stream { headers: HeaderMap, frames: FrameStream },
+}
+
+impl ProviderReply {
+    /// The refusal of a request that the vendor cannot be sent; `param` names the member that it cannot take.
+    pub fn refused(message: &str, param: Option<&str>) -> Self {
+        let error = json!({"message": message, "type": "invalid_request_error", "param": param, "code": null});
+        Self::Whole {
+            status: StatusCode::BAD_REQUEST,
+            headers: HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
+            body: json!({"error": error}).to_string().into(),
+        }
+    }
 }
 
 /// An upstream. Requests and replies are in OpenAI's form, whatever it says to its server.

@@ -54,6 +54,7 @@ impl LocalProvider {
                         .provider
                         .send(ProviderRequest {
                             body,
+                            model: Arc::clone(&live.model),
                             ..request.clone()
                         })
                         .await

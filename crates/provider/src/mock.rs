@@ -101,7 +101,7 @@ impl MockProvider {
             if status.is_server_error() || status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
                 return Err(ProviderError::Status(status));
             }
-            return Ok(whole(status, &error(&message, None)));
+            return Ok(whole(status, &error(&message)));
         }
         let deadline = Instant::now() + self.total_timeout;
         if directives.stall {
@@ -217,12 +217,12 @@ fn whole(status: StatusCode, body: &Value) -> ProviderReply {
     }
 }
 
-fn error(message: &str, param: Option<&str>) -> Value {
-    json!({"error": {"message": message, "type": "invalid_request_error", "param": param, "code": null}})
+fn error(message: &str) -> Value {
+    json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": null}})
 }
 
 fn refused(refusal: &Refusal) -> ProviderReply {
-    whole(StatusCode::BAD_REQUEST, &error(&refusal.message, Some(refusal.param)))
+    ProviderReply::refused(&refusal.message, Some(refusal.param))
 }
 
 /// A number that is the same for the same text, everywhere and always (FNV-1a).

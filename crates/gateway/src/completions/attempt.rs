@@ -1,21 +1,19 @@
 //! One attempt: a call to one target, from its admission to its usage record.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use memchr::memmem;
 
 use super::{Call, CompletionError, Completions, NoCapacity, metered::MeteredStream, record::Recorder};
 use crate::{admission::Permit, usage::UsageSlot};
 use domain::{ids::OrganizationId, tokens::TokenUsage, usage::CallOutcome};
 use llm::{
     Endpoint,
-    inbound::openai::{RequestView, ResponseForm, without_added_usage},
-    outbound::openai::{answer, chunk},
+    inbound::openai::{Outgoing, RequestView, ResponseForm},
+    outbound::{self, NoAnswer, WholeAnswer},
 };
-use provider::{
-    ProviderError, ProviderReply, ProviderRequest,
-    registry::{Route, Upstream},
-};
+use provider::{ProviderError, ProviderReply, ProviderRequest, registry::Route};
 use telemetry::traces::OpenSpan;
 
 /// A place in flight, unless the answer is another call's, and one for the record.
@@ -51,15 +49,14 @@ pub(super) enum Attempted {
 
 impl Attempt {
     pub(super) fn of(call: &Call, view: &RequestView<'_>, target: &Route) -> Self {
-        let form = view.form;
-        let adds_usage = form.streamed && !form.include_usage && target.upstream.asks_for_usage();
-        let body = view.for_upstream(&call.body, &target.model.upstream, adds_usage);
+        let reports_usage = target.upstream.reports_usage_in_streams();
+        let Outgoing { body, has_added_usage } = view.outgoing(&call.body, &target.model.upstream, reports_usage);
         Self {
             call: Call { body, ..call.clone() },
             target: target.clone(),
-            form,
+            form: view.form,
             choices: view.choices,
-            has_added_usage: adds_usage && view.raw_stream_options.is_none(),
+            has_added_usage,
         }
     }
 }
@@ -70,7 +67,7 @@ impl Completions {
     pub(super) async fn attempt(&self, attempt: Attempt, withhold_usage: bool) -> Result<Attempted, CompletionError> {
         let call_slots = self.call_slots(attempt.call.principal.organization).await?;
         let (request, mut recorder) = self.begin(call_slots, &attempt);
-        match ask(&attempt.target.upstream, request, attempt.has_added_usage).await {
+        match attempt.target.upstream.send(request).await {
             Ok(ProviderReply::Whole { status, headers, body }) if status.is_success() => {
                 let body = complete(attempt.call.endpoint, &body, &mut recorder)?;
                 let headers = as_json(headers);
@@ -126,9 +123,11 @@ impl Completions {
         let request = ProviderRequest {
             memory: Some(self.allowance(call)),
             endpoint: call.endpoint,
+            model: Arc::clone(&target.model.upstream),
             body: call.body.clone(),
             stream: form.streamed,
             choices: attempt.choices,
+            has_added_usage: attempt.has_added_usage,
             traceparent,
             sent: recorder.not_before_sent(),
         };
@@ -142,14 +141,14 @@ impl Completions {
 
 /// The body of a whole answer, recorded; an error if it is none, which may have cost something all the same.
 fn complete(endpoint: Endpoint, body: &Bytes, recorder: &mut Recorder) -> Result<Bytes, ProviderError> {
-    match answer::whole(endpoint, body.clone()) {
-        Ok(body) => {
-            recorder.note_whole(chunk::usage_of_body(&body, endpoint == Endpoint::ChatCompletions));
+    match outbound::read(endpoint, body) {
+        Ok(WholeAnswer { body, usage }) => {
+            recorder.note_whole(usage);
             recorder.finish(CallOutcome::Completed);
             Ok(body)
         }
-        Err(fault) => {
-            if let Some(usage) = answer::spent(body) {
+        Err(NoAnswer { fault, spent }) => {
+            if let Some(usage) = spent {
                 recorder.note_usage(usage);
             }
             let error = fault.into();
@@ -163,43 +162,4 @@ fn complete(endpoint: Endpoint, body: &Bytes, recorder: &mut Recorder) -> Result
 fn as_json(mut headers: HeaderMap) -> HeaderMap {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers
-}
-
-/// Sends the request. If it carries a wish for usage that the caller knows nothing of, and the upstream refuses it for that (as
-/// some servers do: openai/openai-agents-python #442), it is sent once more without, and later ones never carry it.
-async fn ask(
-    upstream: &Upstream,
-    request: ProviderRequest,
-    has_added_usage: bool,
-) -> Result<ProviderReply, ProviderError> {
-    if !has_added_usage {
-        return upstream.provider.send(request).await;
-    }
-    let again = request.clone();
-    let reply = upstream.provider.send(request).await?;
-    if !refuses_usage(&reply) {
-        return Ok(reply);
-    }
-    let body = without_added_usage(&again.body);
-    let reply = upstream.provider.send(ProviderRequest { body, ..again }).await?;
-    let is_taken = match &reply {
-        ProviderReply::Whole { status, .. } => status.is_success(),
-        ProviderReply::Stream { .. } => true,
-    };
-    if is_taken && upstream.stop_asking_for_usage() {
-        tracing::warn!(
-            target: "mapleai::providers",
-            provider = upstream.provider.name(),
-            "the provider refuses stream_options; its streams are estimated from now on. usage_in_streams = false saves the attempt"
-        );
-    }
-    Ok(reply)
-}
-
-fn refuses_usage(reply: &ProviderReply) -> bool {
-    const STATUSES: [StatusCode; 2] = [StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY];
-    let ProviderReply::Whole { status, body, .. } = reply else {
-        return false;
-    };
-    STATUSES.contains(status) && memmem::find(body, b"stream_options").is_some()
 }

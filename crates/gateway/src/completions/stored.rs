@@ -9,10 +9,8 @@ use super::{CallResponse, stream::AnswerStream};
 use cache::Value;
 use domain::tokens::TokenUsage;
 use llm::conversion;
-use llm::frame::{Frame, FrameKind};
-use llm::outbound::openai::chunk;
-
-const DONE: &[u8] = b"data: [DONE]\n\n";
+use llm::frame::{DONE, Frame, FrameKind};
+use llm::outbound::usage_of_body;
 
 /// One pointer.
 #[derive(Debug, Clone)]
@@ -95,7 +93,7 @@ impl StoredAnswer {
 
 /// A completion for a caller that requested a stream; unchanged if it cannot be converted.
 pub(super) fn as_stream(status: StatusCode, mut headers: HeaderMap, body: Bytes, with_usage: bool) -> CallResponse {
-    let tokens = chunk::usage_of_body(&body, true).reported.map(TokenUsage::from);
+    let tokens = usage_of_body(&body, true).reported.map(TokenUsage::from);
     let answer = StoredAnswer::whole(&body, tokens.unwrap_or_default());
     let Some(events) = answer.as_events(with_usage) else {
         return CallResponse::Whole { status, headers, body };
@@ -162,7 +160,7 @@ mod tests {
     use bytes::Bytes;
     use cache::Value;
     use domain::tokens::TokenUsage;
-    use llm::outbound::openai::frames::of_stored;
+    use llm::outbound::of_stored;
     use proptest::prelude::*;
 
     proptest! {

@@ -11,7 +11,7 @@ use futures_util::Stream;
 use super::{metered::MeteredStream, policy::Approval, shared::SharedReader};
 use crate::live_calls::LiveCall;
 use domain::tokens::TokenUsage;
-use llm::{frame::Frame, outbound::openai::frames};
+use llm::{frame::Frame, outbound::of_stored};
 use provider::{ProviderError, registry::OpenCall};
 
 /// Why a stream ended before its answer did.
@@ -161,7 +161,7 @@ impl StoredFrames {
     fn next(&mut self) -> Option<Frame> {
         let frames = self
             .frames
-            .get_or_insert_with(|| Box::new(frames::of_stored(std::mem::take(&mut self.events))));
+            .get_or_insert_with(|| Box::new(of_stored(std::mem::take(&mut self.events))));
         frames.next()
     }
 }

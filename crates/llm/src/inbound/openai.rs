@@ -1,6 +1,7 @@
 //! Reading and adjusting a request body without rebuilding it: fields that we do not know pass through as they came.
 
 mod fields;
+mod members;
 mod prompt;
 
 use std::borrow::Cow;
@@ -9,6 +10,15 @@ use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 
 use crate::{Endpoint, canonical::Member};
+pub use members::{Members, Message};
+
+/// Where callers find an operation, below the version.
+pub fn path(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::ChatCompletions => "/chat/completions",
+        Endpoint::Embeddings => "/embeddings",
+    }
+}
 
 /// Why a body is refused. `param` names the field, as in OpenAI's errors.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +68,14 @@ pub struct RequestView<'a> {
     pub raw_stream_options: Option<&'a str>,
     /// All of the body, of which the cache key is made; `None` if there are too many, so that it has none.
     pub members: Option<Vec<Member<'a>>>,
+}
+
+/// What a provider is sent of a request.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    pub body: Bytes,
+    /// It asks for usage in words that are not the caller's: [`without_added_usage`] takes them out again.
+    pub has_added_usage: bool,
 }
 
 /// In what form an answer is wanted, and how much it answers: all that a remembered one needs to know of a request.
@@ -150,6 +168,15 @@ impl<'a> RequestView<'a> {
             raw_stream_options,
             members: found.members,
         })
+    }
+
+    /// What a provider is sent that calls the model `upstream`. Of one that `reports_usage` where it is asked to, a stream's usage is asked for.
+    pub fn outgoing(&self, body: &Bytes, upstream: &str, reports_usage: bool) -> Outgoing {
+        let adds_usage = reports_usage && self.form.streamed && !self.form.include_usage;
+        Outgoing {
+            body: self.for_upstream(body, upstream, adds_usage),
+            has_added_usage: adds_usage && self.raw_stream_options.is_none(),
+        }
     }
 
     /// The body for the upstream: the caller's own, with the model's name replaced if the upstream calls it otherwise,

@@ -1,12 +1,12 @@
 //! Asking a model for a title, and storing what it says.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode, header};
 
 use super::{Untitled, wording};
 use llm::Endpoint;
-use provider::{ProviderError, ProviderReply, ProviderRequest, SentMark};
+use provider::{ProviderError, ProviderReply, ProviderRequest};
 use store::StoreError;
 
 /// Why the first words stay.
@@ -27,15 +27,8 @@ pub(super) enum Untold {
 impl Untitled {
     /// Dropping the future ends the call at once.
     pub(super) async fn ask(&self) -> Result<String, Untold> {
-        let request = ProviderRequest {
-            endpoint: Endpoint::ChatCompletions,
-            body: self.body.clone(),
-            stream: false,
-            choices: 1,
-            traceparent: None,
-            sent: SentMark::default(),
-            memory: None,
-        };
+        let model = Arc::clone(&self.route.model.upstream);
+        let request = ProviderRequest::whole(Endpoint::ChatCompletions, model, self.body.clone());
         match self.route.upstream.provider.send(request).await? {
             ProviderReply::Whole { status, headers, body } if status.is_success() => {
                 let title = (!stands_in(&headers)).then(|| wording::title_of(&body)).flatten();

@@ -123,7 +123,7 @@ pub(super) struct Live {
     /// Differs between servers; never 0.
     pub(super) edition: u64,
     /// What the server calls its model.
-    model: String,
+    pub(super) model: Arc<str>,
 }
 
 impl Live {
@@ -144,17 +144,17 @@ impl Live {
         Ok(Self {
             provider: OpenAiProvider::new(name, &config)?,
             edition,
-            model,
+            model: model.into(),
         })
     }
 
     /// The body as this server wants it, which may know its model by another name than the catalogue.
     pub(super) fn named(&self, id: &str, body: Bytes) -> Bytes {
-        if self.model == id {
+        if *self.model == *id {
             return body;
         }
         let named = serde_json::from_slice::<serde_json::Map<_, _>>(&body).and_then(|mut fields| {
-            fields.insert("model".to_owned(), self.model.as_str().into());
+            fields.insert("model".to_owned(), (*self.model).into());
             serde_json::to_vec(&fields)
         });
         named.map_or(body, Bytes::from)

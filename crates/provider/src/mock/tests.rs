@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::MockProvider;
-use crate::{Provider, ProviderError, ProviderReply, ProviderRequest, SentMark};
+use crate::{Provider, ProviderError, ProviderReply, ProviderRequest};
 use configuration::{ProviderConfig, ProviderKind};
 use llm::{
     Endpoint,
@@ -35,13 +35,8 @@ fn mock() -> MockProvider {
 
 async fn send(body: &Value) -> Result<ProviderReply, ProviderError> {
     let request = ProviderRequest {
-        endpoint: Endpoint::ChatCompletions,
-        body: body.to_string().into(),
         stream: body["stream"] == true,
-        choices: 1,
-        traceparent: None,
-        sent: SentMark::default(),
-        memory: None,
+        ..ProviderRequest::whole(Endpoint::ChatCompletions, "maple-dev".into(), body.to_string().into())
     };
     mock().send(request).await
 }

@@ -14,7 +14,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::timeout;
 
 use super::OpenAiProvider;
-use crate::{exchange::Exchanged, EventStream, Provider, ProviderError, ProviderReply, ProviderRequest, SentMark};
+use crate::{EventStream, Provider, ProviderError, ProviderReply, ProviderRequest, exchange::Exchanged};
 use configuration::{ProviderConfig, ProviderKind};
 use llm::Endpoint;
 
@@ -56,13 +56,12 @@ fn limited(address: SocketAddr, set: impl FnOnce(&mut ProviderConfig)) -> OpenAi
 
 fn asked(stream: bool) -> ProviderRequest {
     ProviderRequest {
-        endpoint: Endpoint::ChatCompletions,
-        body: Bytes::from_static(br#"{"model":"m", "x_unknown" : [1,  2]}"#),
         stream,
-        choices: 1,
-        traceparent: None,
-        sent: SentMark::default(),
-        memory: None,
+        ..ProviderRequest::whole(
+            Endpoint::ChatCompletions,
+            "m".into(),
+            Bytes::from_static(br#"{"model":"m", "x_unknown" : [1,  2]}"#),
+        )
     }
 }
 

@@ -2,17 +2,20 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::StatusCode;
+
 use super::OpenCalls;
-use crate::{Provider, health_window::HealthWindow};
+use crate::{Provider, ProviderError, ProviderReply, ProviderRequest, health_window::HealthWindow};
 use configuration::{ProviderConfig, ProviderKind};
+use llm::{inbound::openai::without_added_usage, outbound::openai::said};
 
 /// A provider and how its calls have gone lately.
 pub struct Upstream {
     pub provider: Box<dyn Provider>,
     pub health_window: HealthWindow,
     pub kind: ProviderKind,
-    /// Streams are asked for their usage where the caller has not asked.
-    asks_for_usage: AtomicBool,
+    /// Streams report their usage where they are asked to.
+    reports_usage: AtomicBool,
     /// Tells servers apart that have, or had, the same name in the configuration.
     pub(super) address: Box<str>,
     /// Of a server that runs on this machine, which what is done in the background would slow down.
@@ -26,18 +29,56 @@ impl Upstream {
             provider,
             health_window: HealthWindow::default(),
             kind: config.kind,
-            asks_for_usage: AtomicBool::new(config.usage_in_streams),
+            reports_usage: AtomicBool::new(config.usage_in_streams),
             address: config.base_url.as_ref().map_or("mock", |url| url.as_str()).into(),
             open_calls: runs_here.then(OpenCalls::default),
         }
     }
 
-    pub fn asks_for_usage(&self) -> bool {
-        self.asks_for_usage.load(Ordering::Relaxed)
+    /// Whether a stream is to be asked for its usage where the caller has not asked.
+    pub fn reports_usage_in_streams(&self) -> bool {
+        self.reports_usage.load(Ordering::Relaxed)
     }
 
-    /// It does not understand the wish. Whether that is news.
-    pub fn stop_asking_for_usage(&self) -> bool {
-        self.asks_for_usage.swap(false, Ordering::Relaxed)
+    /// Sends a call. If it carries a wish for usage that the caller knows nothing of, and the provider refuses it for that (as some servers do:
+    /// openai/openai-agents-python #442), it is sent once more without, and later ones never carry it.
+    pub async fn send(&self, request: ProviderRequest) -> Result<ProviderReply, ProviderError> {
+        if !request.has_added_usage {
+            return self.provider.send(request).await;
+        }
+        let again = request.clone();
+        let reply = self.provider.send(request).await?;
+        if !refuses_usage(&reply) {
+            return Ok(reply);
+        }
+        let reply = self.provider.send(without_usage(again)).await?;
+        let is_taken = match &reply {
+            ProviderReply::Whole { status, .. } => status.is_success(),
+            ProviderReply::Stream { .. } => true,
+        };
+        if is_taken && self.reports_usage.swap(false, Ordering::Relaxed) {
+            tracing::warn!(
+                target: "mapleai::providers",
+                provider = self.provider.name(),
+                "the provider refuses stream_options; its streams are estimated from now on. usage_in_streams = false saves the attempt"
+            );
+        }
+        Ok(reply)
+    }
+}
+
+fn refuses_usage(reply: &ProviderReply) -> bool {
+    const STATUSES: [StatusCode; 2] = [StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY];
+    let ProviderReply::Whole { status, body, .. } = reply else {
+        return false;
+    };
+    STATUSES.contains(status) && said::objects_to_usage(body)
+}
+
+fn without_usage(request: ProviderRequest) -> ProviderRequest {
+    ProviderRequest {
+        body: without_added_usage(&request.body),
+        has_added_usage: false,
+        ..request
     }
 }

@@ -16,9 +16,8 @@ use crate::completions::{
 use bytes::Bytes;
 use domain::tokens::TokenUsage;
 use llm::{
-    Endpoint,
     frame::{Frame, FrameKind},
-    outbound::openai::chunk,
+    outbound,
 };
 
 /// Makes the call until it has ended, no reader is left, or the process stops.
@@ -72,13 +71,11 @@ impl Leader {
     }
 
     fn take_whole(&self, status: StatusCode, headers: HeaderMap, body: Bytes, tokens: TokenUsage) {
-        let info = chunk::scan_chunk(&body);
-        let is_answer = match self.store.endpoint {
+        let is_kept = status.is_success()
+            && body.len() <= self.store.max_bytes
+            && may_be_stored(&headers)
             // An empty answer is not stored, or every caller would get it until it expires.
-            Endpoint::ChatCompletions => self.is_complete(info.complete) && info.has_substance,
-            Endpoint::Embeddings => info.has_data,
-        };
-        let is_kept = status.is_success() && is_answer && body.len() <= self.store.max_bytes && may_be_stored(&headers);
+            && outbound::is_full(self.store.endpoint, &body, self.store.choices);
         let stored = is_kept.then(|| self.keep(StoredAnswer::whole(&body, tokens)));
         self.call.append(|log| {
             log.tokens = tokens;

@@ -6,10 +6,48 @@ use bytes::Bytes;
 use memchr::memmem::Finder;
 
 use super::{
-    chunk::{ReportedUsage, scan_chunk},
+    chunk::{BodyUsage, ReportedUsage, scan_chunk, usage_of_body},
     frames::{AnswerFault, AnswerProgress, NO_ANSWER},
 };
 use crate::{Endpoint, conversion, sse};
+
+/// A whole answer, and what it says of its size.
+#[derive(Debug)]
+pub struct WholeAnswer {
+    pub body: Bytes,
+    pub usage: BodyUsage,
+}
+
+/// Why a body is no answer.
+#[derive(Debug)]
+pub struct NoAnswer {
+    pub fault: AnswerFault,
+    /// What it says that it has cost all the same.
+    pub spent: Option<ReportedUsage>,
+}
+
+/// Reads a body that came under a status of success.
+pub fn read(endpoint: Endpoint, body: &Bytes) -> Result<WholeAnswer, NoAnswer> {
+    match whole(endpoint, body.clone()) {
+        Ok(body) => Ok(WholeAnswer {
+            usage: usage_of_body(&body, endpoint == Endpoint::ChatCompletions),
+            body,
+        }),
+        Err(fault) => Err(NoAnswer {
+            fault,
+            spent: spent(body),
+        }),
+    }
+}
+
+/// Whether a body is a complete answer to a request for so many choices, and not an empty one: what is worth remembering.
+pub fn is_full(endpoint: Endpoint, body: &[u8], choices: u32) -> bool {
+    let info = scan_chunk(body);
+    match endpoint {
+        Endpoint::ChatCompletions => choices > 0 && info.complete == choices && info.has_substance,
+        Endpoint::Embeddings => info.has_data,
+    }
+}
 
 /// The body of a whole answer, if it is one: gateways report failures with status 200 as well (maximhq/bifrost #5963). Events
 /// that nobody asked for are put together.

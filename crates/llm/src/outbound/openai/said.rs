@@ -96,6 +96,11 @@ pub fn objection(body: &[u8]) -> Objection {
     }
 }
 
+/// Whether a refusal's body names the wish for usage in a stream (openai/openai-agents-python #442).
+pub fn objects_to_usage(body: &[u8]) -> bool {
+    memchr::memmem::find(body, b"stream_options").is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Finish, Objection, Said, objection, said};

@@ -2,7 +2,7 @@ use super::{FURTHEST_AHEAD, FURTHEST_BEHIND, Log, Readers};
 use crate::completions::shared::SharedCall;
 use bytes::Bytes;
 use concurrency::memory::{Allowance, Budget, Holder};
-use llm::{frame::Frame, outbound::openai::frames::of_stored};
+use llm::{frame::Frame, outbound::of_stored};
 use proptest::prelude::*;
 
 const PIECE: usize = 16 * 1024;
