@@ -23,7 +23,10 @@ use domain::account::User;
 use people::accounts::{AccountError, Registration};
 use provider::registry::ProviderSetupError;
 pub use server::Server;
-use store::{Database, Replicas, Store, StoreError, development::Claim, migrations, migrations::MigrationError};
+use store::{
+    Database, Replicas, Store, StoreError, development::Claim, migrations, migrations::MigrationError,
+    replica::PrimaryMarker,
+};
 
 /// Why the service cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -190,6 +193,7 @@ fn command_services(config: &Config, database: &Database) -> Result<Services, Ap
     let databases = Databases {
         primary: database.clone(),
         replicas: Vec::new(),
+        marker: PrimaryMarker::default(),
     };
     build::services(
         config, &databases, &keys, &caches, registry, &clock, &lifecycle, None, None,

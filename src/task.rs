@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod discovery;
 pub mod local_models;
+pub mod marker;
 pub mod retention;
 pub mod revocations;
 pub mod sweep;

@@ -33,7 +33,10 @@ use people::{
     unknown_credentials::UnknownCredentials,
 };
 use provider::Registry;
-use store::{Database, Replicas, Store};
+use store::{
+    Database, Replicas, Store,
+    replica::{PrimaryMarker, Replica},
+};
 use telemetry::{metrics::REFUSALS, traces::Traces};
 
 /// The caches, over Redis where there is one.
@@ -74,8 +77,8 @@ pub fn services(
     journal: Option<Journal>,
 ) -> Result<Services, AppError> {
     let replica = |wanted| {
-        let found = databases.replicas.iter().find(|(role, _)| *role == wanted);
-        found.map(|(_, database)| database.clone())
+        let found = databases.replicas.iter().find(|replica| replica.role() == wanted);
+        found.cloned()
     };
     let replicas = Replicas {
         analytics: replica("analytics"),
@@ -250,14 +253,16 @@ pub(super) fn databases(config: &Config, primary: &Database) -> Result<Databases
         ("analytics", &settings.analytics_url),
         ("reporting", &settings.reporting_url),
     ];
-    let mut replicas = Vec::new();
+    let (marker, mut replicas) = (PrimaryMarker::default(), Vec::new());
     for (role, url) in configured {
         if let Some(url) = url {
-            replicas.push((role, Database::replica(settings, url)?));
+            let database = Database::replica(settings, url)?;
+            replicas.push(Replica::new(role, database, marker.clone(), settings.replica_max_lag));
         }
     }
     Ok(Databases {
         primary: primary.clone(),
         replicas,
+        marker,
     })
 }

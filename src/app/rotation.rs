@@ -19,7 +19,7 @@ use crypto::{
 use domain::clock::Clock;
 use people::sessions::Sessions;
 use provider::Registry;
-use store::Database;
+use store::{Database, replica::Replica};
 use telemetry::{error_chain, metrics::SECRET_ROTATIONS};
 
 /// Files are read this often. They are small, and few.
@@ -28,8 +28,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// What holds a secret.
 pub struct Holders {
     pub primary: Database,
-    /// Role (`analytics`, `reporting`) and replica.
-    pub replicas: Vec<(&'static str, Database)>,
+    pub replicas: Vec<Replica>,
     pub redis: Option<Redis>,
     pub tiers: Tiers,
     pub registry: Arc<Registry>,
@@ -194,15 +193,16 @@ impl Rotation {
             self.config.database.url = new.database.url.clone();
             changed.push("database.url".to_owned());
         }
-        for (role, replica) in &self.holders.replicas {
-            let (old, url) = match *role {
+        for replica in &self.holders.replicas {
+            let role = replica.role();
+            let (old, url) = match role {
                 "analytics" => (&mut self.config.database.analytics_url, &new.database.analytics_url),
                 _ => (&mut self.config.database.reporting_url, &new.database.reporting_url),
             };
             if let Some(url) = url
                 && differs(old.as_ref(), Some(url))
             {
-                let rotated = replica.rotate(url).await;
+                let rotated = replica.database().rotate(url).await;
                 rotated.map_err(|error| refused(&format!("database.{role}_url"), &error))?;
                 *old = Some(url.clone());
                 changed.push(format!("database.{role}_url"));

@@ -18,7 +18,10 @@ use cache::redis::Redis;
 use check::{Component, Listed, Remembered};
 use domain::clock::Clock;
 use provider::Registry;
-use store::Database;
+use store::{
+    Database,
+    replica::{PrimaryMarker, Replica},
+};
 pub use watchdog::Watchdog;
 
 /// A report is shared by all callers for this long: a storm of probes costs one check.
@@ -107,8 +110,9 @@ pub fn worst(findings: &[Finding]) -> Status {
 #[derive(Clone)]
 pub struct Databases {
     pub primary: Database,
-    /// Role and handle.
-    pub replicas: Vec<(&'static str, Database)>,
+    pub replicas: Vec<Replica>,
+    /// What was last heard of the primary.
+    pub marker: PrimaryMarker,
 }
 
 /// Cheap to clone.
@@ -154,9 +158,9 @@ impl Health {
                 Component::Indexes(databases.primary, Remembered::default()),
             ]
             .into_iter()
-            .chain(replicas.map(|(role, database)| Component::Replica(role, database)))
+            .chain(replicas.map(Component::Replica))
             .collect(),
-            usage: Component::Usage(usage),
+            usage: Component::Usage(Box::new(usage)),
             redis: redis.into_iter().map(Component::Redis).collect(),
             providers: registry
                 .upstreams()

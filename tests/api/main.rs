@@ -49,6 +49,7 @@ mod pages;
 mod pooler;
 mod probes;
 mod process;
+mod replicas;
 mod rolling;
 mod rotation;
 mod shares;

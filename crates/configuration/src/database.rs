@@ -23,6 +23,9 @@ pub struct DatabaseConfig {
     pub analytics_url: Option<SecretString>,
     #[serde(default)]
     pub reporting_url: Option<SecretString>,
+    /// A replica whose newest marker is older is not asked.
+    #[serde(with = "humantime_serde")]
+    pub replica_max_lag: Duration,
     pub max_connections: u32,
     pub min_connections: u32,
     /// How long a request waits for a pooled connection before it is answered 503.
@@ -109,6 +112,7 @@ pub(super) const FIELDS: &[Field] = &[
     required("url", Kind::SecretUrl(POSTGRES)),
     optional("analytics_url", Kind::SecretUrl(POSTGRES)),
     optional("reporting_url", Kind::SecretUrl(POSTGRES)),
+    required("replica_max_lag", Kind::Span(SECOND, HOUR)),
     required("max_connections", Kind::Number(1, 10_000)),
     required("min_connections", Kind::Number(0, 10_000)),
     required("acquire_timeout", Kind::Span(MILLISECOND, MINUTE)),

@@ -21,18 +21,17 @@ const MAX_RECORDED: usize = 100_000;
 #[derive(Clone)]
 pub struct ActivityTracker {
     store: store::accounts::Accounts,
-    analytics: Option<store::accounts::Accounts>,
+    counting: store::accounts::Counting,
     clock: Clock,
     seen: Arc<Mutex<HashSet<(OrganizationId, UserId)>>>,
     sessions: Arc<Mutex<HashSet<(OrganizationId, SessionId)>>>,
 }
 
 impl ActivityTracker {
-    /// People are counted on the `analytics` replica where there is one.
-    pub fn new(store: store::accounts::Accounts, analytics: Option<store::accounts::Accounts>, clock: Clock) -> Self {
+    pub fn new(store: store::accounts::Accounts, counting: store::accounts::Counting, clock: Clock) -> Self {
         Self {
             store,
-            analytics,
+            counting,
             clock,
             seen: Arc::default(),
             sessions: Arc::default(),
@@ -69,14 +68,7 @@ impl ActivityTracker {
         if !used.is_empty() {
             self.store.note_used(&used, now).await?;
         }
-        let counted = match &self.analytics {
-            Some(replica) => replica.active_users(now).await.ok(),
-            None => None,
-        };
-        let (day, week) = match counted {
-            Some(counted) => counted,
-            None => self.store.active_users(now).await?,
-        };
+        let (day, week) = self.counting.active_users(now).await?;
         gauge!(ACTIVE_USERS, "window" => "day").set(day as f64);
         gauge!(ACTIVE_USERS, "window" => "week").set(week as f64);
         Ok(())

@@ -7,6 +7,8 @@ mod erasure;
 pub mod members;
 pub mod profile;
 
+pub use activity::Counting;
+
 use chrono::{DateTime, Utc};
 use sqlx::Connection;
 

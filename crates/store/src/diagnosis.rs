@@ -21,8 +21,11 @@ pub struct Diagnosis {
     pub now: DateTime<Utc>,
     pub is_replica: bool,
     pub is_read_only: bool,
-    /// Of a replica: seconds since the last change it has replayed.
-    pub lag_seconds: Option<f64>,
+    /// How far the log of changes has come here, in bytes: written, or replayed by a replica.
+    pub position: i64,
+    /// When its newest marker was written, by the primary's clock. What a standby says of its own lag is what it has received: one
+    /// that is cut off has none by that (prometheus-community/postgres_exporter #545).
+    pub marker: Option<DateTime<Utc>>,
 }
 
 impl Database {
@@ -30,22 +33,37 @@ impl Database {
     pub async fn diagnose(&self) -> Result<Diagnosis, StoreError> {
         let look = async {
             let mut connection = self.connect().await?;
-            let found = sqlx::query_as!(
-                Diagnosis,
+            let found = sqlx::query!(
                 r#"SELECT current_setting('server_version_num')::int AS "version!",
                           current_setting('max_connections')::int AS "max_connections!",
                           (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS "connections!",
                           clock_timestamp() AS "now!",
                           pg_is_in_recovery() AS "is_replica!",
                           current_setting('transaction_read_only') = 'on' AS "is_read_only!",
-                          CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
-                               ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())
-                          END::float8 AS lag_seconds"#
+                          (COALESCE(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, '0/0')
+                           - '0/0')::bigint AS "position!",
+                          to_regclass('markers') IS NOT NULL AS "has_markers!""#
             )
             .fetch_one(&mut connection)
             .await?;
+            // Not there before its migration: no compile-time check.
+            let marker = if found.has_markers {
+                let written = "SELECT written_at FROM markers WHERE number > 0";
+                sqlx::query_scalar(written).fetch_optional(&mut connection).await?
+            } else {
+                None
+            };
             connection.close().await?;
-            Ok(found)
+            Ok(Diagnosis {
+                version: found.version,
+                max_connections: found.max_connections,
+                connections: found.connections,
+                now: found.now,
+                is_replica: found.is_replica,
+                is_read_only: found.is_read_only,
+                position: found.position,
+                marker,
+            })
         };
         match tokio::time::timeout(LIMIT, look).await {
             Ok(outcome) => outcome,

@@ -10,9 +10,11 @@ pub mod diagnosis;
 pub mod error;
 pub mod invitations;
 pub mod limits;
+pub mod markers;
 pub mod messages;
 pub mod migrations;
 pub mod organizations;
+pub mod replica;
 pub mod retention;
 pub mod sessions;
 pub mod usage;
@@ -20,6 +22,7 @@ pub mod usage;
 use database::Compartment;
 pub use database::Database;
 pub use error::StoreError;
+use replica::Replica;
 
 /// Runs one query on a connection of the pool, within the statement timeout.
 macro_rules! timed_query {
@@ -44,15 +47,15 @@ pub struct Store {
     pub retention: retention::Retention,
     pub sessions: sessions::Sessions,
     pub usage: usage::Usage,
-    /// The accounts as the analytics replica has them.
-    pub analytics: Option<accounts::Accounts>,
+    /// For counting people: the accounts, and the copy of them that is asked first.
+    pub analytics: accounts::Counting,
 }
 
 /// Copies of the database that take work off it, where they are configured.
 #[derive(Clone, Default)]
 pub struct Replicas {
-    pub analytics: Option<Database>,
-    pub reporting: Option<Database>,
+    pub analytics: Option<Replica>,
+    pub reporting: Option<Replica>,
 }
 
 impl Store {
@@ -73,15 +76,12 @@ impl Store {
             usage: usage::Usage {
                 primary: database.compartment(Compartment::Background),
                 reports: database.compartment(Compartment::Reports),
-                reporting: replicas
-                    .reporting
-                    .as_ref()
-                    .map(|replica| replica.compartment(Compartment::Accounts)),
+                reporting: replicas.reporting.clone(),
             },
-            analytics: replicas
-                .analytics
-                .as_ref()
-                .map(|replica| accounts::Accounts(replica.compartment(Compartment::Accounts))),
+            analytics: accounts::Counting {
+                primary: database.compartment(Compartment::Accounts),
+                replica: replicas.analytics.clone(),
+            },
         }
     }
 }

@@ -2,13 +2,12 @@
 
 use chrono::NaiveDate;
 
-use super::{Database, StoreError, timed_query};
+use super::{Database, StoreError, replica::Replica, timed_query};
 use domain::{
     ids::{ApiKeyId, OrganizationId, UserId},
     money::Cost,
     usage::{KeySum, UsageRecord, UsageSums, UsageTotals},
 };
-use telemetry::error_chain;
 
 #[derive(Clone)]
 pub struct Usage {
@@ -16,7 +15,7 @@ pub struct Usage {
     /// The same, for reports, which take longer and have few connections.
     pub(super) reports: Database,
     /// Where reports are read from.
-    pub(super) reporting: Option<Database>,
+    pub(super) reporting: Option<Replica>,
 }
 
 /// PostgreSQL's integers are signed; a count beyond that is a bug elsewhere, and is kept as the largest.
@@ -93,7 +92,7 @@ impl Usage {
     }
 
     /// Sums over `from..=to` (days, UTC): by day, by model and by key. `None` if that would be more than `limit` rows. Asks
-    /// the replica for reports where there is one that is well, else the primary.
+    /// the replica for reports where there is one that is fit, else the primary.
     pub async fn sums(
         &self,
         organization: OrganizationId,
@@ -101,16 +100,8 @@ impl Usage {
         to: NaiveDate,
         limit: i64,
     ) -> Result<Option<UsageSums>, StoreError> {
-        if let Some(replica) = &self.reporting {
-            // Whatever is wrong with it (away, cut off by replication, not migrated yet): the primary has the rows as well.
-            match sums_of(replica, organization, from, to, limit).await {
-                Ok(sums) => return Ok(sums),
-                Err(error) => {
-                    tracing::debug!(target: "mapleai::database", error = %error_chain(&error), "a report is asked of the primary instead of the replica");
-                }
-            }
-        }
-        sums_of(&self.reports, organization, from, to, limit).await
+        let ask = |database: Database| async move { sums_of(&database, organization, from, to, limit).await };
+        Replica::or_primary(self.reporting.as_ref(), &self.reports, ask).await
     }
 }
 

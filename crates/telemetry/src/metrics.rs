@@ -53,6 +53,8 @@ pub const DATABASE_CONNECTIONS: &str = "maple_database_connections";
 pub const DATABASE_UP: &str = "maple_database_up";
 pub const DATABASE_WRITABLE: &str = "maple_database_writable";
 pub const DATABASE_OUTAGES: &str = "maple_database_outages_total";
+pub const REPLICA_LAG: &str = "maple_replica_lag_seconds";
+pub const REPLICA_READS: &str = "maple_replica_reads_total";
 pub const SECRET_ROTATIONS: &str = "maple_secret_rotations_total";
 pub const BUILD_INFO: &str = "maple_build_info";
 
@@ -181,6 +183,16 @@ fn describe() {
         DATABASE_WRITABLE,
         Unit::Count,
         "1 while the database takes writes, 0 while it is away or refuses them"
+    );
+    describe_gauge!(
+        REPLICA_LAG,
+        Unit::Seconds,
+        "Age of the newest marker that a read replica has, by the primary's clock; grows while the replica does not answer"
+    );
+    describe_counter!(
+        REPLICA_READS,
+        Unit::Count,
+        "Reads that a replica is for, by whom they were answered (source: replica, primary) and why (reason: fit, unknown, behind, foreign, failed)"
     );
     describe_counter!(DATABASE_OUTAGES, Unit::Count, "How often the database has gone away");
     describe_counter!(

@@ -16,7 +16,6 @@ const OLDEST: i32 = 140_000;
 /// Seconds.
 const SKEW_WARN: f64 = 1.0;
 const SKEW_FAIL: f64 = 5.0;
-const LAG_WARN: f64 = 10.0;
 const LAG_FAIL: f64 = 300.0;
 
 async fn diagnosis(config: &Config) -> Result<(String, Diagnosis), Finding> {
@@ -154,11 +153,26 @@ pub(super) async fn replica(config: &Config, url: &SecretString) -> Finding {
             "it works, but takes no load off the primary",
         );
     }
-    let lag = found.lag_seconds.unwrap_or(f64::INFINITY);
-    let finding = format!("{address}, {lag:.1} s behind");
-    match lag {
-        lag if lag > LAG_FAIL => fail(finding, "see whether it receives and replays the primary's changes"),
-        lag if lag > LAG_WARN => warn(finding, "reports are that old"),
+    // After the replica: a copy has nothing newer then.
+    let Ok((_, primary)) = diagnosis(config).await else {
+        return warn(
+            format!("{address}; how old it is cannot be told without the primary"),
+            "",
+        );
+    };
+    let bytes = primary.position - found.position;
+    let Some(marker) = found.marker else {
+        return warn(
+            format!("{address}, {bytes} bytes behind; how old it is is not known, as it has no marker yet"),
+            "the service writes one every 5 s: see whether it runs, and whether the replica receives the primary's changes",
+        );
+    };
+    let age = (primary.now - marker).as_seconds_f64();
+    let finding = format!("{address}, {bytes} bytes behind, its newest marker {age:.1} s old");
+    let advice = "see whether it receives and replays the primary's changes; the primary is asked meanwhile";
+    match age {
+        age if age > LAG_FAIL => fail(finding, advice),
+        age if age > config.database.replica_max_lag.as_secs_f64() => warn(finding, advice),
         _ => pass(finding),
     }
 }

@@ -35,7 +35,7 @@ use crypto::{csrf::CsrfSigner, signing_keys::KeyRing};
 use domain::clock::Clock;
 use gateway::usage::journal::Journal;
 use provider::Registry;
-use store::Database;
+use store::{Database, replica::Watch};
 use telemetry::{error_chain, logging};
 
 /// One address's part of the connections, where nothing else is configured.
@@ -169,7 +169,12 @@ impl Server {
         );
         let observed = Observed {
             databases: std::iter::once(("primary", database.clone()))
-                .chain(databases.replicas.iter().cloned())
+                .chain(
+                    databases
+                        .replicas
+                        .iter()
+                        .map(|replica| (replica.role(), replica.database().clone())),
+                )
                 .collect(),
             tiers: caches.tiers.clone(),
             activity: services.activity.clone(),
@@ -182,6 +187,7 @@ impl Server {
             readiness: &readiness,
             watchdog: health.watchdog().clone(),
             observed,
+            copies: Watch::new(&database, databases.marker.clone(), databases.replicas.clone()),
             flush_interval: config.usage.flush_interval,
         });
         let holders = Holders {
@@ -213,7 +219,7 @@ impl Server {
             address,
             lifecycle,
             databases: std::iter::once(database)
-                .chain(databases.replicas.into_iter().map(|(_, replica)| replica))
+                .chain(databases.replicas.iter().map(|replica| replica.database().clone()))
                 .collect(),
             services,
             readiness,

@@ -11,7 +11,7 @@ use crate::{
     task,
 };
 use cache::{Tiers, channel, redis::Redis};
-use store::Database;
+use store::{Database, replica::Watch};
 
 /// What the tasks work on.
 pub(super) struct Parts<'a> {
@@ -21,6 +21,7 @@ pub(super) struct Parts<'a> {
     pub(super) readiness: &'a Readiness,
     pub(super) watchdog: Watchdog,
     pub(super) observed: Observed,
+    pub(super) copies: Watch,
     pub(super) flush_interval: Duration,
 }
 
@@ -32,6 +33,7 @@ pub(super) fn start(parts: Parts<'_>) {
         readiness,
         watchdog,
         observed,
+        copies,
         flush_interval,
     } = parts;
     let stop = || lifecycle.stop_tasks.clone();
@@ -53,6 +55,7 @@ pub(super) fn start(parts: Parts<'_>) {
     );
     lifecycle.run("answer spool", task::sweep::spooled(services.answers.clone(), stop()));
     lifecycle.run("revocations", task::revocations::run(sessions, keys, stop()));
+    lifecycle.run("marker", task::marker::run(copies, stop()));
     lifecycle.run("audit", task::audit::run(services.audit.clone(), stop()));
     lifecycle.run("retention", task::retention::run(services.retention.clone(), stop()));
     lifecycle.run("discovery", task::discovery::run(services.models.clone(), stop()));

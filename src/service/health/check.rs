@@ -10,7 +10,12 @@ use super::Status;
 use cache::redis::Redis;
 use gateway::usage::Usage;
 use provider::registry::Upstream;
-use store::{Database, StoreError, error::Unavailable, migrations::indexes};
+use store::{
+    Database, StoreError,
+    error::Unavailable,
+    migrations::indexes,
+    replica::{Replica, Unfit},
+};
 use telemetry::error_chain;
 
 /// A provider without calls is probed again after this long; sooner if it did not answer.
@@ -22,12 +27,12 @@ const LIST_LIMIT: Duration = Duration::from_millis(1_500);
 /// A component to check.
 pub(super) enum Component {
     Primary(Database),
-    Replica(&'static str, Database),
+    Replica(Replica),
     Redis(Redis),
     Provider(Arc<Upstream>),
     /// Indexes that an interrupted migration has left in the primary.
     Indexes(Database, Remembered),
-    Usage(Usage),
+    Usage(Box<Usage>),
 }
 
 /// The last result and its time: it changes with releases, not with requests.
@@ -45,7 +50,7 @@ impl Component {
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Primary(_) => "primary",
-            Self::Replica(role, _) => role,
+            Self::Replica(replica) => replica.role(),
             Self::Redis(_) => "redis",
             Self::Provider(upstream) => upstream.provider.name(),
             Self::Indexes(..) => "indexes",
@@ -64,7 +69,8 @@ impl Component {
     /// Its status, and the details for operators.
     pub(super) async fn check(&self, listed: &Listed) -> (Status, String) {
         match self {
-            Self::Primary(database) | Self::Replica(_, database) => self.check_database(database).await,
+            Self::Primary(database) => self.check_database(database).await,
+            Self::Replica(replica) => self.check_replica(replica).await,
             Self::Redis(redis) => match redis.ping().await {
                 Ok(()) => match redis.refusal() {
                     None => (Status::Pass, redis.address()),
@@ -100,6 +106,21 @@ impl Component {
                 (Status::Warn, format!("{pool}; all connections are busy"))
             }
             Err(error) => (self.when_away(), format!("{pool}; {}", error_chain(&error))),
+        }
+    }
+
+    /// The primary is asked in place of one that is not fit.
+    async fn check_replica(&self, replica: &Replica) -> (Status, String) {
+        let (status, detail) = self.check_database(replica.database()).await;
+        let age = match replica.lag() {
+            Some(lag) => format!("as of {:.0} s ago", lag.as_secs_f64()),
+            None => "how old it is is not known yet".to_owned(),
+        };
+        match replica.fitness() {
+            Err(unfit) if status == Status::Pass && unfit != Unfit::Unknown => {
+                (Status::Warn, format!("{detail}; {age}; not asked: {}", unfit.as_str()))
+            }
+            _ => (status, format!("{detail}; {age}")),
         }
     }
 

@@ -69,6 +69,7 @@ pub fn config(url: &str) -> DatabaseConfig {
         statement_timeout: std::time::Duration::from_secs(5),
         analytics_url: None,
         reporting_url: None,
+        replica_max_lag: std::time::Duration::from_secs(15),
         start_timeout: std::time::Duration::from_mins(5),
         migrate_timeout: std::time::Duration::from_mins(5),
         migrate_on_start: false,

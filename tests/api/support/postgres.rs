@@ -41,13 +41,8 @@ impl Postgres {
     /// Starts a server with an empty database.
     pub async fn empty() -> Self {
         let programs = programs();
-        let folder = tempfile::Builder::new().prefix("mapleai-test-pg.").tempdir().unwrap();
         let user = whom_to_run_as();
-        if let Some((uid, gid)) = user {
-            chown(folder.path(), Some(uid), Some(gid)).unwrap();
-        }
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (folder, port) = (home(user), free_port());
         let mut postgres = Self {
             programs,
             folder,
@@ -103,6 +98,52 @@ impl Postgres {
 
     pub async fn connection(&self) -> PgConnection {
         PgConnection::connect(&self.url()).await.unwrap()
+    }
+
+    /// A server that copies this one's changes as they are made, and answers reads.
+    pub async fn standby(&self) -> Self {
+        let (folder, port) = (home(self.user), free_port());
+        let mut standby = Self {
+            programs: self.programs.clone(),
+            folder,
+            port,
+            user: self.user,
+            running: None,
+        };
+        let made = standby
+            .command("pg_basebackup")
+            .args([
+                "--write-recovery-conf",
+                "--wal-method=stream",
+                "--checkpoint=fast",
+                "--no-sync",
+            ])
+            .args(["--dbname", &self.url(), "--pgdata"])
+            .arg(standby.data())
+            .output()
+            .unwrap();
+        assert!(
+            made.status.success(),
+            "pg_basebackup: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        standby.bring_back().await;
+        standby
+    }
+
+    /// Sets what the server takes over without a restart.
+    pub async fn set(&self, name: &str, value: &str) {
+        let statements = [
+            format!("ALTER SYSTEM SET {name} = '{value}'"),
+            "SELECT pg_reload_conf()".to_owned(),
+        ];
+        let mut connection = self.connection().await;
+        for statement in statements {
+            sqlx::query(sqlx::AssertSqlSafe(statement))
+                .execute(&mut connection)
+                .await
+                .unwrap();
+        }
     }
 
     /// The machine loses power, as far as connections can tell. What was committed stays.
@@ -218,6 +259,20 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A folder for the server's user alone.
+fn home(user: Option<(u32, u32)>) -> TempDir {
+    let folder = tempfile::Builder::new().prefix("mapleai-test-pg.").tempdir().unwrap();
+    if let Some((uid, gid)) = user {
+        chown(folder.path(), Some(uid), Some(gid)).unwrap();
+    }
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    folder
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The newest server's programs: of those installed, then of the `PATH`.

@@ -81,6 +81,10 @@ impl<'a> Server<'a> {
         command
             .env("MAPLE_CONFIG_DIR", checkout.path("config"))
             .env("PORT", port.to_string());
+        // What a password costs to hash has tests of its own. Here it is most of what a sign-in takes.
+        command
+            .env("MAPLE__AUTH__ARGON2_MEMORY_KIB", "64")
+            .env("MAPLE__AUTH__ARGON2_ITERATIONS", "1");
         command.envs(settings.iter().map(|(name, value)| (name, value)));
         let mut job = jobs.start(&mut command)?;
         if ports::ready(jobs, &mut job, port, START_TIMEOUT)? != Readiness::Ready {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Context<'_> {
-    /// Tests of clients, against a started server.
+    /// Runs tests of clients, against a started server.
     pub(super) fn pytest(
         &self,
         services: &Services,
@@ -17,6 +17,17 @@ impl Context<'_> {
         files: &[&str],
         more: impl FnOnce(&mut Command),
     ) -> Result<u8, TaskError> {
+        let mut command = self.pytest_command(services, server, files)?;
+        more(&mut command);
+        self.jobs.run(&mut command)
+    }
+
+    pub(super) fn pytest_command(
+        &self,
+        services: &Services,
+        server: &Server,
+        files: &[&str],
+    ) -> Result<Command, TaskError> {
         let python = printed_by(self.checkout, "scripts/test/python.sh", &[])?.join("bin/python");
         let mut command = self.job(&python.to_string_lossy());
         command.args(["-m", "pytest", "-c", "tests/clients/pytest.ini", "--rootdir"]);
@@ -28,7 +39,7 @@ impl Context<'_> {
             .args(files.iter().map(|file| format!("tests/clients/{file}")))
             .args(self.arguments);
         command.env("PYTHONDONTWRITEBYTECODE", "1");
-        more(server.name_to(services.name_to(&mut command)));
-        self.jobs.run(&mut command)
+        server.name_to(services.name_to(&mut command));
+        Ok(command)
     }
 }

@@ -1,5 +1,7 @@
 //! The Rust tests, against real PostgreSQL and Redis; arguments select tests. nextest is used where it is installed.
 
+use std::{num::NonZero, thread};
+
 use super::{Context, has_nextest};
 use crate::{
     error::TaskError,
@@ -23,6 +25,11 @@ pub(super) fn run(context: &Context) -> Result<u8, TaskError> {
         tests.args(["nextest", "run", "--locked", "--no-fail-fast"]);
     } else {
         tests.args(["test", "--locked", "--no-fail-fast", "--"]);
+    }
+    // Half of what they take is waiting: for a database, or for an interval that the service promises.
+    if variable("NEXTEST_TEST_THREADS").is_none() {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        tests.env("NEXTEST_TEST_THREADS", (processors * 2).to_string());
     }
     tests
         .args(context.arguments)

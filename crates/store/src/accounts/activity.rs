@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::Accounts;
-use crate::{StoreError, timed_query};
+use crate::{Database, StoreError, replica::Replica, timed_query};
 use domain::ids::{OrganizationId, SessionId, UserId};
 
 impl Accounts {
@@ -52,19 +52,31 @@ impl Accounts {
         )?;
         Ok(())
     }
+}
 
+/// Counts people, on the replica for analytics where there is one that is fit.
+#[derive(Clone)]
+pub struct Counting {
+    pub(crate) primary: Database,
+    pub(crate) replica: Option<Replica>,
+}
+
+impl Counting {
     /// People of all organisations who were at work within a day and within a week before `now`.
     pub async fn active_users(&self, now: DateTime<Utc>) -> Result<(i64, i64), StoreError> {
-        let row = timed_query!(
-            self.0,
-            sqlx::query!(
-                r#"SELECT count(*) FILTER (WHERE last_active_at > $1::timestamptz - interval '1 day') AS "day!",
-                          count(*) AS "week!"
-                   FROM users WHERE last_active_at > $1::timestamptz - interval '7 days'"#,
-                now
-            ),
-            fetch_one
-        )?;
-        Ok((row.day, row.week))
+        let ask = |database: Database| async move {
+            let row = timed_query!(
+                database,
+                sqlx::query!(
+                    r#"SELECT count(*) FILTER (WHERE last_active_at > $1::timestamptz - interval '1 day') AS "day!",
+                              count(*) AS "week!"
+                       FROM users WHERE last_active_at > $1::timestamptz - interval '7 days'"#,
+                    now
+                ),
+                fetch_one
+            )?;
+            Ok((row.day, row.week))
+        };
+        Replica::or_primary(self.replica.as_ref(), &self.primary, ask).await
     }
 }
