@@ -2,7 +2,8 @@
 //! (digits, escapes, order in arrays) is left as it was written, so different texts may mean the same, never the reverse.
 //!
 //! The order is the one that most requests are written in: short names first, and of two of one length the greater
-//! (`role` before `content`, `type` before `text`). A value that is in order already is found so and copied as a whole.
+//! (`role` before `content`, `type` before `text`). Members among whose names one has an escape stay in theirs. A value that is in order
+//! already is found so and copied as a whole.
 
 mod writer;
 
@@ -37,8 +38,7 @@ pub fn canonical(members: &[Member<'_>], without: &[&str]) -> Option<Vec<u8>> {
         !without.iter().any(|skipped| Some(*skipped) == plain)
     };
     let mut members: Vec<_> = members.iter().filter(named).collect();
-    // Stable, so that members of one name keep their order, which decides what they mean.
-    members.sort_by(|one, other| order(one.name.as_bytes(), other.name.as_bytes()));
+    sort(&mut members, |member| member.name.as_bytes());
     let length: usize = members
         .iter()
         .map(|member| member.name.len() + member.value.len() + 2)
@@ -55,6 +55,18 @@ pub fn canonical(members: &[Member<'_>], without: &[&str]) -> Option<Vec<u8>> {
         out.push(b',');
     }
     Some(out)
+}
+
+/// Puts members in order; `false` if they stay as they are. So they do where a name is written with an escape: it may be another's name,
+/// and of two members of one name the order decides what they mean.
+fn sort<T>(members: &mut [T], name: impl Fn(&T) -> &[u8]) -> bool {
+    let is_sorted = members.is_sorted_by(|one, other| order(name(one), name(other)).is_le());
+    if is_sorted || members.iter().any(|member| name(member).contains(&b'\\')) {
+        return false;
+    }
+    // Stable: members of one name keep their order.
+    members.sort_by(|one, other| order(name(one), name(other)));
+    true
 }
 
 fn order(name: &[u8], other: &[u8]) -> Ordering {

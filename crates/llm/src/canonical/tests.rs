@@ -45,6 +45,25 @@ fn members_are_put_in_order_and_left_out() {
     assert_eq!(canonical(&[left_out], &["user"]), Some(Vec::new()));
 }
 
+/// `\u0061` is `a`, and of two members of one name most servers take the last.
+#[test]
+fn members_whose_names_may_be_one_keep_their_order() {
+    let member = |name, value| Member { name, value };
+    let (plain, escaped) = (member("\"a\"", "1"), member("\"\\u0061\"", "2"));
+    assert_ne!(canonical(&[plain, escaped], &[]), canonical(&[escaped, plain], &[]));
+    for one in [
+        r#"{"a":1,"\u0061":2}"#,
+        r#"{"\u0061":2,"a":1}"#,
+        r#"[{"\u0061":[ ],"a":1,"b":0}]"#,
+    ] {
+        let form = text(one);
+        let form = &form["\"v\":".len()..form.len() - 1];
+        let values = [one, form].map(|text| serde_json::from_str::<Value>(text).unwrap());
+        assert_eq!(values[0], values[1], "{form}");
+        assert_eq!(text(form), text(one));
+    }
+}
+
 /// What clients send is copied as a whole.
 #[test]
 fn requests_are_in_order_as_they_are_written() {

@@ -1,6 +1,6 @@
 //! Writes a value in canonical form that was written otherwise.
 
-use super::{DEEPEST, Reader, order};
+use super::{DEEPEST, Reader, sort};
 
 /// Members of all objects that are open. A value with more has no canonical form: each takes several times the memory of the shortest one.
 const MAX_MEMBERS: usize = 4096;
@@ -123,9 +123,7 @@ impl<'a> Writer<'a> {
     /// Puts the members of the innermost object in order, whose text begins at `begin`.
     fn sort(&mut self, begin: usize, first: usize) {
         let members = &mut self.members[first..];
-        if !members.is_sorted_by(|one, other| order(one.name, other.name).is_le()) {
-            // Stable, so that members of one name keep their order, which decides what they mean.
-            members.sort_by(|one, other| order(one.name, other.name));
+        if sort(members, |member| member.name) {
             self.unsorted.clear();
             // Once for all objects: none is longer than the text.
             self.unsorted.reserve(self.reader.text.len());

@@ -62,15 +62,24 @@ pub fn regular(item: &[u8]) -> Option<Bytes> {
             out.extend_from_slice(text);
             continue;
         }
-        if text.strip_prefix(MARK).unwrap_or(text).starts_with(b"{") {
-            out.extend_from_slice(b"data: ");
-            out.extend_from_slice(event.data.trim_ascii_end());
-        } else {
-            out.extend_from_slice(text.trim_ascii_end());
-        }
-        out.extend_from_slice(b"\n\n");
+        write_regular(text, &mut out);
     }
     Some(out.freeze())
+}
+
+/// Line by line: data of several bare lines stays one event's.
+fn write_regular(text: &[u8], out: &mut BytesMut) {
+    let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let length = text.iter().rposition(|byte| !is_end(byte)).map_or(0, |last| last + 1);
+    let text = &text[..length];
+    let bare = text.strip_prefix(MARK).filter(|text| text.starts_with(b"{"));
+    for line in bare.unwrap_or(text).split_inclusive(is_end) {
+        if line.starts_with(b"{") {
+            out.extend_from_slice(b"data: ");
+        }
+        out.extend_from_slice(line);
+    }
+    out.extend_from_slice(b"\n\n");
 }
 
 /// The events of an item that the splitter gave.
@@ -111,7 +120,7 @@ impl<'a> Iterator for Events<'a> {
                 usize::from(length < rest.len())
             };
             // A byte order mark may precede the first line.
-            let line = if start == 0 && data.is_none() {
+            let line = if self.at == 0 {
                 line.strip_prefix(MARK).unwrap_or(line)
             } else {
                 line

@@ -99,6 +99,22 @@ fn errors_are_known_by_their_name_and_bare_lines_are_data() {
     assert_eq!(regular(bare).unwrap(), "data: {\"error\":{\"message\":\"x\"}}\n\n");
 }
 
+/// Each bare line is data, wherever it stands in its event and however many there are.
+#[test]
+fn several_bare_lines_stay_one_event_and_are_all_data() {
+    for (item, expected) in [
+        ("{\"a\":\n{\"b\"\n\n", "data: {\"a\":\ndata: {\"b\"\n\n"),
+        ("id: 7\n{\"a\":1}\n\n", "id: 7\ndata: {\"a\":1}\n\n"),
+        ("\u{feff}{\"a\":1}", "data: {\"a\":1}\n\n"),
+    ] {
+        let written = regular(item.as_bytes()).unwrap();
+        assert_eq!(written, expected);
+        assert_eq!(regular(&written), None);
+        let data = |item: &[u8]| events(item).map(|event| event.data().to_vec()).collect::<Vec<_>>();
+        assert_eq!(data(&written), data(item.as_bytes()));
+    }
+}
+
 #[test]
 fn a_stream_is_known_by_its_first_bytes() {
     for stream in [
