@@ -17,7 +17,7 @@ type Members<'a> = BTreeMap<String, &'a RawValue>;
 pub fn check(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     for endpoint in [Endpoint::ChatCompletions, Endpoint::Embeddings] {
-        if let Ok(view) = RequestView::read(data, endpoint) {
+        if let Ok(view) = RequestView::read(&body, endpoint) {
             sent_on(&view, &body, endpoint);
             keyed(&view, data);
         }
