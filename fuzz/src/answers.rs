@@ -10,7 +10,7 @@ use llm::{
     conversion::{chunks_to_completion, chunks_to_completion_lenient, completion_to_chunks},
     outbound::openai::{
         answer,
-        chunk::{answer_text, scan_chunk, usage_of_body},
+        chunk::{answer_text, scan_chunk},
         fault, said,
     },
 };
@@ -19,12 +19,9 @@ use serde_json::Value;
 pub fn check(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     for endpoint in [Endpoint::ChatCompletions, Endpoint::Embeddings] {
-        if let Ok(whole) = answer::whole(endpoint, body.clone()) {
-            let _ = usage_of_body(&whole, endpoint == Endpoint::ChatCompletions);
-        }
+        let _ = (answer::read(endpoint, &body), answer::is_full(endpoint, data, 1));
     }
     let _ = (
-        answer::spent(data),
         said::said(data),
         said::objection(data),
         scan_chunk(data),
@@ -33,6 +30,8 @@ pub fn check(data: &[u8]) {
     let event = fault::error_event(data);
     assert!(event.starts_with(b"data: ") && event.ends_with(b"\n\n"));
     assert!(serde_json::from_slice::<Value>(&event["data: ".len()..]).is_ok_and(|error| !error["error"].is_null()));
+    let refusal = fault::refusal(data);
+    assert!(serde_json::from_slice::<Value>(&refusal).map_or(refusal == data, |body| body["error"].is_object()));
     if let Some(title) = wording::title_of(data) {
         assert!(
             !title.contains(char::is_control) && title.chars().count() <= MAX_TITLE_LENGTH,

@@ -6,15 +6,16 @@ use bytes::Bytes;
 use llm::{
     Endpoint,
     canonical::canonical,
-    inbound::openai::{RequestView, without_added_usage},
+    inbound::openai::{Members, RequestView, without_added_usage},
 };
 use serde_json::{Value, value::RawValue};
 
 const UPSTREAM: &str = "upstream-\"model\"";
 
-type Members<'a> = BTreeMap<String, &'a RawValue>;
+type Texts<'a> = BTreeMap<String, &'a RawValue>;
 
 pub fn check(data: &[u8]) {
+    converted(data);
     let body = Bytes::copy_from_slice(data);
     for endpoint in [Endpoint::ChatCompletions, Endpoint::Embeddings] {
         if let Ok(view) = RequestView::read(&body, endpoint) {
@@ -34,16 +35,28 @@ fn sent_on(view: &RequestView<'_>, body: &Bytes, endpoint: Endpoint) {
     assert_eq!((again.repeatable, again.choices), (view.repeatable, view.choices));
 
     let texts = |body| {
-        let mut members: Members<'_> = serde_json::from_slice(body).expect("an object");
+        let mut members: Texts<'_> = serde_json::from_slice(body).expect("an object");
         members.remove("model");
         members.remove("stream_options");
         let texts = members.into_iter().map(|(name, value)| (name, value.get().to_owned()));
         texts.collect::<Vec<_>>()
     };
     assert_eq!(texts(&sent), texts(body));
-    if add_usage && view.raw_stream_options.is_none() {
+    let outgoing = view.outgoing(body, UPSTREAM, true);
+    assert_eq!(outgoing.body, sent);
+    if outgoing.has_added_usage {
         assert_eq!(without_added_usage(&sent), view.for_upstream(body, UPSTREAM, false));
     }
+}
+
+/// As a vendor with another API reads it.
+fn converted(data: &[u8]) {
+    let Ok(members) = Members::read(data) else { return };
+    assert!(members.names().all(|name| name.len() <= data.len()));
+    for message in members.messages().into_iter().flatten() {
+        assert!(message.text().is_none_or(|text| text.len() <= data.len()));
+    }
+    let _ = (members.get::<String>("model"), members.get::<f64>("temperature"));
 }
 
 /// The cache's key is made of a text that means what the body does.

@@ -2,7 +2,7 @@
 
 #[path = "../../crates/provider/src/openai/models.rs"]
 mod models;
-#[path = "../../crates/provider/src/openai/retry.rs"]
+#[path = "../../crates/provider/src/exchange/retry.rs"]
 mod retry;
 
 use std::time::Duration;

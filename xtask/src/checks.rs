@@ -23,13 +23,14 @@ pub(crate) fn lint(checkout: &Checkout) -> Result<ExitCode, TaskError> {
         "warnings",
     ];
     let fmt = ["fmt", "--all", "--check"];
-    // `fuzz/` is a package apart, which takes files of the service as they are.
+    // `fuzz/` is a package apart, which takes files of the service as they are, but for their tests.
+    let clippy_of_fuzz = ["clippy", "--workspace", "--locked", "--", "-D", "warnings"];
     let of_fuzz = ["--manifest-path", "fuzz/Cargo.toml"];
     for (name, arguments, package) in [
         ("rustfmt", &fmt[..], &[][..]),
         ("clippy", &clippy, &[]),
         ("fuzz-rustfmt", &fmt, &of_fuzz),
-        ("fuzz-clippy", &clippy, &of_fuzz),
+        ("fuzz-clippy", &clippy_of_fuzz, &of_fuzz),
     ] {
         let (action, rest) = arguments.split_at(1);
         let mut cargo = jobs.in_checkout(checkout, "cargo");

@@ -187,6 +187,26 @@ mod tests {
         }
     }
 
+    /// Files of the service move, and nothing that `make test` builds would miss them.
+    #[test]
+    fn every_file_that_is_taken_as_it_is_is_there() {
+        let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("fuzz");
+        let mut count = 0;
+        for folder in ["src", "crypto/src", "cost/src"].map(|folder| fuzz.join(folder)) {
+            for file in fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()) {
+                let text = fs::read_to_string(&file).unwrap_or_default();
+                for path in text
+                    .lines()
+                    .filter_map(|line| line.strip_prefix("#[path = \"")?.strip_suffix("\"]"))
+                {
+                    assert!(folder.join(path).is_file(), "{}: {path}", file.display());
+                    count += 1;
+                }
+            }
+        }
+        assert!(count > 20, "{count}");
+    }
+
     #[test]
     fn a_log_tells_what_was_tried_and_what_was_found() {
         let log = "#2 INITED\nstat::number_of_executed_units: 1234\nstat::peak_rss_mb: 40\n";
