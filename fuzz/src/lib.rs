@@ -34,6 +34,9 @@ macro_rules! target {
     };
 }
 
+/// Longer texts are not read byte by byte, so that more of them are tried.
+const MAX_BYTE_BY_BYTE: usize = 1024;
+
 /// The data in two: at a place that its last two bytes name.
 fn cut(data: &[u8]) -> Option<(&[u8], &[u8])> {
     let (rest, place) = data.split_last_chunk::<2>()?;
