@@ -1,6 +1,7 @@
 //! `[providers.<name>]`: the upstreams.
 
 mod defaults;
+mod kind;
 mod rules;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -10,23 +11,14 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub use kind::ProviderKind;
+
 use super::{
     load::schema::{
         DAY, Entries, Field, HOUR, Kind, MILLISECOND, MINUTE, Rule, is_visible_ascii, optional, preset, required,
     },
     models::{MODEL_ID, MODEL_NAME, PRICE},
 };
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProviderKind {
-    /// Any server that speaks the OpenAI API.
-    Openai,
-    /// Deterministic answers without a network; refused outside development.
-    Mock,
-    /// A model that a process beside this one runs, told of by a file; refused outside development.
-    Local,
-}
 
 /// Whether HTTP/2 is spoken to a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,7 +138,7 @@ pub(super) const FIELDS: &Entries = &Entries {
 };
 
 const PROVIDER_FIELDS: &[Field] = &[
-    required("kind", Kind::Choice(&["openai", "mock", "local"])),
+    required("kind", Kind::Choice(&ProviderKind::NAMES)),
     optional(
         "base_url",
         Kind::Url(Rule {

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use configuration::ProviderKind;
 use domain::model::{Model, ModelKind};
-use provider::{Registry, local::LocalStatus};
+use provider::{Origin, Registry, local::LocalStatus};
 
 #[derive(Clone)]
 pub struct Models {
@@ -45,11 +44,7 @@ impl Models {
             .registry
             .routes()
             .filter(|route| route.model.kind == ModelKind::Chat);
-        let route = chat.min_by_key(|route| match route.upstream.kind {
-            ProviderKind::Openai => 0,
-            ProviderKind::Local => 1,
-            ProviderKind::Mock => 2,
-        });
+        let route = chat.min_by_key(|route| route.upstream.capabilities.origin);
         route.map(|route| &route.model)
     }
 
@@ -57,7 +52,7 @@ impl Models {
     pub fn local_status(&self, model: &Model) -> Option<LocalStatus> {
         let route = self.registry.route(&model.id)?;
         let run = self.registry.local().iter().find(|run| run.id == model.id)?;
-        (route.upstream.kind == ProviderKind::Local).then(|| run.status())
+        (route.upstream.capabilities.origin == Origin::Beside).then(|| run.status())
     }
 
     /// Follows what is told of such models, for as long as it is polled.

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 use super::{
     ProviderError, ProviderReply, ProviderRequest, SentMark,
-    frames::{EventReader, Frames},
+    frames::Frames,
     registry::ProviderSetupError,
     transport::{ResponseBody, Transport},
 };
@@ -204,16 +204,17 @@ impl<F: VendorFormat> VendorServer<F> {
         }
     }
 
-    /// The reply that these events are, by a reader of the vendor's format.
+    /// The reply that these events are to a request for so many choices. `convert` makes whole events in OpenAI's form of the vendor's.
     pub(crate) fn stream(
         &self,
         headers: HeaderMap,
         events: Pin<Box<UpstreamEvents<F>>>,
-        reader: impl EventReader + Unpin + Send + 'static,
+        choices: u32,
+        convert: impl FnMut(Bytes) -> Bytes + Unpin + Send + 'static,
     ) -> ProviderReply {
         let sent = self.headers.load_full();
         let redact = Box::new(move |data: &[u8]| redact(data, &secrets_of(&sent), F::ID_PREFIXES).into_owned());
-        let frames = Box::pin(Frames::new(events, reader, redact));
+        let frames = Box::pin(Frames::new(events, choices, convert, redact));
         ProviderReply::Stream { headers, frames }
     }
 
@@ -259,3 +260,6 @@ fn invalid(name: &str, what: &'static str) -> ProviderSetupError {
         what,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

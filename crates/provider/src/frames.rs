@@ -1,5 +1,5 @@
 //! The frames of a provider's stream, in an order that no reader needs to mend: counts before the mark, and nothing after the end.
-//! What its events are like is known to an [`EventReader`], one for each format.
+//! They are read in OpenAI's form; of a vendor with another one each item is converted before.
 
 use std::{
     pin::Pin,
@@ -11,10 +11,10 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::Sleep;
 
-use crate::{EventStream, ProviderError, Stage};
+use crate::{EventStream, ProviderError};
 use llm::{
     frame::{Frame, FrameKind},
-    outbound::openai::frames::{AnswerFault, FrameReader},
+    outbound::openai::frames::FrameReader,
 };
 
 /// Frames as they come, until the answer has ended: then one with the mark or with the provider's error, and no more. A stream that ends
@@ -30,45 +30,12 @@ const COUNTS_AFTER_MARK: Duration = Duration::from_millis(50);
 /// Items that are read after the end, for counts and so that the connection sees its own end.
 const MAX_ITEMS_AFTER_END: u32 = 4;
 
-/// Makes frames, in OpenAI's form, of one format's events. A reader of another format converts, and may leave the rest to OpenAI's own.
-pub(crate) trait EventReader {
-    /// Takes whole events. Those before have been read.
-    fn push(&mut self, events: Bytes);
-
-    /// The next frame of what was taken. `redact` takes secrets out of an error's data; `reach` is told each stage that the answer
-    /// reaches with the frame.
-    fn next(&mut self, redact: &Redact, reach: impl FnMut(Stage)) -> Option<Frame>;
-
-    /// Whether the provider's counts have come.
-    fn is_counted(&self) -> bool;
-
-    /// Whether a stream that ends here is a complete answer.
-    fn end(&self) -> Result<(), AnswerFault>;
-}
-
-impl EventReader for FrameReader {
-    fn push(&mut self, events: Bytes) {
-        Self::push(self, events);
-    }
-
-    fn next(&mut self, redact: &Redact, reach: impl FnMut(Stage)) -> Option<Frame> {
-        Self::next(self, redact, reach)
-    }
-
-    fn is_counted(&self) -> bool {
-        Self::is_counted(self)
-    }
-
-    fn end(&self) -> Result<(), AnswerFault> {
-        Self::end(self)
-    }
-}
-
 /// Makes frames of a stream of whole events.
-pub(crate) struct Frames<R> {
+pub(crate) struct Frames<C> {
     /// `None` once nothing more is read.
     events: Option<EventStream>,
-    reader: R,
+    convert: C,
+    reader: FrameReader,
     redact: Redact,
     /// The frame that ends the answer, while counts may follow it.
     last: Option<Frame>,
@@ -77,11 +44,14 @@ pub(crate) struct Frames<R> {
     is_over: bool,
 }
 
-impl<R: EventReader> Frames<R> {
-    pub(crate) fn new(events: EventStream, reader: R, redact: Redact) -> Self {
+impl<C: FnMut(Bytes) -> Bytes> Frames<C> {
+    /// Of an answer to a request for so many choices. `convert` makes whole events in OpenAI's form of whole events: those are
+    /// [`as_they_are`] where the vendor's form is OpenAI's.
+    pub(crate) fn new(events: EventStream, choices: u32, convert: C, redact: Redact) -> Self {
         Self {
             events: Some(events),
-            reader,
+            convert,
+            reader: FrameReader::new(choices),
             redact,
             last: None,
             items_after_end: 0,
@@ -141,7 +111,7 @@ impl<R: EventReader> Frames<R> {
     }
 }
 
-impl<R: EventReader + Unpin> Stream for Frames<R> {
+impl<C: FnMut(Bytes) -> Bytes + Unpin> Stream for Frames<C> {
     type Item = Result<Frame, ProviderError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -160,7 +130,7 @@ impl<R: EventReader + Unpin> Stream for Frames<R> {
             match events.as_mut().poll_next(context) {
                 Poll::Ready(Some(Ok(item))) => {
                     this.items_after_end += u32::from(this.last.is_some());
-                    this.reader.push(item);
+                    this.reader.push((this.convert)(item));
                 }
                 Poll::Ready(Some(Err(error))) if this.last.is_none() => {
                     this.events = None;
@@ -175,6 +145,11 @@ impl<R: EventReader + Unpin> Stream for Frames<R> {
             }
         }
     }
+}
+
+/// Events in OpenAI's form already.
+pub(crate) fn as_they_are(events: Bytes) -> Bytes {
+    events
 }
 
 /// Whatever else comes after the end is no part of the answer. Some servers put an empty choice beside their counts.

@@ -3,6 +3,7 @@
 //! Bodies pass as bytes, in OpenAI's form: a request in which the model already has the upstream's name and usage is asked for, and
 //! the upstream's response, within its timeouts. A provider whose server speaks another API converts both within [`Provider::send`].
 
+mod capabilities;
 pub mod error;
 mod exchange;
 pub mod frames;
@@ -22,11 +23,12 @@ use futures_util::{Stream, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 
+pub use capabilities::{Capabilities, Origin};
 use configuration::ProviderConfig;
 pub use error::ProviderError;
 pub use frames::FrameStream;
-use llm::Endpoint;
 pub use llm::outbound::openai::frames::Stage;
+use llm::{Endpoint, inbound::openai::BadRequest};
 use registry::ProviderSetupError;
 pub use registry::Registry;
 pub use request::{ProviderRequest, SentMark};
@@ -59,7 +61,20 @@ pub enum ProviderReply {
     Stream { headers: HeaderMap, frames: FrameStream },
 }
 
+impl From<BadRequest> for ProviderReply {
+    fn from(error: BadRequest) -> Self {
+        Self::refused(&error.to_string(), error.param())
+    }
+}
+
 impl ProviderReply {
+    /// An answer that is whole, and in OpenAI's form.
+    pub fn answer(headers: HeaderMap, body: Bytes) -> Self {
+        // Whatever success it was called: clients know of one.
+        let status = StatusCode::OK;
+        Self::Whole { status, headers, body }
+    }
+
     /// The refusal of a request that the vendor cannot be sent; `param` names the member that it cannot take.
     pub fn refused(message: &str, param: Option<&str>) -> Self {
         let error = json!({"message": message, "type": "invalid_request_error", "param": param, "code": null});
@@ -78,6 +93,9 @@ pub trait Provider: Send + Sync {
     /// The name in the configuration, which is also the metric label.
     fn name(&self) -> &str;
 
+    /// What it can do, which does not change.
+    fn capabilities(&self) -> Capabilities;
+
     /// Answers within the provider's configured timeouts. A 5xx of the upstream is an error, a 4xx a reply.
     fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>>;
 
@@ -91,6 +109,8 @@ pub trait Provider: Send + Sync {
     }
 
     /// The upstream's own model ids, by its free list request. Health and `mapleai doctor` take any list, an empty one too, for a sign
-    /// that it is there.
-    fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ProviderError>>;
+    /// that it is there. Nobody asks where [`Capabilities::model_list`] is false.
+    fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ProviderError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 }

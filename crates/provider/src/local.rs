@@ -17,8 +17,8 @@ use futures_util::future::BoxFuture;
 use http::{HeaderValue, header};
 
 use super::{
-    Provider, ProviderError, ProviderReply, ProviderRequest, mock::MockProvider, registry::ProviderSetupError,
-    transport,
+    Capabilities, Origin, Provider, ProviderError, ProviderReply, ProviderRequest, mock::MockProvider,
+    registry::ProviderSetupError, transport,
 };
 use configuration::ProviderConfig;
 pub use model::LocalModel;
@@ -90,6 +90,13 @@ impl LocalProvider {
 impl Provider for LocalProvider {
     fn name(&self) -> &str {
         &self.model.provider
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            origin: Origin::Beside,
+            ..Capabilities::OPENAI
+        }
     }
 
     fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>> {

@@ -20,13 +20,14 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    Endpoint, EventStream, Events, Provider, ProviderError, ProviderReply, ProviderRequest, Stage, frames::Frames,
+    Capabilities, Endpoint, EventStream, Events, Origin, Provider, ProviderError, ProviderReply, ProviderRequest,
+    Stage,
+    frames::{Frames, as_they_are},
     registry::ProviderSetupError,
 };
 use answer::{MockAnswer, Part};
 use configuration::ProviderConfig;
 use directive::Directives;
-use llm::outbound::openai::frames::FrameReader;
 
 pub struct MockProvider {
     name: String,
@@ -119,10 +120,9 @@ impl MockProvider {
         let answer = answer.sized(directives.tokens);
         if streamed {
             let events = self.stream(&answer, directives, delay, deadline);
-            let reader = FrameReader::new(choices);
             return Ok(ProviderReply::Stream {
                 headers: content_type("text/event-stream"),
-                frames: Box::pin(Frames::new(events, reader, Box::new(<[u8]>::to_vec))),
+                frames: Box::pin(Frames::new(events, choices, as_they_are, Box::new(<[u8]>::to_vec))),
             });
         }
         let pieces = u32::try_from(answer.parts.len()).unwrap_or(u32::MAX);
@@ -173,16 +173,19 @@ impl Provider for MockProvider {
         &self.name
     }
 
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            origin: Origin::MadeUp,
+            ..Capabilities::OPENAI
+        }
+    }
+
     fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>> {
         Box::pin(self.answer(request, None))
     }
 
     fn rotate(&self, _: &ProviderConfig) -> Result<(), ProviderSetupError> {
         Ok(())
-    }
-
-    fn list_models(&self) -> BoxFuture<'_, Result<Vec<String>, ProviderError>> {
-        Box::pin(async { Ok(Vec::new()) })
     }
 }
 

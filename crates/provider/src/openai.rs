@@ -4,18 +4,16 @@ mod models;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, Uri, header};
 
 use super::{
-    Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest,
+    Capabilities, Endpoint, Provider, ProviderError, ProviderReply, ProviderRequest,
     exchange::{Exchanged, VendorFormat, VendorServer, secret},
+    frames::as_they_are,
     registry::ProviderSetupError,
 };
 use configuration::ProviderConfig;
-use llm::{
-    outbound::openai::{fault, frames::FrameReader},
-    sse,
-};
+use llm::{outbound::openai::fault, sse};
 
 /// One configured upstream.
 pub struct OpenAiProvider {
@@ -79,20 +77,15 @@ impl OpenAiProvider {
     }
 
     async fn reply(&self, request: ProviderRequest) -> Result<ProviderReply, ProviderError> {
-        let reader = FrameReader::new(request.choices);
+        let choices = request.choices;
         let uri = match request.endpoint {
             Endpoint::ChatCompletions => &self.chat,
             Endpoint::Embeddings => &self.embeddings,
         };
         match self.server.post(uri, request).await? {
-            // Whatever success it was called: clients know of one.
-            Exchanged::Whole { headers, body } => Ok(ProviderReply::Whole {
-                status: StatusCode::OK,
-                headers,
-                body,
-            }),
+            Exchanged::Whole { headers, body } => Ok(ProviderReply::answer(headers, body)),
             Exchanged::Refused(reply) => Ok(reply),
-            Exchanged::Events(headers, events) => Ok(self.server.stream(headers, events, reader)),
+            Exchanged::Events(headers, events) => Ok(self.server.stream(headers, events, choices, as_they_are)),
         }
     }
 
@@ -105,6 +98,10 @@ impl OpenAiProvider {
 impl Provider for OpenAiProvider {
     fn name(&self) -> &str {
         self.server.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::OPENAI
     }
 
     fn send(&self, request: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>> {

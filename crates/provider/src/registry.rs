@@ -6,6 +6,7 @@ mod kinds;
 mod open_calls;
 mod route;
 mod upstream;
+mod vendors;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,13 +14,8 @@ use foldhash::HashMap;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
-use super::{
-    Provider,
-    local::{self, LocalModel, LocalProvider},
-    mock::MockProvider,
-    openai::OpenAiProvider,
-};
-use configuration::{AnswerCaching, ModelConfig, ProviderConfig, ProviderKind};
+use super::{Origin, local::LocalModel};
+use configuration::{AnswerCaching, ModelConfig, ProviderConfig};
 use discovery::{Discovered, Terms};
 use domain::{
     model::{Caching, Model, ModelKind},
@@ -29,6 +25,8 @@ use kinds::Kinds;
 pub use open_calls::{OpenCall, OpenCalls};
 pub use route::Route;
 pub use upstream::Upstream;
+pub(crate) use vendors::Vendor;
+use vendors::vendor;
 
 /// Why the catalogue cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +41,10 @@ pub enum ProviderSetupError {
     Tls(#[source] std::io::Error),
     #[error("model {model:?} names provider {provider:?}, which is not configured")]
     UnknownProvider { model: String, provider: String },
+    #[error("model {model:?} is for embeddings, which provider {provider:?} does not have")]
+    NoEmbeddings { model: String, provider: String },
+    #[error("providers.{0}.discover_models: there is no list of models; name them under [[models]]")]
+    NoModelList(String),
     #[error("model {model:?}")]
     Price {
         model: String,
@@ -73,29 +75,32 @@ impl Registry {
         models: &[ModelConfig],
         caching: AnswerCaching,
     ) -> Result<Self, ProviderSetupError> {
+        Self::build_of(providers, models, caching, vendor)
+    }
+
+    /// Of the vendors that `vendor` makes.
+    pub(crate) fn build_of(
+        providers: &BTreeMap<String, ProviderConfig>,
+        models: &[ModelConfig],
+        caching: AnswerCaching,
+        vendor: impl Fn(&str, &ProviderConfig, Caching) -> Result<Vendor, ProviderSetupError>,
+    ) -> Result<Self, ProviderSetupError> {
         let mut by_name: BTreeMap<&str, Arc<Upstream>> = BTreeMap::new();
         let mut discovered = Vec::new();
         let (mut run_here, mut routes) = (Vec::new(), HashMap::default());
         for (name, config) in providers {
-            let mut added = None;
-            let provider: Box<dyn Provider> = match config.kind {
-                ProviderKind::Openai => Box::new(OpenAiProvider::new(name, config)?),
-                ProviderKind::Mock => Box::new(MockProvider::new(name, config)),
-                ProviderKind::Local => {
-                    let model = local::entry(name, config, caching_of(caching));
-                    let run = Arc::new(LocalModel::new(&model, config));
-                    run_here.push(Arc::clone(&run));
-                    added = Some(model);
-                    Box::new(LocalProvider::new(run, config))
-                }
-            };
-            let is_local = config.kind == ProviderKind::Local;
-            let upstream = Arc::new(Upstream::new(provider, config, is_local));
-            if let Some(model) = added.map(Arc::new) {
-                let upstream = Arc::clone(&upstream);
+            let made = vendor(name, config, caching_of(caching))?;
+            let runs_here = made.provider.capabilities().origin == Origin::Beside;
+            let upstream = Arc::new(Upstream::new(made.provider, config, runs_here));
+            if let Some((run, model)) = made.local {
+                run_here.push(run);
+                let (model, upstream) = (Arc::new(model), Arc::clone(&upstream));
                 routes.insert(Arc::clone(&model.id), Route::new(model, upstream));
             }
             if config.discover_models {
+                if !upstream.capabilities.model_list {
+                    return Err(ProviderSetupError::NoModelList(name.clone()));
+                }
                 let of_whom = || format!("those that providers.{name} lists");
                 let terms = Terms {
                     input_price: price_of(config.discovered_input_price.as_deref(), of_whom)?,
@@ -123,6 +128,12 @@ impl Registry {
                     provider: model.provider.clone(),
                 })?;
             let model = Arc::new(model_of(model, caching)?);
+            if model.kind == ModelKind::Embedding && !upstream.capabilities.embeddings {
+                return Err(ProviderSetupError::NoEmbeddings {
+                    model: model.id.to_string(),
+                    provider: model.provider.to_string(),
+                });
+            }
             let upstream = Arc::clone(upstream);
             registry
                 .routes

@@ -210,6 +210,9 @@ pub(super) async fn provider(name: &str, config: &ProviderConfig) -> Finding {
     let Some(upstream) = registry.upstreams().first() else {
         return warn("is not set up", "");
     };
+    if !upstream.capabilities.model_list {
+        return pass("has no list of models, so that nothing was asked of it".to_owned());
+    }
     match upstream.provider.list_models().await {
         Ok(models) => pass(format!("lists {} models", models.len())),
         Err(error) => fail(

@@ -139,6 +139,10 @@ impl Component {
             );
             return (status, detail);
         }
+        if !upstream.capabilities.model_list {
+            let detail = "no calls in the last 30 s, and no list of models to ask for";
+            return (Status::Pass, detail.to_owned());
+        }
         let answer = if let Some(answer) = listed.recent(self.name()) {
             answer
         } else {

@@ -8,25 +8,25 @@ impl ProviderConfig {
         if check.is_refused(path.key("kind")) {
             return;
         }
-        if self.kind != ProviderKind::Openai && !check.environment().is_development() {
+        if self.kind.is_for_development() && !check.environment().is_development() {
             let name = check.environment().as_str();
+            let (allowed, others) = (ProviderKind::listed(false, "or"), ProviderKind::listed(true, "and"));
             check.refuse(
                 path.key("kind"),
-                format!("must be \"openai\" in {name}; \"mock\" and \"local\" are for development"),
+                format!("must be {allowed} in {name}; {others} are for development"),
             );
         }
-        if self.kind == ProviderKind::Local && self.state_file.is_none() {
-            check.refuse(
-                path.key("state_file"),
-                "missing; a provider of kind \"local\" must have one, such as \".local/model-state.json\"",
-            );
-        }
-        if self.kind == ProviderKind::Openai && self.base_url.is_none() {
-            check.refuse(
-                path.key("base_url"),
-                "missing; a provider of kind \"openai\" must have one, such as \"https://api.openai.com/v1\"",
-            );
-        }
+        let mut needs = |key, is_there: bool, example: Option<&str>| {
+            if let Some(example) = example.filter(|_| !is_there) {
+                let kind = self.kind.as_str();
+                check.refuse(
+                    path.key(key),
+                    format!("missing; a provider of kind \"{kind}\" must have one, such as \"{example}\""),
+                );
+            }
+        };
+        needs("state_file", self.state_file.is_some(), self.kind.example_state_file());
+        needs("base_url", self.base_url.is_some(), self.kind.example_url());
         self.validate_discovery(path, check);
     }
 

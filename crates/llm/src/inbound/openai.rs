@@ -39,6 +39,16 @@ pub enum BadRequest {
     Misspelt { param: String, meant: &'static str },
 }
 
+impl BadRequest {
+    /// The field that is at fault, if it is one.
+    pub fn param(&self) -> Option<&str> {
+        match self {
+            Self::Missing(param) | Self::WrongType { param, .. } | Self::Misspelt { meant: param, .. } => Some(param),
+            Self::Json(_) | Self::Utf8(_) => None,
+        }
+    }
+}
+
 /// Every field is raw, so that a wrong type is reported by its name and no value is parsed that we do not need.
 const FIELDS: [&str; 9] = [
     "model",

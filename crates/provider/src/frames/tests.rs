@@ -1,11 +1,8 @@
-use super::{EventReader, Frames, Redact};
+use super::{Frames, as_they_are};
 use crate::{Events, ProviderError, Stage};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use llm::{
-    frame::{Frame, FrameKind},
-    outbound::openai::frames::{AnswerFault, FrameReader},
-};
+use llm::frame::{Frame, FrameKind};
 use std::{
     pin::Pin,
     sync::{Arc, Mutex},
@@ -47,20 +44,25 @@ impl<S: Stream<Item = Item>> Events for Script<S> {
     }
 }
 
-fn frames(items: impl Stream<Item = Item> + Send + 'static) -> (Frames<FrameReader>, Arc<Mutex<Vec<Stage>>>) {
-    frames_by(FrameReader::new(1), items)
+type Convert = fn(Bytes) -> Bytes;
+
+fn frames(items: impl Stream<Item = Item> + Send + 'static) -> (Frames<Convert>, Arc<Mutex<Vec<Stage>>>) {
+    frames_by(as_they_are, items)
 }
 
-fn frames_by<R: EventReader>(
-    reader: R,
+fn frames_by(
+    convert: Convert,
     items: impl Stream<Item = Item> + Send + 'static,
-) -> (Frames<R>, Arc<Mutex<Vec<Stage>>>) {
+) -> (Frames<Convert>, Arc<Mutex<Vec<Stage>>>) {
     let stages = Arc::<Mutex<Vec<Stage>>>::default();
     let script = Script {
         items: Box::pin(items),
         stages: Arc::clone(&stages),
     };
-    (Frames::new(Box::pin(script), reader, Box::new(<[u8]>::to_vec)), stages)
+    (
+        Frames::new(Box::pin(script), 1, convert, Box::new(<[u8]>::to_vec)),
+        stages,
+    )
 }
 
 /// What comes of these items, each in a piece of its own: the kinds of the frames, and the error at the end.
@@ -165,46 +167,30 @@ async fn a_server_that_never_ends_is_left_after_a_few_items() {
     assert_eq!(kinds, [FrameKind::Data, FrameKind::Data, FrameKind::Done]);
 }
 
-/// A format of its own: a line is text, but for `.`, which ends the answer, and `#` with counts. What it reads becomes OpenAI's events.
-struct Lines(FrameReader);
-
-impl EventReader for Lines {
-    fn push(&mut self, events: Bytes) {
-        let lines = std::str::from_utf8(&events).unwrap().lines();
-        let converted: String = lines
-            .map(|line| match line {
-                "." => format!("{STOP}{DONE}"),
-                "#" => COUNTS.to_owned(),
-                text => TEXT.replace("Hi", text),
-            })
-            .collect();
-        self.0.push(converted.into());
-    }
-
-    fn next(&mut self, redact: &Redact, reach: impl FnMut(Stage)) -> Option<Frame> {
-        self.0.next(redact, reach)
-    }
-
-    fn is_counted(&self) -> bool {
-        self.0.is_counted()
-    }
-
-    fn end(&self) -> Result<(), AnswerFault> {
-        self.0.end()
-    }
+/// Of a format of its own: a line is text, but for `.`, which ends the answer, and `#` with counts.
+fn of_lines(events: &[u8]) -> Bytes {
+    let lines = std::str::from_utf8(events).unwrap().lines();
+    let converted: String = lines
+        .map(|line| match line {
+            "." => format!("{STOP}{DONE}"),
+            "#" => COUNTS.to_owned(),
+            text => TEXT.replace("Hi", text),
+        })
+        .collect();
+    converted.into()
 }
 
 #[tokio::test]
-async fn another_format_has_a_reader_of_its_own_and_the_same_order() {
+async fn another_format_is_converted_and_keeps_the_same_order() {
     use FrameKind::{Data, Done, Usage};
     let item = |text: &'static str| Ok(Bytes::from_static(text.as_bytes()));
     let lines = [item("one\ntwo\n"), item(".\n"), item("#\nlate\n")];
-    let (frames, stages) = frames_by(Lines(FrameReader::new(1)), stream::iter(lines));
+    let (frames, stages) = frames_by(|events| of_lines(&events), stream::iter(lines));
     let frames: Vec<Frame> = frames.map(Result::unwrap).collect().await;
     let kinds: Vec<FrameKind> = frames.iter().map(|frame| frame.kind).collect();
     assert_eq!(kinds, [Data, Data, Data, Usage, Done]);
     assert_eq!(&frames[1].bytes[..], TEXT.replace("Hi", "two").as_bytes());
     assert!(!stages.lock().unwrap().is_empty());
-    let (frames, _) = frames_by(Lines(FrameReader::new(1)), stream::iter([item("one\n")]));
+    let (frames, _) = frames_by(|events| of_lines(&events), stream::iter([item("one\n")]));
     assert!(frames.collect::<Vec<_>>().await.last().unwrap().is_err());
 }

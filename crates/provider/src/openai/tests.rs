@@ -4,7 +4,6 @@ mod connections;
 mod exchange;
 mod limits;
 mod streams;
-mod upstream;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 

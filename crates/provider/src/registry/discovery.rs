@@ -114,7 +114,12 @@ impl Discovered {
     fn add(&self, ids: &[String], room: usize) -> usize {
         let provider = self.upstream.provider.name();
         let new = ids.iter().filter(|id| self.route(id).is_none());
-        let models = new.filter_map(|id| model(id, self.terms.kinds.of(id), provider, &self.terms));
+        let has_embeddings = self.upstream.capabilities.embeddings;
+        let kind = |id| {
+            let kind = self.terms.kinds.of(id);
+            kind.filter(|kind| has_embeddings || *kind != ModelKind::Embedding)
+        };
+        let models = new.filter_map(|id| model(id, kind(id), provider, &self.terms));
         let mut routes = HashMap::new();
         for model in models {
             if routes.len() < room {

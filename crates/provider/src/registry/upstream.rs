@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::StatusCode;
 
 use super::OpenCalls;
-use crate::{Provider, ProviderError, ProviderReply, ProviderRequest, health_window::HealthWindow};
-use configuration::{ProviderConfig, ProviderKind};
+use crate::{Capabilities, Provider, ProviderError, ProviderReply, ProviderRequest, health_window::HealthWindow};
+use configuration::ProviderConfig;
 use llm::{inbound::openai::without_added_usage, outbound::openai::said};
 
 /// A provider and how its calls have gone lately.
 pub struct Upstream {
     pub provider: Box<dyn Provider>,
     pub health_window: HealthWindow,
-    pub kind: ProviderKind,
+    pub capabilities: Capabilities,
     /// Streams report their usage where they are asked to.
     reports_usage: AtomicBool,
     /// Tells servers apart that have, or had, the same name in the configuration.
@@ -25,11 +25,12 @@ pub struct Upstream {
 impl Upstream {
     /// Of a provider with this configuration. `runs_here` says that it is a server on this machine.
     pub(super) fn new(provider: Box<dyn Provider>, config: &ProviderConfig, runs_here: bool) -> Self {
+        let capabilities = provider.capabilities();
         Self {
             provider,
             health_window: HealthWindow::default(),
-            kind: config.kind,
-            reports_usage: AtomicBool::new(config.usage_in_streams),
+            capabilities,
+            reports_usage: AtomicBool::new(config.usage_in_streams && capabilities.usage_in_streams),
             address: config.base_url.as_ref().map_or("mock", |url| url.as_str()).into(),
             open_calls: runs_here.then(OpenCalls::default),
         }

@@ -62,8 +62,8 @@ impl<'a> Members<'a> {
 }
 
 impl Message<'_> {
-    /// All of its text; none if something else is in it, such as a picture.
-    pub fn text(&self) -> Option<String> {
+    /// All of its text. It is refused if something else is in it, such as a picture.
+    pub fn text(&self) -> Result<String, BadRequest> {
         #[derive(Deserialize)]
         struct Part {
             text: String,
@@ -71,7 +71,13 @@ impl Message<'_> {
         let raw = self.content.map_or("\"\"", RawValue::get);
         let parts = || serde_json::from_str::<Vec<Part>>(raw).ok();
         let joined = || Some(parts()?.into_iter().map(|part| part.text).collect());
-        serde_json::from_str(raw).ok().or_else(joined)
+        serde_json::from_str(raw)
+            .ok()
+            .or_else(joined)
+            .ok_or(BadRequest::WrongType {
+                param: "messages",
+                expected: "messages of text alone",
+            })
     }
 }
 
@@ -97,7 +103,7 @@ mod tests {
         ));
         assert_eq!(members.names().nth(1).as_deref(), Some("max_tokens"));
         let messages = members.messages().unwrap();
-        let texts: Vec<_> = messages.iter().map(super::Message::text).collect();
+        let texts: Vec<_> = messages.iter().map(|message| message.text().ok()).collect();
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(texts, [text("Be \"brief\"."), text("ab"), None, text(""), text("c")]);
         assert!(messages[3].tool_calls.is_some() && messages[4].tool_call_id.as_deref() == Some("1"));

@@ -4,8 +4,8 @@ use std::{thread, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{DONE, HELLO, LONG, SHORT, SOON, asked, events, failure, limited, next, provider, upstream::watch, whole};
-use crate::{Provider, ProviderError};
+use super::{DONE, HELLO, LONG, SHORT, SOON, asked, events, failure, limited, next, provider, whole};
+use crate::{Provider, ProviderError, exchange::tests::upstream::watch};
 
 #[tokio::test]
 async fn connections_are_used_again_and_replaced_when_they_have_gone() {

@@ -5,12 +5,15 @@ use std::{thread, time::Duration};
 use http::{HeaderValue, StatusCode};
 use tokio::time::timeout;
 
-use super::{
-    LONG, asked, config, failure, provider,
-    upstream::{serve, watch},
-    whole,
+use super::{LONG, asked, config, failure, provider, whole};
+use crate::{
+    Provider, ProviderError,
+    exchange::{
+        LARGEST_LIST,
+        tests::upstream::{serve, watch},
+    },
+    openai::OpenAiProvider,
 };
-use crate::{Provider, ProviderError, exchange::LARGEST_LIST, openai::OpenAiProvider};
 
 #[tokio::test]
 async fn requests_go_out_as_they_are() {

@@ -6,8 +6,12 @@ use std::{
     time::Duration,
 };
 
-use super::{HELLO, ROLE, SHORT, config, events, failure, limited, next, provider, upstream::serve, whole};
-use crate::{ProviderError, Stage, exchange::LARGEST_ANSWER, openai::OpenAiProvider};
+use super::{HELLO, ROLE, SHORT, config, events, failure, limited, next, provider, whole};
+use crate::{
+    ProviderError, Stage,
+    exchange::{LARGEST_ANSWER, tests::upstream::serve},
+    openai::OpenAiProvider,
+};
 use concurrency::write_coalescing::MAX_BUFFERED_BYTES;
 use llm::sse;
 

@@ -2,8 +2,8 @@
 
 use std::{thread, time::Duration};
 
-use super::{DONE, HELLO, LONG, events, failure, next, provider, upstream::serve};
-use crate::{ProviderError, Stage};
+use super::{DONE, HELLO, LONG, events, failure, next, provider};
+use crate::{ProviderError, Stage, exchange::tests::upstream::serve};
 use llm::sse;
 
 #[tokio::test]

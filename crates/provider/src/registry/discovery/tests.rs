@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Discovered, MAX_MODELS, Terms};
 use crate::{
-    Provider, ProviderError, ProviderReply, ProviderRequest,
+    Capabilities, Provider, ProviderError, ProviderReply, ProviderRequest,
     registry::{Kinds, ProviderSetupError, Upstream},
 };
 use configuration::{ProviderConfig, ProviderKind};
@@ -17,11 +17,15 @@ use domain::{
 };
 
 /// Lists this, one after the other.
-struct Lists(Mutex<VecDeque<Vec<String>>>);
+struct Lists(Mutex<VecDeque<Vec<String>>>, Capabilities);
 
 impl Provider for Lists {
     fn name(&self) -> &'static str {
         "lists"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.1
     }
 
     fn send(&self, _: ProviderRequest) -> BoxFuture<'_, Result<ProviderReply, ProviderError>> {
@@ -39,8 +43,12 @@ impl Provider for Lists {
 }
 
 fn discovered(lists: Vec<Vec<String>>) -> Discovered {
+    discovered_by(lists, Capabilities::OPENAI)
+}
+
+fn discovered_by(lists: Vec<Vec<String>>, capabilities: Capabilities) -> Discovered {
     let config = ProviderConfig::new(ProviderKind::Openai);
-    let upstream = Upstream::new(Box::new(Lists(Mutex::new(lists.into()))), &config, false);
+    let upstream = Upstream::new(Box::new(Lists(Mutex::new(lists.into()), capabilities)), &config, false);
     let terms = Terms {
         input_price: Price::default(),
         output_price: Price::default(),
@@ -84,4 +92,16 @@ async fn models_of_one_provider_are_bounded_over_all_lists() {
         found.ask().await;
     }
     assert_eq!(found.routes().count(), MAX_MODELS);
+}
+
+#[tokio::test]
+async fn models_for_embeddings_are_left_out_where_there_are_no_embeddings() {
+    let capabilities = Capabilities {
+        embeddings: false,
+        ..Capabilities::OPENAI
+    };
+    let list = vec!["gpt-4.1".to_owned(), "text-embedding-3-small".to_owned()];
+    let discovered = discovered_by(vec![list], capabilities);
+    discovered.ask().await;
+    assert_eq!(ids(&discovered), ["gpt-4.1"]);
 }

@@ -14,12 +14,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the script for each connection, with the connection's number. Lives until the test process ends.
-pub(super) fn serve(script: impl Fn(usize, &mut Connection) + Send + Sync + 'static) -> SocketAddr {
+pub(crate) fn serve(script: impl Fn(usize, &mut Connection) + Send + Sync + 'static) -> SocketAddr {
     watch(script).0
 }
 
 /// The same, and the script's findings, each of them once its connection is closed.
-pub(super) fn watch<T: Send + 'static>(
+pub(crate) fn watch<T: Send + 'static>(
     script: impl Fn(usize, &mut Connection) -> T + Send + Sync + 'static,
 ) -> (SocketAddr, UnboundedReceiver<T>) {
     let (found, findings) = unbounded_channel();
@@ -43,13 +43,13 @@ pub(super) fn watch<T: Send + 'static>(
 
 /// One request as it came.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Received {
+pub(crate) struct Received {
     /// Request line and headers, names in lower case.
-    pub(super) head: String,
-    pub(super) body: Vec<u8>,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
-pub(super) struct Connection(TcpStream);
+pub(crate) struct Connection(TcpStream);
 
 impl Connection {
     fn new(stream: TcpStream) -> Self {
@@ -60,7 +60,7 @@ impl Connection {
     }
 
     /// `None` once the client has closed the connection.
-    pub(super) fn request(&mut self) -> Option<Received> {
+    pub(crate) fn request(&mut self) -> Option<Received> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -85,11 +85,11 @@ impl Connection {
     }
 
     /// Does not mind a client that has gone.
-    pub(super) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.0.write_all(bytes.as_ref());
     }
 
-    pub(super) fn answer(&mut self, status: &str, headers: &str, body: impl AsRef<[u8]>) {
+    pub(crate) fn answer(&mut self, status: &str, headers: &str, body: impl AsRef<[u8]>) {
         let body = body.as_ref();
         self.send(format!(
             "HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n",
@@ -98,13 +98,13 @@ impl Connection {
         self.send(body);
     }
 
-    pub(super) fn begin_stream(&mut self) {
+    pub(crate) fn begin_stream(&mut self) {
         self.send(
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n",
         );
     }
 
-    pub(super) fn chunk(&mut self, data: impl AsRef<[u8]>) {
+    pub(crate) fn chunk(&mut self, data: impl AsRef<[u8]>) {
         let data = data.as_ref();
         let mut chunk = format!("{:x}\r\n", data.len()).into_bytes();
         chunk.extend_from_slice(data);
@@ -112,12 +112,12 @@ impl Connection {
         self.send(chunk);
     }
 
-    pub(super) fn end_stream(&mut self) {
+    pub(crate) fn end_stream(&mut self) {
         self.send("0\r\n\r\n");
     }
 
     /// Whether the client closes the connection within `limit`, having sent nothing more.
-    pub(super) fn closes_within(&mut self, limit: Duration) -> bool {
+    pub(crate) fn closes_within(&mut self, limit: Duration) -> bool {
         self.0.set_read_timeout(Some(limit)).unwrap();
         match self.0.read(&mut [0]) {
             Ok(read) => read == 0,
@@ -126,7 +126,7 @@ impl Connection {
     }
 
     /// Keeps the connection open and silent until the client goes.
-    pub(super) fn stall(&mut self) {
+    pub(crate) fn stall(&mut self) {
         while self.0.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
     }
 }
