@@ -13,7 +13,11 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: Duration = Duration::from_millis(2_500);
 
 pub async fn run(copies: Watch, stop: CancellationToken) {
-    loop {
+    for probes in [true, false].into_iter().cycle() {
+        if probes {
+            // A connection of its own shows where the address leads by now, also while those that are open go on.
+            let _ = stop.run_until_cancelled(copies.probe()).await;
+        }
         match stop.run_until_cancelled(copies.look(INTERVAL)).await {
             None => return,
             Some(Ok(())) => {}

@@ -28,6 +28,7 @@ mod deletion;
 mod discovery;
 mod doctor;
 mod errors;
+mod failover;
 mod framing;
 mod http_cache;
 mod invitations;

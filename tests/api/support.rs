@@ -16,6 +16,7 @@ pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod redis_cluster;
 pub(crate) mod served;
+pub(crate) mod switch;
 pub(crate) mod upstream;
 
 pub(crate) use app::TestApp;

@@ -28,6 +28,11 @@ pub struct DatabaseConfig {
     pub replica_max_lag: Duration,
     pub max_connections: u32,
     pub min_connections: u32,
+    /// A pooled connection is closed when it is so old, or was idle so long.
+    #[serde(with = "humantime_serde")]
+    pub max_lifetime: Duration,
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
     /// How long a request waits for a pooled connection before it is answered 503.
     #[serde(with = "humantime_serde")]
     pub acquire_timeout: Duration,
@@ -115,6 +120,8 @@ pub(super) const FIELDS: &[Field] = &[
     required("replica_max_lag", Kind::Span(SECOND, HOUR)),
     required("max_connections", Kind::Number(1, 10_000)),
     required("min_connections", Kind::Number(0, 10_000)),
+    required("max_lifetime", Kind::Span(SECOND, DAY)),
+    required("idle_timeout", Kind::Span(SECOND, DAY)),
     required("acquire_timeout", Kind::Span(MILLISECOND, MINUTE)),
     required("connect_timeout", Kind::Span(MILLISECOND, MINUTE)),
     required("statement_timeout", Kind::Span(MILLISECOND, HOUR)),

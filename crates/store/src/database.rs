@@ -3,6 +3,8 @@
 //! Without the memory each request would wait out the pool's timeout while the database is away. A failure makes one task
 //! look; if the database is gone the gate closes, and requests are refused in microseconds until it is seen again.
 
+mod abandoned;
+mod failover;
 mod opening;
 mod outage;
 mod pooled_connection;
@@ -12,7 +14,7 @@ mod shares;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -24,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use super::error::{StoreError, Unavailable};
 use configuration::DatabaseConfig;
+use failover::Failover;
 pub use session::Sessions;
 pub(super) use shares::Compartment;
 use shares::Shares;
@@ -46,8 +49,8 @@ struct DatabaseInner {
     shares: Shares,
     /// Connections that are being opened.
     opening: TaskTracker,
-    /// When the connection URL last changed; connections from before are not lent again.
-    rotated: Arc<Mutex<Option<Instant>>>,
+    /// Which server connections lead to, and which of them are not lent again.
+    failover: Arc<Failover>,
     max_connections: usize,
     in_use: AtomicUsize,
     created: Instant,
@@ -62,6 +65,8 @@ struct DatabaseInner {
     statement_timeout: Duration,
     down: AtomicBool,
     read_only: AtomicBool,
+    /// Commits wait for a standby that does not confirm.
+    unconfirmed: AtomicBool,
     /// The server takes no more connections; those of the pool go on.
     exhausted: AtomicBool,
     /// When a write or a connection was last refused by a server that otherwise goes on.
@@ -82,8 +87,9 @@ impl Database {
     pub fn new(config: &DatabaseConfig) -> Result<Self, StoreError> {
         let options = session::connect_options(&config.url)?;
         let statement_timeout = config.statement_timeout;
-        let rotated: Arc<Mutex<Option<Instant>>> = Arc::default();
-        let changed_at = Arc::clone(&rotated);
+        let failover: Arc<Failover> = Arc::default();
+        let (opened, released) = (Arc::clone(&failover), Arc::clone(&failover));
+        let max_lifetime = config.max_lifetime;
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .min_connections(config.min_connections)
@@ -93,20 +99,26 @@ impl Database {
             .acquire_slow_threshold(Duration::MAX)
             // Connections are looked at before they are lent, each within a limit of its own.
             .test_before_acquire(false)
-            .idle_timeout(Duration::from_mins(10))
-            .max_lifetime(Duration::from_mins(30))
-            .after_connect(move |connection, _| Box::pin(session::set_limits(connection, statement_timeout)))
+            .idle_timeout(config.idle_timeout)
+            .max_lifetime(max_lifetime)
+            .after_connect(move |connection, _| {
+                let failover = Arc::clone(&opened);
+                Box::pin(async move {
+                    failover.admit(connection).await?;
+                    session::set_limits(connection, statement_timeout).await
+                })
+            })
             .after_release(move |_, connection| {
-                let changed_at = *changed_at.lock().unwrap_or_else(PoisonError::into_inner);
-                let keep = changed_at.is_none_or(|at| at.elapsed() > connection.age);
-                Box::pin(std::future::ready(Ok(keep)))
+                // Those that were opened together do not all end together: over its last tenth, one release in eight is the last.
+                let is_old = connection.age > max_lifetime.mul_f32(0.9) && connection.age.subsec_nanos() % 8 == 0;
+                Box::pin(std::future::ready(Ok(!is_old && released.keeps(connection.age))))
             })
             .connect_lazy_with(options);
         let inner = Arc::new(DatabaseInner {
             pool,
             shares: Shares::new(config.max_connections as usize),
             opening: TaskTracker::new(),
-            rotated,
+            failover,
             max_connections: config.max_connections as usize,
             in_use: AtomicUsize::new(0),
             created: Instant::now(),
@@ -118,6 +130,7 @@ impl Database {
             statement_timeout: config.statement_timeout,
             down: AtomicBool::new(false),
             read_only: AtomicBool::new(false),
+            unconfirmed: AtomicBool::new(false),
             exhausted: AtomicBool::new(false),
             refused: Mutex::default(),
             changed: Notify::new(),
@@ -166,8 +179,15 @@ impl Database {
     /// A connection outside the pool, within the limit on opening one.
     async fn open_apart(&self) -> Result<PgConnection, StoreError> {
         let (limit, options) = (self.inner.connect_timeout, self.inner.pool.connect_options());
-        match tokio::time::timeout(limit, PgConnection::connect_with(&options)).await {
-            Ok(outcome) => outcome.map_err(|error| StoreError::Unavailable(Unavailable::Connection(error))),
+        let open = async {
+            let mut connection = PgConnection::connect_with(&options).await?;
+            self.inner.failover.admit(&mut connection).await?;
+            Ok(connection)
+        };
+        match tokio::time::timeout(limit, open).await {
+            Ok(outcome) => outcome
+                .inspect_err(|error: &sqlx::Error| self.leave_if_stopping(error))
+                .map_err(|error| StoreError::Unavailable(Unavailable::Connection(error))),
             Err(_) => Err(StoreError::Unavailable(Unavailable::NoAnswer(limit))),
         }
     }

@@ -110,6 +110,12 @@ pub(super) fn is_login_refused(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code.starts_with("28"))
 }
 
+/// Takes no connections for the moment (57P03), while those there are may go on.
+pub(super) fn is_starting_or_stopping(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code == "57P03")
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {

@@ -79,6 +79,11 @@ impl Watch {
         }
     }
 
+    /// Opens a connection to the primary: one that leads elsewhere than the others do closes them.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        self.markers.0.probe().await
+    }
+
     /// Notes what the copies have, then what the primary has, whose marker is written anew if it is older than `interval`.
     pub async fn look(&self, interval: Duration) -> Result<(), StoreError> {
         join_all(self.replicas.iter().map(Replica::look)).await;

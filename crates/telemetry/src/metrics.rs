@@ -53,6 +53,7 @@ pub const DATABASE_CONNECTIONS: &str = "maple_database_connections";
 pub const DATABASE_UP: &str = "maple_database_up";
 pub const DATABASE_WRITABLE: &str = "maple_database_writable";
 pub const DATABASE_OUTAGES: &str = "maple_database_outages_total";
+pub const DATABASE_STALE: &str = "maple_database_stale_primaries_total";
 pub const REPLICA_LAG: &str = "maple_replica_lag_seconds";
 pub const REPLICA_READS: &str = "maple_replica_reads_total";
 pub const SECRET_ROTATIONS: &str = "maple_secret_rotations_total";
@@ -183,6 +184,11 @@ fn describe() {
         DATABASE_WRITABLE,
         Unit::Count,
         "1 while the database takes writes, 0 while it is away or refuses them"
+    );
+    describe_counter!(
+        DATABASE_STALE,
+        Unit::Count,
+        "Connections that were refused since they led to a primary whose history had ended"
     );
     describe_gauge!(
         REPLICA_LAG,

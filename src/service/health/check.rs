@@ -99,6 +99,10 @@ impl Component {
             pool.waiting
         );
         match outcome {
+            Ok(()) if database.is_unconfirmed() => (
+                Status::Warn,
+                format!("{pool}; commits wait for a standby that does not confirm them"),
+            ),
             Ok(()) if database.is_read_only() => (Status::Warn, format!("{pool}; it takes no writes")),
             Ok(()) => (Status::Pass, pool),
             // All connections are in use: that is load, and the database is up.

@@ -64,6 +64,8 @@ pub fn config(url: &str) -> DatabaseConfig {
         url: SecretString::from(url.to_owned()),
         max_connections: 5,
         min_connections: 0,
+        max_lifetime: std::time::Duration::from_mins(30),
+        idle_timeout: std::time::Duration::from_mins(10),
         acquire_timeout: std::time::Duration::from_millis(500),
         connect_timeout: std::time::Duration::from_secs(5),
         statement_timeout: std::time::Duration::from_secs(5),

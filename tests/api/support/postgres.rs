@@ -131,6 +131,49 @@ impl Postgres {
         standby
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Has a standby take over.
+    pub async fn promote(&self) {
+        sqlx::query("SELECT pg_promote()")
+            .execute(&mut self.connection().await)
+            .await
+            .unwrap();
+    }
+
+    /// A planned stop begins: sessions that exist go on, new ones are refused, and it waits for the last to leave.
+    pub fn stop_when_all_have_left(&self) {
+        let server = self.running.as_ref().unwrap().id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &server])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    pub fn has_stopped(&mut self) -> bool {
+        self.running
+            .as_mut()
+            .is_none_or(|child| child.try_wait().unwrap().is_some())
+    }
+
+    /// Starts a server that was a primary as a standby of `primary`, as an operator of fail-overs does.
+    pub async fn follow(&mut self, primary: &Self) {
+        self.kill();
+        fs::write(self.data().join("standby.signal"), "").unwrap();
+        let settings = self.data().join("postgresql.auto.conf");
+        let follows = format!(
+            "primary_conninfo = 'host=127.0.0.1 port={} user=maple'\nrecovery_target_timeline = 'latest'\n",
+            primary.port
+        );
+        fs::write(settings, follows).unwrap();
+        self.bring_back().await;
+    }
+
     /// Sets what the server takes over without a restart.
     pub async fn set(&self, name: &str, value: &str) {
         let statements = [

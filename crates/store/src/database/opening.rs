@@ -26,13 +26,14 @@ impl Database {
                     self.inner.changed.notify_one();
                     tokio::time::sleep(LOGIN_RETRY).await;
                 }
-                outcome => return outcome,
+                outcome => return outcome.inspect_err(|error| self.leave_if_stopping(error)),
             }
         }
     }
 
     /// An idle connection that answers a ping. Those that do not are closed.
     async fn idle(&self) -> Option<PoolConnection<Postgres>> {
+        self.close_retired();
         while let Some(connection) = self.inner.pool.try_acquire() {
             let mut untested = Untested(Some(connection));
             if untested.answers().await

@@ -103,7 +103,7 @@ impl Database {
                 self.note_new_connection(fresh, probed)
             }
         };
-        fresh && self.is_settled().await
+        fresh && self.end_abandoned().await && self.is_settled().await
     }
 
     /// Sets the breaker by the attempt at a new connection; true if it succeeded. `probed` is the result for idle connections.

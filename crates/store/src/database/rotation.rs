@@ -1,7 +1,5 @@
 //! Taking up another connection URL, such as one with a new password, while requests are served.
 
-use std::{sync::PoisonError, time::Instant};
-
 use secrecy::SecretString;
 use sqlx::{Connection as _, PgConnection};
 
@@ -21,7 +19,7 @@ impl Database {
             Err(_) => return Err(StoreError::Unavailable(Unavailable::NoAnswer(limit))),
         }
         self.inner.pool.set_connect_options(options);
-        *self.inner.rotated.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.inner.failover.retire();
         // If it was away for us, it need not be any longer.
         self.inner.changed.notify_one();
         Ok(())
