@@ -7,6 +7,7 @@ pub mod doctor;
 mod gauges;
 pub mod listener;
 pub mod local_servers;
+pub mod migrate;
 pub mod ops;
 mod prepare;
 pub mod rotation;
@@ -23,10 +24,7 @@ use domain::account::User;
 use people::accounts::{AccountError, Registration};
 use provider::registry::ProviderSetupError;
 pub use server::Server;
-use store::{
-    Database, Replicas, Store, StoreError, development::Claim, migrations, migrations::MigrationError,
-    replica::PrimaryMarker,
-};
+use store::{Database, StoreError, migrations::MigrationError, replica::PrimaryMarker};
 
 /// Why the service cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -73,16 +71,12 @@ pub enum AppError {
     MigrationLimit(std::time::Duration),
     #[error("cannot migrate the database")]
     Migration(#[from] MigrationError),
+    #[error("the migration is refused")]
+    MigrationRefused(#[from] migrate::Refused),
     #[error("cannot seed the development account")]
     Seed(#[from] seed::SeedError),
     #[error("the demo account is for development only")]
     SeedOutsideDevelopment,
-    #[error(
-        "the database at {0} is not development's own: it has tables, and not the mark that development gives to databases that it \
-         finds empty. Development migrates and seeds no other. Unset DATABASE_URL for a private one, set MAPLE_ENV to what this \
-         database is for, or, to hand it over to development, run in it: CREATE TABLE mapleai_development (demo_password text)"
-    )]
-    NotDevelopments(String),
     #[error(transparent)]
     Account(#[from] AccountError),
     #[error(transparent)]
@@ -117,50 +111,13 @@ pub async fn serve(config: Config, sources: Sources) -> Result<(), AppError> {
     }
 }
 
-/// Applies what the database lacks. In development only to a database of its own.
-pub async fn migrate(config: Config) -> Result<(), AppError> {
-    let database = Database::new(&config.database)?;
-    let limit = config.database.migrate_timeout;
-    let migrating = async {
-        if config.environment.is_development() {
-            claim_for_development(&database).await?;
-        }
-        migrations_apply(database).await
-    };
-    tokio::time::timeout(limit, migrating)
-        .await
-        .unwrap_or(Err(AppError::MigrationLimit(limit)))
-}
-
-/// Development is what a process runs as that nobody told otherwise, perhaps with another environment's DATABASE_URL.
-async fn claim_for_development(database: &Database) -> Result<(), AppError> {
-    match database.claim_for_development().await? {
-        Claim::Ours => Ok(()),
-        Claim::Foreign => Err(AppError::NotDevelopments(database.address())),
-    }
-}
-
-async fn migrations_apply(database: Database) -> Result<(), AppError> {
-    migrations::apply(&database).await?;
-    let accounts = Store::new(&database, &Replicas::default()).accounts;
-    let refolded = accounts
-        .refold_emails(domain::clock::Clock::system().now())
-        .await
-        .map_err(MigrationError::Store)?;
-    for user in &refolded.collisions {
-        tracing::warn!(target: "mapleai::lifecycle", user_id = %user, "the e-mail address of this account is another account's in another spelling; neither is changed, and one of them should be removed");
-    }
-    tracing::info!(target: "mapleai::lifecycle", addresses = refolded.changed, "database is migrated");
-    Ok(())
-}
-
 /// Creates the development account if it is not there, in a database that is development's own.
 pub async fn seed(config: Config) -> Result<seed::DemoAccount, AppError> {
     if !config.environment.has_demo_account() {
         return Err(AppError::SeedOutsideDevelopment);
     }
     let database = Database::new(&config.database)?;
-    claim_for_development(&database).await?;
+    database.admit(config.environment).await?;
     let services = command_services(&config, &database)?;
     Ok(seed::development_account(&database, &services.accounts).await?)
 }

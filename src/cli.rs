@@ -7,6 +7,7 @@ mod config;
 mod doctor;
 mod healthcheck;
 mod local_servers;
+mod migrate;
 mod org;
 mod smoke;
 
@@ -45,14 +46,15 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 The configuration is described in config/default.toml. MAPLE_ENV chooses development (the default), staging or production.
-Exit codes: 0 done, 1 failed while running, 2 faulty configuration or arguments, 130 ended at once by a second signal.";
+Exit codes: 0 done, 1 failed while running, 2 faulty configuration or arguments, 130 ended at once by a second signal. Of migrate also: 3 the
+database lacks migrations, 4 the environment's rules ask for something first, 5 another plan than the one that was reviewed.";
 
 #[derive(Debug, Clone, Subcommand)]
 enum Command {
     /// Run the service until SIGTERM or Ctrl-C (the default)
     Serve,
-    /// Bring the database up to date and end
-    Migrate,
+    /// The database's schema: bring it up to date (the default), look at what that would do, take it back
+    Migrate(Box<migrate::Migrate>),
     /// Show the effective configuration, with secrets masked and where each value came from
     Config {
         /// As one JSON object instead of TOML
@@ -67,7 +69,7 @@ enum Command {
     Checklist(checklist::Checklist),
     /// Tell of the model servers on this machine that local.servers would add to the catalogue, one a line
     LocalServers,
-    /// Create the demo account in development, and say how to sign in with it
+    /// The same as `migrate seed`
     Seed,
     /// Organisations: the first one of a closed service, and the smoke test's
     Org {
@@ -111,6 +113,8 @@ enum CliError {
     #[error(transparent)]
     Org(#[from] org::OrgError),
     #[error(transparent)]
+    Migrate(#[from] migrate::MigrateError),
+    #[error(transparent)]
     App(#[from] AppError),
 }
 
@@ -131,6 +135,11 @@ pub fn run() -> ExitCode {
             match error {
                 CliError::Configuration(_) => ExitCode::from(FAULTY_INPUT),
                 CliError::App(AppError::Interrupted) => ExitCode::from(INTERRUPTED),
+                CliError::Migrate(migrate::MigrateError::Pending) => ExitCode::from(migrate::PENDING),
+                CliError::App(AppError::MigrationRefused(refused)) if refused.is_about_the_plan() => {
+                    ExitCode::from(migrate::OTHER_PLAN)
+                }
+                CliError::App(AppError::MigrationRefused(_)) => ExitCode::from(migrate::REFUSED),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -168,7 +177,7 @@ fn execute(command: &Command, sources: &Sources) -> Result<(), CliError> {
         .map_err(CliError::Runtime)?;
     let outcome = runtime.block_on(async {
         match command {
-            Command::Migrate => Ok(app::migrate(config).await?),
+            Command::Migrate(migrate) => migrate::run(config, migrate).await,
             Command::Seed => org::seed(config).await,
             Command::Org { command } => org::run(config, command).await,
             // The others have been answered.

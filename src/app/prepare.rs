@@ -12,7 +12,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{AppError, claim_for_development, migrations_apply, seed};
+use super::{AppError, migrate::apply_at_start, seed};
 use crate::service::{Services, readiness::Readiness};
 use configuration::Config;
 use store::{Database, StoreError, error::Unavailable, migrations::MigrationError};
@@ -32,9 +32,8 @@ pub(super) async fn prepare(
     let started = Instant::now();
     wait_for_database(&database, config.database.start_timeout).await?;
     if config.database.migrate_on_start {
-        // Development alone has this, and may have been given another environment's URL.
-        claim_for_development(&database).await?;
-        migrate(&database, config.database.start_timeout).await?;
+        // Development alone has this, and may have been given another environment's URL, which this refuses.
+        migrate(&config, &database).await?;
         if config.environment.has_demo_account() {
             seed_when_possible(&config).await?;
         }
@@ -124,12 +123,12 @@ async fn warn_of_pooler(database: &Database) {
 }
 
 /// A database that goes away again meanwhile is waited for as well.
-async fn migrate(database: &Database, limit: Duration) -> Result<(), AppError> {
-    let mut waiting = Waiting::new("migrating is tried again", limit);
+async fn migrate(config: &Config, database: &Database) -> Result<(), AppError> {
+    let mut waiting = Waiting::new("migrating is tried again", config.database.start_timeout);
     loop {
         // On a thread of its own: sqlx's migrator is not one for tasks that move between threads.
-        let (database, runtime) = (database.clone(), Handle::current());
-        let applying = tokio::task::spawn_blocking(move || runtime.block_on(migrations_apply(database)));
+        let (config, database, runtime) = (config.clone(), database.clone(), Handle::current());
+        let applying = tokio::task::spawn_blocking(move || runtime.block_on(apply_at_start(config, database)));
         match applying.await.unwrap_or(Err(AppError::Preparation)) {
             Err(AppError::Migration(MigrationError::Store(error @ StoreError::Unavailable(_))))
                 if !waiting.is_over() =>

@@ -1,4 +1,9 @@
-//! `mapleai migrate` where the try before it was interrupted.
+//! `mapleai migrate`: what it asks for, what it waits for, and where the try before it was interrupted.
+
+mod environments;
+mod locks;
+mod review;
+mod way_back;
 
 use std::{
     process::{Child, Command, Output, Stdio},
@@ -8,8 +13,12 @@ use std::{
 use crate::support::{TIMEOUT, TestApp, app::OPS_TOKEN, database::TestDatabase, eventually, postgres::Postgres, soon};
 
 fn migrate(url: &str, variables: &[(&str, &str)]) -> Child {
+    start(&["migrate"], url, variables)
+}
+
+fn start(arguments: &[&str], url: &str, variables: &[(&str, &str)]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_mapleai"))
-        .arg("migrate")
+        .args(arguments)
         .current_dir(std::env::temp_dir())
         .env_clear()
         .env("DATABASE_URL", url)
@@ -25,6 +34,44 @@ fn migrate(url: &str, variables: &[(&str, &str)]) -> Child {
 async fn ended(process: Child) -> Output {
     let waiting = tokio::task::spawn_blocking(move || process.wait_with_output().unwrap());
     soon("the end of mapleai migrate", waiting).await.unwrap()
+}
+
+/// Runs `mapleai migrate` with these arguments to its end: its code, and what it has said.
+async fn run(arguments: &[&str], url: &str, variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let arguments: Vec<&str> = std::iter::once("migrate").chain(arguments.iter().copied()).collect();
+    let output = ended(start(&arguments, url, variables)).await;
+    let told = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), told)
+}
+
+/// What an environment other than development needs to be told.
+fn deployed(environment: &'static str) -> Vec<(&'static str, &'static str)> {
+    vec![
+        ("MAPLE_ENV", environment),
+        ("MAPLE__SERVER__PUBLIC_URL", "https://maple.test"),
+        (
+            "MAPLE__AUTH__SIGNING_KEYS__K",
+            "a-signing-key-of-a-test-0123456789abcdef",
+        ),
+        ("MAPLE__AUTH__ACTIVE_KEY", "k"),
+        ("MAPLE__LOG__FILE", ""),
+        ("MAPLE__LOG__FORMAT", "json"),
+    ]
+}
+
+/// Makes the database as it was before some migrations.
+async fn undo(database: &TestDatabase, statements: &'static str) {
+    sqlx::raw_sql(statements)
+        .execute(&mut database.connection().await)
+        .await
+        .unwrap();
+}
+
+async fn count(database: &TestDatabase, query: &'static str) -> i64 {
+    sqlx::query_scalar(query)
+        .fetch_one(&mut database.connection().await)
+        .await
+        .unwrap()
 }
 
 fn doctor(url: &str) -> String {

@@ -15,8 +15,13 @@ OLD, NEW = os.environ["MAPLE_OLD"], os.environ["MAPLE_NEW"]
 FOLDER = pathlib.Path(os.environ["MAPLE_FOLDER"])
 
 
-def migrate(binary, database):
-    service.run(binary, "migrate", service.settings(0, service.free_port(), database, 1))
+def migrate(binary, database, **more):
+    service.run(binary, "migrate", service.settings(0, service.free_port(), database, 1, **more))
+
+
+def migrate_to_new(database):
+    """What staging asks for first has tests of its own; the previous release may not know the key."""
+    migrate(NEW, database, MAPLE__MIGRATIONS__REVIEW="none")
 
 
 @pytest.fixture
@@ -44,7 +49,7 @@ def test_the_previous_release_serves_on_the_new_schema(version):
     assert reported(old, token) == 0
     with Load(old.port, key, rate=40) as load:
         time.sleep(2)
-        migrate(NEW, database)
+        migrate_to_new(database)
         time.sleep(3)
         new = version("new", NEW, database)
         service.wait_until("the new version", new.is_ready)
@@ -88,7 +93,7 @@ def test_the_new_release_waits_on_the_old_schema_until_it_is_migrated(version):
     if status == 200:
         pytest.skip("no migration is new since the previous release")
     assert status == 503 and "database_migrations" in str(ready), ready
-    migrate(NEW, database)
+    migrate_to_new(database)
     service.wait_until("readiness after the migration, with no restart", new.is_ready, limit=30)
 
 

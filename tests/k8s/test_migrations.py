@@ -25,7 +25,7 @@ def statements(text):
 
 def destructive_words():
     """The checklist's own list, so that there is only one."""
-    source = (ROOT / "src/cli/checklist/migrations.rs").read_text()
+    source = (ROOT / "crates/store/src/migrations/destructive.rs").read_text()
     (listed,) = re.findall(r"const DESTRUCTIVE: \[&str; \d+\] = \[(.*?)\];", source, re.DOTALL)
     return re.findall(r'"([A-Z ]+)"', listed)
 

@@ -5,6 +5,7 @@
 //! somebody to decide, and this ends with 3. It can be run again at any time.
 
 mod migration;
+mod review;
 
 use std::{
     fs::OpenOptions,
@@ -59,7 +60,7 @@ pub(crate) fn run(checkout: &Checkout, environment: &str, image: &str) -> Result
     program::run(Command::new("cp").arg("-R").args(parts).arg(work.path()))?;
     let overlay = work.path().join("k8s").join(cluster.environment.name());
     pin::pin(&overlay, image)?;
-    let text = Cluster::rendered(&overlay)?;
+    let text = review::handed_over(&Cluster::rendered(&overlay)?, variable);
     let manifests = work.path().join("all.yaml");
     std::fs::write(&manifests, &text).map_err(TaskError::file(&manifests))?;
     let Some(job) = migration_in(&text) else {

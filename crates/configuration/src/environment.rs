@@ -24,6 +24,11 @@ impl Environment {
         }
     }
 
+    /// That of a name, as `MAPLE_ENV` has it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|environment| environment.as_str() == name)
+    }
+
     /// Whether there is an account whose password everybody knows.
     pub fn has_demo_account(self) -> bool {
         self.is_development()

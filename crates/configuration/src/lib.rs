@@ -12,6 +12,7 @@ pub mod limits;
 pub mod load;
 pub mod local;
 pub mod log;
+pub mod migrations;
 pub mod models;
 pub mod providers;
 pub mod retention;
@@ -29,6 +30,7 @@ pub use environment::Environment;
 pub use limits::LimitsConfig;
 pub use local::{LocalConfig, LocalProduct, LocalServer};
 pub use log::LogConfig;
+pub use migrations::MigrationsConfig;
 pub use models::{ModelConfig, ModelKind};
 pub use providers::{Http2, ProviderConfig, ProviderKind};
 pub use retention::RetentionConfig;
@@ -51,6 +53,7 @@ pub struct Config {
     pub environment: Environment,
     pub server: ServerConfig,
     pub database: DatabaseConfig,
+    pub migrations: MigrationsConfig,
     pub redis: RedisConfig,
     pub cache: CacheConfig,
     pub auth: AuthConfig,
@@ -73,6 +76,7 @@ pub struct Config {
 const FIELDS: &[Field] = &[
     required("server", Kind::Section(server::FIELDS)),
     required("database", Kind::Section(database::FIELDS)),
+    required("migrations", Kind::Section(migrations::FIELDS)),
     required("redis", Kind::Section(database::REDIS_FIELDS)),
     required("cache", Kind::Section(cache::FIELDS)),
     required("auth", Kind::Section(auth::FIELDS)),

@@ -1,36 +1,93 @@
-//! Applying migrations, and asking whether they have been.
+//! Changing the schema, and asking whether it is as this binary needs it.
+//!
+//! A [`Session`] holds the lock that keeps others from migrating. What it refuses, it refuses before it writes.
 
-use std::{borrow::Cow, time::Duration};
-
-use sqlx::{Connection, PgConnection, migrate::Migrator};
-
-use super::{Database, StoreError, error::Unavailable};
-use telemetry::error_chain;
-
+mod apply;
+pub mod deployment;
+pub mod destructive;
+mod holders;
 pub mod indexes;
+mod lag;
+mod lock;
+pub mod look;
+mod mark;
+pub mod plan;
+pub mod record;
+mod reset;
+mod review;
+mod rollback;
+mod session;
+pub mod statements;
+mod steps;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use sqlx::migrate::{Migration, Migrator};
+
+use super::{Database, StoreError};
+pub use apply::apply;
+pub use session::Session;
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
-
-/// Held while migrating. Any fixed number does, as long as every release uses the same.
-const LOCK: i64 = 0x6d61_706c_6561_6901;
-/// How long to wait for another process that is migrating.
-const LOCK_LIMIT: Duration = Duration::from_mins(2);
-/// Between two lines about it.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// sqlx's own, which older releases read and write as well.
+const TABLE: &str = "_sqlx_migrations";
 
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Foreign(#[from] deployment::Foreign),
     #[error(
         "another process ({holder}) has been migrating for {waited:?}; end its session on the database server if it is dead"
     )]
     Locked { holder: String, waited: Duration },
     #[error("these indexes are not valid: {}", .0.join(", "))]
     Broken(Vec<String>),
-    #[error("a migration failed")]
+    #[error("cannot read which migrations were applied")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error(
+        "migration {0} has begun and not ended, by a tool that says so; look at it before anything else is applied"
+    )]
+    Dirty(i64),
+    #[error(
+        "applied with other contents than this binary has: {0:?}; it and the one that migrated do not belong together"
+    )]
+    Changed(Vec<i64>),
+    #[error("migration {version} failed; those before it stay")]
+    Step {
+        version: i64,
+        #[source]
+        source: sqlx::Error,
+    },
+    #[error(
+        "migration {version} has waited {waited:?} for a lock, in tries that nobody waits long behind, and is not applied; held by {holders}"
+    )]
+    Busy {
+        version: i64,
+        waited: Duration,
+        holders: String,
+    },
+    #[error(
+        "a replica is {behind:?} and {bytes} bytes behind, and migrations.max_lag is {max:?}, max_lag_bytes {max_bytes}; what was applied \
+         stays, and the next run goes on"
+    )]
+    Lag {
+        behind: Duration,
+        bytes: String,
+        max: Duration,
+        max_bytes: u64,
+    },
+    #[error("no .down.sql in this binary for: {0:?}; take them back with the release that applied them")]
+    NoWayBack(Vec<i64>),
+    #[error("taking these back loses data, which --accept-loss would accept: {}", .0.join(", "))]
+    Loss(Vec<String>),
+    #[error("only development's databases are reset")]
+    NotReset,
+    #[error("the database is named {actual:?}, not {given:?}; nothing was written")]
+    OtherName { given: String, actual: String },
+    #[error("others are connected: {0}; end them first; nothing was written")]
+    InUse(String),
 }
 
 /// Which of this binary's migrations the database lacks, or has with other contents.
@@ -44,98 +101,39 @@ impl Pending {
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.changed.is_empty()
     }
-}
 
-/// Applies what is missing, and mends what an interrupted try has left. Newer migrations in the database are fine: an old pod
-/// may restart during a roll-out.
-pub async fn apply(database: &Database) -> Result<(), MigrationError> {
-    let connecting = tokio::time::timeout(CONNECT_LIMIT, database.connect());
-    let connected = connecting
-        .await
-        .map_err(|_| StoreError::Unavailable(Unavailable::NoAnswer(CONNECT_LIMIT)))?;
-    let mut connection = connected?;
-    end_with_its_client(&mut connection).await;
-    lock(&mut connection).await?;
-    indexes::mend(&mut connection).await?;
-    let migrator = Migrator {
-        ignore_missing: true,
-        // sqlx would wait for its own lock without a limit, and deadlock with CREATE INDEX CONCURRENTLY.
-        locking: false,
-        migrations: Cow::Borrowed(&MIGRATOR.migrations),
-        ..Migrator::DEFAULT
-    };
-    migrator.run(&mut connection).await?;
-    let broken = indexes::broken(&mut connection).await.map_err(StoreError::from)?;
-    if !broken.is_empty() {
-        return Err(MigrationError::Broken(broken.into_iter().map(|one| one.name).collect()));
-    }
-    // Closing the session releases the lock even if this does not arrive.
-    connection.close().await.map_err(StoreError::from)?;
-    Ok(())
-}
-
-/// A statement of a process that was killed is not to go on, nor to hold the lock against the next try: the server looks whether
-/// its client is there. Not every platform can, and none needs to.
-async fn end_with_its_client(connection: &mut PgConnection) {
-    for statement in [
-        "SET client_connection_check_interval = '2s'",
-        "SET application_name = 'mapleai migrate'",
-        "SET tcp_user_timeout = '30s'",
-    ] {
-        if let Err(error) = sqlx::query(statement).execute(&mut *connection).await {
-            tracing::debug!(target: "mapleai::lifecycle", error = %error_chain(&error), statement, "not set");
-        }
-    }
-}
-
-async fn lock(connection: &mut PgConnection) -> Result<(), MigrationError> {
-    let started = std::time::Instant::now();
-    let mut logged_at: Option<std::time::Instant> = None;
-    loop {
-        let got = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "got!""#, LOCK)
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(StoreError::from)?;
-        if got {
-            return Ok(());
-        }
-        let waited = started.elapsed();
-        let is_over = waited > LOCK_LIMIT;
-        if is_over || logged_at.is_none_or(|at| at.elapsed() > LOG_INTERVAL) {
-            logged_at = Some(std::time::Instant::now());
-            let holder = holder(connection).await?;
-            if is_over {
-                return Err(MigrationError::Locked { holder, waited });
+    /// `applied` are checksums by version.
+    fn compare(applied: &BTreeMap<i64, Vec<u8>>) -> Self {
+        let mut pending = Self::default();
+        for migration in ups() {
+            match applied.get(&migration.version) {
+                None => pending.missing.push(migration.version),
+                Some(checksum) if checksum.as_slice() != migration.checksum.as_ref() => {
+                    pending.changed.push(migration.version);
+                }
+                Some(_) => {}
             }
-            tracing::warn!(target: "mapleai::lifecycle", holder, waited_seconds = waited.as_secs(), "waiting for another process that is migrating");
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        pending
     }
 }
 
-/// Who holds the lock, as far as this role may know.
-async fn holder(connection: &mut PgConnection) -> Result<String, StoreError> {
-    let found = sqlx::query!(
-        r#"SELECT l.pid AS "pid!", a.application_name, a.client_addr::text AS address, a.backend_start::text AS since
-           FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-           WHERE l.locktype = 'advisory' AND l.granted
-             AND ((l.classid::bigint << 32) | l.objid::bigint) = $1"#,
-        LOCK
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(found.map_or_else(
-        || "gone by now".to_owned(),
-        |found| {
-            format!(
-                "pid {}, {:?} at {}, since {}",
-                found.pid,
-                found.application_name.unwrap_or_default(),
-                found.address.as_deref().unwrap_or("the server itself"),
-                found.since.as_deref().unwrap_or("an unknown time")
-            )
-        },
-    ))
+/// This binary's, in their order.
+fn ups() -> impl Iterator<Item = &'static Migration> {
+    MIGRATOR
+        .iter()
+        .filter(|migration| migration.migration_type.is_up_migration())
+}
+
+fn up(version: i64) -> Option<&'static Migration> {
+    ups().find(|migration| migration.version == version)
+}
+
+/// The way back from a version.
+fn down(version: i64) -> Option<&'static Migration> {
+    MIGRATOR
+        .iter()
+        .find(|migration| migration.version == version && migration.migration_type.is_down_migration())
 }
 
 /// Compares the database with this binary.
@@ -158,18 +156,5 @@ pub async fn pending(database: &Database) -> Result<Pending, StoreError> {
         })
         .await;
     let applied = connection.settle(outcome)?;
-    let mut pending = Pending::default();
-    for migration in MIGRATOR
-        .iter()
-        .filter(|migration| migration.migration_type.is_up_migration())
-    {
-        match applied.iter().find(|(version, _)| *version == migration.version) {
-            None => pending.missing.push(migration.version),
-            Some((_, checksum)) if checksum.as_slice() != migration.checksum.as_ref() => {
-                pending.changed.push(migration.version);
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(pending)
+    Ok(Pending::compare(&applied.into_iter().collect()))
 }

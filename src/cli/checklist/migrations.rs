@@ -6,19 +6,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use aws_lc_rs::digest::{SHA256, digest};
-
-/// What a statement of an up migration begins with or holds when it takes something away from the release that runs.
-const DESTRUCTIVE: [&str; 9] = [
-    "DROP TABLE",
-    "DROP COLUMN",
-    "DROP CONSTRAINT",
-    "DROP INDEX",
-    "DROP TYPE",
-    "RENAME",
-    "TRUNCATE",
-    "DELETE FROM",
-    "SET NOT NULL",
-];
+use store::migrations::destructive::{destructive, is_reviewed, without_comments};
 
 /// How many there are, or the first that must not be deployed.
 pub(super) fn look(directory: &Path) -> Result<String, String> {
@@ -37,12 +25,12 @@ pub(super) fn look(directory: &Path) -> Result<String, String> {
     for (name, text) in files.iter().filter(|(name, _)| name.ends_with(".up.sql")) {
         count += 1;
         let down = name.replace(".up.sql", ".down.sql");
-        let undone = files.get(&down).map(|text| statements(text)).unwrap_or_default();
+        let undone = files.get(&down).map(|text| without_comments(text)).unwrap_or_default();
         if undone.trim().is_empty() {
             return Err(format!("{name} cannot be undone: {down} is missing or empty"));
         }
-        if let Some(word) = destructive(text)
-            && !is_reviewed(&reviews, name, text)
+        if let Some(word) = destructive(text).first()
+            && !is_reviewed(&reviews, name, &sha256(text))
         {
             return Err(format!(
                 "{name} has {word} and no review; whoever has reviewed it adds to migrations/reviewed.txt: {} {name} <who> <why it is safe>",
@@ -53,27 +41,6 @@ pub(super) fn look(directory: &Path) -> Result<String, String> {
     Ok(format!(
         "{count} migrations, each reversible; destructive ones reviewed"
     ))
-}
-
-fn destructive(text: &str) -> Option<&'static str> {
-    let statements = statements(text).to_uppercase();
-    let words = statements.split_whitespace().collect::<Vec<_>>().join(" ");
-    DESTRUCTIVE.into_iter().find(|word| words.contains(word))
-}
-
-/// The text without comments.
-fn statements(text: &str) -> String {
-    let lines = text.lines().map(|line| line.split("--").next().unwrap_or_default());
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// A review names the file as it is, somebody, and a reason.
-fn is_reviewed(reviews: &str, name: &str, text: &str) -> bool {
-    let sum = sha256(text);
-    reviews.lines().any(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        words.len() >= 4 && words[0] == sum && words[1] == name
-    })
 }
 
 fn sha256(text: &str) -> String {

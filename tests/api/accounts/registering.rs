@@ -1,5 +1,6 @@
 //! Registering: what it makes, and what it refuses.
 
+use mapleai::app::migrate::Said;
 use serde_json::json;
 
 use crate::support::{
@@ -241,7 +242,9 @@ async fn stored_addresses_are_folded_anew_and_never_merged() {
         let (client, body) = (app.client.clone(), json!({"email": email, "password": PASSWORD}));
         async move { client.post("/api/auth/login", &body).await }
     };
-    mapleai::app::migrate(app.config.clone()).await.unwrap();
+    mapleai::app::migrate::apply(app.config.clone(), Said::default())
+        .await
+        .unwrap();
     let folded = sqlx::query_scalar::<_, String>("SELECT email_folded FROM users ORDER BY id")
         .fetch_all(&mut database)
         .await

@@ -26,7 +26,7 @@ fn text(bytes: &[u8]) -> String {
 /// What another environment's database looks like: everything that migrations make, and no mark.
 async fn unmark(database: &TestDatabase) {
     let mut connection = database.connection().await;
-    sqlx::query("DROP TABLE mapleai_development")
+    sqlx::raw_sql("DROP TABLE mapleai_development, deployment, migration_runs")
         .execute(&mut connection)
         .await
         .unwrap();
@@ -57,7 +57,7 @@ async fn development_touches_no_database_of_another_environment() {
     let served = serving.ended(TIMEOUT).await.code();
     let told = eventually("its last words", || async {
         let told = serving.lines().join("\n");
-        told.contains("mapleai_development").then_some(told)
+        told.contains("mapleai migrate mark").then_some(told)
     })
     .await;
     let mut outcomes = vec![("serve", served, told)];
@@ -69,7 +69,10 @@ async fn development_touches_no_database_of_another_environment() {
     for (command, code, told) in outcomes {
         assert_eq!(code, Some(1), "{command}: {told}");
         assert!(told.contains("is not development's own"), "{command}: {told}");
-        assert!(told.contains("CREATE TABLE mapleai_development"), "{command}: {told}");
+        assert!(
+            told.contains("mapleai migrate mark --environment development"),
+            "{command}: {told}"
+        );
     }
     assert_eq!(counts(&database).await, before);
 }

@@ -136,6 +136,7 @@ fn config(database_url: &str, upstream: &str) -> Config {
             termination_grace: None,
         },
         database: database::config(database_url),
+        migrations: super::database::migrations(),
         redis: RedisConfig {
             mode: RedisMode::Single,
             url: None,

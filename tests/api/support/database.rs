@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use configuration::DatabaseConfig;
+use configuration::{DatabaseConfig, MigrationsConfig, migrations::Review};
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::sync::OnceCell;
@@ -19,12 +19,21 @@ static TEMPLATE: OnceCell<String> = OnceCell::const_new();
 /// A database of one test; removed when dropped.
 pub struct TestDatabase {
     pub url: String,
-    name: String,
+    pub name: String,
 }
 
 impl TestDatabase {
     pub async fn create() -> Self {
         let template = TEMPLATE.get_or_init(make_template).await;
+        Self::copy_of(template).await
+    }
+
+    /// One without tables.
+    pub async fn empty() -> Self {
+        Self::copy_of("template1").await
+    }
+
+    async fn copy_of(template: &str) -> Self {
         let name = format!("maple_test_{}", Uuid::new_v4().simple());
         let mut server = connect().await;
         execute(&mut server, format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
@@ -79,6 +88,27 @@ pub fn config(url: &str) -> DatabaseConfig {
     }
 }
 
+/// As development does with a database that it finds empty.
+pub async fn migrate(database: &store::Database) {
+    let limit = std::time::Duration::from_secs(5);
+    store::migrations::apply(database, configuration::Environment::Development, &migrations(), limit)
+        .await
+        .unwrap();
+}
+
+/// What the service is told about changing the schema.
+pub fn migrations() -> MigrationsConfig {
+    MigrationsConfig {
+        review: Review::None,
+        window: Vec::new(),
+        backup_command: Vec::new(),
+        backup_max_age: std::time::Duration::from_hours(1),
+        lock_limit: std::time::Duration::from_secs(30),
+        max_lag: std::time::Duration::from_secs(30),
+        max_lag_bytes: 1 << 28,
+    }
+}
+
 fn server_url() -> String {
     std::env::var("TEST_DATABASE_URL").unwrap_or_else(|_| {
         panic!("TEST_DATABASE_URL is not set: run `make test`, which starts a PostgreSQL for the tests")
@@ -103,8 +133,8 @@ async fn execute(server: &mut PgConnection, statement: String) {
 
 /// Named after the migrations, so that processes share one, and made under another name, so that none sees half of it.
 async fn make_template() -> String {
-    // The second version of what is made here beside the migrations.
-    let name = format!("maple_template_2_{:016x}", digest_of_migrations());
+    // The third version of what is made here beside the migrations.
+    let name = format!("maple_template_3_{:016x}", digest_of_migrations());
     let mut server = connect().await;
     execute(&mut server, "SET lock_timeout = '60s'".to_owned()).await;
     sqlx::query("SELECT pg_advisory_lock($1)")
@@ -122,9 +152,7 @@ async fn make_template() -> String {
         execute(&mut server, format!("DROP DATABASE IF EXISTS {draft} WITH (FORCE)")).await;
         execute(&mut server, format!("CREATE DATABASE {draft}")).await;
         let database = store::Database::new(&config(&url_of(&draft))).unwrap();
-        // As development finds it: empty, and so its own.
-        database.claim_for_development().await.unwrap();
-        store::migrations::apply(&database).await.unwrap();
+        migrate(&database).await;
         database.close(std::time::Duration::from_secs(5)).await;
         execute(&mut server, format!("ALTER DATABASE {draft} RENAME TO {name}")).await;
     }

@@ -31,9 +31,7 @@ impl Postgres {
     pub async fn start() -> Self {
         let postgres = Self::empty().await;
         let database = store::Database::new(&database::config(&postgres.url())).unwrap();
-        // As development finds it: empty, and so its own.
-        database.claim_for_development().await.unwrap();
-        store::migrations::apply(&database).await.unwrap();
+        database::migrate(&database).await;
         database.close(Duration::from_secs(5)).await;
         postgres
     }
@@ -94,6 +92,11 @@ impl Postgres {
 
     pub fn url_for(&self, role: &str, password: &str) -> String {
         format!("postgres://{role}:{password}@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// What it has written to its log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
     pub async fn connection(&self) -> PgConnection {

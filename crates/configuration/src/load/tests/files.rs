@@ -55,13 +55,13 @@ fn what_files_may_get_wrong() {
         (
             "\"models[999999999]\" = 1",
             &[
-                "\"models[999999999]\" (from development.toml): unknown key; did you mean models? Allowed are server, database, redis, cache, auth, admission, limits, usage, retention, log, traces, local, providers, models",
+                "\"models[999999999]\" (from development.toml): unknown key; did you mean models? Allowed are server, database, migrations, redis, cache, auth, admission, limits, usage, retention, log, traces, local, providers, models",
             ],
         ),
         (
             "\"server.port\" = 1",
             &[
-                "\"server.port\" (from development.toml): unknown key; did you mean server? Allowed are server, database, redis, cache, auth, admission, limits, usage, retention, log, traces, local, providers, models",
+                "\"server.port\" (from development.toml): unknown key; did you mean server? Allowed are server, database, migrations, redis, cache, auth, admission, limits, usage, retention, log, traces, local, providers, models",
             ],
         ),
     ];

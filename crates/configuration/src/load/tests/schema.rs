@@ -49,10 +49,11 @@ fn assert_alike<'de, T: serde::Deserialize<'de>>(fields: &[Field]) {
 
 #[test]
 fn schema_and_structs_have_the_same_keys() {
-    use crate::{auth, cache, database, local, log, models, providers, server, usage};
+    use crate::{auth, cache, database, local, log, migrations, models, providers, server, usage};
     assert_alike::<Config>(FIELDS);
     assert_alike::<server::ServerConfig>(server::FIELDS);
     assert_alike::<database::DatabaseConfig>(database::FIELDS);
+    assert_alike::<migrations::MigrationsConfig>(migrations::FIELDS);
     assert_alike::<database::RedisConfig>(database::REDIS_FIELDS);
     assert_alike::<cache::CacheConfig>(cache::FIELDS);
     assert_alike::<cache::HttpCacheConfig>(cache::HTTP_FIELDS);

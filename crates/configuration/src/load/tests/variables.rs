@@ -169,7 +169,7 @@ fn one_wrong_value_one_line() {
         (
             "MAPLE__SEVER__PORT",
             "1",
-            "sever (from MAPLE__SEVER__PORT): unknown key; did you mean server? Allowed are server, database, redis, cache, auth, admission, limits, usage, retention, log, traces, local, providers, models",
+            "sever (from MAPLE__SEVER__PORT): unknown key; did you mean server? Allowed are server, database, migrations, redis, cache, auth, admission, limits, usage, retention, log, traces, local, providers, models",
         ),
         (
             "MAPLE__ZZZ",
