@@ -148,7 +148,7 @@ mod tests {
         failover.note(PRIMARY).unwrap();
         let each = servers.iter().map(|server| {
             let taken = failover.note(*server).is_ok();
-            let retired = !failover.keeps(Duration::from_secs(60));
+            let retired = !failover.keeps(Duration::from_mins(1));
             *failover.retired.lock().unwrap() = None;
             (taken, retired)
         });

@@ -49,7 +49,7 @@ pub(super) fn find(jobs: &Jobs, checkout: &Checkout) -> Result<Result<PathBuf, S
 }
 
 fn is_there(jobs: &Jobs, program: &std::path::Path) -> Result<bool, TaskError> {
-    if !program.is_file() && !(program.is_relative() && is_on_path(&program.to_string_lossy())) {
+    if !(program.is_file() || program.is_relative() && is_on_path(&program.to_string_lossy())) {
         return Ok(false);
     }
     let mut command = jobs.command(program);
