@@ -90,8 +90,8 @@ impl Registry {
         let (mut run_here, mut routes) = (Vec::new(), HashMap::default());
         for (name, config) in providers {
             let made = vendor(name, config, caching_of(caching))?;
-            let runs_here = made.provider.capabilities().origin == Origin::Beside;
-            let upstream = Arc::new(Upstream::new(made.provider, config, runs_here));
+            let is_beside = made.provider.capabilities().origin == Origin::Beside;
+            let upstream = Arc::new(Upstream::new(made.provider, config, is_beside));
             if let Some((run, model)) = made.local {
                 run_here.push(run);
                 let (model, upstream) = (Arc::new(model), Arc::clone(&upstream));

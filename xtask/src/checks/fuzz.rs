@@ -83,7 +83,9 @@ mod tests {
             is_fuzzed: true,
             ..Tally::default()
         };
-        [true, true, false].into_iter().for_each(|passed| tally.count(passed));
+        for passed in [true, true, false] {
+            tally.count(passed);
+        }
         assert_eq!(tally.line(), "\n2 passed, 1 failed");
         tally.is_fuzzed = false;
         assert_eq!(tally.line(), "\n2 passed, 1 failed (property tests only: NOT FUZZED)");
