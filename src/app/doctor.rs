@@ -78,6 +78,8 @@ pub async fn examine(config: &Config) -> Vec<Check> {
         }),
         run("database", remote::database(config)),
         run("database sessions", remote::sessions(config)),
+        run("replication slots", remote::slots(config)),
+        run("page checksums", remote::checksums(config)),
         run("migrations", remote::migrations(config)),
         run("clock", remote::clock(config)),
         run("redis", remote::redis(config)),

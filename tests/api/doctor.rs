@@ -124,6 +124,37 @@ async fn a_deployment_that_is_not() {
     }
 }
 
+/// A copy that was removed leaves its slot, and the primary keeps its log for it until the disk is full
+/// (zalando/postgres-operator #2012).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_whose_copy_has_gone_is_doubtful() {
+    let postgres = Postgres::start().await;
+    let (code, examination) = examined(vec![("DATABASE_URL", postgres.url())]).await;
+    assert_eq!(
+        check(&examination, "replication slots")["status"],
+        "ok",
+        "{examination:#}"
+    );
+    assert!(code.is_some());
+    let mut database = postgres.connection().await;
+    for statement in [
+        "SELECT pg_create_physical_replication_slot('gone', true)",
+        "CREATE TABLE much AS SELECT repeat('x', 1000) FROM generate_series(1, 5000)",
+    ] {
+        sqlx::query(statement).execute(&mut database).await.unwrap();
+    }
+    let (_, examination) = examined(vec![("DATABASE_URL", postgres.url())]).await;
+    let slots = check(&examination, "replication slots");
+    assert_eq!(slots["status"], "warn", "{examination:#}");
+    let finding = slots["finding"].as_str().unwrap();
+    assert!(
+        finding.contains("gone") && finding.contains("without a limit"),
+        "{finding}"
+    );
+    assert!(!finding.starts_with("0 MiB"), "{finding}");
+    assert!(slots["advice"].as_str().unwrap().contains("pg_drop_replication_slot"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_hangs_or_is_gone_and_a_configuration_that_does_not_load() {
     let mut postgres = Postgres::start().await;

@@ -1,5 +1,7 @@
 //! What a database server says of itself, for operators.
 
+pub mod safety;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};

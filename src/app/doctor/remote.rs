@@ -9,7 +9,11 @@ use cache::redis::{Redis, RedisError};
 use configuration::{AnswerCaching, Config, ProviderConfig};
 use domain::clock::Clock;
 use provider::Registry;
-use store::{Database, diagnosis::Diagnosis, migrations};
+use store::{
+    Database,
+    diagnosis::{Diagnosis, safety::Safety},
+    migrations,
+};
 use telemetry::error_chain;
 
 const OLDEST: i32 = 140_000;
@@ -17,6 +21,9 @@ const OLDEST: i32 = 140_000;
 const SKEW_WARN: f64 = 1.0;
 const SKEW_FAIL: f64 = 5.0;
 const LAG_FAIL: f64 = 300.0;
+const MIB: i64 = 1024 * 1024;
+/// For one slot, in bytes, where nothing limits it.
+const MUCH_KEPT: i64 = 10 * 1024 * MIB;
 
 async fn diagnosis(config: &Config) -> Result<(String, Diagnosis), Finding> {
     let found = match Database::new(&config.database) {
@@ -175,6 +182,55 @@ pub(super) async fn replica(config: &Config, url: &SecretString) -> Finding {
         age if age > config.database.replica_max_lag.as_secs_f64() => warn(finding, advice),
         _ => pass(finding),
     }
+}
+
+/// Copies that have gone, for which the primary keeps its log of changes until its disk is full.
+pub(super) async fn slots(config: &Config) -> Finding {
+    let found = match safety(config).await {
+        Ok(found) => found,
+        Err(finding) => return finding,
+    };
+    let of_gone: Vec<_> = found.slots.iter().filter(|slot| !slot.active).collect();
+    let Some(largest) = of_gone.first() else {
+        return pass(format!("{}, each with its copy connected", found.slots.len()));
+    };
+    let names: Vec<_> = of_gone.iter().map(|slot| slot.name.as_str()).collect();
+    let bound = match found.max_kept {
+        Some(bytes) => format!("at most {} MiB each", bytes / MIB),
+        None => "without a limit".to_owned(),
+    };
+    let finding = format!(
+        "{} MiB are kept for {}, whose copy is not connected, {bound} (not connected: {})",
+        largest.kept / MIB,
+        largest.name,
+        names.join(", ")
+    );
+    let advice = "bring the copy back, or drop its slot (SELECT pg_drop_replication_slot('NAME')); max_slot_wal_keep_size limits what is kept";
+    if found.max_kept.is_none() && largest.kept > MUCH_KEPT {
+        fail(finding, advice)
+    } else {
+        warn(finding, advice)
+    }
+}
+
+pub(super) async fn checksums(config: &Config) -> Finding {
+    match safety(config).await {
+        Ok(found) if found.has_checksums => pass("on"),
+        Ok(_) if config.environment.is_development() => pass("off, which development can do with"),
+        Ok(_) => warn(
+            "off: a page that the disk gives back damaged is not noticed, and gets into every backup",
+            "stop the server and run `pg_checksums --enable --pgdata FOLDER`, or make the next one with `initdb --data-checksums`",
+        ),
+        Err(finding) => finding,
+    }
+}
+
+async fn safety(config: &Config) -> Result<Safety, Finding> {
+    let found = match Database::new(&config.database) {
+        Ok(database) => database.safety().await,
+        Err(error) => Err(error),
+    };
+    found.map_err(|error| warn(error_chain(&error), "see the check of the database"))
 }
 
 pub(super) async fn redis(config: &Config) -> Finding {
