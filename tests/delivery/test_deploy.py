@@ -185,6 +185,15 @@ class TestMigration:
         says(staging.deploy("staging", SECOND), status=0)
         assert staging.cluster.image() == SECOND
 
+    def test_it_gets_what_was_said_of_it(self, staging):
+        backup = json.dumps({"label": "nightly: 7", "completed_at": "2026-01-01T00:00:00Z"})
+        said = {"MIGRATE_REVIEWED": "ab" * 32, "MIGRATE_BY": "Ada Lovelace", "MIGRATE_BACKUP": backup}
+        says(staging.deploy("staging", SECOND, **said), status=0)
+        (container,) = staging.cluster.get("jobs", "mapleai-migrate-222222222222")["spec"]["template"]["spec"]["containers"]
+        given = {one["name"]: one.get("value") for one in container["env"]}
+        assert {name: given[f"MAPLE_{name}"] for name in said} == said
+        assert not given["MAPLE_MIGRATE_OUTSIDE_WINDOW"]
+
     def test_one_that_never_ends(self, staging):
         staging.cluster.migration = None
         says(staging.deploy("staging", SECOND, MIGRATION_LIMIT="1"), "the migration did not complete; nothing that serves")
