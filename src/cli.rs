@@ -177,7 +177,7 @@ fn execute(command: &Command, sources: &Sources) -> Result<(), CliError> {
         .map_err(CliError::Runtime)?;
     let outcome = runtime.block_on(async {
         match command {
-            Command::Migrate(migrate) => migrate::run(config, migrate).await,
+            Command::Migrate(migrate) => Box::pin(migrate::run(config, migrate)).await,
             Command::Seed => org::seed(config).await,
             Command::Org { command } => org::run(config, command).await,
             // The others have been answered.

@@ -44,7 +44,7 @@ const TENTH: usize = 10;
 impl Server {
     /// Listens and starts the background tasks. Does not wait for the database: readiness tells.
     pub async fn start(config: Config, metrics: PrometheusHandle, sources: Sources) -> Result<Self, AppError> {
-        Self::start_with(config, metrics, Clock::system(), sources).await
+        Box::pin(Self::start_with(config, metrics, Clock::system(), sources)).await
     }
 
     /// The same with a clock of the caller's.

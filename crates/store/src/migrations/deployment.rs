@@ -69,16 +69,14 @@ impl Standing {
     pub fn admit(&self, configured: Environment, address: &str) -> Result<(), Foreign> {
         let address = address.to_owned();
         match self.owner() {
-            Owner::Nobody => Ok(()),
-            Owner::Environment(owner) if owner == configured => Ok(()),
-            Owner::Environment(owner) => Err(Foreign::Other {
+            Owner::Environment(owner) if owner != configured => Err(Foreign::Other {
                 address,
                 configured: configured.as_str(),
                 owner: owner.as_str(),
             }),
             Owner::Unknown if configured.is_development() => Err(Foreign::Unknown { address }),
-            // From before databases said it: the first run of a deployed environment writes it down.
-            Owner::Unknown => Ok(()),
+            // One from before databases said it: the first run of a deployed environment writes it down.
+            Owner::Nobody | Owner::Environment(_) | Owner::Unknown => Ok(()),
         }
     }
 }

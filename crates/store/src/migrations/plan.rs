@@ -1,6 +1,6 @@
 //! What `apply` would do to this database, for somebody to review, with a digest over all of it that matters.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use configuration::Environment;
 use serde::Serialize;
@@ -197,7 +197,7 @@ pub(super) fn digest(database: &Identity, environment: Environment, versions: &[
         let sum = |migration: Option<&Migration>| {
             migration.map_or_else(|| "-".to_owned(), |migration| hex::encode(&migration.checksum))
         };
-        text.push_str(&format!("{version} {} {}\n", sum(up(*version)), sum(down(*version))));
+        let _ = writeln!(text, "{version} {} {}", sum(up(*version)), sum(down(*version)));
     }
     hex::encode(sha256(text.as_bytes()))
 }

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use configuration::Environment;
+use domain::clock::Clock;
 
 /// In bytes; the table's own bounds.
 const NAME_BYTES: usize = 200;
@@ -77,7 +78,7 @@ impl Run {
             environment,
             order,
             versions,
-            began: Utc::now(),
+            began: Clock::system().now(),
         }
     }
 
@@ -118,7 +119,7 @@ impl Run {
         if !exists {
             return Ok(());
         }
-        let ended = (outcome != Outcome::Began).then(Utc::now);
+        let ended = (outcome != Outcome::Began).then(|| Clock::system().now());
         sqlx::query!(
             "INSERT INTO migration_runs (run, command, environment, version, outcome, digest, by_whom, reason, backup, versions, release,
                  began, ended)

@@ -131,13 +131,12 @@ pub fn split(sql: &str) -> Vec<String> {
     for token in tokens {
         match token.token {
             // Comments before a statement are not its own.
-            Token::Whitespace(_) => {}
+            Token::Whitespace(_) | Token::EOF => {}
             Token::SemiColon => {
                 if let Some(start) = start.take() {
                     statements.push(sql[offset(start)..offset(token.span.start)].to_owned());
                 }
             }
-            Token::EOF => {}
             _ => {
                 start.get_or_insert(token.span.start);
             }

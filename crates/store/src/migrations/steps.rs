@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use domain::clock::Clock;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, migrate::Migration};
 
 use super::{
@@ -41,7 +41,7 @@ impl Session {
         run: &Run,
     ) -> Result<(), MigrationError> {
         let statements = statements::read(migration.sql.as_str());
-        let (began, started) = (Utc::now(), Instant::now());
+        let (began, started) = (Clock::system().now(), Instant::now());
         let mut logged_at: Option<Instant> = None;
         let mut pause = FIRST_PAUSE;
         let error = loop {
@@ -102,7 +102,7 @@ impl Session {
         statements: &[Statement],
         run: &Run,
     ) -> Result<(), sqlx::Error> {
-        let began = Utc::now();
+        let began = Clock::system().now();
         let mut transaction = self.connection.begin().await?;
         for statement in statements.iter().filter(|statement| !statement.sets_limit) {
             // What takes its time by its nature may; what touches the catalogue alone is ended when it does not end.
@@ -131,7 +131,7 @@ impl Session {
         statements: &[Statement],
         run: &Run,
     ) -> Result<(), sqlx::Error> {
-        let began = Utc::now();
+        let began = Clock::system().now();
         let is_concurrent = statements.iter().all(|statement| statement.is_concurrent);
         let limit = if is_concurrent {
             self.config.lock_limit

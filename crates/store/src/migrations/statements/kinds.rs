@@ -141,7 +141,7 @@ fn describe(parsed: &Parsed, statement: &mut Statement) {
 fn create_table(table: &CreateTable, statement: &mut Statement) -> (Lock, Work) {
     "CREATE TABLE".clone_into(&mut statement.kind);
     statement.makes.push(name(&table.name));
-    let by_columns = table.columns.iter().flat_map(|column| references(column));
+    let by_columns = table.columns.iter().flat_map(references);
     let by_constraints = table.constraints.iter().filter_map(|constraint| match constraint {
         TableConstraint::ForeignKey(key) => Some(name(&key.foreign_table)),
         _ => None,
