@@ -9,7 +9,7 @@ CREATE TABLE markers (
     written_at timestamptz NOT NULL,
     -- Where the log of changes stood, and in which history: a server that is promoted begins another.
     position   pg_lsn NOT NULL,
-    timeline   integer NOT NULL
+    timeline   bigint NOT NULL
 );
 -- Number 0: never written.
 INSERT INTO markers (number, written_at, position, timeline) VALUES (0, 'epoch', '0/0', 0);

@@ -156,7 +156,7 @@ async fn another_database_is_no_replica() {
     assert_eq!(reads(&app, "replica", "fit").await, 0);
 }
 
-async fn marker(database: &mut sqlx::PgConnection) -> (i64, DateTime<Utc>, i32) {
+async fn marker(database: &mut sqlx::PgConnection) -> (i64, DateTime<Utc>, i64) {
     sqlx::query_as("SELECT number, written_at, timeline FROM markers")
         .fetch_one(database)
         .await

@@ -14,7 +14,7 @@ pub struct Marker {
     pub number: i64,
     pub written_at: DateTime<Utc>,
     /// A server that is promoted begins a higher one.
-    pub timeline: i32,
+    pub timeline: i64,
 }
 
 #[derive(Clone)]
