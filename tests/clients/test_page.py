@@ -95,7 +95,8 @@ def teller(page) -> Page:
 
 
 def test_the_list_follows_a_fast_answer(teller):
-    ask(teller, told(pieces=pieces(PARAGRAPH * 12), pause=0.02))
+    # Long enough that a slow machine has several looks at it.
+    ask(teller, told(pieces=pieces(PARAGRAPH * 30), pause=0.02))
     teller.until(lambda: len(teller.answer_text()) > 600, message="the answer to fill the window")
     distances = []
     while teller.answer_status() == "streaming":
