@@ -18,12 +18,12 @@ use llm::{
     frame::{Frame, FrameKind},
     outbound::openai::{
         chunk::{delta_text, scan_chunk},
-        frames::{FrameReader, of_stored},
+        frames::of_stored,
     },
     sse::EventSplitter,
 };
 
-use provider::Frames;
+use provider::{Frames, as_they_are};
 use surroundings::{ProviderError, events_of};
 
 type Said = Vec<(FrameKind, Vec<u8>)>;
@@ -60,11 +60,7 @@ fn ordered(chunks: &[&[u8]]) -> (Said, Option<String>) {
         .map(|chunk| splitter.push(Bytes::copy_from_slice(chunk), 0));
     let mut items: Vec<Bytes> = items.filter_map(|item| item.expect("far below the limit")).collect();
     items.extend(splitter.rest());
-    let mut frames = pin!(Frames::new(
-        events_of(items),
-        FrameReader::new(1),
-        Box::new(<[u8]>::to_vec)
-    ));
+    let mut frames = pin!(Frames::new(events_of(items), 1, as_they_are, Box::new(<[u8]>::to_vec)));
     let mut context = Context::from_waker(Waker::noop());
     let (mut said, mut end) = (Vec::new(), None);
     loop {

@@ -20,7 +20,7 @@ pub mod texts;
 pub mod upstream;
 
 // `frames.rs` of the provider names these by the root of its crate.
-use frames::surroundings::{EventStream, ProviderError, Stage};
+use frames::surroundings::{EventStream, ProviderError};
 
 /// The program of a target. Built without libFuzzer it does nothing.
 #[macro_export]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use llm::outbound::openai::frames::AnswerFault;
 
-pub(crate) use llm::outbound::openai::frames::Stage;
+use llm::outbound::openai::frames::Stage;
 
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
