@@ -174,7 +174,7 @@ fn one_wrong_value_one_line() {
         (
             "MAPLE__ZZZ",
             "secret",
-            "zzz (from MAPLE__ZZZ): unknown key; allowed are server, database, redis, cache, auth, admission, limits, usage, retention, log, traces, local, providers, models",
+            "zzz (from MAPLE__ZZZ): unknown key; allowed are server, database, migrations, redis, cache, auth, admission, limits, usage, retention, log, traces, local, providers, models",
         ),
         (
             "MAPLE__SERVER__PORT__X",
