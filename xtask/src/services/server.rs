@@ -29,6 +29,9 @@ pub(crate) struct Server<'a> {
     database_url: String,
 }
 
+/// A setting's value that stands for the URL of the server's database.
+pub(crate) const OWN_DATABASE: &str = "its own database";
+
 /// What a suite's server gets beside what each of them gets.
 pub(crate) type Settings = Vec<(String, String)>;
 
@@ -85,7 +88,14 @@ impl<'a> Server<'a> {
         command
             .env("MAPLE__AUTH__ARGON2_MEMORY_KIB", "64")
             .env("MAPLE__AUTH__ARGON2_ITERATIONS", "1");
-        command.envs(settings.iter().map(|(name, value)| (name, value)));
+        let of = |value: &String| {
+            if value == OWN_DATABASE {
+                database_url.clone()
+            } else {
+                value.clone()
+            }
+        };
+        command.envs(settings.iter().map(|(name, value)| (name, of(value))));
         let mut job = jobs.start(&mut command)?;
         if ports::ready(jobs, &mut job, port, START_TIMEOUT)? != Readiness::Ready {
             crate::program::report(&last_lines(&log, 40));

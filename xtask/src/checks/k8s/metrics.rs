@@ -25,7 +25,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(30);
 /// An instance counts its people after a while.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// An instance with a database, Redis and a journal, where a person has registered, signed in and asked a model.
+/// An instance with a database, which is its own replica too, Redis and a journal, where a person has registered, signed in and asked a model.
 pub(super) fn start_instance<'a>(
     jobs: &'a Jobs,
     checkout: &Checkout,
@@ -33,6 +33,8 @@ pub(super) fn start_instance<'a>(
 ) -> Result<Server<'a>, TaskError> {
     let settings = vec![
         setting("REDIS_URL", services.redis_url()),
+        setting("MAPLE__DATABASE__REPORTING_URL", server::OWN_DATABASE),
+        setting("MAPLE__DATABASE__ANALYTICS_URL", server::OWN_DATABASE),
         setting("MAPLE__USAGE__JOURNAL_DIR", services.path("journal").to_string_lossy()),
     ];
     let server = Server::start(jobs, checkout, services, &settings)?;
