@@ -24,7 +24,7 @@ use domain::account::User;
 use people::accounts::{AccountError, Registration};
 use provider::registry::ProviderSetupError;
 pub use server::Server;
-use store::{Database, StoreError, migrations::MigrationError, replica::PrimaryMarker};
+use store::{Database, StoreError, migrations::MigrationError};
 
 /// Why the service cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +150,6 @@ fn command_services(config: &Config, database: &Database) -> Result<Services, Ap
     let databases = Databases {
         primary: database.clone(),
         replicas: Vec::new(),
-        marker: PrimaryMarker::default(),
     };
     build::services(
         config, &databases, &keys, &caches, registry, &clock, &lifecycle, None, None,

@@ -33,10 +33,7 @@ use people::{
     unknown_credentials::UnknownCredentials,
 };
 use provider::Registry;
-use store::{
-    Database, Replicas, Store,
-    replica::{PrimaryMarker, Replica},
-};
+use store::{Database, Replicas, Store, replica::Replica};
 use telemetry::{metrics::REFUSALS, traces::Traces};
 
 /// The caches, over Redis where there is one.
@@ -253,16 +250,15 @@ pub(super) fn databases(config: &Config, primary: &Database) -> Result<Databases
         ("analytics", &settings.analytics_url),
         ("reporting", &settings.reporting_url),
     ];
-    let (marker, mut replicas) = (PrimaryMarker::default(), Vec::new());
+    let mut replicas = Vec::new();
     for (role, url) in configured {
         if let Some(url) = url {
             let database = Database::replica(settings, url)?;
-            replicas.push(Replica::new(role, database, marker.clone(), settings.replica_max_lag));
+            replicas.push(Replica::new(role, database, settings.replica_max_lag));
         }
     }
     Ok(Databases {
         primary: primary.clone(),
         replicas,
-        marker,
     })
 }

@@ -18,10 +18,7 @@ use cache::redis::Redis;
 use check::{Component, Listed, Remembered};
 use domain::clock::Clock;
 use provider::Registry;
-use store::{
-    Database,
-    replica::{PrimaryMarker, Replica},
-};
+use store::{Database, replica::Replica};
 pub use watchdog::Watchdog;
 
 /// A report is shared by all callers for this long: a storm of probes costs one check.
@@ -111,8 +108,6 @@ pub fn worst(findings: &[Finding]) -> Status {
 pub struct Databases {
     pub primary: Database,
     pub replicas: Vec<Replica>,
-    /// What was last heard of the primary.
-    pub marker: PrimaryMarker,
 }
 
 /// Cheap to clone.

@@ -33,7 +33,6 @@ fn deaf(app: &TestApp) -> Services {
     let databases = Databases {
         primary: Database::new(&config.database).unwrap(),
         replicas: Vec::new(),
-        marker: store::replica::PrimaryMarker::default(),
     };
     let registry = Arc::new(Registry::build(&config.providers, &config.models, config.cache.answers).unwrap());
     let caches = build::caches(&config, None, &keys, &clock, &lifecycle).unwrap();

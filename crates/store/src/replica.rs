@@ -39,26 +39,31 @@ impl Unfit {
     }
 }
 
-/// The primary's last marker and time, and when that was heard here.
+/// What was found when the replica, and then the primary, were last asked. Both are noted together: between the two answers the replica
+/// would seem to have what the primary has not.
 #[derive(Debug, Clone)]
-struct Heard {
-    marker: Marker,
+struct Look {
+    /// The replica's newest marker. Where it did not answer, the one that it had before.
+    copied: Marker,
+    primary: Marker,
+    /// The primary's clock, and when that was read here.
     time: DateTime<Utc>,
     at: Instant,
 }
 
-/// What the primary last said of itself. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct PrimaryMarker(Arc<Mutex<Option<Heard>>>);
-
-impl PrimaryMarker {
-    pub fn note(&self, marker: Marker, time: DateTime<Utc>) {
-        let at = Instant::now();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Heard { marker, time, at });
+impl Look {
+    fn lag(&self) -> Duration {
+        (self.time - self.copied.written_at).to_std().unwrap_or_default() + self.at.elapsed()
     }
 
-    fn heard(&self) -> Option<Heard> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn fitness(&self, max_lag: Duration) -> Result<(), Unfit> {
+        if self.copied.number > self.primary.number || self.copied.timeline > self.primary.timeline {
+            Err(Unfit::Foreign)
+        } else if self.lag() > max_lag {
+            Err(Unfit::Behind)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -66,15 +71,13 @@ impl PrimaryMarker {
 #[derive(Clone)]
 pub struct Watch {
     markers: Markers,
-    primary: PrimaryMarker,
     replicas: Vec<Replica>,
 }
 
 impl Watch {
-    pub fn new(primary: &Database, heard: PrimaryMarker, replicas: Vec<Replica>) -> Self {
+    pub fn new(primary: &Database, replicas: Vec<Replica>) -> Self {
         Self {
             markers: Markers(primary.compartment(super::Compartment::Background)),
-            primary: heard,
             replicas,
         }
     }
@@ -84,12 +87,21 @@ impl Watch {
         self.markers.0.probe().await
     }
 
-    /// Notes what the copies have, then what the primary has, whose marker is written anew if it is older than `interval`.
+    /// Asks the copies for their markers, then the primary for its own, which is written anew if it is older than `interval`. In this
+    /// order, since a copy has none then that the primary has not. Where the primary does not answer, what was found before ages.
     pub async fn look(&self, interval: Duration) -> Result<(), StoreError> {
-        join_all(self.replicas.iter().map(Replica::look)).await;
-        let (marker, time) = self.markers.write_if_due(interval).await?;
-        self.primary.note(marker, time);
-        Ok(())
+        let copied = join_all(self.replicas.iter().map(Replica::newest)).await;
+        let written = self.markers.write_if_due(interval).await;
+        let at = Instant::now();
+        for (replica, copied) in self.replicas.iter().zip(copied) {
+            if let Ok((primary, time)) = &written {
+                replica.note(copied, primary, *time, at);
+            }
+            if let Some(lag) = replica.lag() {
+                gauge!(names::REPLICA_LAG, "database" => replica.role).set(lag.as_secs_f64());
+            }
+        }
+        written.map(|_| ())
     }
 }
 
@@ -98,19 +110,16 @@ impl Watch {
 pub struct Replica {
     role: &'static str,
     database: Database,
-    primary: PrimaryMarker,
-    /// The newest marker that it was seen to have.
-    found: Arc<Mutex<Option<Marker>>>,
+    last: Arc<Mutex<Option<Look>>>,
     max_lag: Duration,
 }
 
 impl Replica {
-    pub fn new(role: &'static str, database: Database, primary: PrimaryMarker, max_lag: Duration) -> Self {
+    pub fn new(role: &'static str, database: Database, max_lag: Duration) -> Self {
         Self {
             role,
             database,
-            primary,
-            found: Arc::default(),
+            last: Arc::default(),
             max_lag,
         }
     }
@@ -123,44 +132,39 @@ impl Replica {
         &self.database
     }
 
-    /// Asks it for its marker, before the primary is asked for its own: a copy has no newer one then.
-    async fn look(&self) {
-        match Markers(self.database.clone()).newest().await {
-            Ok(marker) => *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(marker),
-            // What it had ages meanwhile.
-            Err(error) => {
-                tracing::debug!(target: "mapleai::database", replica = self.role, error = %error_chain(&error), "could not look how far a replica is behind");
-            }
-        }
-        if let Some(lag) = self.lag() {
-            gauge!(names::REPLICA_LAG, "database" => self.role).set(lag.as_secs_f64());
-        }
+    async fn newest(&self) -> Option<Marker> {
+        let found = Markers(self.database.clone()).newest().await;
+        found
+            .inspect_err(|error| {
+                tracing::debug!(target: "mapleai::database", replica = self.role, error = %error_chain(error), "could not look how far a replica is behind");
+            })
+            .ok()
+    }
+
+    fn note(&self, copied: Option<Marker>, primary: &Marker, time: DateTime<Utc>, at: Instant) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let copied = copied.or_else(|| last.as_ref().map(|look| look.copied.clone()));
+        *last = copied.map(|copied| Look {
+            copied,
+            primary: primary.clone(),
+            time,
+            at,
+        });
+    }
+
+    fn last(&self) -> Option<Look> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How old its newest marker is, by the primary's clock. Up to the interval between two more than the copy is behind. Grows while
-    /// it does not answer; `None` before both have been heard of.
+    /// one of the two does not answer; `None` before both have.
     pub fn lag(&self) -> Option<Duration> {
-        let primary = self.primary.heard()?;
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let behind = (primary.time - found.written_at).to_std().unwrap_or_default();
-        Some(behind + primary.at.elapsed())
+        self.last().map(|look| look.lag())
     }
 
     /// Whether it may be asked.
     pub fn fitness(&self) -> Result<(), Unfit> {
-        let (Some(primary), Some(lag)) = (self.primary.heard(), self.lag()) else {
-            return Err(Unfit::Unknown);
-        };
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_foreign =
-            found.is_none_or(|found| found.number > primary.marker.number || found.timeline > primary.marker.timeline);
-        if is_foreign {
-            Err(Unfit::Foreign)
-        } else if lag > self.max_lag {
-            Err(Unfit::Behind)
-        } else {
-            Ok(())
-        }
+        self.last().ok_or(Unfit::Unknown)?.fitness(self.max_lag)
     }
 
     /// Its answer, or else the primary's: where it may not be asked, is away, hangs, or has not been migrated yet. Counted.
@@ -194,5 +198,41 @@ impl Replica {
 
     fn count(&self, source: &'static str, reason: &'static str) {
         counter!(names::REPLICA_READS, "database" => self.role, "source" => source, "reason" => reason).increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use chrono::TimeDelta;
+    use domain::clock::Clock;
+
+    use super::{Look, Marker, Unfit};
+
+    #[test]
+    fn a_copy_is_fit_while_it_is_young_and_has_nothing_that_the_primary_has_not() {
+        let now = Clock::system().now();
+        let fitness = |number, timeline, seconds| {
+            let marker = |number, timeline, seconds| Marker {
+                number,
+                timeline,
+                written_at: now - TimeDelta::seconds(seconds),
+            };
+            let look = Look {
+                copied: marker(number, timeline, seconds),
+                primary: marker(7, 2, 1),
+                time: now,
+                at: Instant::now(),
+            };
+            look.fitness(Duration::from_secs(15))
+        };
+        assert_eq!(fitness(7, 2, 1), Ok(()));
+        assert_eq!(fitness(5, 1, 11), Ok(()));
+        assert_eq!(fitness(4, 2, 16), Err(Unfit::Behind));
+        assert_eq!(fitness(8, 2, 0), Err(Unfit::Foreign));
+        assert_eq!(fitness(7, 3, 1), Err(Unfit::Foreign));
+        // By a clock that is ahead.
+        assert_eq!(fitness(7, 2, -60), Ok(()));
     }
 }

@@ -192,7 +192,10 @@ pub(super) async fn slots(config: &Config) -> Finding {
     };
     let of_gone: Vec<_> = found.slots.iter().filter(|slot| !slot.active).collect();
     let Some(largest) = of_gone.first() else {
-        return pass(format!("{}, each with its copy connected", found.slots.len()));
+        return pass(match found.slots.len() {
+            0 => "none".to_owned(),
+            count => format!("{count}, each with its copy connected"),
+        });
     };
     let names: Vec<_> = of_gone.iter().map(|slot| slot.name.as_str()).collect();
     let bound = match found.max_kept {

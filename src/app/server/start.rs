@@ -187,7 +187,7 @@ impl Server {
             readiness: &readiness,
             watchdog: health.watchdog().clone(),
             observed,
-            copies: Watch::new(&database, databases.marker.clone(), databases.replicas.clone()),
+            copies: Watch::new(&database, databases.replicas.clone()),
             flush_interval: config.usage.flush_interval,
         });
         let holders = Holders {

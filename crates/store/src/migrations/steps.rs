@@ -6,8 +6,9 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use domain::clock::Clock;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, migrate::Migration};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Transaction, migrate::Migration};
 
 use super::{
     MigrationError, Session, holders,
@@ -117,10 +118,7 @@ impl Session {
                 .await?;
         }
         set_limits(&mut transaction, LOCK_TRY, self.statement_timeout, true).await?;
-        note_applied(&mut transaction, migration, direction).await?;
-        run.note_version(&mut transaction, migration.version, Outcome::Done, began, None)
-            .await?;
-        transaction.commit().await
+        note_done(transaction, migration, direction, run, began).await
     }
 
     /// One statement that keeps nobody out while it waits, so that it may wait as long as the whole step.
@@ -144,11 +142,8 @@ impl Session {
                 .execute(&mut self.connection)
                 .await?;
         }
-        let mut transaction = self.connection.begin().await?;
-        note_applied(&mut transaction, migration, direction).await?;
-        run.note_version(&mut transaction, migration.version, Outcome::Done, began, None)
-            .await?;
-        transaction.commit().await
+        let transaction = self.connection.begin().await?;
+        note_done(transaction, migration, direction, run, began).await
     }
 
     async fn holders(&mut self, statements: &[Statement]) -> Result<String, MigrationError> {
@@ -160,6 +155,20 @@ impl Session {
             .await
             .map_err(StoreError::from)?)
     }
+}
+
+/// Both rows that say so, with what the transaction holds already.
+async fn note_done(
+    mut transaction: Transaction<'_, Postgres>,
+    migration: &Migration,
+    direction: Direction,
+    run: &Run,
+    began: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    note_applied(&mut transaction, migration, direction).await?;
+    run.note_version(&mut transaction, migration.version, Outcome::Done, began, None)
+        .await?;
+    transaction.commit().await
 }
 
 /// As sqlx writes it.
